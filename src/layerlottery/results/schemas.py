@@ -1,0 +1,155 @@
+"""The columns of every result table, with unit and meaning: the source of docs/data_dictionary.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT, INTEGER, REAL, BLOCKS = pa.string(), pa.int64(), pa.float64(), pa.list_(pa.string())
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type and what it holds."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+
+
+IDENTITY = (
+    Column("dataset", TEXT, "name of the image set in the configuration"),
+    Column("network", TEXT, "name of the architecture"),
+    Column("seed", INTEGER, "seed of the initial weights and of the data order; pairs a ticket with its dense network"),
+    Column("structure", TEXT, "what was removed: none (dense network), layers, filters, weights"),
+    Column("criterion", TEXT, "name of the criterion that scored the blocks; null for dense networks"),
+    Column("scored_at", TEXT, "weights that were scored: init or trained; null for dense networks"),
+    Column("density", INTEGER, "residual blocks removed; 0 for dense networks"),
+    Column("rewind", INTEGER, "epoch whose weights the training starts from; 0 is initialization"),
+)
+
+TICKET = tuple(column for column in IDENTITY if column.name != "seed")
+
+RUNS = (
+    *IDENTITY,
+    Column("removed", BLOCKS, "names of the removed blocks, in network order"),
+    Column("accuracy", REAL, "test accuracy after the last epoch, percent"),
+    Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
+    Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
+    Column("nll", REAL, "mean negative log-likelihood on the clean test set, nats"),
+    Column("brier", REAL, "Brier score on the clean test set, 0 to 2"),
+    Column("ece", REAL, "expected calibration error on the clean test set, equal-width bins, 0 to 1"),
+    Column("params", INTEGER, "parameters"),
+    Column("macs", INTEGER, "multiply-accumulate operations of convolutions and fully connected layers, one image"),
+    Column("macs_reduction", REAL, "MACs saved against the dense network, percent"),
+    Column("memory_bytes", INTEGER, "training memory of one batch: saved activations, parameters, gradients, optimizer"),
+    Column("memory_reduction", REAL, "memory_bytes saved against the dense network, percent"),
+    Column("latency_ms", REAL, "median forward pass, milliseconds"),
+    Column("latency_batch", INTEGER, "images in a forward pass while timing latency"),
+    Column("latency_threads", INTEGER, "threads while timing latency"),
+    Column("epochs", INTEGER, "epochs trained"),
+    Column("train_images", INTEGER, "images in the training set"),
+    Column("train_seconds", REAL, "training without evaluation, all segments of a resumed run, seconds"),
+    Column("images_per_second", REAL, "training images a second"),
+    Column("train_speedup", REAL, "dense network's train_seconds divided by these"),
+    Column("energy_kwh", REAL, "energy of the training process by codecarbon, kWh"),
+    Column("energy_reduction", REAL, "energy_kwh saved against the dense network, percent"),
+    Column("co2_kg", REAL, "energy_kwh times carbon_intensity, kg CO2-equivalent"),
+    Column("carbon_intensity", REAL, "kg CO2-equivalent a kWh"),
+    Column("co2_lacoste_kg", REAL, "processor's design power times hours times Lacoste intensity, kg CO2-equivalent"),
+    Column("power_source", TEXT, "where codecarbon's power comes from: rapl, constant or gpu, with the watts assumed"),
+    Column("segments", INTEGER, "pieces in which the training ran; above 1 means it was resumed"),
+    Column("device", TEXT, "processor or GPU that trained"),
+    Column("threads", INTEGER, "threads of the training process"),
+    Column("precision", TEXT, "type that convolutions computed in: float32 or bfloat16"),
+    Column("criterion_settings", TEXT, "every setting of the criterion, as JSON; null for dense networks"),
+    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this training"),
+    Column("package_version", TEXT, "version of layerlottery that trained"),
+)
+
+ROBUSTNESS = (
+    *IDENTITY,
+    Column("kind", TEXT, "attack, corruption or shift; clean for the untouched test set"),
+    Column("name", TEXT, "name of the attack, corruption or shifted test set"),
+    Column("level", REAL, "attack: epsilon in 1/255; corruption: severity 1 to 5; otherwise 0"),
+    Column("accuracy", REAL, "accuracy under this condition, percent"),
+    Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
+    Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
+    Column("nll", REAL, "mean negative log-likelihood, nats; null for attacks"),
+    Column("brier", REAL, "Brier score, 0 to 2; null for attacks"),
+    Column("ece", REAL, "expected calibration error, 0 to 1; null for attacks"),
+    Column("images", INTEGER, "images evaluated"),
+    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this evaluation"),
+)
+
+CURVES = (
+    *IDENTITY,
+    Column("epoch", INTEGER, "epochs completed, from 1"),
+    Column("learning_rate", REAL, "learning rate of the epoch's last step"),
+    Column("train_loss", REAL, "mean cross-entropy over the epoch's batches, nats"),
+    Column("train_accuracy", REAL, "accuracy over the epoch's batches, percent"),
+    Column("test_loss", REAL, "mean cross-entropy on the test set, nats"),
+    Column("test_accuracy", REAL, "accuracy on the test set, percent"),
+    Column("seconds", REAL, "training time of the epoch, seconds"),
+)
+
+SCORES = (
+    Column("dataset", TEXT, "name of the image set"),
+    Column("network", TEXT, "name of the architecture"),
+    Column("seed", INTEGER, "seed of the initial weights"),
+    Column("structure", TEXT, "what the scores rank: layers"),
+    Column("criterion", TEXT, "name of the criterion"),
+    Column("scored_at", TEXT, "weights that were scored: init or trained"),
+    Column("block", TEXT, "name of the residual block"),
+    Column("stage", TEXT, "stage of the block"),
+    Column("removable", pa.bool_(), "whether its shortcut is the identity"),
+    Column("raw", REAL, "the criterion's value, null for blocks that can't go"),
+    Column("score", REAL, "the value, its sign turned so that low goes first"),
+    Column("rank", INTEGER, "1 goes first; null for blocks that can't go"),
+)
+
+SUMMARY = (
+    *TICKET,
+    Column("seeds", INTEGER, "networks (seeds) averaged"),
+    Column("accuracy", REAL, "mean test accuracy, percent"),
+    Column("accuracy_sd", REAL, "standard deviation of accuracy over seeds, percentage points; null with one seed"),
+    Column("delta_accuracy", REAL, "mean paired difference to the dense network, percentage points"),
+    Column("delta_sd", REAL, "standard deviation of the paired difference, percentage points; null with one seed"),
+    Column("delta_low", REAL, "lower end of the t interval of the mean difference; null with one seed"),
+    Column("delta_high", REAL, "upper end of the t interval of the mean difference; null with one seed"),
+    Column("xi", TEXT, "tolerance as configured: percentage points, or sd"),
+    Column("xi_points", REAL, "tolerance in percentage points; null if it can't be computed"),
+    Column("won", INTEGER, "seeds whose ticket won: accuracy + xi >= dense accuracy"),
+    Column("verdict", TEXT, "winning, losing or undecided: the interval against -xi; single seed if there is one"),
+    Column("macs_reduction", REAL, "mean MACs saved, percent"),
+    Column("params_reduction", REAL, "mean parameters saved, percent"),
+    Column("memory_reduction", REAL, "mean training memory saved, percent"),
+    Column("train_speedup", REAL, "geometric mean of the training speed-up"),
+    Column("latency_speedup", REAL, "geometric mean of the dense latency divided by the ticket's"),
+    Column("energy_reduction", REAL, "mean energy saved, percent"),
+    Column("attack_delta", REAL, "mean paired accuracy difference over all attacks and epsilons, percentage points"),
+    Column("corruption_delta", REAL, "mean paired accuracy difference over all corruptions, percentage points"),
+    Column("shift_delta", REAL, "mean paired accuracy difference over the shifted test sets, percentage points"),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "runs": RUNS,
+    "robustness": ROBUSTNESS,
+    "curves": CURVES,
+    "scores": SCORES,
+    "summary": SUMMARY,
+}
+
+ABOUT = {
+    "runs": "one row per trained network",
+    "robustness": "one row per trained network and condition",
+    "curves": "one row per trained network and epoch",
+    "scores": "one row per scored network, criterion and residual block",
+    "summary": "one row per ticket (over its seeds) and tolerance",
+}
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """The Arrow schema of a result table."""
+    return pa.schema([pa.field(column.name, column.type) for column in TABLES[table]])

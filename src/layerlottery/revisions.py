@@ -1,0 +1,19 @@
+"""Revisions of the stages, raised by hand when a stage's code changes its results.
+
+They stand together, and apart from the stages' own modules, because the Snakefile reads them as rule
+parameters and must not import torch. Raising one reruns that stage and all that depends on it.
+"""
+
+REVISIONS = {
+    "prepare": 1,
+    "corrupt": 1,
+    "initialize": 1,
+    "score": 1,
+    "prune": 1,
+    "train": 1,
+    "attack": 1,
+    "shift": 1,
+    "profile": 1,
+    "aggregate": 1,
+    "report": 1,
+}

@@ -1,0 +1,233 @@
+"""The settings of every stage, one strict model each: the only source of defaults, units and limits.
+
+The configuration file, the command line's options, the JSON schema and the hashes of results are all
+derived from these models. This module imports no torch: the Snakefile parses it in every job.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from layerlottery.results.artifacts import canonical
+
+
+def _read_scientific(value: Any) -> Any:
+    # YAML 1.1 reads 1e-4 as text; people mean the number
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+Real = Annotated[float, BeforeValidator(_read_scientific), Field(allow_inf_nan=False)]
+Positive = Annotated[Real, Field(gt=0)]
+NonNegative = Annotated[Real, Field(ge=0)]
+Fraction = Annotated[Real, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys and loose types are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def slice(self) -> str:
+        """Canonical JSON without default-valued fields: what Snakemake compares between two runs."""
+        return canonical(self.model_dump(mode="json", exclude_defaults=True))
+
+
+class ImageSet(Settings):
+    """What all image sets share."""
+
+    train_size: Count | None = Field(None, description="training images to keep, balanced over classes; null keeps all")
+    test_size: Count | None = Field(None, description="test images to keep, balanced over classes; null keeps all")
+    sample_seed: int = Field(0, ge=0, description="seed of the split and of the choice of kept images")
+
+
+class Digits(ImageSet):
+    """scikit-learn's 1,797 scanned digits (8x8), installed with the package."""
+
+    source: Literal["digits"]
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the images held out as test set, stratified")
+    shifted: list[Literal["mnist"]] = Field(["mnist"], description="shifted test sets: MNIST digits reduced to 8x8")
+
+
+class Located(ImageSet):
+    """Image sets read from a folder on disk."""
+
+    location: str = Field(description="folder that holds the set", min_length=1)
+    image_size: int | None = Field(None, ge=8, description="images are resized to this many pixels a side; null keeps")
+    channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (colour); null follows the first image")
+
+
+class ParquetImages(Located):
+    """Parquet files in the Hugging Face layout: columns image {bytes, path} and label."""
+
+    source: Literal["parquet"]
+    train: str = Field("train.parquet", description="training file inside location")
+    test: str = Field("test.parquet", description="test file inside location")
+    shifted: dict[Name, str] = Field({}, description="name: file inside location, evaluated as a shifted test set")
+
+
+class ImageFolder(Located):
+    """An image folder, one sub-folder a class."""
+
+    source: Literal["folder"]
+    train: str = Field("train", description="training folder inside location")
+    test: str = Field("test", description="test folder inside location")
+    shifted: dict[Name, str] = Field({}, description="name: folder inside location, evaluated as a shifted test set")
+
+
+class TorchvisionImages(ImageSet):
+    """A set that torchvision downloads and verifies by hash."""
+
+    source: Literal["torchvision"]
+    set: Literal["CIFAR10", "CIFAR100", "SVHN", "FashionMNIST"] = Field(description="torchvision's class name")
+    location: str = Field("downloads", description="folder that keeps the downloaded files", min_length=1)
+    download: bool = Field(True, description="fetch the files when they are not in location")
+
+
+Dataset = Annotated[Digits | ParquetImages | ImageFolder | TorchvisionImages, Field(discriminator="source")]
+
+
+class NetworkSettings(Settings):
+    """A CIFAR ResNet (He et al. 2016, section 4.2): three stages of n blocks, depth 6n + 2."""
+
+    depth: int = Field(description="6n + 2 weighted layers: 8, 14, 20, 32, 44, 56, 110, …", ge=8)
+    shortcut: Literal["A", "B"] = Field("B", description="downsampling shortcut: A zero padding, B 1x1 projection")
+    width: Count = Field(16, description="channels of the first stage")
+
+    @model_validator(mode="after")
+    def _depth_is_possible(self) -> Self:
+        if (self.depth - 2) % 6:
+            raise ValueError(f"depth {self.depth} is not 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, …)")
+        return self
+
+    @property
+    def blocks_per_stage(self) -> int:
+        return (self.depth - 2) // 6
+
+    @property
+    def most_removable(self) -> int:
+        """Blocks that can go at most: two stay in each of the three stages."""
+        return 3 * max(0, self.blocks_per_stage - MINIMUM_PER_STAGE)
+
+
+MINIMUM_PER_STAGE = 2
+
+
+class CriterionSettings(Settings):
+    """How a criterion turns a network into one score per removable block."""
+
+    function: Literal["random", "l1", "snip", "grasp"] = Field(description="which formula")
+    keep: Literal["high", "low"] = Field("high", description="the end of the score that survives")
+    products: Literal["absolute", "signed"] = Field("absolute", description="each weight's product: its size, or signed")
+    batchnorm: Literal["train", "eval"] = Field("train", description="BatchNorm statistics while scoring: batch, running")
+    reduction: Literal["sum", "mean"] = Field("sum", description="over a block's parameters")
+    parameters: Literal["convolutions", "all"] = Field("convolutions", description="parameters that are scored")
+    images_per_class: Count = Field(10, description="training images of each class in the scoring batch")
+    temperature: Positive = Field(1.0, description="logits are divided by this before the loss (GraSP: 200)")
+
+
+CRITERIA: dict[str, CriterionSettings] = {
+    "random": CriterionSettings(function="random"),
+    "l1": CriterionSettings(function="l1"),
+    "snip": CriterionSettings(function="snip"),
+    "grasp": CriterionSettings(function="grasp", products="signed", keep="low", temperature=200.0),
+    "snip_signed": CriterionSettings(function="snip", products="signed"),
+}
+
+
+class TrainingSettings(Settings):
+    """The recipe, the same for dense networks and tickets."""
+
+    epochs: Count = Field(200, description="passes over the training set")
+    batch_size: int = Field(128, ge=2, description="images a step")
+    learning_rate: Positive = Field(0.1, description="peak learning rate")
+    momentum: Fraction = Field(0.9, description="SGD momentum")
+    nesterov: bool = Field(True, description="Nesterov's form of momentum")
+    weight_decay: NonNegative = Field(1e-4, description="L2 penalty on all parameters")
+    schedule: Literal["step", "cosine", "onecycle"] = Field("step", description="learning-rate schedule")
+    milestones: list[Count] = Field([100, 150], description="step schedule: epochs at which the rate falls")
+    gamma: Fraction = Field(0.1, description="step schedule: factor at each milestone")
+    warmup: Fraction = Field(0.25, description="one-cycle schedule: share of the steps that rise")
+    crop: int = Field(4, ge=0, description="random crop after zero padding by this many pixels; 0 is off")
+    flip: bool = Field(True, description="random horizontal flip")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="autocast type; auto takes bfloat16 where the processor computes in it"
+    )
+    channels_last: bool = Field(True, description="memory layout of convolutions")
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class AttackSettings(Settings):
+    """Adversarial examples by foolbox, L-infinity, on test images with values in [0, 1]."""
+
+    attacks: list[Literal["fgsm", "pgd"]] = Field(["fgsm", "pgd"], description="FGSM: one step; PGD: random start", min_length=1)
+    epsilons: list[Positive] = Field([0.5, 1.0, 2.0, 4.0, 8.0], description="perturbation bounds in 1/255", min_length=1)
+    pgd_steps: Count = Field(20, description="steps of PGD")
+    relative_step: Positive = Field(0.25, description="PGD step as a share of epsilon (2/255 at 8/255)")
+    images: Count | None = Field(1000, description="test images attacked, balanced over classes; null takes all")
+    seed: int = Field(0, ge=0, description="seed of PGD's random start")
+
+
+CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate")
+
+
+class CorruptionSettings(Settings):
+    """Common corruptions with the constants of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
+
+    names: list[Literal["gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate"]] = Field(
+        list(CORRUPTIONS), description="which corruptions"
+    )
+    severities: list[Literal[1, 2, 3, 4, 5]] = Field([1, 2, 3, 4, 5], description="1 (mild) to 5 (strong)", min_length=1)
+    images: Count | None = Field(None, description="test images corrupted, balanced over classes; null takes all")
+    seed: int = Field(0, ge=0, description="seed of the random corruptions")
+
+
+class ShiftSettings(Settings):
+    """Accuracy and calibration on the clean, the shifted and the corrupted test sets."""
+
+    calibration_bins: Count = Field(15, description="equal-width confidence bins of the expected calibration error")
+
+
+class ProfileSettings(Settings):
+    """What a network costs, measured on the machine that runs the profile stage."""
+
+    latency_batch: Count = Field(1, description="images a forward pass while timing latency")
+    rounds: int = Field(5, ge=1, description="timing rounds; all architectures take turns, the median counts")
+    min_seconds: Positive = Field(0.05, description="least time of one architecture's timing in one round, s")
+
+
+class EnergySettings(Settings):
+    """How measured energy becomes CO2; changing it never trains again."""
+
+    country: str = Field("USA", pattern=r"^[A-Z]{3}$", description="ISO 3166 code whose energy mix codecarbon knows")
+    carbon_intensity: NonNegative | None = Field(None, description="kg CO2 a kWh; null takes the country's mix")
+    lacoste_intensity: NonNegative = Field(0.432, description="kg CO2 a kWh of the Lacoste et al. (2019) column")
+
+
+class StatisticsSettings(Settings):
+    """What counts as a winning ticket."""
+
+    xi: list[NonNegative | Literal["sd"]] = Field(
+        [0.0, 1.0, "sd"],
+        description="allowed loss in percentage points; sd is the dense networks' standard deviation",
+        min_length=1,
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="level of the intervals over seeds")
+
+
+class ReportSettings(Settings):
+    """The page."""
+
+    title: str = Field("layerlottery", description="heading of the report", min_length=1)
+    xi: NonNegative | Literal["sd"] = Field(1.0, description="the tolerance that the verdict quotes, one of statistics.xi")
