@@ -1,5 +1,9 @@
-"""The one exception that reaches a user: a single line that says what was found and what is allowed."""
+"""What a command may end with, other than success."""
 
 
 class LayerLotteryError(Exception):
     """Bad input or a broken file; the message is one line that names the key or file."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the work goes on later
+    """SIGTERM or SIGINT came; the same command, run again, goes on where this one stopped."""

@@ -7,11 +7,11 @@ derived from these models. This module imports no torch: the Snakefile parses it
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from layerlottery.results.artifacts import canonical
+from layerlottery.results.hashing import canonical
 
 
 def _read_scientific(value: Any) -> Any:
@@ -34,6 +34,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        # says more than pydantic's own message: what is allowed
+        for key in given if isinstance(given, dict) else ():
+            if key not in cls.model_fields:
+                raise ValueError(f"unknown key {key!r}; allowed: {', '.join(cls.model_fields)}")
+        return given
+
     def slice(self) -> str:
         """Canonical JSON without default-valued fields: what Snakemake compares between two runs."""
         return canonical(self.model_dump(mode="json", exclude_defaults=True))
@@ -44,7 +53,7 @@ class ImageSet(Settings):
 
     train_size: Count | None = Field(None, description="training images to keep, balanced over classes; null keeps all")
     test_size: Count | None = Field(None, description="test images to keep, balanced over classes; null keeps all")
-    sample_seed: int = Field(0, ge=0, description="seed of the split and of the choice of kept images")
+    sample_seed: int = Field(0, ge=0, lt=2**32, description="seed of the split and of the choice of kept images")
 
 
 class Digits(ImageSet):
@@ -124,8 +133,12 @@ class CriterionSettings(Settings):
 
     function: Literal["random", "l1", "snip", "grasp"] = Field(description="which formula")
     keep: Literal["high", "low"] = Field("high", description="the end of the score that survives")
-    products: Literal["absolute", "signed"] = Field("absolute", description="each weight's product: its size, or signed")
-    batchnorm: Literal["train", "eval"] = Field("train", description="BatchNorm statistics while scoring: batch, running")
+    products: Literal["absolute", "signed"] = Field(
+        "absolute", description="each weight's product: its size, or signed"
+    )
+    batchnorm: Literal["train", "eval"] = Field(
+        "train", description="BatchNorm statistics while scoring: batch, running"
+    )
     reduction: Literal["sum", "mean"] = Field("sum", description="over a block's parameters")
     parameters: Literal["convolutions", "all"] = Field("convolutions", description="parameters that are scored")
     images_per_class: Count = Field(10, description="training images of each class in the scoring batch")
@@ -171,24 +184,28 @@ class TrainingSettings(Settings):
 class AttackSettings(Settings):
     """Adversarial examples by foolbox, L-infinity, on test images with values in [0, 1]."""
 
-    attacks: list[Literal["fgsm", "pgd"]] = Field(["fgsm", "pgd"], description="FGSM: one step; PGD: random start", min_length=1)
-    epsilons: list[Positive] = Field([0.5, 1.0, 2.0, 4.0, 8.0], description="perturbation bounds in 1/255", min_length=1)
+    attacks: list[Literal["fgsm", "pgd"]] = Field(
+        ["fgsm", "pgd"], description="FGSM: one step; PGD: random start", min_length=1
+    )
+    epsilons: list[Positive] = Field(
+        [0.5, 1.0, 2.0, 4.0, 8.0], description="perturbation bounds in 1/255", min_length=1
+    )
     pgd_steps: Count = Field(20, description="steps of PGD")
     relative_step: Positive = Field(0.25, description="PGD step as a share of epsilon (2/255 at 8/255)")
     images: Count | None = Field(1000, description="test images attacked, balanced over classes; null takes all")
     seed: int = Field(0, ge=0, description="seed of PGD's random start")
 
 
-CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate")
+CorruptionName = Literal["gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate"]
 
 
 class CorruptionSettings(Settings):
     """Common corruptions with the constants of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
 
-    names: list[Literal["gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate"]] = Field(
-        list(CORRUPTIONS), description="which corruptions"
+    names: list[CorruptionName] = Field(list(get_args(CorruptionName)), description="which corruptions")
+    severities: list[Literal[1, 2, 3, 4, 5]] = Field(
+        [1, 2, 3, 4, 5], description="1 (mild) to 5 (strong)", min_length=1
     )
-    severities: list[Literal[1, 2, 3, 4, 5]] = Field([1, 2, 3, 4, 5], description="1 (mild) to 5 (strong)", min_length=1)
     images: Count | None = Field(None, description="test images corrupted, balanced over classes; null takes all")
     seed: int = Field(0, ge=0, description="seed of the random corruptions")
 
@@ -230,4 +247,6 @@ class ReportSettings(Settings):
     """The page."""
 
     title: str = Field("layerlottery", description="heading of the report", min_length=1)
-    xi: NonNegative | Literal["sd"] = Field(1.0, description="the tolerance that the verdict quotes, one of statistics.xi")
+    xi: NonNegative | Literal["sd"] = Field(
+        1.0, description="the tolerance that the verdict quotes, one of statistics.xi"
+    )

@@ -22,18 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.results.hashing import canonical, digest
 
 Array = npt.NDArray[Any]
-
-
-def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value's canonical text, as 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def array_digest(array: Array) -> str:
@@ -172,9 +163,9 @@ def write_array(path: Path, array: Array) -> str:
 
 
 def read_array(path: Path, content: str) -> Array:
-    """Memory-map an npy file after checking it against the hash that its facts file holds."""
+    """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds."""
     try:
-        array: Array = np.load(_present(path), mmap_mode="r", allow_pickle=False)
+        array: Array = np.load(_present(path), mmap_mode="c", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
     if array_digest(array) != content:

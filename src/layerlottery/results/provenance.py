@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from layerlottery.results.artifacts import digest
+from layerlottery.results.hashing import digest
 from layerlottery.revisions import REVISIONS
 from layerlottery.settings import Settings
 

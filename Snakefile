@@ -1,0 +1,51 @@
+# layerlottery: configuration -> validated benchmark -> rules -> named targets.
+#   snakemake --cores all                                                        config.yaml, minutes on a laptop
+#   snakemake --cores all --configfile workflow/presets/cifar10_cpu.yaml         another benchmark
+import sys
+
+from snakemake.utils import min_version
+
+from layerlottery import paths
+from layerlottery.benchmark import load_benchmark
+from layerlottery.errors import LayerLotteryError
+from layerlottery.revisions import REVISIONS
+from layerlottery.results.schemas import TABLES
+
+min_version("9.0")
+
+# a preset is a whole benchmark: config.yaml is not read beside it
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+try:
+    BENCHMARK = load_benchmark(config)
+except LayerLotteryError as error:
+    sys.exit(f"layerlottery: {error}")
+
+FOLDERS = BENCHMARK.folders
+
+
+wildcard_constraints:
+    **paths.WILDCARDS,
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/tickets.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/results.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        FOLDERS.report(),
+
+
+rule tables:
+    localrule: True
+    input:
+        [paths.table(FOLDERS.tables, name) for name in TABLES],

@@ -1,0 +1,313 @@
+"""The command line: one command per stage. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import TypeAdapter
+
+from layerlottery import __version__
+from layerlottery.benchmark import AggregateSettings
+from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.options import (
+    FILE,
+    gather,
+    log_option,
+    machine_options,
+    settings_options,
+    union_fields,
+    use_machine,
+)
+from layerlottery.settings import (
+    AttackSettings,
+    CorruptionSettings,
+    CriterionSettings,
+    Dataset,
+    NetworkSettings,
+    ProfileSettings,
+    ReportSettings,
+    ShiftSettings,
+    TrainingSettings,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
+EXIT_INTERRUPTED = 75
+
+WEIGHTS = click.option("--weights", type=FILE, required=True, help="weights file (safetensors)")
+DATA = click.option("--data", type=FILE, required=True, help="facts.json of a prepared image set")
+OUTPUT = click.option("--output", type=FILE, required=True, help="file to write")
+SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="seed of the run")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__)
+def cli() -> None:
+    """Layer pruning at initialization, stage by stage. Snakemake calls the same commands."""
+
+
+@cli.command()
+@settings_options(*union_fields(Dataset))
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder to write")
+@log_option
+def prepare(settings: str, output: Path, **options: Any) -> None:
+    """Decode an image set once, to uint8 arrays that later stages memory-map."""
+    from layerlottery.data.prepare import prepare as stage
+
+    stage(gather(TypeAdapter(Dataset), settings, options), output)
+
+
+@cli.command()
+@settings_options(CorruptionSettings)
+@DATA
+@click.option("--output-images", type=FILE, required=True, help="npy file to write")
+@click.option("--output-facts", type=FILE, required=True, help="JSON file to write")
+@log_option
+def corrupt(settings: str, data: Path, output_images: Path, output_facts: Path, **options: Any) -> None:
+    """Corrupt the test images of a set, once for all networks."""
+    from layerlottery.evaluation.corrupt import corrupt as stage
+
+    stage(data, output_images, output_facts, gather(CorruptionSettings, settings, options))
+
+
+@cli.command()
+@settings_options(NetworkSettings)
+@DATA
+@OUTPUT
+@SEED
+@log_option
+def initialize(settings: str, data: Path, output: Path, seed: int, **options: Any) -> None:
+    """Draw the random weights that a dense network and its tickets share."""
+    from layerlottery.networks.initialize import initialize_network
+
+    initialize_network(data, output, gather(NetworkSettings, settings, options), seed=seed)
+
+
+@cli.command()
+@settings_options(CriterionSettings)
+@WEIGHTS
+@DATA
+@OUTPUT
+@SEED
+@machine_options
+@log_option
+def score(
+    settings: str, weights: Path, data: Path, output: Path, seed: int, threads: int, device: str, **options: Any
+) -> None:
+    """Score the residual blocks of a network."""
+    chosen = gather(CriterionSettings, settings, options)
+    on = use_machine(threads, device)
+    from layerlottery.criteria.score import score as stage
+
+    stage(weights, data, output, chosen, seed=seed, device=on)
+
+
+@cli.command()
+@WEIGHTS
+@click.option("--scores", type=FILE, required=True, help="scores.json of the dense network")
+@click.option("--density", type=click.IntRange(0), required=True, help="residual blocks to remove")
+@OUTPUT
+@click.option("--output-facts", type=FILE, required=True, help="JSON file to write: removed and kept blocks")
+@log_option
+def prune(weights: Path, scores: Path, density: int, output: Path, output_facts: Path) -> None:
+    """Remove the lowest-scored blocks; the kept ones keep their weights."""
+    from layerlottery.networks.prune import prune as stage
+
+    stage(weights, scores, output, output_facts, density=density)
+
+
+@cli.command()
+@settings_options(TrainingSettings)
+@WEIGHTS
+@DATA
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="folder for weights.safetensors, curve.parquet and training.json",
+)
+@click.option("--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success")
+@SEED
+@machine_options
+@log_option
+def train(
+    settings: str,
+    weights: Path,
+    data: Path,
+    output: Path,
+    checkpoint: Path | None,
+    seed: int,
+    threads: int,
+    device: str,
+    **options: Any,
+) -> None:
+    """Train a network from given weights. SIGTERM saves a checkpoint and exits with 75."""
+    chosen = gather(TrainingSettings, settings, options)
+    on = use_machine(threads, device)
+    from layerlottery.training.progress import epoch_reporter
+    from layerlottery.training.train import train as stage
+
+    with epoch_reporter(chosen.epochs) as on_epoch:
+        stage(weights, data, output, chosen, seed=seed, device=on, checkpoint=checkpoint, on_epoch=on_epoch)
+
+
+@cli.command()
+@settings_options(AttackSettings)
+@WEIGHTS
+@DATA
+@OUTPUT
+@machine_options
+@log_option
+def attack(settings: str, weights: Path, data: Path, output: Path, threads: int, device: str, **options: Any) -> None:
+    """Accuracy of a trained network under adversarial attacks."""
+    chosen = gather(AttackSettings, settings, options)
+    on = use_machine(threads, device)
+    from layerlottery.evaluation.attack import attack as stage
+
+    stage(weights, data, output, chosen, device=on)
+
+
+@cli.command()
+@settings_options(ShiftSettings)
+@WEIGHTS
+@DATA
+@click.option("--corrupted-images", type=FILE, required=True, help="npy file of the corrupt stage")
+@click.option("--corrupted-facts", type=FILE, required=True, help="JSON file of the corrupt stage")
+@OUTPUT
+@machine_options
+@log_option
+def shift(
+    settings: str,
+    weights: Path,
+    data: Path,
+    corrupted_images: Path,
+    corrupted_facts: Path,
+    output: Path,
+    threads: int,
+    device: str,
+    **options: Any,
+) -> None:
+    """Accuracy and calibration of a trained network on clean, shifted and corrupted test images."""
+    chosen = gather(ShiftSettings, settings, options)
+    on = use_machine(threads, device)
+    from layerlottery.evaluation.shift import shift as stage
+
+    stage(weights, data, corrupted_images, corrupted_facts, output, chosen, device=on)
+
+
+@cli.command()
+@settings_options(ProfileSettings)
+@click.option("--weights", type=FILE, required=True, help="initial weights of the dense network")
+@click.option("--ticket", "tickets", type=FILE, multiple=True, help="ticket.json; repeat for several")
+@DATA
+@OUTPUT
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="images a training step")
+@machine_options
+@log_option
+def profile(
+    settings: str,
+    weights: Path,
+    tickets: tuple[Path, ...],
+    data: Path,
+    output: Path,
+    batch_size: int,
+    threads: int,
+    device: str,
+    **options: Any,
+) -> None:
+    """Parameters, MACs, training memory and latency of a dense network and its tickets."""
+    chosen = gather(ProfileSettings, settings, options)
+    on = use_machine(threads, device)
+    from layerlottery.cost.profile import profile as stage
+
+    stage(weights, tickets, data, output, chosen, batch_size=batch_size, threads=threads, device=on)
+
+
+@cli.command()
+@settings_options(AggregateSettings)
+@click.option("--results", type=click.Path(path_type=Path, file_okay=False), required=True, help="results folder")
+@log_option
+def aggregate(settings: str, results: Path, **options: Any) -> None:
+    """Collect every network's results into Parquet tables."""
+    from layerlottery.results.aggregate import aggregate as stage
+
+    for name, rows in stage(results, gather(AggregateSettings, settings, options)).items():
+        logging.getLogger("layerlottery").info("%s: %d rows", name, rows)
+
+
+@cli.command()
+@settings_options(ReportSettings)
+@click.option("--tables", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder of the tables")
+@OUTPUT
+@log_option
+def report(settings: str, tables: Path, output: Path, **options: Any) -> None:
+    """Write the self-contained HTML report."""
+    from layerlottery.report.report import report as stage
+
+    stage(tables, output, gather(ReportSettings, settings, options))
+
+
+@cli.command()
+@settings_options(ReportSettings)
+@click.option("--results", type=click.Path(path_type=Path, file_okay=False), default="results", show_default=True)
+def summary(settings: str, results: Path, **options: Any) -> None:
+    """Print the summary table of a finished benchmark."""
+    from layerlottery.report.text import summary_text
+
+    click.echo(summary_text(results / "tables", gather(ReportSettings, settings, options)))
+    click.echo(f"\nreport: {(results / 'report' / 'index.html').resolve()}")
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration file."""
+    from layerlottery.reference import configuration_schema
+
+    click.echo(configuration_schema(), nl=False)
+
+
+@cli.command()
+def dictionary() -> None:
+    """Print the data dictionary of the result tables as Markdown."""
+    from layerlottery.reference import data_dictionary
+
+    click.echo(data_dictionary(), nl=False)
+
+
+def main() -> None:
+    """Run the command line; errors are one line on stderr and in the log, and a non-zero exit status."""
+    run_guarded(cli)
+
+
+def run_guarded(command: Callable[..., Any]) -> None:
+    """Run a click command and turn every expected failure into one line and an exit status."""
+    try:
+        command(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except LayerLotteryError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    except Interrupted:
+        _fail("interrupted: the checkpoint is saved, the same command goes on from there", EXIT_INTERRUPTED)
+
+
+def _fail(message: str, status: int) -> None:
+    line = " ".join(message.split())
+    click.echo(f"layerlottery: {line}", err=True)
+    handlers = logging.getLogger("layerlottery").handlers
+    if any(isinstance(handler, logging.FileHandler) for handler in handlers):
+        logging.getLogger("layerlottery").error(line)
+    sys.exit(status)

@@ -1,0 +1,89 @@
+"""The stage `profile`: parameters, MACs, memory and latency of a dense network and its tickets.
+
+One process measures a whole family, so that latencies are taken in turns and compare within one run.
+Architectures that many tickets share are measured once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from layerlottery.cost.latency import latency
+from layerlottery.cost.network import macs, parameters, training_memory
+from layerlottery.data.prepared import PreparedSet
+from layerlottery.networks.weights import build
+from layerlottery.results.artifacts import read_facts, read_tensors, write_facts
+from layerlottery.results.provenance import config_hash
+from layerlottery.settings import ProfileSettings
+
+
+def profile(
+    weights: Path,
+    tickets: Sequence[Path],
+    data: Path,
+    output: Path,
+    settings: ProfileSettings,
+    *,
+    batch_size: int,
+    threads: int,
+    device: torch.device,
+) -> None:
+    """Write what each architecture costs; `weights` is the dense network's θ0, `tickets` are ticket.json files.
+
+    `batch_size` (images) is that of the training whose memory is counted.
+    """
+    prepared = PreparedSet.open(data)
+    _, dense = read_tensors(weights)
+    removals = {tuple[str, ...](): dense["architecture"]}
+    for ticket in tickets:
+        removed = read_facts(ticket)["removed"]
+        removals[tuple(removed)] = dense["architecture"] | {"removed": removed}
+    models = {removed: build(architecture).to(device).eval() for removed, architecture in removals.items()}
+    shape = (prepared.channels, prepared.image_size, prepared.image_size)
+    costs = _distinct_costs(models, shape, settings, batch_size=batch_size, threads=threads)
+    facts = {
+        "architectures": [{"removed": list(removed)} | costs[_signature(model)] for removed, model in models.items()],
+        "batch_size": batch_size,
+        "latency_batch": settings.latency_batch,
+        "latency_threads": threads,
+    }
+    made_by = config_hash("profile", settings, [prepared.content], removals=sorted(removals), batch_size=batch_size)
+    write_facts(output, facts, config_hash=made_by)
+
+
+def _signature(model: nn.Module) -> str:
+    """Equal for networks of equal layers, whichever of several equal blocks was removed."""
+    return str([tuple(parameter.shape) for parameter in model.parameters()])
+
+
+def _distinct_costs(
+    models: dict[tuple[str, ...], nn.Module],
+    shape: tuple[int, int, int],
+    settings: ProfileSettings,
+    *,
+    batch_size: int,
+    threads: int,
+) -> dict[str, dict[str, Any]]:
+    distinct = {_signature(model): model for model in models.values()}
+    times = latency(
+        distinct,
+        shape,
+        batch_size=settings.latency_batch,
+        rounds=settings.rounds,
+        min_seconds=settings.min_seconds,
+        threads=threads,
+    )
+    return {
+        name: {
+            "params": parameters(model),
+            "macs": macs(model, shape),
+            "memory_bytes": training_memory(model, shape, batch_size=batch_size).total,
+            "latency_ms": times[name],
+        }
+        for name, model in distinct.items()
+    }

@@ -1,0 +1,55 @@
+"""Training batches as whole tensors: order, crop and flip follow from seed, epoch and batch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from layerlottery.results.hashing import derived_seed
+
+
+def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
+    """The order of `count` images in one epoch (from 0): a permutation, int64."""
+    generator = torch.Generator().manual_seed(derived_seed("order", seed, epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Each (C, H, W) image moved by up to `padding` pixels either way, the gap filled with 0."""
+    count, _, height, width = images.shape
+    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    corner = torch.randint(0, 2 * padding + 1, (2, count), generator=generator).to(images.device)
+    return windows[torch.arange(count, device=images.device), :, corner[0], corner[1]]
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image mirrored left to right with probability one half."""
+    mirrored = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+
+
+def augment(images: Tensor, *, crop: int, flip: bool, seed: int, epoch: int, batch: int) -> Tensor:
+    """Random crop and flip of uint8 (N, C, H, W); a generator of the batch's own makes resuming exact anywhere."""
+    if not crop and not flip:
+        return images
+    generator = torch.Generator().manual_seed(derived_seed("augment", seed, epoch, batch))
+    if crop:
+        images = random_crop(images, crop, generator)
+    return random_flip(images, generator) if flip else images
+
+
+class Normalizer:
+    """uint8 images to float32 in channels_last or the usual layout, by mean and standard deviation in [0, 1] units."""
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], *, device: torch.device, channels_last: bool
+    ) -> None:
+        self.mean = torch.tensor(mean, device=device).mul(255).view(1, -1, 1, 1)
+        self.std = torch.tensor(std, device=device).mul(255).view(1, -1, 1, 1)
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.to(self.mean.device).float().sub_(self.mean).div_(self.std).contiguous(memory_format=self.layout)

@@ -1,0 +1,123 @@
+"""A prepared image set: decoded once to uint8 arrays, described by facts.json in the same folder.
+
+This module imports no torch: every later stage opens its data here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from layerlottery.errors import LayerLotteryError
+from layerlottery.results import artifacts
+
+FACTS = "facts.json"
+GROUPS = ("train", "test", "shifted")
+ARRAYS = tuple(f"{group}_{part}.npy" for group in GROUPS for part in ("images", "labels"))
+_REQUIRED = {"source", "classes", "channels", "image_size", "mean", "std", "shifted", "counts", "arrays", "settings"}
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """images: uint8 (N, C, H, W), values 0..255; labels: int64 (N,), indices into the set's classes."""
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: npt.NDArray[np.intp]) -> Split:
+        """The images at `indices`, in their order, as a copy."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """The folder of one prepared set and its facts; arrays are read, and checked, when asked for."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, facts_path: Path) -> PreparedSet:
+        """Read `facts.json`. Raises LayerLotteryError when it is missing, changed or describes something else."""
+        facts = artifacts.read_facts(facts_path)
+        if missing := sorted(_REQUIRED - facts.keys()):
+            raise LayerLotteryError(f"{facts_path}: not the facts of a prepared set, {', '.join(missing)} missing")
+        return cls(facts_path.parent, facts)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the labels."""
+        return tuple(self.facts["classes"])
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (colour)."""
+        return int(self.facts["channels"])
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side; images are square."""
+        return int(self.facts["image_size"])
+
+    @property
+    def mean(self) -> list[float]:
+        """Mean of the training images, one number a channel, for values in [0, 1]."""
+        return list(self.facts["mean"])
+
+    @property
+    def std(self) -> list[float]:
+        """Standard deviation of the training images, one number a channel, for values in [0, 1]; never 0."""
+        return list(self.facts["std"])
+
+    @property
+    def content(self) -> str:
+        """Hash of the settings and of every array: the input hash of the stages that read this set."""
+        return str(self.facts["config_hash"])
+
+    def split(self, name: Literal["train", "test"]) -> Split:
+        """The memory-mapped split. Raises LayerLotteryError when a file is missing or was changed."""
+        return self._read(name)
+
+    def shifted(self) -> dict[str, Split]:
+        """Shifted test sets by name, views into one memory-mapped array; empty when there are none."""
+        whole = self._read("shifted")
+        bounds: dict[str, list[int]] = self.facts["shifted"]
+        return {name: Split(whole.images[a:b], whole.labels[a:b]) for name, (a, b) in bounds.items()}
+
+    def _read(self, group: str) -> Split:
+        images, labels = (self._array(f"{group}_{part}.npy") for part in ("images", "labels"))
+        return Split(images, labels)
+
+    def _array(self, file: str) -> npt.NDArray[Any]:
+        return artifacts.read_array(self.folder / file, self.facts["arrays"][file])
+
+
+def balanced_subset(
+    labels: npt.NDArray[np.integer[Any]], size: int, seed: int, *, key: str = "size"
+) -> npt.NDArray[np.intp]:
+    """Sorted indices of `size` images, as many of each class as the classes allow (counts differ by 1 at most).
+
+    A class with too few images gives all it has and the others fill up. A smaller subset of the same seed
+    lies inside every larger one. `key` names the setting in the error raised when there are too few images.
+    """
+    if not 1 <= size <= len(labels):
+        raise LayerLotteryError(f"{key}: {size} images asked for, allowed is 1 to {len(labels)}")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    _, shuffled, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    # rank of each image within its class; taking ranks in turn is what balances the classes
+    by_class = np.argsort(shuffled, kind="stable")
+    rank = np.empty(len(labels), dtype=np.intp)
+    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = np.argsort(rank, kind="stable")[:size]
+    return np.sort(order[chosen])

@@ -1,0 +1,153 @@
+"""Command-line options made from settings models, so that help, defaults and units have one source."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+
+import click
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from layerlottery.benchmark import first_line
+from layerlottery.errors import LayerLotteryError
+from layerlottery.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Model = TypeVar("Model", bound=Settings)
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def settings_options(*models: type[Settings]) -> Callable[[Command], Command]:
+    """Add --settings (JSON) and one option for each field of the models; options win over --settings."""
+    fields = {name: field for model in models for name, field in model.model_fields.items()}
+
+    def decorate(command: Command) -> Command:
+        for name, field in reversed(fields.items()):
+            command = _option(name, field)(command)
+        text = "settings as JSON; the options below replace single values"
+        return click.option("--settings", default="{}", metavar="JSON", help=text)(command)
+
+    return decorate
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    many = get_origin(field.annotation) is list
+    default = "" if field.default is PydanticUndefined else f"  [default: {_shown(field.default)}]"
+    repeat = "; repeat for several" if many else ""
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        multiple=many,
+        metavar=_metavar(field.annotation),
+        help=f"{field.description}{repeat}{default}",
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _metavar(annotation: Any) -> str:
+    schema = TypeAdapter(annotation).json_schema()
+    schema = schema.get("items", schema)
+    choices = schema.get("enum") or ([schema["const"]] if "const" in schema else None)
+    if choices:
+        return "|".join(map(str, choices))
+    kinds = [part.get("type", "value") for part in schema.get("anyOf", [schema])]
+    return "|".join("JSON" if kind == "object" else kind for kind in kinds).upper()
+
+
+def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Mapping[str, Any]) -> Model:
+    """Settings from JSON text with the given options laid over it; raises one line about the first bad value."""
+    try:
+        values = json.loads(settings)
+    except ValueError as error:
+        raise LayerLotteryError(f"--settings: not JSON ({error}); found {settings[:60]!r}") from None
+    for name, given in options.items():
+        if given not in (None, ()):
+            values[name] = (
+                [_read(one) for one in given]
+                if isinstance(given, Sequence) and not isinstance(given, str)
+                else _read(given)
+            )
+    validator = adapter if isinstance(adapter, TypeAdapter) else TypeAdapter(adapter)
+    try:
+        return validator.validate_python(values)
+    except ValidationError as error:
+        raise LayerLotteryError(f"settings: {first_line(error)}") from None
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def log_option(command: Command) -> Command:
+    """Add --log; the file is opened before the command runs."""
+    text = "write plain progress lines to this file instead of the terminal"
+    return click.option("--log", type=FILE, callback=_open_log, expose_value=False, is_eager=True, help=text)(command)
+
+
+def _open_log(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, mode="w")
+    package = logging.getLogger("layerlottery")
+    package.handlers = [handler]
+    package.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+
+def machine_options(command: Command) -> Command:
+    """Add --threads and --device."""
+    threads = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads")
+    text = "auto takes a GPU when there is one"
+    device = click.option(
+        "--device",
+        envvar="LAYERLOTTERY_DEVICE",
+        show_envvar=True,
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda|cuda:N",
+        help=text,
+    )
+    return threads(device(command))
+
+
+def use_machine(threads: int, device: str) -> torch.device:
+    """Set the number of threads, make algorithms deterministic, and return the device."""
+    import torch
+
+    torch.set_num_threads(threads)
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        chosen = torch.device(wanted)
+    except RuntimeError:
+        raise LayerLotteryError(f"--device: found {device!r}; allowed are auto, cpu, cuda, cuda:N") from None
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed are auto and cpu")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return chosen
+
+
+def union_fields(union: Any) -> list[type[Settings]]:
+    """The models of an annotated union."""
+    inner = get_args(union)[0]
+    return list(get_args(inner))

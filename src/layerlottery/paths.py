@@ -1,0 +1,124 @@
+"""Every file of a results folder, once. Hive-style, in the order of the stages; Snakemake's patterns are these.
+
+A path stops at what its content depends on. Folders may hold wildcards, or be those of one network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
+SCORED = DENSE + "/structure={structure}/criterion={criterion}/scored_at={scored_at}"
+TICKET = SCORED + "/density={density}/rewind={rewind}"
+RUN = "networks/dataset={dataset}/{run}"
+DATASET = "datasets/dataset={dataset}"
+
+WILDCARDS = {
+    "dataset": r"[A-Za-z0-9_.-]+",
+    "network": r"[A-Za-z0-9_.-]+",
+    "seed": r"\d+",
+    "structure": r"layers",
+    "criterion": r"[A-Za-z0-9_.-]+",
+    "scored_at": r"init|trained",
+    "density": r"\d+",
+    "rewind": r"\d+",
+    "run": r"network=[^/]+/seed=\d+(/structure=[^/]+/criterion=[^/]+/scored_at=[^/]+/density=\d+/rewind=\d+)?",
+}
+
+SPLIT_ARRAYS = tuple(f"{split}_{kind}.npy" for split in ("train", "test", "shifted") for kind in ("images", "labels"))
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folder patterns below one results folder."""
+
+    results: str
+
+    @property
+    def dataset(self) -> str:
+        return f"{self.results}/{DATASET}"
+
+    @property
+    def dense(self) -> str:
+        return f"{self.results}/{DENSE}"
+
+    @property
+    def scored(self) -> str:
+        return f"{self.results}/{SCORED}"
+
+    @property
+    def ticket(self) -> str:
+        return f"{self.results}/{TICKET}"
+
+    @property
+    def run(self) -> str:
+        return f"{self.results}/{RUN}"
+
+    @property
+    def tables(self) -> str:
+        return f"{self.results}/tables"
+
+    def log(self, stage: str, pattern: str = "all") -> str:
+        return f"{self.results}/logs/{stage}/{pattern}.log"
+
+    def checkpoint(self, pattern: str) -> str:
+        return f"{self.results}/checkpoints/{pattern}.safetensors"
+
+    def report(self) -> str:
+        return f"{self.results}/report/index.html"
+
+
+def prepared(dataset: str) -> str:
+    return f"{dataset}/facts.json"
+
+
+def prepared_arrays(dataset: str) -> list[str]:
+    return [f"{dataset}/{name}" for name in SPLIT_ARRAYS]
+
+
+def corrupted_images(dataset: str) -> str:
+    return f"{dataset}/corrupted_images.npy"
+
+
+def corrupted_facts(dataset: str) -> str:
+    return f"{dataset}/corrupted.json"
+
+
+def initial_weights(run: str) -> str:
+    return f"{run}/initial.safetensors"
+
+
+def trained_weights(run: str) -> str:
+    return f"{run}/weights.safetensors"
+
+
+def curve(run: str) -> str:
+    return f"{run}/curve.parquet"
+
+
+def training_facts(run: str) -> str:
+    return f"{run}/training.json"
+
+
+def scores(scored: str) -> str:
+    return f"{scored}/scores.json"
+
+
+def ticket_facts(ticket: str) -> str:
+    return f"{ticket}/ticket.json"
+
+
+def attack(run: str) -> str:
+    return f"{run}/attack.parquet"
+
+
+def shift(run: str) -> str:
+    return f"{run}/shift.parquet"
+
+
+def profile(dense: str) -> str:
+    return f"{dense}/profile.json"
+
+
+def table(tables: str, name: str) -> str:
+    return f"{tables}/{name}.parquet"

@@ -1,0 +1,35 @@
+"""Reference texts that are made from the code, so that they can't lag behind it."""
+
+from __future__ import annotations
+
+import json
+
+from layerlottery.benchmark import Benchmark
+from layerlottery.results.schemas import ABOUT, TABLES
+
+
+def configuration_schema() -> str:
+    """JSON schema of the configuration file, for editors and for workflow/schemas."""
+    schema = Benchmark.model_json_schema()
+    # a change to a built-in criterion need not repeat its formula
+    schema["$defs"]["CriterionSettings"].pop("required", None)
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=1) + "\n"
+
+
+def data_dictionary() -> str:
+    """Every column of every result table, as Markdown."""
+    parts = [
+        "# Data dictionary\n",
+        "The tables in `results/tables/` are Parquet files. This page is made by `layerlottery dictionary` from",
+        "`src/layerlottery/results/schemas.py`; a test keeps the two equal.\n",
+    ]
+    for name, columns in TABLES.items():
+        parts += [
+            f"## {name}.parquet\n",
+            f"{ABOUT[name].capitalize()}.\n",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
+        parts += [f"| `{column.name}` | {column.type} | {column.meaning} |" for column in columns]
+        parts.append("")
+    return "\n".join(parts)

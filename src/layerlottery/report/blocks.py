@@ -1,0 +1,101 @@
+"""Which blocks went, as rows of squares: drawn directly, since nothing here is a chart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from layerlottery.report.series import removal_shares
+from layerlottery.report.style import PLACEHOLDERS, Look, Panel, Picture, looks
+from layerlottery.report.tables import Tables, group_name, tickets
+
+WIDTH, LEFT, GAP, ROW, HEAD = 420.0, 46.0, 10.0, 22.0, 22.0
+Place = tuple[float, bool]
+
+
+def blocks_picture(tables: Tables) -> Picture:
+    """One panel per network and family: a row per density, a square per block."""
+    entries = looks(tables.runs)
+    panels = [panel for group in tables.groups() for panel in _panels(tables.of(group), group_name(group), entries)]
+    if not panels:
+        return Picture("blocks", (), (), "No block was scored and removed in this benchmark.")
+    caption = (
+        "Look for criteria that empty one stage, and for rows that change little with the seed. One row per density, "
+        "one square per residual block, from the first stage to the last. The fuller the colour, the larger the share "
+        "of seeds that removed the block. Crossed: the first block of a stage, which never goes."
+    )
+    return Picture("blocks", tuple(panels), (), caption)
+
+
+def natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorts block 10 after block 2."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part)
+
+
+def _panels(tables: Tables, group: str, entries: dict[str, Look]) -> Iterator[Panel]:
+    places, stages, side = _places(tables.scores)
+    if not places:
+        return
+    shares = removal_shares(tables.runs)
+    layered = tickets(tables.runs)
+    layered = layered[layered["structure"] == "layers"]
+    for family in (name for name in entries if name in set(layered["family"])):
+        rows = sorted(set(layered.loc[layered["family"] == family, "density"]))
+        own = shares[shares["family"] == family]
+        colour = PLACEHOLDERS[entries[family].colour]
+        drawn = [*_heads(stages), *(one for at, p in enumerate(rows) for one in _row(own, at, p, places, side, colour))]
+        height = HEAD + ROW * len(rows)
+        label = f"{group}, {family}: share of seeds that removed each block, by density"
+        svg = (
+            f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}" '
+            f'xmlns="http://www.w3.org/2000/svg">{"".join(drawn)}</svg>'
+        )
+        yield Panel(f"{family}", group, Markup(svg))  # noqa: S704 - every name is escaped
+
+
+def _places(scores: pd.DataFrame) -> tuple[dict[str, Place], dict[str, float], float]:
+    """Left edge and removability of every block, left edge of every stage, and a square's side with its gap."""
+    rows = scores[["stage", "block", "removable"]].drop_duplicates("block").itertuples(index=False, name=None)
+    blocks = sorted(rows, key=lambda row: (natural(row[0]), natural(row[1])))
+    stages: dict[str, float] = {}
+    places: dict[str, Place] = {}
+    gaps = GAP * max(0, len({stage for stage, _, _ in blocks}) - 1)
+    side = min(24.0, (WIDTH - LEFT - gaps) / max(1, len(blocks)))
+    x = LEFT - GAP
+    for stage, block, removable in blocks:
+        x += GAP if stage not in stages else 0
+        stages.setdefault(stage, x)
+        places[block] = (x, bool(removable))
+        x += side
+    return places, stages, side
+
+
+def _heads(stages: dict[str, float]) -> Iterator[str]:
+    for stage, x in stages.items():
+        yield f'<text x="{x:.1f}" y="13" class="head">{escape(stage)}</text>'
+
+
+def _row(
+    shares: pd.DataFrame, at: int, density: int, places: dict[str, Place], side: float, colour: str
+) -> Iterator[str]:
+    middle = HEAD + ROW * at + ROW / 2
+    yield f'<text x="0" y="{middle + 4.5:.1f}">p = {density}</text>'
+    own = shares[shares["density"] == density]
+    gone = {name: (share, f"{count} of {seeds} seeds") for name, share, count, seeds in _shares(own)}
+    size = min(side - 1.5, ROW - 4)
+    for block, (x, removable) in places.items():
+        share, words = gone.get(block, (0.0, ""))
+        y = middle - size / 2
+        title = f"<title>{escape(block)}: removed by {words}</title>" if share else ""
+        fill = f'fill="var(--{colour})" fill-opacity="{share:.2f}"' if share else 'fill="none"'
+        frame = f'x="{x:.1f}" y="{y:.1f}" width="{size:.1f}" height="{size:.1f}" rx="{min(2.5, size / 5):.1f}"'
+        yield f'<rect {frame} {fill} class="{"block" if removable else "fixed"}">{title}</rect>'
+        if not removable:
+            yield f'<path class="cross" d="M{x:.1f} {y + size:.1f}l{size:.1f} {-size:.1f}"/>'
+
+
+def _shares(rows: pd.DataFrame) -> list[tuple[str, float, int, int]]:
+    return list(rows[["removed", "share", "count", "seeds"]].itertuples(index=False, name=None))

@@ -1,0 +1,168 @@
+"""The page's tables: what stands in every cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from layerlottery.report.series import accuracy_by_condition, difference_by_condition
+from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, group_name, is_random, within
+from layerlottery.report.words import ABSENT, factor, interval, number, signed
+
+TICKET = ["family", "density"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text, a CSS class and, in heat maps, a background between -1 and 1."""
+
+    text: str
+    tone: str = ""
+    heat: float = math.nan
+
+    @property
+    def style(self) -> str:
+        """Blue above zero, orange below: told apart by every kind of colour vision, and readable in the dark."""
+        if math.isnan(self.heat):
+            return ""
+        colour = "0 114 178" if self.heat > 0 else "230 120 0"
+        return f"background: rgb({colour} / {min(1.0, abs(self.heat)) * 0.6:.2f})"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table; the first column heads the rows."""
+
+    name: str
+    title: str
+    columns: list[str]
+    rows: list[list[Cell]] = field(default_factory=list)
+    note: str = ""
+
+
+def ticket_name(family: Hashable, density: Hashable) -> str:
+    """How a row is headed."""
+    return DENSE if family == DENSE else f"{family}, p = {density}"
+
+
+def summary_grids(tables: Tables) -> list[Grid]:
+    """One table per dataset and network: a row per ticket, the verdict at every tolerance."""
+    tolerances = list(dict.fromkeys(tables.summary["xi"]))
+    heads = ["ticket", "seeds", "accuracy, %", "Δ [low, high], pp", *(f"ξ = {_xi(xi)}" for xi in tolerances)]
+    found = []
+    for index, group in enumerate(tables.groups()):
+        summary = within(tables.summary, group)
+        parts = summary.groupby(["family", *GROUP, "density"], sort=False)
+        rows = [_summary_row(one, tolerances) for _, one in parts]
+        found.append(Grid(f"summary{index}", group_name(group), heads, rows))
+    return [grid for grid in found if grid.rows]
+
+
+def _xi(xi: str) -> str:
+    return "1 sd" if xi == "sd" else f"{xi} pp"
+
+
+def _summary_row(rows: pd.DataFrame, tolerances: list[str]) -> list[Cell]:
+    first = rows.iloc[0]
+    judged = {row["xi"]: row for row in rows.to_dict("records")}
+    sd = "" if pd.isna(first["accuracy_sd"]) else f" ± {number(first['accuracy_sd'])}"
+    return [
+        Cell(ticket_name(first["family"], first["density"])),
+        Cell(f"{first['seeds']}"),
+        Cell(number(first["accuracy"]) + sd),
+        Cell(interval(first["delta_accuracy"], first["delta_low"], first["delta_high"])),
+        *(_verdict_cell(judged[xi]) if xi in judged else Cell(ABSENT) for xi in tolerances),
+    ]
+
+
+def _verdict_cell(row: dict[Hashable, Any]) -> Cell:
+    if pd.isna(row["won"]):
+        return Cell("not computable", "muted")
+    tone = {"winning": "win", "losing": "lose"}.get(row["verdict"], "muted")
+    return Cell(f"{row['verdict']} {int(row['won'])}/{row['seeds']}", tone)
+
+
+def cost_grid(costs: pd.DataFrame) -> Grid:
+    """Savings and speed-ups per network and density."""
+    saved = ["macs_reduction", "params_reduction", "memory_reduction", "energy_reduction"]
+    faster = ["predicted_speedup", "train_speedup", "latency_speedup"]
+    heads = ["network", "p", "MACs", "parameters", "memory", "energy", "predicted", "training", "latency"]
+    rows = [
+        [
+            Cell(one["group"] if one["structure"] == "layers" else f"{one['group']}, {one['structure']}"),
+            Cell(f"{one['density']}"),
+            *(Cell(number(one[name], 1) + ("" if math.isnan(one[name]) else " %")) for name in saved),
+            *(Cell(factor(one[name])) for name in faster),
+        ]
+        for one in costs.to_dict("records")
+    ]
+    note = "Savings in percent of the dense network; predicted, training and latency are speed-ups (1 = dense)."
+    return Grid("costs", "Cost by density", heads, rows, note)
+
+
+def heat_grids(tables: Tables, kind: str, title: str) -> list[Grid]:
+    """Ticket by condition: difference to dense in colour, the dense networks' accuracy above."""
+    found = []
+    for index, group in enumerate(tables.groups()):
+        own = tables.of(group).robustness
+        matrix = difference_by_condition(own, kind)
+        if not matrix.empty:
+            reference = accuracy_by_condition(own, kind)
+            found.append(_heat(f"{kind}{index}", f"{title}, {group_name(group)}", matrix, reference))
+    return found
+
+
+def _heat(name: str, title: str, matrix: pd.DataFrame, reference: pd.Series) -> Grid:
+    values = matrix.assign(mean=matrix.mean(axis=1)) if len(matrix.columns) > 1 else matrix
+    limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
+    base = [float(reference.get(column, math.nan)) for column in matrix.columns]
+    base += [sum(base) / len(base)] if len(base) > 1 else []
+    rows = [[Cell("dense, %"), *(Cell(number(value, 1), "muted") for value in base)]]
+    for key, row in zip(values.index.tolist(), values.to_numpy().tolist(), strict=True):
+        rows.append([Cell(ticket_name(*key)), *(Cell(signed(value, 1), "heat", value / limit) for value in row)])
+    heads = ["ticket", *(str(column).replace("_", " ") for column in values.columns)]
+    note = f"Full colour at ±{limit:.1f} percentage points: blue is better than dense, orange worse."
+    return Grid(name, title, heads, rows, note)
+
+
+def calibration_grids(tables: Tables) -> list[Grid]:
+    """Expected calibration error, clean and where else it was measured, with likelihood and Brier score."""
+    found = []
+    for index, group in enumerate(tables.groups()):
+        own = tables.of(group)
+        clean = own.runs.groupby(TICKET, sort=False)[["ece", "nll", "brier"]].mean()
+        other = own.robustness[own.robustness["kind"].isin(("corruption", "shift"))]
+        wide = other.pivot_table(index=TICKET, columns="kind", values="ece", aggfunc="mean")
+        joined = clean.join(wide) if not wide.empty else clean
+        if joined.notna().any(axis=None):
+            found.append(_calibration(f"calibration{index}", group_name(group), joined))
+    return found
+
+
+def _calibration(name: str, group: str, rows: pd.DataFrame) -> Grid:
+    heads = {"ece": "ECE", "corruption": "ECE, corrupted", "shift": "ECE, shifted", "nll": "NLL", "brier": "Brier"}
+    known = {column: head for column, head in heads.items() if column in rows}
+    cells = [
+        [Cell(ticket_name(*key)), *(Cell(number(value, 3)) for value in row)]
+        for key, row in zip(rows.index.tolist(), rows[list(known)].to_numpy().tolist(), strict=True)
+    ]
+    note = "Lower is better in every column. ECE: expected calibration error, 0 to 1; means over seeds."
+    return Grid(name, f"Calibration, {group}", ["ticket", *known.values()], cells, note)
+
+
+def robustness_means(tables: Tables, xi: str) -> list[tuple[str, str]]:
+    """Per network, the range of the mean differences of tickets that are not random."""
+    rows = at_tolerance(tables.summary, xi)
+    rows = rows[~rows["criterion"].isin(is_random(tables.runs))]
+    names = {"attack_delta": "attacks", "corruption_delta": "corruptions", "shift_delta": "shifted sets"}
+    return [(words, _range(rows[column].dropna())) for column, words in names.items() if rows[column].notna().any()]
+
+
+def _range(values: Iterable[Any]) -> str:
+    known = [float(value) for value in values]
+    return f"{signed(min(known))} to {signed(max(known))} percentage points"

@@ -1,0 +1,69 @@
+"""The summary as plain text, for the end of a run on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name, within
+from layerlottery.report.verdict import tolerance_words
+from layerlottery.report.words import factor, interval, number
+from layerlottery.settings import ReportSettings
+
+WIDTH = 100
+HEADS = ("ticket", "p", "seeds", "accuracy", "Δ [low, high]", "won", "verdict", "MACs", "speed-up")
+SIZES = (19, 3, 5, 8, 24, 5, 11, 7, 8)
+
+
+def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
+    """The summary table at the report's tolerance, one line per ticket, in at most 100 columns.
+
+    Without settings it takes the default tolerance, or the first one that the table holds.
+    """
+    held = read_tables(tables)
+    if held.summary.empty:
+        return "No ticket was trained: there is nothing to summarize."
+    xi = tolerance_name(settings or ReportSettings.model_validate({}))
+    if settings is None and xi not in set(held.summary["xi"]):
+        xi = str(held.summary["xi"].iloc[0])
+    rows = at_tolerance(held.summary, xi)
+    lines = [f"Tickets against dense networks, {tolerance_words(xi)}"]
+    for group in held.groups():
+        own = within(rows, group)
+        if not own.empty:
+            lines += ["", group_name(group)[:WIDTH], _line(HEADS), *map(_ticket, own.to_dict("records"))]
+    return "\n".join(lines)
+
+
+def _ticket(values: dict[Hashable, Any]) -> str:
+    won = "" if pd.isna(values["won"]) else f"{int(values['won'])}/{values['seeds']}"
+    return _line(
+        (
+            values["family"],
+            f"{values['density']}",
+            f"{values['seeds']}",
+            number(values["accuracy"]),
+            interval(values["delta_accuracy"], values["delta_low"], values["delta_high"]),
+            won,
+            values["verdict"],
+            f"{number(values['macs_reduction'], 1)} %",
+            factor(values["train_speedup"]),
+        )
+    )
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    left = {0, 6}
+    fitted = (_fit(cell, size) for cell, size in zip(cells, SIZES, strict=True))
+    shown = (
+        cell.ljust(size) if at in left else cell.rjust(size)
+        for at, (cell, size) in enumerate(zip(fitted, SIZES, strict=True))
+    )
+    return " ".join(shown).rstrip()
+
+
+def _fit(text: str, size: int) -> str:
+    return text if len(text) <= size else text[: size - 1] + "…"

@@ -1,0 +1,77 @@
+"""Numbers as people read them: one place for signs, units and lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+ABSENT = DASH
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A fixed number of digits, or a dash where nothing was measured."""
+    return ABSENT if math.isnan(value) else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """The same with its sign; a difference that rounds to zero has none."""
+    if math.isnan(value):
+        return ABSENT
+    text = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def factor(value: float) -> str:
+    """A speed-up."""
+    return ABSENT if math.isnan(value) else f"{value:.2f}{TIMES}"
+
+
+def interval(mean: float, low: float, high: float) -> str:
+    """A mean difference and, where there is one, its interval."""
+    if math.isnan(low) or math.isnan(high):
+        return signed(mean)
+    return f"{signed(mean)} [{signed(low)}, {signed(high)}]"
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that leaves a small number."""
+    if math.isnan(value):
+        return "not measured"
+    for unit, size in (("days", 172_800), ("h", 3600), ("min", 60)):
+        if value >= size:
+            return f"{value / (86_400 if unit == 'days' else size):.1f} {unit}"
+    return f"{value:.1f} s"
+
+
+def scaled(value: float, unit: str, prefixes: Sequence[tuple[str, float]]) -> str:
+    """A quantity with the largest prefix that keeps it above one."""
+    if math.isnan(value):
+        return "not measured"
+    prefix, size = next(((name, size) for name, size in prefixes if value >= size), prefixes[-1])
+    return f"{value / size:.3g} {prefix}{unit}"
+
+
+def densities(values: Iterable[int]) -> str:
+    """1, 2, 3, 5 becomes 1-3, 5, with an en dash."""
+    runs: list[list[int]] = []
+    for value in sorted(set(values)):
+        if runs and value == runs[-1][1] + 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    shown = [str(first) if first == last else f"{first}{DASH}{last}" for first, last in runs]
+    return ", ".join(shown)
+
+
+def counted(count: int, singular: str, plural: str) -> str:
+    """1 ticket, 2 tickets."""
+    return f"{count} {singular if count == 1 else plural}"
+
+
+def either(values: Iterable[object]) -> str:
+    """All distinct values, in order of appearance."""
+    shown = dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    return "; ".join(shown) or "not recorded"

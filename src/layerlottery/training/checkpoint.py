@@ -1,0 +1,72 @@
+"""A resumable training state: weights, momentum and progress in one safetensors file, no pickle.
+
+Random state need not be kept: order and augmentation follow from seed, epoch and batch.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from layerlottery.errors import LayerLotteryError
+from layerlottery.results.artifacts import read_tensors, write_tensors
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """How far a training got: completed epochs, batches of the current one, and what was measured."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    epoch_seconds: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    segments: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress, *, fingerprint: str
+) -> None:
+    """Replace the checkpoint atomically; `fingerprint` identifies the configuration that it belongs to."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        momentum = optimizer.state[parameter].get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{name}"] = momentum
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+    write_tensors(path, arrays, asdict(progress), config_hash=fingerprint)
+
+
+def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, *, fingerprint: str) -> Progress:
+    """Load a checkpoint into model and optimizer; a missing, foreign or broken one means a fresh start."""
+    if path is None or not path.exists():
+        return Progress()
+    try:
+        arrays, facts = read_tensors(path)
+    except LayerLotteryError as error:
+        log.info("checkpoint not used: %s", error)
+        return Progress()
+    if facts.pop("config_hash") != fingerprint:
+        log.info("checkpoint not used: %s belongs to another configuration", path)
+        return Progress()
+    del facts["content"]
+    device = next(model.parameters()).device
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        if f"momentum.{name}" in tensors:
+            # the optimizer updates its buffers in place: they need the parameters' memory layout
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
+                tensors[f"momentum.{name}"]
+            )
+    progress = Progress(**facts)
+    log.info("resumed after %d epochs and %d batches", progress.epoch, progress.batch)
+    return progress

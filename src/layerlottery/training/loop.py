@@ -1,0 +1,162 @@
+"""The training loop: the same for dense networks and tickets, resumable at any batch, bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from layerlottery.data.batches import Normalizer, augment, epoch_order
+from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.settings import TrainingSettings
+from layerlottery.training.checkpoint import Progress
+from layerlottery.training.recipe import compute_type, learning_rate
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class StopFlag:
+    """Set by SIGTERM and SIGINT, so that a batch is always finished."""
+
+    requested: bool = False
+
+    @contextmanager
+    def listening(self) -> Iterator[StopFlag]:
+        """Listen while the block runs, then give the signals back."""
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            self.requested = True
+
+        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@dataclass
+class TrainingData:
+    """uint8 images (N, C, H, W) and int64 labels (N,) of both splits, and the normalisation."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    normalize: Normalizer
+
+
+@dataclass
+class Trainer:
+    """Everything a training needs, and the epoch loop over it."""
+
+    model: nn.Module
+    optimizer: torch.optim.SGD
+    data: TrainingData
+    settings: TrainingSettings
+    seed: int
+    save: Callable[[Progress], None]
+    stop: StopFlag
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None
+    checkpoint_seconds: float = 60.0
+    device: torch.device = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.device = next(self.model.parameters()).device
+        dtype = compute_type(self.settings, self.device)
+        self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+        self.steps_per_epoch = -(-len(self.data.train_labels) // self.settings.batch_size)
+        self.saved_at = time.monotonic()
+
+    def run(self, progress: Progress) -> None:
+        """Train from `progress` to the last epoch; raises Interrupted when told to stop."""
+        while progress.epoch < self.settings.epochs:
+            self._train_epoch(progress)
+            self._finish_epoch(progress)
+            if time.monotonic() - self.saved_at > self.checkpoint_seconds:
+                self.save(progress)
+                self.saved_at = time.monotonic()
+
+    def _train_epoch(self, progress: Progress) -> None:
+        self.model.train()
+        batches = epoch_order(len(self.data.train_labels), seed=self.seed, epoch=progress.epoch).split(
+            self.settings.batch_size
+        )
+        started = time.perf_counter()
+        # kept on the device: reading them in every step would make a GPU wait
+        loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.device)
+        correct = torch.tensor(progress.correct, device=self.device)
+        for number in range(progress.batch, len(batches)):
+            loss, hits = self._step(batches[number], progress.epoch, number)
+            loss_sum += loss * len(batches[number])
+            correct += hits
+            progress.batch = number + 1
+            if self.stop.requested:
+                break
+        progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
+        progress.epoch_seconds += time.perf_counter() - started
+        if self.stop.requested:
+            raise Interrupted
+
+    def _step(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+        settings, data = self.settings, self.data
+        images, labels = data.train_images[chosen], data.train_labels[chosen]
+        images = augment(images, crop=settings.crop, flip=settings.flip, seed=self.seed, epoch=epoch, batch=number)
+        step = epoch * self.steps_per_epoch + number
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
+        with self.autocast:
+            logits = self.model(data.normalize(images))
+        labels = labels.to(self.device)
+        loss = F.cross_entropy(logits.float(), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _finish_epoch(self, progress: Progress) -> None:
+        count = len(self.data.train_labels)
+        if not math.isfinite(progress.loss_sum):
+            raise LayerLotteryError(
+                f"training.learning_rate: the loss is {progress.loss_sum} in epoch {progress.epoch + 1}; "
+                f"found {self.settings.learning_rate}, lower it"
+            )
+        test_loss, test_accuracy = self.evaluate()
+        row = {
+            "epoch": progress.epoch + 1,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": progress.loss_sum / count,
+            "train_accuracy": 100 * progress.correct / count,
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "seconds": progress.epoch_seconds,
+        }
+        progress.curve.append(row)
+        progress.epoch += 1
+        progress.batch, progress.loss_sum, progress.correct, progress.epoch_seconds = 0, 0.0, 0, 0.0
+        self.on_epoch(row)
+
+    @torch.inference_mode()
+    def evaluate(self) -> tuple[float, float]:
+        """Mean cross-entropy (nats) and accuracy (percent) on the test split."""
+        self.model.eval()
+        loss, correct = 0.0, 0
+        pairs = zip(self.data.test_images.split(500), self.data.test_labels.split(500), strict=True)
+        for images, labels in pairs:
+            on_device = labels.to(self.device)
+            with self.autocast:
+                logits = self.model(self.data.normalize(images)).float()
+            loss += F.cross_entropy(logits, on_device, reduction="sum").item()
+            correct += int((logits.argmax(1) == on_device).sum())
+        count = len(self.data.test_labels)
+        return loss / count, 100 * correct / count

@@ -1,0 +1,56 @@
+"""The optimizer, the learning rate of every step, and the type that convolutions compute in."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from layerlottery.settings import TrainingSettings
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+    """SGD with (Nesterov) momentum over all parameters."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def learning_rate(settings: TrainingSettings, *, step: int, steps_per_epoch: int) -> float:
+    """The rate of a step (from 0), in closed form: resuming or rewinding needs nothing but the step's number."""
+    peak, total = settings.learning_rate, settings.epochs * steps_per_epoch
+    if settings.schedule == "step":
+        passed = sum(step >= milestone * steps_per_epoch for milestone in settings.milestones)
+        return peak * settings.gamma**passed
+    if settings.schedule == "cosine":
+        return _anneal(peak, 0.0, step / total)
+    return _one_cycle(peak, settings.warmup * total - 1, step, total)
+
+
+def _one_cycle(peak: float, top: float, step: int, total: int) -> float:
+    """Smith & Topin (2018) with cosine flanks: peak/25 up to peak at step `top`, then down to peak/250,000."""
+    if step <= top:
+        return _anneal(peak / 25, peak, step / top if top > 0 else 1.0)
+    return _anneal(peak, peak / 25e4, (step - top) / max(1.0, total - 1 - top))
+
+
+def _anneal(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def compute_type(settings: TrainingSettings, device: torch.device) -> torch.dtype:
+    """bfloat16 if asked for, or if left open and the processor computes in it; else float32."""
+    if settings.precision != "auto":
+        return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # emulated bfloat16 is several times slower than float32
+        abilities = torch.cpu.get_capabilities()
+        native = bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    return torch.bfloat16 if native else torch.float32

@@ -1,0 +1,51 @@
+"""Latency: plausible, ordered, and without a trace in the models; no absolute times."""
+
+import torch
+from torch import nn
+
+from layerlottery.cost.latency import latency
+
+
+def stack(width: int, layers: int) -> nn.Sequential:
+    convolutions = [nn.Conv2d(width, width, 3, padding=1) for _ in range(layers)]
+    return nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width), *convolutions)
+
+
+def test_more_work_takes_longer():
+    models = {"small": stack(16, 2), "large": stack(16, 40)}
+    measured = latency(models, (3, 32, 32), batch_size=2, rounds=3, min_seconds=0.02, threads=1)
+    assert list(measured) == ["small", "large"]
+    assert measured["small"] > 0
+    assert measured["large"] > 2 * measured["small"]
+
+
+def test_models_and_threads_stay_as_they_are():
+    model = stack(4, 1).train()
+    mean, threads = model[1].running_mean.clone(), torch.get_num_threads()
+    latency({"only": model}, (3, 8, 8), batch_size=1, rounds=1, min_seconds=0.001, threads=1)
+    assert model.training
+    assert torch.equal(model[1].running_mean, mean)
+    assert torch.get_num_threads() == threads
+
+
+def test_models_take_turns(monkeypatch):
+    order = []
+
+    class FakeMeasurement:
+        median = 0.001
+
+    class FakeTimer:
+        made = 0
+
+        def __init__(self, *_, num_threads, **__):
+            FakeTimer.made += 1
+            self.name = (FakeTimer.made, num_threads)
+
+        def blocked_autorange(self, min_run_time):
+            order.append((*self.name, min_run_time))
+            return FakeMeasurement()
+
+    monkeypatch.setattr("layerlottery.cost.latency.Timer", FakeTimer)
+    models = {"a": stack(2, 1), "b": stack(2, 1)}
+    assert latency(models, (3, 4, 4), batch_size=1, rounds=2, min_seconds=0.5, threads=3) == {"a": 1.0, "b": 1.0}
+    assert order == [(1, 3, 0.5), (2, 3, 0.5)] * 2

@@ -1,0 +1,67 @@
+# attack, shift: one job each per trained network; profile: one job per dense network and all its tickets
+
+
+rule attack:
+    input:
+        weights=paths.trained_weights(FOLDERS.run),
+        data=paths.prepared(FOLDERS.dataset),
+        arrays=paths.prepared_arrays(FOLDERS.dataset),
+    output:
+        paths.attack(FOLDERS.run),
+    params:
+        settings=BENCHMARK.attack.slice(),
+        revision=REVISIONS["attack"],
+    log:
+        FOLDERS.log("attack", paths.RUN),
+    conda:
+        "../../envs/layerlottery.yaml"
+    threads: BENCHMARK.resources.evaluation_threads
+    shell:
+        "layerlottery attack --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
+        " --output {output:q} --threads {threads} --log {log:q}"
+
+
+rule shift:
+    input:
+        weights=paths.trained_weights(FOLDERS.run),
+        data=paths.prepared(FOLDERS.dataset),
+        arrays=paths.prepared_arrays(FOLDERS.dataset),
+        images=paths.corrupted_images(FOLDERS.dataset),
+        facts=paths.corrupted_facts(FOLDERS.dataset),
+    output:
+        paths.shift(FOLDERS.run),
+    params:
+        settings=BENCHMARK.shift.slice(),
+        revision=REVISIONS["shift"],
+    log:
+        FOLDERS.log("shift", paths.RUN),
+    conda:
+        "../../envs/layerlottery.yaml"
+    threads: BENCHMARK.resources.evaluation_threads
+    shell:
+        "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
+        " --corrupted-images {input.images:q} --corrupted-facts {input.facts:q}"
+        " --output {output:q} --threads {threads} --log {log:q}"
+
+
+# latency is never measured beside another job: this one takes every core of a laptop
+rule profile:
+    input:
+        weights=paths.initial_weights(FOLDERS.dense),
+        tickets=BENCHMARK.family_tickets,
+        data=paths.prepared(FOLDERS.dataset),
+    output:
+        paths.profile(FOLDERS.dense),
+    params:
+        settings=BENCHMARK.profile.slice(),
+        tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
+        batch_size=BENCHMARK.training.batch_size,
+        revision=REVISIONS["profile"],
+    log:
+        FOLDERS.log("profile", paths.DENSE),
+    conda:
+        "../../envs/layerlottery.yaml"
+    threads: workflow.cores
+    shell:
+        "layerlottery profile --settings {params.settings:q} --weights {input.weights:q} {params.tickets:q}"
+        " --data {input.data:q} --batch-size {params.batch_size} --output {output:q} --threads 1 --log {log:q}"
