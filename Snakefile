@@ -5,7 +5,7 @@ import sys
 
 from snakemake.utils import min_version
 
-from layerlottery import paths
+from layerlottery import paths, worker
 from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.revisions import REVISIONS
@@ -25,6 +25,11 @@ except LayerLotteryError as error:
     sys.exit(f"layerlottery: {error}")
 
 FOLDERS = BENCHMARK.folders
+
+
+onstart:
+    if workflow.is_main_process and workflow.local_exec and BENCHMARK.resources.warm_worker:
+        worker.start()
 
 
 wildcard_constraints:

@@ -119,6 +119,7 @@ class ResourceSettings(Settings):
 
     training_threads: Count = Field(1, description="CPU threads of one training job")
     evaluation_threads: Count = Field(1, description="CPU threads of one scoring, attack or shift job")
+    warm_worker: bool = Field(True, description="on this machine, import torch once for all jobs and not in each")
 
 
 class Benchmark(Settings):

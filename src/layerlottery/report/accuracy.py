@@ -18,9 +18,10 @@ from layerlottery.report.style import (
     legend,
     looks,
     panel,
+    slimness,
     whole_steps,
 )
-from layerlottery.report.tables import Tables, at_tolerance, dense, group_name, spread, tickets
+from layerlottery.report.tables import Tables, at_tolerance, dense, group_name, spread, tickets, title
 from layerlottery.report.verdict import tolerance_words
 from layerlottery.report.words import MINUS, densities
 
@@ -50,6 +51,8 @@ def _accuracy(runs: pd.DataFrame, entries: dict[str, Look]) -> Draw:
     series, reference = accuracy_by_density(rows), accuracy_by_density(dense(runs))
     families = [family for family in entries if family in set(rows["family"])]
 
+    slim = slimness(len(series))
+
     def draw(axes: Axes) -> None:
         for low, mean, high in reference[["low", "mean", "high"]].itertuples(index=False):
             axes.axhspan(low, high, color=INK, alpha=0.1, linewidth=0)
@@ -58,10 +61,10 @@ def _accuracy(runs: pd.DataFrame, entries: dict[str, Look]) -> Draw:
             look, one = entries[family], series[series["family"] == family]
             seeds = rows[rows["family"] == family]
             x = one["density"] + offset
-            axes.vlines(x, one["low"], one["high"], color=look.colour, alpha=0.45, linewidth=1)
-            dots(axes, seeds["density"] + offset, seeds["accuracy"], look, size=2.6, alpha=0.55)
-            axes.plot(x, one["mean"], color=look.colour, linestyle=look.line, linewidth=1.3)
-            dots(axes, x, one["mean"], look)
+            axes.vlines(x, one["low"], one["high"], color=look.colour, alpha=0.45, linewidth=slim**2)
+            dots(axes, seeds["density"] + offset, seeds["accuracy"], look, size=2.6 * slim, alpha=0.55)
+            axes.plot(x, one["mean"], color=look.colour, linestyle=look.line, linewidth=1.3 * slim)
+            dots(axes, x, one["mean"], look, size=5 * slim)
         whole_steps(axes, rows["density"].tolist())
         axes.set_xlabel("density p: residual blocks removed")
 
@@ -89,6 +92,7 @@ def difference_picture(tables: Tables, xi: str) -> Picture:
 
 def _difference(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
     families = [family for family in entries if family in set(rows["family"])]
+    slim = slimness(len(rows))
 
     def draw(axes: Axes) -> None:
         axes.axhline(0, color=INK, linewidth=1.8)
@@ -102,11 +106,11 @@ def _difference(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
                 va="center",
                 annotation_clip=False,
             )
-        for family, offset in zip(families, dodge(len(families), width=0.6), strict=True):
+        for family, offset in zip(families, dodge(len(families), width=0.6 if slim == 1 else 0.8), strict=True):
             look, one = entries[family], rows[rows["family"] == family]
             x = one["density"] + offset
-            axes.vlines(x, one["delta_low"], one["delta_high"], color=look.colour, linewidth=1.6, alpha=0.75)
-            dots(axes, x, one["delta_accuracy"], look, size=5.5)
+            axes.vlines(x, one["delta_low"], one["delta_high"], color=look.colour, linewidth=1.6 * slim**2, alpha=0.75)
+            dots(axes, x, one["delta_accuracy"], look, size=5.5 * slim)
         whole_steps(axes, rows["density"].tolist())
         axes.set_xlabel("density p: residual blocks removed")
 
@@ -119,12 +123,12 @@ def curves_picture(tables: Tables) -> Picture:
     panels: list[Panel] = []
     for index, group in enumerate(tables.groups()):
         curves = curves_by_epoch(tables.of(group).curves)
-        floor = float(curves["mean"].quantile(0.08))
+        floor, top = float(curves["mean"].quantile(0.08)), float(curves["mean"].max())
         for density in spread(sorted(set(tickets(curves)["density"])), MOST_CURVES):
-            title = f"{group_name(group)}, p = {density}"
             rows = curves[curves["density"].isin((0, density))]
-            draw = _curves(rows, entries, floor)
-            panels.append(panel(f"curve{index}x{density}", title, "test accuracy, %", "accuracy by epoch", draw))
+            draw = _curves(rows, entries, (floor, top))
+            heading = title(tables, group, f"p = {density}")
+            panels.append(panel(f"curve{index}x{density}", heading, "test accuracy, %", "accuracy by epoch", draw))
     caption = (
         "Look for tickets that leave the dense network (thick) early and stay below it. Means over seeds. "
         "The axis leaves out the lowest 8 % of all values, the first epochs." + _left_out(tables)
@@ -138,15 +142,14 @@ def _left_out(tables: Tables) -> str:
     return "" if shown == every else f" Of the densities {densities(every)}, at most {MOST_CURVES} are drawn a network."
 
 
-def _curves(rows: pd.DataFrame, entries: dict[str, Look], floor: float) -> Draw:
+def _curves(rows: pd.DataFrame, entries: dict[str, Look], ends: tuple[float, float]) -> Draw:
     def draw(axes: Axes) -> None:
         thick = dense(rows)
         axes.plot(thick["epoch"], thick["mean"], color=INK, linewidth=2.6, alpha=0.85)
         for family, one in tickets(rows).groupby("family"):
             look = entries[str(family)]
             axes.plot(one["epoch"], one["mean"], color=look.colour, linewidth=1.1, linestyle=look.line)
-        top = rows["mean"].max()
-        axes.set_ylim(floor, top + 0.06 * max(top - floor, 1))
+        axes.set_ylim(ends[0], ends[1] + 0.06 * max(ends[1] - ends[0], 1))
         axes.set_xlim(left=0)
         axes.set_xlabel("epoch")
 

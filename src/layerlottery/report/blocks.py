@@ -12,14 +12,17 @@ from layerlottery.report.series import removal_shares
 from layerlottery.report.style import PLACEHOLDERS, Look, Panel, Picture, looks
 from layerlottery.report.tables import Tables, group_name, tickets
 
-WIDTH, LEFT, GAP, ROW, HEAD = 420.0, 46.0, 10.0, 22.0, 22.0
+WIDTH, LEFT, GAP, HEAD = 420.0, 46.0, 10.0, 20.0
 Place = tuple[float, bool]
 
 
 def blocks_picture(tables: Tables) -> Picture:
     """One panel per network and family: a row per density, a square per block."""
     entries = looks(tables.runs)
-    panels = [panel for group in tables.groups() for panel in _panels(tables.of(group), group_name(group), entries)]
+    many = len(tables.groups()) > 1
+    panels = [
+        panel for group in tables.groups() for panel in _panels(tables.of(group), group_name(group), entries, many)
+    ]
     if not panels:
         return Picture("blocks", (), (), "No block was scored and removed in this benchmark.")
     caption = (
@@ -35,7 +38,7 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part)
 
 
-def _panels(tables: Tables, group: str, entries: dict[str, Look]) -> Iterator[Panel]:
+def _panels(tables: Tables, group: str, entries: dict[str, Look], many: bool) -> Iterator[Panel]:
     places, stages, side = _places(tables.scores)
     if not places:
         return
@@ -47,13 +50,18 @@ def _panels(tables: Tables, group: str, entries: dict[str, Look]) -> Iterator[Pa
         own = shares[shares["family"] == family]
         colour = PLACEHOLDERS[entries[family].colour]
         drawn = [*_heads(stages), *(one for at, p in enumerate(rows) for one in _row(own, at, p, places, side, colour))]
-        height = HEAD + ROW * len(rows)
+        unit = group if many else ""
+        height = HEAD + _pitch(side) * len(rows)
         label = f"{group}, {family}: share of seeds that removed each block, by density"
         svg = (
             f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}" '
             f'xmlns="http://www.w3.org/2000/svg">{"".join(drawn)}</svg>'
         )
-        yield Panel(f"{family}", group, Markup(svg))  # noqa: S704 - every name is escaped
+        yield Panel(family, unit, Markup(svg))  # noqa: S704 - every name is escaped
+
+
+def _pitch(side: float) -> float:
+    return max(15.0, side + 1)
 
 
 def _places(scores: pd.DataFrame) -> tuple[dict[str, Place], dict[str, float], float]:
@@ -75,17 +83,17 @@ def _places(scores: pd.DataFrame) -> tuple[dict[str, Place], dict[str, float], f
 
 def _heads(stages: dict[str, float]) -> Iterator[str]:
     for stage, x in stages.items():
-        yield f'<text x="{x:.1f}" y="13" class="head">{escape(stage)}</text>'
+        yield f'<text x="{x:.1f}" y="12" class="head">{escape(stage)}</text>'
 
 
 def _row(
     shares: pd.DataFrame, at: int, density: int, places: dict[str, Place], side: float, colour: str
 ) -> Iterator[str]:
-    middle = HEAD + ROW * at + ROW / 2
+    middle = HEAD + _pitch(side) * (at + 0.5)
     yield f'<text x="0" y="{middle + 4.5:.1f}">p = {density}</text>'
     own = shares[shares["density"] == density]
     gone = {name: (share, f"{count} of {seeds} seeds") for name, share, count, seeds in _shares(own)}
-    size = min(side - 1.5, ROW - 4)
+    size = side - 2
     for block, (x, removable) in places.items():
         share, words = gone.get(block, (0.0, ""))
         y = middle - size / 2

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from layerlottery.report.series import accuracy_by_condition, difference_by_condition
-from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, group_name, is_random, within
-from layerlottery.report.words import ABSENT, factor, interval, number, signed
+from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, group_name, is_random, title, within
+from layerlottery.report.words import ABSENT, at, factor, interval, number, percent, signed
 
 TICKET = ["family", "density"]
 
@@ -47,7 +47,7 @@ class Grid:
 
 def ticket_name(family: Hashable, density: Hashable) -> str:
     """How a row is headed."""
-    return DENSE if family == DENSE else f"{family}, p = {density}"
+    return DENSE if family == DENSE else f"{family}, {at(density)}"
 
 
 def summary_grids(tables: Tables) -> list[Grid]:
@@ -96,7 +96,7 @@ def cost_grid(costs: pd.DataFrame) -> Grid:
         [
             Cell(one["group"] if one["structure"] == "layers" else f"{one['group']}, {one['structure']}"),
             Cell(f"{one['density']}"),
-            *(Cell(number(one[name], 1) + ("" if math.isnan(one[name]) else " %")) for name in saved),
+            *(Cell(percent(one[name])) for name in saved),
             *(Cell(factor(one[name])) for name in faster),
         ]
         for one in costs.to_dict("records")
@@ -105,7 +105,7 @@ def cost_grid(costs: pd.DataFrame) -> Grid:
     return Grid("costs", "Cost by density", heads, rows, note)
 
 
-def heat_grids(tables: Tables, kind: str, title: str) -> list[Grid]:
+def heat_grids(tables: Tables, kind: str, words: str) -> list[Grid]:
     """Ticket by condition: difference to dense in colour, the dense networks' accuracy above."""
     found = []
     for index, group in enumerate(tables.groups()):
@@ -113,11 +113,11 @@ def heat_grids(tables: Tables, kind: str, title: str) -> list[Grid]:
         matrix = difference_by_condition(own, kind)
         if not matrix.empty:
             reference = accuracy_by_condition(own, kind)
-            found.append(_heat(f"{kind}{index}", f"{title}, {group_name(group)}", matrix, reference))
+            found.append(_heat(f"{kind}{index}", title(tables, group, words), matrix, reference))
     return found
 
 
-def _heat(name: str, title: str, matrix: pd.DataFrame, reference: pd.Series) -> Grid:
+def _heat(name: str, heading: str, matrix: pd.DataFrame, reference: pd.Series) -> Grid:
     values = matrix.assign(mean=matrix.mean(axis=1)) if len(matrix.columns) > 1 else matrix
     limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
     base = [float(reference.get(column, math.nan)) for column in matrix.columns]
@@ -127,7 +127,7 @@ def _heat(name: str, title: str, matrix: pd.DataFrame, reference: pd.Series) -> 
         rows.append([Cell(ticket_name(*key)), *(Cell(signed(value, 1), "heat", value / limit) for value in row)])
     heads = ["ticket", *(str(column).replace("_", " ") for column in values.columns)]
     note = f"Full colour at ±{limit:.1f} percentage points: blue is better than dense, orange worse."
-    return Grid(name, title, heads, rows, note)
+    return Grid(name, heading, heads, rows, note)
 
 
 def calibration_grids(tables: Tables) -> list[Grid]:
@@ -140,11 +140,11 @@ def calibration_grids(tables: Tables) -> list[Grid]:
         wide = other.pivot_table(index=TICKET, columns="kind", values="ece", aggfunc="mean")
         joined = clean.join(wide) if not wide.empty else clean
         if joined.notna().any(axis=None):
-            found.append(_calibration(f"calibration{index}", group_name(group), joined))
+            found.append(_calibration(f"calibration{index}", title(tables, group, "Calibration"), joined))
     return found
 
 
-def _calibration(name: str, group: str, rows: pd.DataFrame) -> Grid:
+def _calibration(name: str, heading: str, rows: pd.DataFrame) -> Grid:
     heads = {"ece": "ECE", "corruption": "ECE, corrupted", "shift": "ECE, shifted", "nll": "NLL", "brier": "Brier"}
     known = {column: head for column, head in heads.items() if column in rows}
     cells = [
@@ -152,7 +152,7 @@ def _calibration(name: str, group: str, rows: pd.DataFrame) -> Grid:
         for key, row in zip(rows.index.tolist(), rows[list(known)].to_numpy().tolist(), strict=True)
     ]
     note = "Lower is better in every column. ECE: expected calibration error, 0 to 1; means over seeds."
-    return Grid(name, f"Calibration, {group}", ["ticket", *known.values()], cells, note)
+    return Grid(name, heading, ["ticket", *known.values()], cells, note)
 
 
 def robustness_means(tables: Tables, xi: str) -> list[tuple[str, str]]:

@@ -48,6 +48,11 @@ class Section:
     grids: tuple[grids.Grid, ...] = ()
     note: str = ""
 
+    @property
+    def paired(self) -> bool:
+        """Whether its figures fit side by side."""
+        return len(self.pictures) == 2 and all(len(one.panels) <= 1 for one in self.pictures)
+
 
 def report(tables: Path, output: Path, settings: ReportSettings) -> None:
     """Write the page from tables/{runs,robustness,curves,scores,summary}.parquet.
@@ -102,10 +107,10 @@ def _summary_note(tables: Tables, xi: str) -> str:
 def _robustness(tables: Tables, xi: str) -> Section:
     corrupted = grids.heat_grids(tables, "corruption", "Corruptions")
     shifted = grids.heat_grids(tables, "shift", "Shifted test sets")
-    missing = [name for name, grid in (("Corruptions", corrupted), ("Shifted test sets", shifted)) if not grid]
-    notes = [f"{name} were not evaluated in this benchmark." for name in missing]
-    means = [f"{name} {words}" for name, words in grids.robustness_means(tables, xi)]
-    notes += [f"Tickets of a criterion against dense, mean over conditions: {'; '.join(means)}."] if means else []
+    missing = [name for name, grid in (("corruptions", corrupted), ("shifted test sets", shifted)) if not grid]
+    notes = [f"{' and '.join(missing).capitalize()} were not evaluated in this benchmark."] if missing else []
+    means = [f"{name} from {words}" for name, words in grids.robustness_means(tables, xi)]
+    notes += [f"Tickets against dense, means over conditions and seeds: {'; '.join(means)}."] if means else []
     every = (*corrupted, *shifted, *grids.calibration_grids(tables))
     return Section("robustness", "Robustness", (attack_picture(tables),), every, " ".join(notes))
 

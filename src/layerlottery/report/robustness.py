@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from layerlottery.report.series import attack_by_epsilon
 from layerlottery.report.style import INK, Draw, Look, Panel, Picture, dots, legend, looks, panel
-from layerlottery.report.tables import Tables, dense, group_name, spread, tickets
+from layerlottery.report.tables import Tables, dense, spread, tickets, title
 from layerlottery.report.words import densities
 
 MOST_DENSITIES = 3
@@ -22,7 +22,8 @@ def attack_picture(tables: Tables) -> Picture:
         rows = tables.of(group).robustness
         every |= set(tickets(rows)["density"])
         for attack in dict.fromkeys(rows.loc[rows["kind"] == "attack", "name"]):
-            panels += _panels(attack_by_epsilon(rows, attack), f"attack{index}{attack}", group, attack, entries)
+            series = attack_by_epsilon(rows, attack)
+            panels += _panels(series, f"attack{index}{attack}", title(tables, group, attack.upper()), entries)
     if not panels:
         return Picture("attacks", (), (), "Attacks were not evaluated in this benchmark.")
     caption = (
@@ -38,15 +39,14 @@ def attack_picture(tables: Tables) -> Picture:
     )
 
 
-def _panels(
-    series: pd.DataFrame, name: str, group: tuple[str, str], attack: str, entries: dict[str, Look]
-) -> list[Panel]:
+def _panels(series: pd.DataFrame, name: str, heading: str, entries: dict[str, Look]) -> list[Panel]:
     found = []
     for density in spread(sorted(set(tickets(series)["density"])), MOST_DENSITIES):
         rows = series[series["density"].isin((0, density))]
-        title = f"{attack.upper()}, {group_name(group)}, p = {density}"
-        label = f"accuracy under {attack} by epsilon"
-        found.append(panel(f"{name}x{density}", title, "accuracy, %", label, _strengths(rows, entries)))
+        draw = _strengths(rows, entries)
+        found.append(
+            panel(f"{name}x{density}", f"{heading}, p = {density}", "accuracy, %", "accuracy by epsilon", draw)
+        )
     return found
 
 
@@ -64,7 +64,7 @@ def _strengths(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
             axes.plot(at, one["mean"], color=look.colour, linewidth=1.1, linestyle=look.line)
             dots(axes, at, one["mean"], look, size=4)
         axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 103)
         axes.set_xlabel("ε, in 1/255")
 
     return draw

@@ -43,7 +43,9 @@ def attack_by_epsilon(robustness: pd.DataFrame, attack: str) -> pd.DataFrame:
 def difference_by_condition(robustness: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Mean paired difference to dense over seeds and levels: rows are family and density, columns are conditions."""
     rows = tickets(robustness[robustness["kind"] == kind])
-    return rows.pivot_table(index=["family", "density"], columns="name", values="delta_accuracy", aggfunc="mean")
+    return rows.pivot_table(
+        index=["family", "density"], columns="name", values="delta_accuracy", aggfunc="mean", sort=False
+    )
 
 
 def accuracy_by_condition(robustness: pd.DataFrame, kind: str) -> pd.Series:

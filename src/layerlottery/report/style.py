@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from layerlottery.report.tables import is_random, tickets
+from layerlottery.report.tables import families, is_random, tickets
 
 SIZE = (4.2, 2.8)
 BOX = (0.115, 0.15, 0.835, 0.815)
@@ -66,8 +66,10 @@ class Look:
     def marker(self) -> list[tuple[float, float]]:
         """Corners of the marker in a square from -1 to 1."""
         corners, turn = SHAPES[self.shape % len(SHAPES)]
+        # small corners look smaller than a circle of the same radius
+        size = 1.3 if corners == 3 else 1.0
         angles = [math.radians(90 + turn + 360 * corner / corners) for corner in range(corners)]
-        return [(round(math.cos(angle), 3), round(math.sin(angle), 3)) for angle in angles]
+        return [(round(size * math.cos(angle), 3), round(size * math.sin(angle), 3)) for angle in angles]
 
     @property
     def line(self) -> tuple[float, tuple[float, ...] | None]:
@@ -106,7 +108,7 @@ def looks(runs: pd.DataFrame) -> dict[str, Look]:
         shape = 1 if criterion in drawn else index if index == 0 else index + 1
         for variant, family in enumerate(sorted(part["family"], key=len)):
             found[family] = Look(colour, shape, DASHES[variant % len(DASHES)])
-    return found
+    return {family: found[family] for family in families(runs) if family in found}
 
 
 def legend(entries: dict[str, Look], families: Sequence[str], dense: str = "line") -> tuple[tuple[str, Markup], ...]:
@@ -175,6 +177,11 @@ def whole_steps(axes: Axes, values: Sequence[int]) -> None:
     step = max(1, math.ceil((high - low + 1) / 8))
     axes.set_xticks(range(low, high + 1, step))
     axes.set_xlim(low - 0.55, high + 0.55)
+
+
+def slimness(tickets: int) -> float:
+    """How far marks shrink where many tickets share a panel: 1 up to 60 tickets."""
+    return min(1.0, math.sqrt(60 / max(tickets, 1)))
 
 
 def dodge(count: int, *, width: float = 0.5) -> list[float]:

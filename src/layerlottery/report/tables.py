@@ -50,7 +50,24 @@ def read_tables(folder: Path) -> Tables:
     frames = {name: read_table(folder / f"{name}.parquet").to_pandas() for name in TABLES}
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
-    return Tables(**{name: _labelled(frame) for name, frame in frames.items()})
+    frames = {name: _labelled(frame) for name, frame in frames.items()}
+    order = families(frames["runs"])
+    return Tables(**{name: _sorted(frame, order) for name, frame in frames.items()})
+
+
+def families(runs: pd.DataFrame) -> list[str]:
+    """Every family as the page lists them: dense, criteria by name, random last."""
+    drawn = is_random(runs)
+    pairs = runs[["criterion", "family"]].drop_duplicates().itertuples(index=False, name=None)
+    ranked = [(family != DENSE, criterion in drawn, str(criterion), len(family), family) for criterion, family in pairs]
+    return [family for *_, family in sorted(ranked)]
+
+
+def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    if not {"family", "density"} <= set(frame.columns):
+        return frame
+    rank = frame["family"].map({family: place for place, family in enumerate(order)})
+    return frame.assign(rank=rank).sort_values(["rank", "density"], kind="stable", ignore_index=True)
 
 
 def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -64,11 +81,16 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
 def _family(structure: str, criterion: str | None, scored_at: str | None, rewind: int) -> str:
     if pd.isna(criterion):
         return DENSE
-    parts = [str(criterion)]
-    parts += [structure] if structure != "layers" else []
+    parts = [structure] if structure != "layers" else []
     parts += ["trained"] if scored_at == "trained" else []
     parts += [f"rewind {rewind}"] if rewind else []
-    return ", ".join(parts)
+    return f"{criterion} ({', '.join(parts)})" if parts else str(criterion)
+
+
+def title(tables: Tables, group: Sequence[str], *parts: str) -> str:
+    """A heading; the dataset and network are left out where the page has only one."""
+    named = [] if parts and len(tables.groups()) == 1 else [group_name(group)]
+    return ", ".join([*parts[:1], *named, *parts[1:]])
 
 
 def group_name(group: Sequence[str]) -> str:

@@ -9,7 +9,9 @@ import pandas as pd
 
 from layerlottery.report.series import against_random, confidence_of
 from layerlottery.report.tables import Tables, at_tolerance, group_name, is_random
-from layerlottery.report.words import MINUS, counted, densities, interval, number
+from layerlottery.report.words import MINUS, at, counted, densities, interval, number, percent
+
+XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,10 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
         )
         drawn = rows["criterion"].isin(is_random(tables.runs))
         control = _control(own, bool(drawn.any()), confidence)
-        found.append(Finding(group_name(group), _headline(rows, xi), (*_outcomes(rows), *_extremes(rows), *control)))
+        itself = _random_won(rows[drawn])
+        found.append(
+            Finding(group_name(group), _headline(rows, xi), (*_outcomes(rows), *_extremes(rows), *control, *itself))
+        )
     return found
 
 
@@ -41,8 +46,8 @@ def tolerance_words(xi: str, points: float | None = None) -> str:
     """The tolerance as a phrase."""
     if xi == "sd":
         size = "" if points is None or pd.isna(points) else f" ({number(points)} percentage points)"
-        return f"ξ = one standard deviation of the dense networks{size}"
-    return f"ξ = {xi} percentage {'point' if xi == '1' else 'points'}"
+        return f"{XI}one standard deviation of the dense networks{size}"
+    return f"{XI}{xi} percentage {'point' if xi == '1' else 'points'}"
 
 
 def _headline(rows: pd.DataFrame, xi: str) -> str:
@@ -58,7 +63,7 @@ def _headline(rows: pd.DataFrame, xi: str) -> str:
     won, lost = count.get("winning", 0), count.get("losing", 0)
     rest = len(rows) - won - lost
     seeds = _seeds(rows)
-    return f"{won} of {total} won, {lost} lost, {rest} can't be decided, against {tolerance}, over {seeds}."
+    return f"{won} of {total} won, {lost} lost, {rest} undecided, against {tolerance}, over {seeds}."
 
 
 def _single(rows: pd.DataFrame, total: str, tolerance: str) -> str:
@@ -75,7 +80,9 @@ def _seeds(rows: pd.DataFrame) -> str:
 
 def named(rows: pd.DataFrame) -> str:
     """Tickets as: grasp at p = 1, 2; snip at p = 1."""
-    return "; ".join(f"{family} at p = {densities(one['density'])}" for family, one in rows.groupby("family"))
+    return "; ".join(
+        f"{family} at {at(densities(one['density']))}" for family, one in rows.groupby("family", sort=False)
+    )
 
 
 def _outcomes(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -97,9 +104,11 @@ def _extremes(rows: pd.DataFrame) -> list[tuple[str, str]]:
         return [(term, _described(_last(pool, ["delta_accuracy"])))] if not pool.empty else []
     best = _last(winners, ["delta_accuracy"])
     deepest = _last(winners, ["density", "delta_accuracy"])
+    if (best["family"], best["density"]) == (deepest["family"], deepest["density"]):
+        return [("Best and deepest", _described(best))]
     return [
         ("Best ticket", _described(best)),
-        ("Deepest winning density", f"p = {deepest['density']}: {_described(deepest)}"),
+        ("Deepest winning density", _described(deepest)),
     ]
 
 
@@ -110,19 +119,19 @@ def _last(rows: pd.DataFrame, by: list[str]) -> dict[str, Any]:
 def _described(row: dict[str, Any]) -> str:
     change = interval(row["delta_accuracy"], row["delta_low"], row["delta_high"])
     return (
-        f"{row['family']} at p = {row['density']}, {change} percentage points against dense, "
-        f"with {number(row['macs_reduction'], 1)} % fewer MACs."
+        f"{row['family']} at {at(row['density'])}, {change} percentage points against dense, "
+        f"with {percent(row['macs_reduction'])} fewer MACs."
     )
 
 
 def _control(compared: pd.DataFrame, drawn: bool, confidence: float) -> list[tuple[str, str]]:
     term = "Against random"
     if not drawn:
-        return [(term, "no random removal was trained, so whether a criterion matters at all can't be told.")]
+        return [(term, "No random removal was trained, so whether a criterion matters at all can't be told.")]
     if compared.empty:
-        return [(term, "no other ticket shares a density and seed with random removal.")]
+        return [(term, "No other ticket shares a density and seed with random removal.")]
     if compared["seeds"].max() < 2:
-        return [(term, "with one seed nothing can be inferred about any criterion and random removal.")]
+        return [(term, "With one seed no criterion can be told from random removal.")]
     better, worse = (compared[compared["outcome"] == outcome] for outcome in ("better", "worse"))
     chance = len(compared) * (1 - confidence) / 2
     text = f"{_clear('better', better)}; {_clear('worse', worse)}; {_rest(compared)}. "
@@ -130,11 +139,17 @@ def _control(compared: pd.DataFrame, drawn: bool, confidence: float) -> list[tup
     return [(term, text[0].upper() + text[1:])]
 
 
+def _random_won(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    winners = rows[rows["verdict"] == "winning"]
+    text = f"{named(winners)}: there a ticket wins whichever blocks go."
+    return [] if winners.empty else [("Random won too", text)]
+
+
 def _clear(outcome: str, rows: pd.DataFrame) -> str:
     if rows.empty:
         return f"no criterion is clearly {outcome} than random at the same density"
     shown = [
-        f"{row['family']} at p = {row['density']} ({interval(row['difference'], row['low'], row['high'])})"
+        f"{row['family']} at {at(row['density'])} ({interval(row['difference'], row['low'], row['high'])})"
         for row in rows.sort_values("difference", ascending=outcome == "worse").head(4).to_dict("records")
     ]
     more = f" and {len(rows) - 4} more" if len(rows) > 4 else ""

@@ -24,6 +24,11 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", MINUS)
 
 
+def percent(value: float) -> str:
+    """One digit and a sign that stays on the line."""
+    return ABSENT if math.isnan(value) else f"{number(value, 1)}\N{NO-BREAK SPACE}%"
+
+
 def factor(value: float) -> str:
     """A speed-up."""
     return ABSENT if math.isnan(value) else f"{value:.2f}{TIMES}"
@@ -64,6 +69,11 @@ def densities(values: Iterable[int]) -> str:
             runs.append([value, value])
     shown = [str(first) if first == last else f"{first}{DASH}{last}" for first, last in runs]
     return ", ".join(shown)
+
+
+def at(density: object) -> str:
+    """p = 3, on one line."""
+    return f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{density}"
 
 
 def counted(count: int, singular: str, plural: str) -> str:

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,11 @@ def floats(split):
 
 def survivors(rows, count):
     return [round(row.accuracy * count / 100) for row in rows]
+
+
+def test_settings_name_every_attack():
+    (allowed,) = get_args(AttackSettings.model_fields["attacks"].annotation)
+    assert tuple(ATTACKS) == get_args(allowed)
 
 
 @pytest.mark.parametrize("level", [8.0, 16.0, 32.0])

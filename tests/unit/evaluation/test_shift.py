@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.calibration import calibration
 from layerlottery.evaluation.corrupt import corrupt
@@ -10,9 +9,9 @@ from layerlottery.evaluation.corruptions import corrupt_images
 from layerlottery.evaluation.forward import accuracy, evaluate_logits
 from layerlottery.evaluation.shift import shift
 from layerlottery.networks.weights import load_network
-from layerlottery.results.artifacts import read_facts, read_table
+from layerlottery.results.artifacts import read_facts, read_table, write_facts
 from layerlottery.results.schemas import arrow_schema
-from layerlottery.settings import CorruptionSettings, Digits, ShiftSettings
+from layerlottery.settings import CorruptionSettings, ShiftSettings
 
 
 class Stage:
@@ -103,11 +102,10 @@ def test_the_hash_follows_the_corruptions(stage):
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_corruptions_of_another_set_are_refused(stage, bench, tmp_path):
-    prepare(Digits(source="digits", train_size=50, test_size=30), tmp_path / "other")
-    stage.bench = bench._replace(data=tmp_path / "other" / "facts.json")
-    stage.corrupt(names=["jpeg"])
-    stage.bench = bench
+def test_corruptions_of_another_set_are_refused(stage):
+    stage.corrupt(names=["jpeg"], severities=[1])
+    facts = read_facts(stage.facts) | {"data": "0" * 64}
+    write_facts(stage.facts, facts, config_hash=facts.pop("config_hash"))
     with pytest.raises(LayerLotteryError, match=r"corrupted\.json: not made from the image set"):
         stage.table()
 

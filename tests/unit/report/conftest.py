@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 from scipy.special import stdtrit
 
+from layerlottery.report.report import report
 from layerlottery.results.artifacts import write_table
 from layerlottery.results.schemas import TABLES, arrow_schema
+from layerlottery.settings import ReportSettings
 
 CORRUPTED = ("gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate")
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -38,6 +40,7 @@ class Benchmark:
     epochs: int = 12
     kinds: tuple[str, ...] = ("attack", "corruption", "shift")
     latency: bool = True
+    planted: dict[tuple[str, int], tuple[float, float]] = field(default_factory=lambda: dict(PLANTED))
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     def blocks(self) -> list[str]:
@@ -81,7 +84,7 @@ def _runs(benchmark: Benchmark, group: tuple[str, str], seed: int) -> Iterator[R
     start = {"dataset": group[0], "network": group[1], "seed": seed}
     yield start | _network(benchmark, base, base, 0, "none", None, None, 0)
     for structure, criterion, scored_at, density, rewind in benchmark.tickets():
-        mean, scatter = PLANTED.get((criterion, density), (-0.4 * density, 1.3))
+        mean, scatter = benchmark.planted.get((criterion, density), (-0.4 * density, 1.3))
         delta = mean + scatter * (seed - 1) + 0.05 * benchmark.rng.standard_normal()
         delta *= 1.3 if structure == "filters" else 1
         yield start | _network(benchmark, base + delta, base, density, structure, criterion, scored_at, rewind)
@@ -98,7 +101,8 @@ def _network(
     rewind: int,
 ) -> Row:
     rng = benchmark.rng
-    saved = density * BLOCK_MACS / DENSE_MACS
+    whole = DENSE_MACS * benchmark.stage_blocks // 5
+    saved = density * BLOCK_MACS / whole
     removable = [name for name in benchmark.blocks() if not name.endswith(".0")]
     count = density if structure == "layers" else 0
     removed = list(rng.choice(removable, size=count, replace=False)) if criterion != "l1" else removable[:count]
@@ -107,7 +111,7 @@ def _network(
         "structure": structure, "criterion": criterion, "scored_at": scored_at, "density": density, "rewind": rewind,
         "removed": sorted(removed), "accuracy": accuracy, "dense_accuracy": base, "delta_accuracy": accuracy - base,
         "nll": 0.3, "brier": 0.11, "ece": 0.03 + 0.002 * density, "params": int(DENSE_PARAMS * (1 - 0.9 * saved)),
-        "macs": DENSE_MACS - density * BLOCK_MACS, "macs_reduction": 100 * saved, "memory_bytes": int(4e8 * (1 - saved)),
+        "macs": whole - density * BLOCK_MACS, "macs_reduction": 100 * saved, "memory_bytes": int(4e8 * (1 - saved)),
         "memory_reduction": 92 * saved, "latency_ms": 6.1 * (1 - 0.8 * saved) if benchmark.latency else None,
         "latency_batch": 1, "latency_threads": 1, "epochs": benchmark.epochs - rewind, "train_images": 1437,
         "train_seconds": seconds, "images_per_second": 1437 * benchmark.epochs / seconds,
@@ -127,7 +131,15 @@ def _conditions(benchmark: Benchmark, run: Row) -> Iterator[Row]:
     for kind, name, level, loss in ([("clean", "clean", 0.0, 0.0)] if kept else []) + kept:
         base = max(0.0, run["dense_accuracy"] - loss)
         change = run["delta_accuracy"] + (benchmark.rng.standard_normal() if kind != "clean" else 0)
-        facts = {"kind": kind, "name": name, "level": level, "images": 360, "ece": 0.03 + loss / 300, "nll": 0.3, "brier": 0.2}
+        facts = {
+            "kind": kind,
+            "name": name,
+            "level": level,
+            "images": 360,
+            "ece": 0.03 + loss / 300,
+            "nll": 0.3,
+            "brier": 0.2,
+        }
         yield run | facts | {"accuracy": max(0, base + change), "dense_accuracy": base, "delta_accuracy": change}
 
 
@@ -176,8 +188,12 @@ def _ticket(rows: list[Row]) -> Row:
     same = {key: first[key] for key in ("macs_reduction", "memory_reduction", "energy_reduction")}
     latency = {"latency_speedup": 6.1 / first["latency_ms"] if first["latency_ms"] else None}
     saved = {"params_reduction": 100 * (1 - first["params"] / DENSE_PARAMS)}
-    sds = {"accuracy_sd": _sd([row["accuracy"] for row in rows]), "delta_sd": _sd([row["delta_accuracy"] for row in rows])}
-    return means | same | latency | saved | sds | {"seeds": len(rows)}
+    sds = {
+        "accuracy_sd": _sd([row["accuracy"] for row in rows]),
+        "delta_sd": _sd([row["delta_accuracy"] for row in rows]),
+    }
+    robust = {"attack_delta": -1.5, "corruption_delta": -1.2, "shift_delta": 0.25}
+    return means | same | latency | saved | sds | robust | {"seeds": len(rows)}
 
 
 def _judged(rows: list[Row], points: float | None) -> Row:
@@ -193,6 +209,19 @@ def _judged(rows: list[Row], points: float | None) -> Row:
 
 
 @pytest.fixture(scope="session")
+def make() -> Callable[..., Path]:
+    """A function that writes the tables of a benchmark into a folder and returns the folder."""
+    return lambda folder, **changes: write_benchmark(folder, Benchmark(**changes))
+
+
+@pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tables of the default benchmark."""
     return write_benchmark(tmp_path_factory.mktemp("planted"), Benchmark())
+
+
+@pytest.fixture(scope="session")
+def planted_page(planted: Path) -> str:
+    """Its page."""
+    report(planted, planted / "index.html", ReportSettings())
+    return (planted / "index.html").read_text(encoding="utf-8")

@@ -1,0 +1,77 @@
+"""The entry point: hand a command to the warm worker if there is one, else run it here.
+
+A short stage spends most of its time importing torch. While Snakemake runs jobs on this machine it keeps one
+worker process with everything imported, which forks a child for each command (see worker.py). Only the standard
+library is imported here, so that handing over costs hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+from types import FrameType
+
+ADDRESS = "LAYERLOTTERY_WORKER"
+LENGTH, PROCESS, STATUS = struct.Struct("!Q"), struct.Struct("!q"), struct.Struct("!i")
+STREAMS = (0, 1, 2)
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    address = os.environ.get(ADDRESS)
+    if address:
+        connection = _connect(address)
+        if connection is not None:
+            with connection:
+                sys.exit(_delegate(connection))
+    from layerlottery.cli import main as here
+
+    here()
+
+
+def _connect(address: str) -> socket.socket | None:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+    except OSError:
+        # on another machine, or after the worker has gone
+        connection.close()
+        return None
+    return connection
+
+
+def _delegate(connection: socket.socket) -> int:
+    """Send the command, its folder, environment and open streams; wait for its exit status."""
+    folder = os.getcwd()  # noqa: PTH109 - pathlib costs as much to import as all the rest
+    request = {"argv": sys.argv, "folder": folder, "environment": dict(os.environ)}
+    body = json.dumps(request).encode()
+    socket.send_fds(connection, [LENGTH.pack(len(body))], STREAMS)
+    connection.sendall(body)
+    child = PROCESS.unpack(receive(connection, PROCESS.size))[0]
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        os.kill(child, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, forward)
+    try:
+        status: int = STATUS.unpack(receive(connection, STATUS.size))[0]
+    except ConnectionError:
+        print("layerlottery: the worker process ended before the command did", file=sys.stderr)
+        return 1
+    return status
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes; ConnectionError when the other side closed before."""
+    parts = bytearray()
+    while len(parts) < size:
+        part = connection.recv(size - len(parts))
+        if not part:
+            raise ConnectionError("closed")
+        parts += part
+    return bytes(parts)

@@ -1,0 +1,187 @@
+"""The warm worker: imports torch once, then forks a child for every command that a launcher hands over.
+
+It belongs to one Snakemake process on this machine and ends with it: its standard input is a pipe that closes when
+that process dies, however it dies. A child ends with its launcher in the same way, so killing the command that
+Snakemake started kills the work, as if there were no worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from layerlottery.launcher import ADDRESS, LENGTH, PROCESS, STATUS, STREAMS, receive
+
+# what the stages of a second or so need; nothing here may start threads or touch a GPU before the fork
+PRELOADED = (
+    "layerlottery.cli",
+    "layerlottery.criteria.score",
+    "layerlottery.training.train",
+    "layerlottery.training.progress",
+    "layerlottery.evaluation.attack",
+    "layerlottery.evaluation.shift",
+    "foolbox",
+    "codecarbon",
+    "pandas",
+)
+PR_SET_PDEATHSIG = 1
+
+# kept, since the pipe closes when its Popen object is forgotten
+_owned: list[subprocess.Popen[bytes]] = []
+
+
+def start() -> None:
+    """Start a worker for this process and its children; they find it through the environment."""
+    folder = tempfile.mkdtemp(prefix="layerlottery-")  # mode 0700: no other user can hand over commands
+    address = str(Path(folder, "socket"))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    # one thread each before the fork; every command sets its own number afterwards
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "layerlottery.worker", str(listener.fileno()), address]
+    owned = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], env=environment)  # noqa: S603
+    listener.close()
+    _owned.append(owned)
+    os.environ[ADDRESS] = address
+
+
+@dataclass
+class Worker:
+    """One selector over: the owner's pipe, new launchers, launchers that vanish, children that end."""
+
+    listener: socket.socket
+    children: dict[int, socket.socket] = field(default_factory=dict)
+
+    def serve(self) -> None:
+        """Until the owner's pipe closes."""
+        ended, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        # Ctrl-C goes to the whole terminal group; the launchers decide what it means
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.selector = selectors.DefaultSelector()
+        for source in (0, ended, self.listener):
+            self.selector.register(source, selectors.EVENT_READ)
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj == 0:
+                    return self._end()
+                if key.fileobj == ended:
+                    os.read(ended, 4096)
+                    self._reap()
+                elif key.fileobj is self.listener:
+                    self._accept()
+                else:
+                    self._launcher_gone(key.data)
+
+    def _accept(self) -> None:
+        connection, _ = self.listener.accept()
+        with contextlib.suppress(ConnectionError, ValueError):
+            head, streams, _, _ = socket.recv_fds(connection, LENGTH.size, len(STREAMS))
+            request = json.loads(receive(connection, LENGTH.unpack(head)[0]))
+            child = os.fork()
+            if child == 0:
+                self._become(request, streams, connection)
+            for stream in streams:
+                os.close(stream)
+            connection.sendall(PROCESS.pack(child))
+            self.children[child] = connection
+            self.selector.register(connection, selectors.EVENT_READ, data=child)
+            return
+        connection.close()
+
+    def _become(self, request: dict[str, object], streams: list[int], connection: socket.socket) -> NoReturn:
+        """In the child: take over the launcher's streams, folder, environment and command."""
+        status = 1
+        try:
+            _die_with_parent()
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for stream, standard in zip(streams, STREAMS, strict=True):
+                os.dup2(stream, standard)
+                os.close(stream)
+            self.selector.close()
+            for held in (self.listener, connection, *self.children.values()):
+                held.close()
+            status = _run(request)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while self.children:
+            child, status = os.waitpid(-1, os.WNOHANG)
+            if child == 0:
+                return
+            connection = self.children.pop(child)
+            with contextlib.suppress(KeyError):
+                self.selector.unregister(connection)
+            code = os.waitstatus_to_exitcode(status)
+            with contextlib.suppress(OSError):
+                # as a shell says it: 128 and the signal's number
+                connection.sendall(STATUS.pack(code if code >= 0 else 128 - code))
+            connection.close()
+
+    def _launcher_gone(self, child: int) -> None:
+        """A launcher says nothing more after its request: readable means that it has died."""
+        self.selector.unregister(self.children[child])
+        os.kill(child, signal.SIGKILL)
+
+    def _end(self) -> None:
+        for child in self.children:
+            os.kill(child, signal.SIGKILL)
+
+
+def _run(request: dict[str, object]) -> int:
+    environment, argv = request["environment"], request["argv"]
+    os.chdir(str(request["folder"]))
+    os.environ.clear()
+    os.environ.update(environment)  # type: ignore[call-overload]
+    sys.argv[:] = argv  # type: ignore[call-overload]
+    from layerlottery.cli import main
+
+    try:
+        main()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
+    return 0
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(descriptor: int, address: str) -> None:
+    """Import, then serve until the owner ends."""
+    for name in PRELOADED:
+        __import__(name)
+    try:
+        Worker(socket.socket(fileno=descriptor)).serve()
+    finally:
+        shutil.rmtree(Path(address).parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

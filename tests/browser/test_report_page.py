@@ -1,0 +1,114 @@
+"""The page as a browser shows it, on a phone and on a desk."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from layerlottery.report.report import report
+from layerlottery.settings import ReportSettings
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+SYNTHETIC = Path(__file__).parents[1] / "unit" / "report" / "conftest.py"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM.exists() and DRIVER.exists()),
+    reason=f"needs {CHROMIUM} and {DRIVER} (packages chromium, chromium-driver)",
+)
+
+
+def _synthetic():
+    found = importlib.util.spec_from_file_location("synthetic_benchmark", SYNTHETIC)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # dataclasses look their module up
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    synthetic = _synthetic()
+    synthetic.write_benchmark(folder, synthetic.Benchmark())
+    report(folder, folder / "index.html", ReportSettings())
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(params=[360, 390, 1280])
+def page(request, browser, address):
+    # a window can't be made as narrow as a phone, the emulated screen can
+    screen = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": request.param < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get(address)
+    return browser
+
+
+def test_body_never_scrolls_sideways(page):
+    wide = page.execute_script("return [document.documentElement.scrollWidth, window.innerWidth, visualViewport.width]")
+    assert wide[0] <= wide[1] == wide[2]
+
+
+def test_figures_are_visible_and_inside_the_page(page):
+    boxes = page.execute_script(
+        "return [...document.querySelectorAll('figure, figure svg')].map(e => e.getBoundingClientRect())"
+        ".map(b => [b.width, b.height, b.left, b.right])"
+    )
+    width = page.execute_script("return document.documentElement.clientWidth")
+    assert len(boxes) > 20
+    assert all(wide > 0 and high > 0 and left >= 0 and right <= width for wide, high, left, right in boxes)
+
+
+def test_text_in_figures_is_readable(page):
+    # an SVG is scaled: its font counts as many pixels as the drawing shows
+    sizes = page.execute_script(
+        "return [...document.querySelectorAll('.panel svg text')].map(t => "
+        "parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().d)"
+    )
+    assert len(sizes) > 100
+    assert min(sizes) >= 8
+
+
+def test_verdict_comes_first(page):
+    assert page.execute_script("return document.querySelector('section').id") == "verdict"
+    assert "1 of 16 tickets won" in page.execute_script("return document.querySelector('.headline').textContent")
+
+
+def test_tables_have_their_rows(page):
+    rows = page.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('.scroll')].map(e => "
+        "[e.getAttribute('aria-labelledby'), e.querySelectorAll('tbody tr').length]))"
+    )
+    tickets = 16
+    assert rows == {
+        "table-summary0": tickets,
+        "table-costs": 4,
+        "table-corruption0": tickets + 1,
+        "table-shift0": tickets + 1,
+        "table-calibration0": tickets + 1,
+    }
+
+
+def test_nothing_was_loaded_or_failed(page):
+    assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
