@@ -9,7 +9,6 @@ from layerlottery import paths, worker
 from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.revisions import REVISIONS
-from layerlottery.results.schemas import TABLES
 
 min_version("9.0")
 
@@ -45,12 +44,12 @@ include: "workflow/rules/results.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         FOLDERS.report(),
+    localrule: True
 
 
 rule tables:
-    localrule: True
     input:
-        [paths.table(FOLDERS.tables, name) for name in TABLES],
+        [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
+    localrule: True

@@ -75,6 +75,8 @@ def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Ma
         values = json.loads(settings)
     except ValueError as error:
         raise LayerLotteryError(f"--settings: not JSON ({error}); found {settings[:60]!r}") from None
+    if not isinstance(values, dict):
+        raise LayerLotteryError(f"--settings: found {settings[:60]!r}; allowed is a JSON object")
     for name, given in options.items():
         if given not in (None, ()):
             values[name] = (

@@ -27,6 +27,8 @@ WILDCARDS = {
 
 SPLIT_ARRAYS = tuple(f"{split}_{kind}.npy" for split in ("train", "test", "shifted") for kind in ("images", "labels"))
 
+TABLES = ("runs", "robustness", "curves", "scores", "summary")
+
 
 @dataclass(frozen=True)
 class Folders:

@@ -21,10 +21,11 @@ def _read_scientific(value: Any) -> Any:
     return value
 
 
-Real = Annotated[float, BeforeValidator(_read_scientific), Field(allow_inf_nan=False)]
-Positive = Annotated[Real, Field(gt=0)]
-NonNegative = Annotated[Real, Field(ge=0)]
-Fraction = Annotated[Real, Field(ge=0, lt=1)]
+# the limits stand before the validator: behind it, they would be missing in the JSON schema
+Scientific = BeforeValidator(_read_scientific)
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), Scientific]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), Scientific]
+Fraction = Annotated[float, Field(ge=0, lt=1), Scientific]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 

@@ -65,8 +65,12 @@ def page(request, browser, address):
 
 
 def test_body_never_scrolls_sideways(page):
-    wide = page.execute_script("return [document.documentElement.scrollWidth, window.innerWidth, visualViewport.width]")
-    assert wide[0] <= wide[1] == wide[2]
+    content, view, window = page.execute_script(
+        "return [document.documentElement.scrollWidth, visualViewport.width, window.innerWidth]"
+    )
+    # a phone would zoom out to show what is too wide, so the window itself is looked at, too
+    assert content <= view
+    assert window in (360, 390, 1280)
 
 
 def test_figures_are_visible_and_inside_the_page(page):

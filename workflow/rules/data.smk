@@ -5,14 +5,14 @@ rule prepare:
     output:
         facts=paths.prepared(FOLDERS.dataset),
         arrays=paths.prepared_arrays(FOLDERS.dataset),
-    params:
-        settings=BENCHMARK.dataset_slice,
-        folder=subpath(output.facts, parent=True),
-        revision=REVISIONS["prepare"],
     log:
         FOLDERS.log("prepare", paths.DATASET),
     conda:
         "../../envs/layerlottery.yaml"
+    params:
+        settings=BENCHMARK.dataset_slice,
+        folder=subpath(output.facts, parent=True),
+        revision=REVISIONS["prepare"],
     shell:
         "layerlottery prepare --settings {params.settings:q} --output {params.folder:q} --log {log:q}"
 
@@ -24,13 +24,13 @@ rule corrupt:
     output:
         images=paths.corrupted_images(FOLDERS.dataset),
         facts=paths.corrupted_facts(FOLDERS.dataset),
-    params:
-        settings=BENCHMARK.corruptions.slice(),
-        revision=REVISIONS["corrupt"],
     log:
         FOLDERS.log("corrupt", paths.DATASET),
     conda:
         "../../envs/layerlottery.yaml"
+    params:
+        settings=BENCHMARK.corruptions.slice(),
+        revision=REVISIONS["corrupt"],
     shell:
         "layerlottery corrupt --settings {params.settings:q} --data {input.data:q}"
         " --output-images {output.images:q} --output-facts {output.facts:q} --log {log:q}"

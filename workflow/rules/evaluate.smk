@@ -8,14 +8,14 @@ rule attack:
         arrays=paths.prepared_arrays(FOLDERS.dataset),
     output:
         paths.attack(FOLDERS.run),
-    params:
-        settings=BENCHMARK.attack.slice(),
-        revision=REVISIONS["attack"],
     log:
         FOLDERS.log("attack", paths.RUN),
     conda:
         "../../envs/layerlottery.yaml"
     threads: BENCHMARK.resources.evaluation_threads
+    params:
+        settings=BENCHMARK.attack.slice(),
+        revision=REVISIONS["attack"],
     shell:
         "layerlottery attack --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --output {output:q} --threads {threads} --log {log:q}"
@@ -30,14 +30,14 @@ rule shift:
         facts=paths.corrupted_facts(FOLDERS.dataset),
     output:
         paths.shift(FOLDERS.run),
-    params:
-        settings=BENCHMARK.shift.slice(),
-        revision=REVISIONS["shift"],
     log:
         FOLDERS.log("shift", paths.RUN),
     conda:
         "../../envs/layerlottery.yaml"
     threads: BENCHMARK.resources.evaluation_threads
+    params:
+        settings=BENCHMARK.shift.slice(),
+        revision=REVISIONS["shift"],
     shell:
         "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --corrupted-images {input.images:q} --corrupted-facts {input.facts:q}"
@@ -52,16 +52,16 @@ rule profile:
         data=paths.prepared(FOLDERS.dataset),
     output:
         paths.profile(FOLDERS.dense),
-    params:
-        settings=BENCHMARK.profile.slice(),
-        tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
-        batch_size=BENCHMARK.training.batch_size,
-        revision=REVISIONS["profile"],
     log:
         FOLDERS.log("profile", paths.DENSE),
     conda:
         "../../envs/layerlottery.yaml"
     threads: workflow.cores
+    params:
+        settings=BENCHMARK.profile.slice(),
+        tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
+        batch_size=BENCHMARK.training.batch_size,
+        revision=REVISIONS["profile"],
     shell:
         "layerlottery profile --settings {params.settings:q} --weights {input.weights:q} {params.tickets:q}"
         " --data {input.data:q} --batch-size {params.batch_size} --output {output:q} --threads 1 --log {log:q}"

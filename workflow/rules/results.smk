@@ -5,31 +5,31 @@ rule aggregate:
     input:
         BENCHMARK.network_results(),
     output:
-        [paths.table(FOLDERS.tables, name) for name in TABLES],
-    params:
-        settings=BENCHMARK.aggregate_slice(),
-        results=BENCHMARK.results,
-        revision=REVISIONS["aggregate"],
+        [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
     log:
         FOLDERS.log("aggregate"),
     conda:
         "../../envs/layerlottery.yaml"
+    params:
+        settings=BENCHMARK.aggregate_slice(),
+        results=subpath(output[0], ancestor=2),
+        revision=REVISIONS["aggregate"],
     shell:
         "layerlottery aggregate --settings {params.settings:q} --results {params.results:q} --log {log:q}"
 
 
 rule report:
     input:
-        [paths.table(FOLDERS.tables, name) for name in TABLES],
+        [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
     output:
         FOLDERS.report(),
-    params:
-        settings=BENCHMARK.report.slice(),
-        tables=FOLDERS.tables,
-        revision=REVISIONS["report"],
     log:
         FOLDERS.log("report"),
     conda:
         "../../envs/layerlottery.yaml"
+    params:
+        settings=BENCHMARK.report.slice(),
+        tables=subpath(input[0], parent=True),
+        revision=REVISIONS["report"],
     shell:
         "layerlottery report --settings {params.settings:q} --tables {params.tables:q} --output {output:q} --log {log:q}"

@@ -6,13 +6,13 @@ rule initialize:
         data=paths.prepared(FOLDERS.dataset),
     output:
         paths.initial_weights(FOLDERS.dense),
-    params:
-        settings=BENCHMARK.network_slice,
-        revision=REVISIONS["initialize"],
     log:
         FOLDERS.log("initialize", paths.DENSE),
     conda:
         "../../envs/layerlottery.yaml"
+    params:
+        settings=BENCHMARK.network_slice,
+        revision=REVISIONS["initialize"],
     shell:
         "layerlottery initialize --settings {params.settings:q} --data {input.data:q}"
         " --seed {wildcards.seed} --output {output:q} --log {log:q}"
@@ -25,14 +25,14 @@ rule score:
         arrays=paths.prepared_arrays(FOLDERS.dataset),
     output:
         paths.scores(FOLDERS.scored),
-    params:
-        settings=BENCHMARK.criterion_slice,
-        revision=REVISIONS["score"],
     log:
         FOLDERS.log("score", paths.SCORED),
     conda:
         "../../envs/layerlottery.yaml"
     threads: BENCHMARK.resources.evaluation_threads
+    params:
+        settings=BENCHMARK.criterion_slice,
+        revision=REVISIONS["score"],
     shell:
         "layerlottery score --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --output {output:q} --threads {threads} --log {log:q}"
@@ -45,12 +45,12 @@ rule prune:
     output:
         weights=paths.initial_weights(FOLDERS.ticket),
         facts=paths.ticket_facts(FOLDERS.ticket),
-    params:
-        revision=REVISIONS["prune"],
     log:
         FOLDERS.log("prune", paths.TICKET),
     conda:
         "../../envs/layerlottery.yaml"
+    params:
+        revision=REVISIONS["prune"],
     shell:
         "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} --density {wildcards.density}"
         " --output {output.weights:q} --output-facts {output.facts:q} --log {log:q}"

@@ -63,15 +63,18 @@ def attack(weights: Path, data: Path, output: Path, settings: AttackSettings, *,
 def attack_accuracies(
     model: nn.Module, test: Split, settings: AttackSettings, *, device: torch.device
 ) -> list[Condition]:
-    """One row per attack and epsilon; `model` is frozen, in eval mode, and takes images in [0, 1].
+    """One row per attack and epsilon, the first for epsilon 0: the same images untouched.
 
-    An image that the model gets wrong counts as wrong and is not attacked: no change at all is an adversarial
-    perturbation, too (the convention of Croce & Hein 2020). All others are attacked anew at every epsilon, from
-    the same random direction, so a row depends on its own attack and epsilon only.
+    `model` is frozen, in eval mode, and takes images in [0, 1]. An image that it gets wrong counts as wrong and is
+    not attacked: no change at all is an adversarial perturbation, too (the convention of Croce & Hein 2020). All
+    others are attacked anew at every epsilon, from the same random direction, so a row depends on its own attack
+    and epsilon only.
     """
     targets = [_still_correct(model, batch) for batch in _labelled(test, device)]
+    untouched = 100 * sum(len(labels) for _, labels in targets) / len(test)
     rows = []
     for name in settings.attacks:
+        rows.append(Condition("attack", name, 0.0, accuracy=untouched, images=len(test)))
         for level in settings.epsilons:
             with _seeded(settings.seed, device):
                 survivors = sum(_survivors(name, model, batch, level / 255, settings) for batch in targets)

@@ -21,14 +21,31 @@ class PaddedShortcut(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.missing - before))
 
 
+class ProjectedShortcut(nn.Module):
+    """Option B: every other pixel through a 1x1 convolution with BatchNorm.
+
+    The same as a strided 1x1 convolution, which oneDNN 3 may not be given: with fewer than 8 input channels in
+    channels_last its weight gradient writes past its workspace on AVX2 processors (oneDNN issue 6035).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        self.bn = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.bn(self.conv(x[:, :, :: self.stride, :: self.stride]))
+        return projected
+
+
 def make_shortcut(option: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
     """The identity where shapes agree, else option A (padding) or B (1x1 projection with BatchNorm)."""
     if stride == 1 and channels_in == channels_out:
         return nn.Identity()
     if option == "A":
         return PaddedShortcut(channels_in, channels_out, stride)
-    projection = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
-    return nn.Sequential(projection, nn.BatchNorm2d(channels_out))
+    return ProjectedShortcut(channels_in, channels_out, stride)
 
 
 class BasicBlock(nn.Module):

@@ -165,4 +165,5 @@ def robustness_means(tables: Tables, xi: str) -> list[tuple[str, str]]:
 
 def _range(values: Iterable[Any]) -> str:
     known = [float(value) for value in values]
-    return f"{signed(min(known))} to {signed(max(known))} percentage points"
+    low, high = signed(min(known)), signed(max(known))
+    return f"{low} percentage points" if low == high else f"{low} to {high} percentage points"

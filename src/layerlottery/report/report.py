@@ -109,7 +109,7 @@ def _robustness(tables: Tables, xi: str) -> Section:
     shifted = grids.heat_grids(tables, "shift", "Shifted test sets")
     missing = [name for name, grid in (("corruptions", corrupted), ("shifted test sets", shifted)) if not grid]
     notes = [f"{' and '.join(missing).capitalize()} were not evaluated in this benchmark."] if missing else []
-    means = [f"{name} from {words}" for name, words in grids.robustness_means(tables, xi)]
+    means = [f"{name} {words}" for name, words in grids.robustness_means(tables, xi)]
     notes += [f"Tickets against dense, means over conditions and seeds: {'; '.join(means)}."] if means else []
     every = (*corrupted, *shifted, *grids.calibration_grids(tables))
     return Section("robustness", "Robustness", (attack_picture(tables),), every, " ".join(notes))

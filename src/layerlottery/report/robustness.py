@@ -28,7 +28,7 @@ def attack_picture(tables: Tables) -> Picture:
         return Picture("attacks", (), (), "Attacks were not evaluated in this benchmark.")
     caption = (
         "Look for tickets that fall faster or slower than the dense network (thick). Means over seeds; steps on the "
-        "horizontal axis are not to scale, and 0 is the clean test set, which can hold more images than are attacked."
+        "horizontal axis are not to scale, and 0 are the same images untouched."
     )
     note = f" Of the densities {densities(every)}, at most {MOST_DENSITIES} are drawn an attack."
     return Picture(

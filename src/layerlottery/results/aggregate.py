@@ -17,7 +17,7 @@ from layerlottery.results.artifacts import read_facts, read_table, write_table
 from layerlottery.results.hashing import canonical
 from layerlottery.results.provenance import config_hash
 from layerlottery.results.schemas import TICKET, arrow_schema
-from layerlottery.results.statistics import estimate, geometric_mean, saved, tolerance, verdict
+from layerlottery.results.statistics import estimate, geometric_mean, saved, tolerance, verdict, within
 from layerlottery.settings import EnergySettings
 
 Row = dict[str, Any]
@@ -167,7 +167,7 @@ def _verdicts(rows: Sequence[Row], dense: Sequence[Row], settings: AggregateSett
     found = []
     for xi in settings.statistics.xi:
         points = tolerance(xi, [row["accuracy"] for row in dense])
-        won = None if points is None else sum(value + points >= 0 for value in deltas)
+        won = None if points is None else sum(within(value, points) for value in deltas)
         label = xi if isinstance(xi, str) else f"{xi:g}"
         found.append({"xi": label, "xi_points": points, "won": won, "verdict": verdict(delta, points)})
     return found
@@ -187,6 +187,7 @@ def _means(rows: Sequence[Row], conditions: Sequence[Row], settings: AggregateSe
         "delta_sd": delta.sd,
         "delta_low": delta.low,
         "delta_high": delta.high,
+        "confidence": confidence,
         "params_reduction": _mean([saved(row["params"], parent["params"]) for row, parent in pairs]),
         "train_speedup": geometric_mean([row["train_speedup"] for row in rows]),
         "latency_speedup": geometric_mean([parent["latency_ms"] / row["latency_ms"] for row, parent in pairs]),
@@ -194,8 +195,15 @@ def _means(rows: Sequence[Row], conditions: Sequence[Row], settings: AggregateSe
     for saving in ("macs", "memory", "energy"):
         means[f"{saving}_reduction"] = _mean([row[f"{saving}_reduction"] for row in rows])
     for kind in ("attack", "corruption", "shift"):
-        means[f"{kind}_delta"] = _mean([row["delta_accuracy"] for row in conditions if row["kind"] == kind])
+        means[f"{kind}_delta"] = _mean(
+            [row["delta_accuracy"] for row in conditions if row["kind"] == kind and _counts(row)]
+        )
     return means
+
+
+def _counts(row: Row) -> bool:
+    """Epsilon 0 is no attack; shifted sets have no level."""
+    return bool(row["kind"] != "attack" or row["level"] > 0)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -106,10 +106,11 @@ def read_table(path: Path) -> pa.Table:
     """Read a Parquet artifact. Raises when it is not one or its content was changed."""
     try:
         table = pq.ParquetFile(_present(path)).read()
-    except (pa.ArrowException, OSError) as error:
+        stamp = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        intact = stamp.get("content") == _table_digest(table) and "config_hash" in stamp
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
-    stamp = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if stamp.get("content") != _table_digest(table):
+    if not intact:
         raise _broken(path, "its content does not match its hash")
     return table
 
@@ -143,12 +144,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         with safetensors.safe_open(_present(path), framework="numpy") as held:
             stamp = held.metadata() or {}
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-        facts = json.loads(stamp["facts"])
+        facts, made_by = json.loads(stamp["facts"]), stamp["config_hash"]
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise _broken(path, f"not a weights file of this project ({type(error).__name__})") from error
     if stamp.get("content") != _tensors_digest(tensors, facts):
         raise _broken(path, "its content does not match its hash")
-    return tensors, facts | {"content": stamp["content"], "config_hash": stamp["config_hash"]}
+    return tensors, facts | {"content": stamp["content"], "config_hash": made_by}
 
 
 def _tensors_digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> str:
@@ -164,9 +165,10 @@ def write_array(path: Path, array: Array) -> str:
 
 def read_array(path: Path, content: str) -> Array:
     """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds."""
+    _present(path)
     try:
-        array: Array = np.load(_present(path), mmap_mode="c", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
         raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
     if array_digest(array) != content:
         raise _broken(path, "its content does not match its hash")

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# percentage points: a loss of exactly ξ is within ξ, although 98.86 - 99.86 is a hair below -1 in floating point
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -24,10 +27,11 @@ def estimate(values: Sequence[float], *, confidence: float) -> Estimate:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Estimate(mean, None, None, None)
-    from scipy.stats import t
+    # scipy.special holds the same quantile as scipy.stats.t and is imported in a third of the time
+    from scipy.special import stdtrit
 
     sd = float(np.std(values, ddof=1))
-    reach = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * sd / math.sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * sd / math.sqrt(len(values))
     return Estimate(mean, sd, mean - reach, mean + reach)
 
 
@@ -38,13 +42,18 @@ def tolerance(xi: float | str, dense_accuracies: Sequence[float]) -> float | Non
     return float(np.std(dense_accuracies, ddof=1)) if len(dense_accuracies) > 1 else None
 
 
+def within(delta: float, xi: float) -> bool:
+    """Whether a difference to the dense network, in percentage points, is no greater a loss than ξ."""
+    return delta >= -xi - ROUNDING
+
+
 def verdict(delta: Estimate, xi: float | None) -> str:
     """Winning if the whole interval of the mean difference lies at or above −ξ, losing if it lies below."""
     if delta.low is None or delta.high is None or xi is None:
         return "single seed"
-    if delta.low >= -xi:
+    if within(delta.low, xi):
         return "winning"
-    return "losing" if delta.high < -xi else "undecided"
+    return "undecided" if within(delta.high, xi) else "losing"
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:

@@ -132,9 +132,11 @@ class Trainer:
                 f"found {self.settings.learning_rate}, lower it"
             )
         test_loss, test_accuracy = self.evaluate()
+        last = (progress.epoch + 1) * self.steps_per_epoch - 1
         row = {
             "epoch": progress.epoch + 1,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            # not the optimizer's: a training resumed after its epoch's last batch has made no step yet
+            "learning_rate": learning_rate(self.settings, step=last, steps_per_epoch=self.steps_per_epoch),
             "train_loss": progress.loss_sum / count,
             "train_accuracy": 100 * progress.correct / count,
             "test_loss": test_loss,

@@ -223,8 +223,8 @@ def test_robustness_series_by_hand():
             "seed": [0, 1, 0, 1, 0, 0],
             "family": ["snip"] * 6,
             "density": 1,
-            "kind": ["attack", "attack", "clean", "clean", "corruption", "corruption"],
-            "name": ["pgd", "pgd", "clean", "clean", "jpeg", "jpeg"],
+            "kind": ["attack", "attack", "attack", "attack", "corruption", "corruption"],
+            "name": ["pgd", "pgd", "pgd", "pgd", "jpeg", "jpeg"],
             "level": [2.0, 2.0, 0.0, 0.0, 1.0, 2.0],
             "accuracy": [50.0, 60.0, 90.0, 92.0, 80.0, 70.0],
             "delta_accuracy": [0.0, 0.0, 0.0, 0.0, -1.0, -4.0],
@@ -260,7 +260,7 @@ def test_cost_by_hand():
     assert row["latency_speedup"] == pytest.approx(1.1)
 
 
-def test_confidence_is_recovered_from_the_intervals(planted):
+def test_confidence_is_the_summary_s(planted):
     assert confidence_of(read_table(planted / "summary.parquet").to_pandas()) == 0.95
 
 

@@ -1,0 +1,282 @@
+"""From a configuration to runs and slices, and what a bad configuration is told."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layerlottery.benchmark import Benchmark, Run, Study, expand, load_benchmark
+from layerlottery.errors import LayerLotteryError
+from layerlottery.settings import CRITERIA, NetworkSettings
+
+STUDY = {
+    "name": "first",
+    "datasets": ["digits"],
+    "networks": ["resnet20"],
+    "seeds": [0, 1],
+    "criteria": ["random", "snip"],
+    "densities": [1, 2],
+}
+GIVEN = {"datasets": {"digits": {"source": "digits"}}, "studies": [STUDY]}
+
+
+def changed(**study):
+    return GIVEN | {"studies": [STUDY | study]}
+
+
+def message(config):
+    with pytest.raises(LayerLotteryError) as caught:
+        load_benchmark(config)
+    text = str(caught.value)
+    assert text.startswith("configuration: ")
+    assert "\n" not in text
+    return text.removeprefix("configuration: ")
+
+
+# expansion
+
+
+def test_runs_of_one_study():
+    runs = load_benchmark(GIVEN).runs()
+    assert runs[:2] == [Run("digits", "resnet20", 0), Run("digits", "resnet20", 1)]
+    assert [(run.seed, run.criterion, run.density) for run in runs[2:]] == [
+        (seed, criterion, density) for seed in (0, 1) for criterion in ("random", "snip") for density in (1, 2)
+    ]
+    assert {run.structure for run in runs[2:]} == {"layers"}
+    assert {run.dense for run in runs[2:]} == set(runs[:2])
+
+
+def test_overlapping_studies_are_united():
+    second = STUDY | {"name": "second", "seeds": [1, 2], "criteria": ["snip", "l1"]}
+    first, both = (load_benchmark(GIVEN | {"studies": studies}).runs() for studies in ([STUDY], [STUDY, second]))
+    assert both[: len(first)] == first
+    assert len(set(both)) == len(both) == len(first) + 1 + 2 * (2 + 1)
+    assert {run.folder for run in both} == {run.folder for run in dict.fromkeys(both)}
+
+
+def test_a_value_twice_is_one_run():
+    assert (
+        load_benchmark(changed(seeds=[0, 0, 1, 1], densities=[2, 1, 2])).runs().count(Run("digits", "resnet20", 0)) == 1
+    )
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, unique=True), st.integers(51, 99))
+def test_a_new_seed_only_adds(seeds, new):
+    before, after = (expand([Study.model_validate(STUDY | {"seeds": chosen})]) for chosen in (seeds, [*seeds, new]))
+    assert {run.folder for run in before} < {run.folder for run in after}
+    assert {run.seed for run in after if run not in set(before)} == {new}
+
+
+def test_folders_are_distinct_and_hive_style():
+    runs = load_benchmark(changed(scored_at=["init", "trained"])).runs()
+    assert len({run.folder for run in runs}) == len(runs)
+    assert runs[0].folder == "networks/dataset=digits/network=resnet20/seed=0"
+    ticket = "/structure=layers/criterion=random/scored_at=init/density=1/rewind=0"
+    assert runs[2].folder == runs[0].folder + ticket
+
+
+def test_network_results_name_every_file_once():
+    files = load_benchmark(GIVEN).network_results()
+    assert len(files) == len(set(files))
+    assert sum(file.endswith("/profile.json") for file in files) == 2
+    assert sum(file.endswith("/scores.json") for file in files) == 4
+    assert sum(file.endswith("/ticket.json") for file in files) == 8
+    assert sum(file.endswith("/training.json") for file in files) == 10
+
+
+def test_families_and_where_scores_come_from():
+    benchmark = load_benchmark(changed(scored_at=["init", "trained"]) | {"results": "out/here"})
+    ticket = benchmark.families["digits", "resnet20", "1"][0]
+    assert len(benchmark.families["digits", "resnet20", "1"]) == 8
+    dense = "out/here/networks/dataset=digits/network=resnet20/seed=1"
+    assert benchmark.scored_weights(ticket) == f"{dense}/initial.safetensors"
+    trained = Run("digits", "resnet20", 1, "layers", "snip", "trained", 1)
+    assert benchmark.scored_weights(trained) == f"{dense}/weights.safetensors"
+    assert len(benchmark.family_tickets(ticket)) == 8
+
+
+# bad input
+
+RESNET = "resnet20 gives at most 3"
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (GIVEN | {"trainig": {}}, "unknown key 'trainig'; allowed: results, datasets, networks"),
+        (GIVEN | {"training": {"epoch": 3}}, "training: unknown key 'epoch'; allowed: epochs, batch_size"),
+        (changed(seed=[0]), "studies.0: unknown key 'seed'; allowed: name, datasets"),
+        (GIVEN | {"training": {"epochs": "many"}}, 'training.epochs: found "many"; input should be a valid integer'),
+        (GIVEN | {"training": {"epochs": True}}, "training.epochs: found true; input should be a valid integer"),
+        (GIVEN | {"training": {"epochs": 2.5}}, "training.epochs: found 2.5; input should be a valid integer"),
+        (GIVEN | {"training": {"nesterov": "yes"}}, 'training.nesterov: found "yes"; input should be a valid boolean'),
+        (GIVEN | {"training": None}, "training: found null; input should be a valid dictionary"),
+        (changed(seeds=3), "studies.0.seeds: found 3; input should be a valid list"),
+        (GIVEN | {"training": {"epochs": 0}}, "training.epochs: found 0; input should be greater than or equal to 1"),
+        (GIVEN | {"training": {"momentum": 1}}, "training.momentum: found 1; input should be less than 1"),
+        (GIVEN | {"training": {"learning_rate": float("inf")}}, "training.learning_rate: found inf; "),
+        (GIVEN | {"training": {"learning_rate": float("nan")}}, "training.learning_rate: found nan; "),
+        (changed(seeds=[-1]), "studies.0.seeds.0: found -1; input should be greater than or equal to 0"),
+        (changed(seeds=[]), "studies.0.seeds: found []; list should have at least 1 item"),
+        (changed(criteria=["magic"]), "studies.first.criteria: found 'magic'; allowed: grasp, l1, random, snip"),
+        (changed(datasets=["mnist"]), "studies.first.datasets: found 'mnist'; allowed: digits"),
+        (changed(networks=["vgg16"]), "studies.first.networks: found 'vgg16'; allowed: resnet20, resnet32"),
+        (changed(networks=["resnet21"]), "studies.first.networks: found 'resnet21'; allowed: resnet20"),
+        (changed(densities=[1, 4]), f"studies.first.densities: found 4; {RESNET}"),
+        (changed(densities=[1], networks=["resnet8"]), "found 1; resnet8 gives at most 0"),
+        (GIVEN | {"report": {"xi": 2.0}}, "report.xi: found 2.0; allowed are the values of statistics.xi"),
+        (GIVEN | {"studies": [STUDY, STUDY]}, "studies: found the names first, first; each study needs its own"),
+        (GIVEN | {"studies": []}, "studies: found []; list should have at least 1 item"),
+        ({"studies": [STUDY]}, "datasets: missing; this key is needed"),
+        (GIVEN | {"datasets": {"digits": {"source": "disk"}}}, "datasets.digits: "),
+        (GIVEN | {"datasets": {"a b": {"source": "digits"}}}, "a b"),
+        (GIVEN | {"datasets": {"../up": {"source": "digits"}}}, "../up"),
+        (GIVEN | {"results": "out/{seed}"}, 'results: found "out/{seed}"; '),
+        (GIVEN | {"results": ""}, 'results: found ""; '),
+        (GIVEN | {"networks": {"odd": {"depth": 21}}}, "networks.odd: depth 21 is not 6n + 2"),
+        (GIVEN | {"training": {"nesterov": True, "momentum": 0}}, "training: nesterov needs a momentum above 0"),
+        (GIVEN | {"criteria": {"mine": {"keep": "low"}}}, "criteria.mine.function: missing; this key is needed"),
+        (
+            GIVEN | {"criteria": {"snip": {"keep": "most"}}},
+            "criteria.snip.keep: found \"most\"; input should be 'high'",
+        ),
+        (GIVEN | {"criteria": {"snip": {"magic": 1}}}, "criteria.snip: unknown key 'magic'"),
+        (GIVEN | {"statistics": {"xi": ["iqr"]}}, "statistics.xi.0"),
+        (GIVEN | {"energy": {"country": "Germany"}}, 'energy.country: found "Germany"; '),
+    ],
+)
+def test_bad_configurations(config, expected):
+    assert expected in message(config)
+
+
+def test_more_problems_are_counted():
+    assert message(GIVEN | {"training": {"epochs": 0, "batch_size": 1}}).endswith("(and 1 more)")
+
+
+def test_a_long_value_is_cut():
+    assert len(message(GIVEN | {"training": {"schedule": "x" * 5000}})) < 200
+
+
+@pytest.mark.parametrize("config", [{}, {"datasets": [], "studies": {}}, {"criteria": 3}, GIVEN | {"studies": [3]}])
+def test_quite_another_shape_is_one_line_too(config):
+    message(config)
+
+
+def test_numbers_that_yaml_takes_for_text():
+    text = "training: {weight_decay: 1e-4, learning_rate: 5E-2}\nattack: {epsilons: [1e0, 2.5e+0]}\n"
+    benchmark = load_benchmark(GIVEN | yaml.safe_load(text))
+    assert (benchmark.training.weight_decay, benchmark.training.learning_rate) == (1e-4, 0.05)
+    assert benchmark.attack.epsilons == [1.0, 2.5]
+    assert isinstance(yaml.safe_load("1e-4"), str)
+
+
+def test_the_configuration_is_not_changed():
+    config = copy.deepcopy(GIVEN | {"criteria": {"snip": {"batchnorm": "eval"}}})
+    before = copy.deepcopy(config)
+    load_benchmark(config)
+    assert config == before
+
+
+# networks and criteria
+
+
+@pytest.mark.parametrize(("depth", "most"), [(8, 0), (14, 0), (20, 3), (32, 9), (44, 15), (56, 21), (110, 48)])
+def test_most_removable(depth, most):
+    assert load_benchmark(GIVEN).network(f"resnet{depth}").most_removable == most
+    if most:
+        load_benchmark(changed(networks=[f"resnet{depth}"], densities=[most]))
+    assert f"gives at most {most}" in message(changed(networks=[f"resnet{depth}"], densities=[most + 1]))
+
+
+def test_a_network_of_ones_own():
+    benchmark = load_benchmark(changed(networks=["tiny"]) | {"networks": {"tiny": {"depth": 20, "width": 2}}})
+    assert benchmark.network("tiny") == NetworkSettings(depth=20, width=2)
+    assert benchmark.network("resnet32") == NetworkSettings(depth=32)
+
+
+def test_a_name_in_networks_wins_over_the_built_in_one():
+    assert load_benchmark(GIVEN | {"networks": {"resnet20": {"depth": 20, "width": 2}}}).network("resnet20").width == 2
+
+
+def test_a_change_to_a_criterion_keeps_its_other_settings():
+    benchmark = load_benchmark(GIVEN | {"criteria": {"snip": {"batchnorm": "eval"}, "grasp": {"temperature": 1.0}}})
+    assert benchmark.criterion("snip") == CRITERIA["snip"].model_copy(update={"batchnorm": "eval"})
+    grasp = benchmark.criterion("grasp")
+    assert (grasp.products, grasp.keep, grasp.temperature) == ("signed", "low", 1.0)
+    assert benchmark.criterion("l1") == CRITERIA["l1"]
+
+
+def test_a_criterion_of_ones_own():
+    benchmark = load_benchmark(changed(criteria=["mine"]) | {"criteria": {"mine": {"function": "l1", "keep": "low"}}})
+    assert (benchmark.criterion("mine").function, benchmark.criterion("mine").keep) == ("l1", "low")
+
+
+# slices
+
+
+def test_slices_are_canonical_and_leave_defaults_out():
+    benchmark = load_benchmark(GIVEN | {"training": {"momentum": 0.9, "schedule": "cosine", "epochs": 3}})
+    assert benchmark.training.slice() == '{"epochs":3,"schedule":"cosine"}'
+    assert benchmark.attack.slice() == "{}"
+    run = benchmark.runs()[2]
+    assert benchmark.network_slice(run) == '{"depth":20}'
+    assert benchmark.dataset_slice(run) == '{"source":"digits"}'
+    assert benchmark.criterion_slice(run) == '{"function":"random"}'
+
+
+def test_slices_do_not_depend_on_key_order():
+    training = {"epochs": 3, "schedule": "cosine", "batch_size": 7}
+    one, other = (
+        load_benchmark(GIVEN | {"training": chosen}) for chosen in (training, dict(reversed(training.items())))
+    )
+    assert one.training.slice() == other.training.slice()
+    assert one.aggregate_slice() == other.aggregate_slice()
+
+
+def test_equal_numbers_give_equal_slices():
+    one, other = (load_benchmark(GIVEN | {"training": {"learning_rate": rate}}) for rate in (1, 1.0))
+    assert one.training.slice() == other.training.slice()
+
+
+def test_a_slice_reads_back_as_the_same_settings():
+    benchmark = load_benchmark(GIVEN | {"training": {"epochs": 3}, "attack": {"epsilons": [4], "images": None}})
+    assert type(benchmark.attack).model_validate_json(benchmark.attack.slice()) == benchmark.attack
+    assert type(benchmark.training).model_validate_json(benchmark.training.slice()) == benchmark.training
+
+
+def test_only_the_changed_part_moves_its_slice():
+    before, after = load_benchmark(GIVEN), load_benchmark(GIVEN | {"energy": {"country": "FRA"}})
+    assert before.aggregate_slice() != after.aggregate_slice()
+    assert before.training.slice() == after.training.slice()
+    resources = load_benchmark(GIVEN | {"resources": {"training_threads": 4}})
+    assert resources.aggregate_slice() == before.aggregate_slice()
+
+
+def test_the_model_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load_benchmark(GIVEN).results = "elsewhere"
+
+
+def test_defaults_are_valid():
+    # defaults of nested models are not validated by pydantic itself
+    assert Benchmark.model_validate(load_benchmark(GIVEN).model_dump()) == load_benchmark(GIVEN)
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "layerlottery.benchmark, layerlottery.paths, layerlottery.worker, layerlottery.revisions",
+        "layerlottery.networks.prune, layerlottery.results.aggregate",
+        "layerlottery.launcher, layerlottery.cli, layerlottery.data.prepare",
+    ],
+)
+def test_modules_that_must_start_fast_import_no_torch(modules):
+    check = (
+        "import sys; print([name for name in ('torch', 'snakemake', 'matplotlib', 'foolbox') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", f"import {modules}; {check}"], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("[]\n", "", 0)

@@ -1,0 +1,136 @@
+"""Files that repeat what the code says: generated ones are current, pins are equal, examples are valid."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from layerlottery import paths
+from layerlottery.benchmark import load_benchmark
+from layerlottery.reference import configuration_schema, data_dictionary
+from layerlottery.results.schemas import ABOUT, TABLES
+from layerlottery.revisions import REVISIONS
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
+BENCHMARKS = [ROOT / "config.yaml", *sorted((ROOT / "workflow" / "presets").glob("*.yaml"))]
+RULES = "\n".join(file.read_text() for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+
+
+def test_the_schema_file_is_current():
+    assert SCHEMA.read_text() == configuration_schema(), (
+        "run: layerlottery schema > workflow/schemas/config.schema.json"
+    )
+
+
+def test_the_data_dictionary_is_current():
+    path = ROOT / "docs" / "data_dictionary.md"
+    assert path.read_text() == data_dictionary(), "run: layerlottery dictionary > docs/data_dictionary.md"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_is_in_the_data_dictionary(table):
+    section = data_dictionary().split(f"## {table}.parquet\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \| \S.*? \| \S.* \|$", section, re.MULTILINE) == [
+        column.name for column in TABLES[table]
+    ]
+    assert ABOUT[table].capitalize() in section
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_columns_are_named_once_and_explained(table):
+    names = [column.name for column in TABLES[table]]
+    assert len(set(names)) == len(names)
+    # a | would end the cell of the Markdown table
+    assert all(column.meaning and "|" not in column.meaning for column in TABLES[table])
+
+
+def test_names_of_tables_agree():
+    # paths.TABLES stands apart because the Snakefile must not import pyarrow
+    assert tuple(TABLES) == paths.TABLES
+    assert TABLES.keys() == ABOUT.keys()
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.name)
+def test_benchmarks_of_the_repository_are_valid(path):
+    config = yaml.safe_load(path.read_text())
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(config)
+    assert load_benchmark(config).runs()
+
+
+def validator():
+    schema = json.loads(configuration_schema())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trainig": {}},
+        {"training": {"epochs": 0}},
+        {"training": {"epoch": 3}},
+        {"training": {"schedule": "linear"}},
+        {"studies": []},
+        {"datasets": {"digits": {"source": "disk"}}},
+        {"attack": {"epsilons": [-1.0]}},
+        {"results": "out/{seed}"},
+    ],
+    ids=str,
+)
+def test_an_editor_sees_mistakes_with_the_schema(change):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert validator().is_valid(config)
+    assert not validator().is_valid(config | change)
+
+
+def test_the_schema_takes_a_change_to_a_criterion_and_sd():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config |= {"criteria": {"snip": {"batchnorm": "eval"}}, "statistics": {"xi": [1.0, "sd"]}, "report": {"xi": "sd"}}
+    validator().validate(config)
+    load_benchmark(config)
+
+
+def test_every_setting_is_described():
+    schema = json.loads(configuration_schema())
+    for name, model in [("configuration", schema), *schema["$defs"].items()]:
+        for key, field in model["properties"].items():
+            assert field.get("description") or "const" in field, f"{name}.{key}"
+
+
+def test_the_conda_environment_has_the_pins_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    environment = yaml.safe_load((ROOT / "envs" / "layerlottery.yaml").read_text())
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert [entry for entry in pip if "==" in entry] == project["dependencies"]
+    python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python="))
+    assert f">={python.removeprefix('python=')}" == project["requires-python"]
+
+
+def test_every_dependency_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    everything = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    assert [entry for entry in everything if not re.fullmatch(r"[\w.-]+==[\d.]+", entry)] == []
+
+
+def test_every_stage_of_the_rules_has_a_revision():
+    used = set(re.findall(r'REVISIONS\["(\w+)"\]', RULES))
+    assert used == REVISIONS.keys()
+    assert all(isinstance(number, int) and number >= 1 for number in REVISIONS.values())
+
+
+def test_every_rule_that_computes_is_a_command_with_revision_and_log():
+    from layerlottery.cli import cli
+
+    for rule in re.split(r"^rule ", RULES, flags=re.MULTILINE)[1:]:
+        rule = rule.split("\nuse rule ")[0]
+        command = re.search(r'"layerlottery (\w+) ', rule)[1]
+        assert command in cli.commands
+        assert f'revision=REVISIONS["{command}"]' in rule
+        assert "--log {log:q}" in rule
+        assert "run:" not in rule
+        assert "script:" not in rule

@@ -1,0 +1,68 @@
+"""Closed-form learning rates against torch's schedulers, and the choice of the type to compute in."""
+
+import pytest
+import torch
+from torch.optim import lr_scheduler
+
+from layerlottery.settings import TrainingSettings
+from layerlottery.training.recipe import compute_type, learning_rate, make_optimizer
+
+STEPS = 7
+
+
+def schedule_of(make, epochs):
+    """The rates that a torch scheduler, stepped once a batch, gives."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4, momentum=0.9)
+    scheduler = make(optimizer)
+    rates = []
+    for _ in range(epochs * STEPS):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+TORCH = {
+    "step": lambda o: lr_scheduler.MultiStepLR(o, [3 * STEPS, 5 * STEPS], gamma=0.2),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 8 * STEPS),
+    "onecycle": lambda o: lr_scheduler.OneCycleLR(o, 0.4, 8 * STEPS, pct_start=0.3, cycle_momentum=False),
+}
+
+
+@pytest.mark.parametrize("schedule", sorted(TORCH))
+def test_rates_equal_torch(schedule):
+    settings = TrainingSettings(
+        epochs=8, learning_rate=0.4, schedule=schedule, milestones=[3, 5], gamma=0.2, warmup=0.3
+    )
+    rates = [learning_rate(settings, step=step, steps_per_epoch=STEPS) for step in range(8 * STEPS)]
+    assert rates == pytest.approx(schedule_of(TORCH[schedule], 8), rel=1e-9, abs=1e-12)
+
+
+def test_one_step_trainings_have_a_rate():
+    for schedule in sorted(TORCH):
+        rate = learning_rate(TrainingSettings(epochs=1, schedule=schedule), step=0, steps_per_epoch=1)
+        assert 0 < rate <= 0.1
+
+
+def test_optimizer_is_nesterov_sgd_by_hand():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    layer.weight.data.fill_(2.0)
+    settings = TrainingSettings(learning_rate=0.1, momentum=0.5, weight_decay=0.01)
+    optimizer = make_optimizer(layer, settings)
+    theta, velocity = 2.0, 0.0
+    for step in range(3):
+        optimizer.zero_grad()
+        (3.0 * layer.weight).sum().backward()
+        optimizer.step()
+        gradient = 3.0 + 0.01 * theta
+        velocity = gradient if step == 0 else 0.5 * velocity + gradient
+        theta -= 0.1 * (gradient + 0.5 * velocity)
+    assert layer.weight.item() == pytest.approx(theta, rel=1e-6)
+
+
+@pytest.mark.parametrize(("abilities", "dtype"), [({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)])
+def test_auto_precision_follows_the_processor(monkeypatch, abilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    assert compute_type(TrainingSettings(), torch.device("cpu")) == dtype
+    assert compute_type(TrainingSettings(precision="float32"), torch.device("cpu")) == torch.float32
+    assert compute_type(TrainingSettings(precision="bfloat16"), torch.device("cpu")) == torch.bfloat16

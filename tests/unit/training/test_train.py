@@ -1,0 +1,206 @@
+"""The training stage: it learns, tickets are paired with their dense network, and it resumes bit for bit."""
+
+import json
+import signal
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from layerlottery.data.batches import epoch_order
+from layerlottery.data.prepare import prepare
+from layerlottery.data.prepared import PreparedSet
+from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.networks.initialize import initialize_network
+from layerlottery.networks.weights import load_network
+from layerlottery.results.artifacts import read_facts, read_tensors
+from layerlottery.settings import Digits, NetworkSettings, TrainingSettings
+from layerlottery.training import train as stage
+from layerlottery.training.loop import Trainer
+from layerlottery.training.train import train
+
+CPU = torch.device("cpu")
+SETTINGS = TrainingSettings(
+    epochs=4, batch_size=25, learning_rate=0.2, schedule="onecycle", crop=1, flip=True, weight_decay=5e-4
+)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ready")
+    prepare(Digits(source="digits", train_size=320, test_size=100), folder)
+    initialize_network(folder / "facts.json", folder / "initial.safetensors", NetworkSettings(depth=8, width=4), seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ready, tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed")
+    run(ready, output)
+    return output
+
+
+def run(ready, output, settings=SETTINGS, **options):
+    options = {"seed": 0, "device": CPU} | options
+    return train(ready / "initial.safetensors", ready / "facts.json", output, settings, **options)
+
+
+def timeless(output):
+    """Everything in the learning curve but the seconds."""
+    return pq.read_table(output / "curve.parquet").drop(["seconds"]).to_pylist()
+
+
+def test_it_learns_and_the_last_epoch_counts(ready, undisturbed):
+    facts = read_facts(undisturbed / "training.json")
+    curve = pq.read_table(undisturbed / "curve.parquet").to_pylist()
+    assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
+    assert curve[-1]["train_loss"] < 0.7 * curve[0]["train_loss"]
+    assert facts["accuracy"] == curve[-1]["test_accuracy"] > 30
+    # the accuracy again, by the plainest means
+    model, _ = load_network(undisturbed / "weights.safetensors")
+    prepared = PreparedSet.open(ready / "facts.json")
+    test = prepared.split("test")
+    images = (torch.from_numpy(np.array(test.images)).float() / 255 - prepared.mean[0]) / prepared.std[0]
+    with torch.no_grad():
+        hits = model.eval()(images).argmax(1) == torch.from_numpy(np.array(test.labels))
+    assert facts["accuracy"] == pytest.approx(100 * hits.float().mean().item())
+
+
+def test_facts_are_complete(undisturbed):
+    facts = read_facts(undisturbed / "training.json")
+    assert facts["images_per_second"] == pytest.approx(4 * 320 / facts["train_seconds"])
+    assert facts["segments"][0]["kwh"] > 0
+    assert facts["precision"] in ("float32", "bfloat16")
+    assert len(facts["config_hash"]) == 64
+
+
+def test_the_same_call_gives_the_same_bits(ready, undisturbed, tmp_path):
+    run(ready, tmp_path)
+    first, again = (read_tensors(folder / "weights.safetensors")[1] for folder in (undisturbed, tmp_path))
+    assert first["content"] == again["content"]
+    assert timeless(undisturbed) == timeless(tmp_path)
+
+
+def test_another_seed_gives_another_order(ready, undisturbed, tmp_path):
+    run(ready, tmp_path, seed=1)
+    assert timeless(undisturbed) != timeless(tmp_path)
+
+
+@pytest.mark.parametrize("stop_at", [0, 4, 12, 13, 25, 51])
+def test_interrupted_anywhere_it_resumes_bit_for_bit(ready, undisturbed, tmp_path, monkeypatch, stop_at):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    step, done = Trainer._step, []
+
+    def interrupting_step(self, *arguments):
+        if len(done) == stop_at:
+            signal.raise_signal(signal.SIGTERM)
+        done.append(1)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", interrupting_step)
+    with pytest.raises(Interrupted):
+        run(ready, tmp_path, checkpoint=checkpoint)
+    assert checkpoint.exists()
+    assert not (tmp_path / "weights.safetensors").exists()
+    monkeypatch.setattr(Trainer, "_step", step)
+    facts = run(ready, tmp_path, checkpoint=checkpoint)
+    first, again = (read_tensors(folder / "weights.safetensors")[1] for folder in (undisturbed, tmp_path))
+    assert first["content"] == again["content"]
+    assert timeless(undisturbed) == timeless(tmp_path)
+    # the energy of both pieces counts, and the checkpoint has gone
+    assert len(facts["segments"]) == 2
+    assert not checkpoint.exists()
+
+
+def test_a_foreign_or_broken_checkpoint_means_a_fresh_start(ready, undisturbed, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    monkeypatch.setattr(Trainer, "checkpoint_seconds", 0.0)
+    calls = []
+
+    def stop_later(row):
+        calls.append(row)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    other = SETTINGS.model_copy(update={"learning_rate": 0.05})
+    with pytest.raises(Interrupted):
+        run(ready, tmp_path, other, checkpoint=checkpoint, on_epoch=stop_later)
+    run(ready, tmp_path, checkpoint=checkpoint)
+    assert timeless(undisturbed) == timeless(tmp_path)
+    checkpoint.write_bytes(b"not a checkpoint")
+    run(ready, tmp_path, checkpoint=checkpoint)
+    assert timeless(undisturbed) == timeless(tmp_path)
+
+
+def test_signals_are_given_back(ready, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    run(ready, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_dense_network_and_ticket_see_the_same_batches(ready, tmp_path, monkeypatch):
+    from layerlottery.networks.blocks import remove_blocks
+    from layerlottery.networks.weights import save_network
+
+    folder = tmp_path
+    data = ready / "facts.json"
+    initialize_network(data, folder / "dense.safetensors", NetworkSettings(depth=20, width=2), seed=0)
+    dense, facts = load_network(folder / "dense.safetensors")
+    small = remove_blocks(dense, ["stage2.1"])
+    architecture = facts["architecture"] | {"removed": ["stage2.1"]}
+    save_network(folder / "ticket.safetensors", small, {"architecture": architecture}, config_hash="made")
+    seen = {"dense": [], "ticket": []}
+    step = Trainer._step
+    for name, batches in seen.items():
+
+        def recording_step(self, chosen, *arguments, batches=batches):
+            batches.append(chosen.tolist())
+            return step(self, chosen, *arguments)
+
+        monkeypatch.setattr(Trainer, "_step", recording_step)
+        short = SETTINGS.model_copy(update={"epochs": 2})
+        train(folder / f"{name}.safetensors", data, folder / name, short, seed=3, device=CPU)
+    assert seen["dense"] == seen["ticket"]
+    assert [image for batch in seen["dense"][13:] for image in batch] == epoch_order(320, seed=3, epoch=1).tolist()
+
+
+def test_a_diverging_training_says_so(ready, tmp_path):
+    wild = SETTINGS.model_copy(update={"learning_rate": 1e18, "schedule": "step"})
+    with pytest.raises(LayerLotteryError, match=r"training\.learning_rate: the loss is (nan|inf) in epoch \d; found"):
+        run(ready, tmp_path, wild)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_bfloat16_is_recorded_and_learns_as_well(ready, undisturbed, tmp_path):
+    facts = run(ready, tmp_path, SETTINGS.model_copy(update={"precision": "bfloat16"}))
+    assert facts["precision"] == "bfloat16"
+    losses = [pq.read_table(folder / "curve.parquet")["train_loss"][-1].as_py() for folder in (tmp_path, undisturbed)]
+    assert losses[0] == pytest.approx(losses[1], abs=0.15)
+
+
+def test_threads_do_not_enter_the_hash(ready, undisturbed, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run(ready, tmp_path)
+    finally:
+        torch.set_num_threads(before)
+    hashes = [
+        json.loads((folder / "training.json").read_text())["artifact"]["config_hash"]
+        for folder in (undisturbed, tmp_path)
+    ]
+    assert hashes[0] == hashes[1]
+
+
+def test_the_loop_takes_the_stage_s_energy_meter(ready, tmp_path, monkeypatch):
+    class Broken:
+        def __init__(self, **options):
+            pass
+
+        def start(self):
+            raise LayerLotteryError("energy: nothing can be measured")
+
+    monkeypatch.setattr(stage, "EnergyMeter", Broken)
+    with pytest.raises(LayerLotteryError, match="energy"):
+        run(ready, tmp_path)
