@@ -1,0 +1,47 @@
+# Everything on a fresh machine with Python >= 3.11 and make. The first target makes .venv; the next ones reuse it.
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# jobs are as many as cores, with one thread each
+export OMP_NUM_THREADS = 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test test-slow lint types check report documents lock clean
+
+demo: .venv/installed  ## run the default benchmark and print its summary
+	snakemake --cores $(CORES)
+	layerlottery summary
+
+test: .venv/installed  ## fast tests
+	pytest
+
+test-slow: .venv/installed  ## the tests that take longer
+	pytest -m slow
+
+lint: .venv/installed  ## style of Python, Snakemake rules and shell
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+types: .venv/installed  ## static types of the package
+	mypy
+
+check: lint types test  ## all of the above but the slow tests
+
+documents: .venv/installed  ## make the reference texts that follow from the code
+	layerlottery schema > workflow/schemas/config.schema.json
+	layerlottery dictionary > docs/data_dictionary.md
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "layerlottery needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,slurm]"
+	touch $@
+
+lock: .venv/installed  ## write the versions that are installed now into constraints.txt
+	$(BIN)/pip freeze --exclude-editable > constraints.txt
+	touch $<
+
+clean:  ## remove the environment; results stay
+	rm -rf .venv
