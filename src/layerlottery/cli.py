@@ -288,7 +288,8 @@ def main() -> None:
 def run_guarded(command: Callable[..., Any]) -> None:
     """Run a click command and turn every expected failure into one line and an exit status."""
     try:
-        command(standalone_mode=False)
+        # the name that click would find is that of the worker's module
+        command(standalone_mode=False, prog_name="layerlottery")
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:

@@ -27,7 +27,11 @@ def main() -> None:
         connection = _connect(address)
         if connection is not None:
             with connection:
-                sys.exit(_delegate(connection))
+                try:
+                    sys.exit(_delegate(connection))
+                except ConnectionError:
+                    print("layerlottery: the worker process ended before the command did", file=sys.stderr)
+                    sys.exit(1)
     from layerlottery.cli import main as here
 
     here()
@@ -45,9 +49,14 @@ def _connect(address: str) -> socket.socket | None:
 
 
 def _delegate(connection: socket.socket) -> int:
-    """Send the command, its folder, environment and open streams; wait for its exit status."""
+    """Send the command, its folder, umask, environment and open streams; wait for its exit status.
+
+    Raises ConnectionError when the worker ends before.
+    """
     folder = os.getcwd()  # noqa: PTH109 - pathlib costs as much to import as all the rest
-    request = {"argv": sys.argv, "folder": folder, "environment": dict(os.environ)}
+    umask = os.umask(0o077)
+    os.umask(umask)
+    request = {"argv": sys.argv, "folder": folder, "umask": umask, "environment": dict(os.environ)}
     body = json.dumps(request).encode()
     socket.send_fds(connection, [LENGTH.pack(len(body))], STREAMS)
     connection.sendall(body)
@@ -58,11 +67,7 @@ def _delegate(connection: socket.socket) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, forward)
-    try:
-        status: int = STATUS.unpack(receive(connection, STATUS.size))[0]
-    except ConnectionError:
-        print("layerlottery: the worker process ended before the command did", file=sys.stderr)
-        return 1
+    status: int = STATUS.unpack(receive(connection, STATUS.size))[0]
     return status
 
 

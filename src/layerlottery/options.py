@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -137,10 +138,9 @@ def use_machine(threads: int, device: str) -> torch.device:
 
     torch.set_num_threads(threads)
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        chosen = torch.device(wanted)
-    except RuntimeError:
-        raise LayerLotteryError(f"--device: found {device!r}; allowed are auto, cpu, cuda, cuda:N") from None
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+        raise LayerLotteryError(f"--device: found {device!r}; allowed are auto, cpu, cuda, cuda:N")
+    chosen = torch.device(wanted)
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
             raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed are auto and cpu")

@@ -15,6 +15,7 @@ import selectors
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -91,19 +92,30 @@ class Worker:
 
     def _accept(self) -> None:
         connection, _ = self.listener.accept()
-        with contextlib.suppress(ConnectionError, ValueError):
+        streams: list[int] = []
+        try:
             head, streams, _, _ = socket.recv_fds(connection, LENGTH.size, len(STREAMS))
             request = json.loads(receive(connection, LENGTH.unpack(head)[0]))
-            child = os.fork()
-            if child == 0:
-                self._become(request, streams, connection)
-            for stream in streams:
-                os.close(stream)
-            connection.sendall(PROCESS.pack(child))
-            self.children[child] = connection
-            self.selector.register(connection, selectors.EVENT_READ, data=child)
+        except (OSError, ValueError, OverflowError, MemoryError, struct.error):
+            # a launcher that was killed within its request must not end the others' work
+            self._close(connection, streams)
             return
-        connection.close()
+        child = os.fork()
+        if child == 0:
+            self._become(request, streams, connection)
+        self._close(None, streams)
+        self.children[child] = connection
+        self.selector.register(connection, selectors.EVENT_READ, data=child)
+        # if the launcher has died meanwhile, the selector says so and the child is ended
+        with contextlib.suppress(OSError):
+            connection.sendall(PROCESS.pack(child))
+
+    @staticmethod
+    def _close(connection: socket.socket | None, streams: list[int]) -> None:
+        if connection is not None:
+            connection.close()
+        for stream in streams:
+            os.close(stream)
 
     def _become(self, request: dict[str, object], streams: list[int], connection: socket.socket) -> NoReturn:
         """In the child: take over the launcher's streams, folder, environment and command."""
@@ -145,6 +157,8 @@ class Worker:
 
     def _launcher_gone(self, child: int) -> None:
         """A launcher says nothing more after its request: readable means that it has died."""
+        if child not in self.children:  # it ended in the same moment
+            return
         self.selector.unregister(self.children[child])
         os.kill(child, signal.SIGKILL)
 
@@ -156,6 +170,7 @@ class Worker:
 def _run(request: dict[str, object]) -> int:
     environment, argv = request["environment"], request["argv"]
     os.chdir(str(request["folder"]))
+    os.umask(int(str(request["umask"])))
     os.environ.clear()
     os.environ.update(environment)  # type: ignore[call-overload]
     sys.argv[:] = argv  # type: ignore[call-overload]

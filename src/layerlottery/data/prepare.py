@@ -23,6 +23,9 @@ from layerlottery.settings import Dataset
 
 log = logging.getLogger(__name__)
 
+# the networks halve the image twice
+SMALLEST = 8
+
 LOADERS: dict[str, Callable[[Any], Decoded]] = {
     "digits": load_digits,
     "parquet": load_parquet,
@@ -53,6 +56,9 @@ def prepare(settings: Dataset, folder: Path) -> None:
 
 def _check_agreement(name: str, split: Split, decoded: Decoded) -> None:
     found, wanted = split.images.shape[1:], decoded.train.images.shape[1:]
+    if min(found[1:]) < SMALLEST:
+        size = f"{found[2]}x{found[1]}"
+        raise LayerLotteryError(f"{name}: images of {size} pixels; allowed are {SMALLEST} or more a side (image_size)")
     if found != wanted:
         raise LayerLotteryError(
             f"{name}: images of (channels, height, width) {found}, the training images are {wanted}; "

@@ -32,6 +32,8 @@ def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, conf
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network that a weights file describes, with its weights, and the file's facts."""
     tensors, facts = read_tensors(path)
+    if "architecture" not in facts:
+        raise LayerLotteryError(f"{path}: holds no network; a checkpoint is no weights file")
     model = build(facts["architecture"])
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib
 import pandas as pd
@@ -51,7 +51,7 @@ RULES: dict[Any, Any] = {
 SHAPES = ((16, 0), (4, 45), (3, 0), (4, 0), (3, 180), (5, 0), (3, 90), (6, 0), (3, 270), (5, 180))
 DASHES = ("", "4 2", "1 2", "6 2 1 2", "8 3", "2 1")
 Draw = Callable[[Axes], None]
-Numbers = pd.Series | Sequence[float]
+Numbers: TypeAlias = pd.Series | Sequence[float]
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _run_row(
     segments = training["segments"]
     used = {part: sum(segment[part] for segment in segments) for part in ("kwh", "cpu_kwh", "gpu_kwh", "ram_kwh")}
     lacoste = sum(
-        lacoste_co2(segment["cpu_watts"], segment["seconds"], energy.lacoste_intensity) for segment in segments
+        lacoste_co2(segment["design_watts"], segment["seconds"], energy.lacoste_intensity) for segment in segments
     )
     energy_kwh = used.pop("kwh")
     return (

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from layerlottery import __version__
 from layerlottery.cost.energy import EnergyMeter
+from layerlottery.cost.gpu import find_gpu
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.networks.weights import load_network, save_network
@@ -81,13 +82,14 @@ def _load(prepared: PreparedSet, settings: TrainingSettings, device: torch.devic
 
 def _measured_run(trainer: Trainer, progress: Progress) -> None:
     """Run one segment of the training; its energy joins the earlier segments', also when it is interrupted."""
-    gpus = [trainer.device.index or 0] if trainer.device.type == "cuda" else None
-    meter = EnergyMeter(gpu_ids=gpus)
+    gpu = find_gpu(trainer.device)
+    meter = EnergyMeter(gpu_ids=None if gpu is None else [gpu.index])
     meter.start()
     try:
         trainer.run(progress)
     finally:
-        progress.segments.append(vars(meter.stop()))
+        reading = vars(meter.stop())
+        progress.segments.append(reading | {"design_watts": reading["cpu_watts"] if gpu is None else gpu.watts})
         if trainer.stop.requested:
             trainer.save(progress)
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from layerlottery.data.folder import load_folder
+from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
 from layerlottery.settings import ImageFolder
 
@@ -97,3 +98,13 @@ def test_empty_places_are_named(place):
     (place / "train/ape").mkdir()
     with pytest.raises(LayerLotteryError, match="train/ape: holds no images"):
         load(place)
+
+
+def test_images_below_8_pixels_are_refused(tmp_path):
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("L", (7, 7), 50).save(tmp_path / part / name / "one.png")
+    settings = ImageFolder(source="folder", location=str(tmp_path))
+    with pytest.raises(LayerLotteryError, match="train: images of 7x7 pixels; allowed are 8 or more"):
+        prepare(settings, tmp_path / "out")
