@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import jsonschema
@@ -113,8 +114,8 @@ def test_the_conda_environment_has_the_pins_of_the_package():
 
 def test_every_dependency_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    everything = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
-    assert [entry for entry in everything if not re.fullmatch(r"[\w.-]+==[\d.]+", entry)] == []
+    everything = [project["dependencies"], *project["optional-dependencies"].values()]
+    assert [entry for entry in chain(*everything) if not re.fullmatch(r"[\w.-]+==[\d.]+", entry)] == []
 
 
 def test_every_stage_of_the_rules_has_a_revision():

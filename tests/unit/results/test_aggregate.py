@@ -40,7 +40,7 @@ def segment(run, share):
     """Part of a training that drew 100 W by its design power."""
     kwh = SECONDS[run] * share * 1e-5
     parts = {"cpu_kwh": 0.5 * kwh, "gpu_kwh": 0.0, "ram_kwh": 0.5 * kwh}
-    return {"kwh": kwh, "seconds": SECONDS[run] * share, "cpu_watts": 100.0, "power_source": "cpu_load"} | parts
+    return {"kwh": kwh, "seconds": SECONDS[run] * share, "design_watts": 100.0, "power_source": "cpu_load"} | parts
 
 
 def write_training(root, run):
