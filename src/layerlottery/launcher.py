@@ -18,12 +18,14 @@ from types import FrameType
 ADDRESS = "LAYERLOTTERY_WORKER"
 LENGTH, PROCESS, STATUS = struct.Struct("!Q"), struct.Struct("!q"), struct.Struct("!i")
 STREAMS = (0, 1, 2)
+# the first stage needs no torch and goes on while the worker imports it
+COLD = "prepare"
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
     address = os.environ.get(ADDRESS)
-    if address:
+    if address and sys.argv[1:2] != [COLD]:
         connection = _connect(address)
         if connection is not None:
             with connection:

@@ -6,28 +6,34 @@ derived from these models. This module imports no torch: the Snakefile parses it
 
 from __future__ import annotations
 
-import re
+import json
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from layerlottery.results.hashing import canonical
 
-
-def _read_scientific(value: Any) -> Any:
-    # YAML 1.1 reads 1e-4 as text; people mean the number
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value
-
-
-# the limits stand before the validator: behind it, they would be missing in the JSON schema
-Scientific = BeforeValidator(_read_scientific)
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), Scientific]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), Scientific]
-Fraction = Annotated[float, Field(ge=0, lt=1), Scientific]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+
+
+def _holds_text(annotation: Any) -> bool:
+    return annotation is str or any(_holds_text(part) for part in get_args(annotation))
+
+
+def _read_text(value: Any) -> Any:
+    """Numbers, true, false and null that arrive as text, alone or in a list."""
+    if isinstance(value, list):
+        return [_read_text(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 class Settings(BaseModel):
@@ -37,12 +43,16 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, given: Any) -> Any:
-        # says more than pydantic's own message: what is allowed
-        for key in given if isinstance(given, dict) else ():
+    def _prepare(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        for key in given:
+            # says more than pydantic's own message: what is allowed
             if key not in cls.model_fields:
                 raise ValueError(f"unknown key {key!r}; allowed: {', '.join(cls.model_fields)}")
-        return given
+        # Snakemake's --config gives every nested value as text, and YAML 1.1 takes 1e-4 for text
+        texts = {key for key, field in cls.model_fields.items() if _holds_text(field.annotation)}
+        return {key: value if key in texts else _read_text(value) for key, value in given.items()}
 
     def slice(self) -> str:
         """Canonical JSON without default-valued fields: what Snakemake compares between two runs."""
@@ -221,7 +231,7 @@ class ProfileSettings(Settings):
     """What a network costs, measured on the machine that runs the profile stage."""
 
     latency_batch: Count = Field(1, description="images a forward pass while timing latency")
-    rounds: int = Field(5, ge=1, description="timing rounds; all architectures take turns, the median counts")
+    rounds: Count = Field(5, description="timing rounds; all architectures take turns, the median of means counts")
     min_seconds: Positive = Field(0.05, description="least time of one architecture's timing in one round, s")
 
 

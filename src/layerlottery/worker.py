@@ -34,6 +34,8 @@ PRELOADED = (
     "layerlottery.training.progress",
     "layerlottery.evaluation.attack",
     "layerlottery.evaluation.shift",
+    "layerlottery.cost.profile",
+    "torch._dynamo",  # counting MACs imports it
     "foolbox",
     "codecarbon",
     "pandas",
@@ -92,6 +94,8 @@ class Worker:
 
     def _accept(self) -> None:
         connection, _ = self.listener.accept()
+        # a launcher that is stopped within its request must not hold up the others
+        connection.settimeout(5)
         streams: list[int] = []
         try:
             head, streams, _, _ = socket.recv_fds(connection, LENGTH.size, len(STREAMS))

@@ -247,10 +247,15 @@ def test_a_preset_inherits_nothing_and_files_after_it_are_laid_over_it(fresh):
     assert "--output else/networks/dataset=digits/network=tiny/seed=0 " in text
 
 
-def test_numbers_inside_config_options_are_text_to_snakemake_and_refused(fresh):
-    # Snakemake reads nested values of --config as text; a second --configfile keeps their types
-    ran = fresh.snakemake("--dry-run", "--config", "training={epochs: 2}")
-    assert one_line(ran) == 'layerlottery: configuration: training.epochs: found "2"; input should be a valid integer'
+def test_single_values_from_the_command_line(fresh):
+    # Snakemake hands over every nested value of --config as text
+    values = ("training={epochs: 2, weight_decay: 1e-3}", "datasets={digits: {train_size: 50}}")
+    ran = fresh.snakemake("--dry-run", "--printshellcmds", "--config", *values)
+    text = ran.stdout + ran.stderr
+    assert text.count("""layerlottery train --settings '{"batch_size":30,"epochs":2,"weight_decay":0.001}'""") == 2
+    assert '"train_size":50}' in text
+    ran = fresh.snakemake("--dry-run", "--config", "training={epochs: two}")
+    assert one_line(ran) == 'layerlottery: configuration: training.epochs: found "two"; input should be a valid integer'
 
 
 # mistakes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from statistics import median
 
@@ -20,17 +21,19 @@ def latency(
     min_seconds: float,
     threads: int,
 ) -> dict[str, float]:
-    """Milliseconds of one forward pass of each model: the median over rounds of each round's median.
+    """Milliseconds of one forward pass of each model: the median over rounds of each round's mean.
 
     Images are (batch_size, channels, height, width) float32 on the model's device; the copies that are timed
     are in evaluation mode, without autograd. `min_seconds` is the least time of one model's timing in one round.
     """
     timers = {name: _timer(model, image_shape, batch_size, threads) for name, model in models.items()}
-    medians: dict[str, list[float]] = {name: [] for name in models}
+    # timeit of a known number of passes: blocked_autorange takes ten times as long to find one
+    passes = {name: math.ceil(min_seconds / timer.timeit(3).mean) for name, timer in timers.items()}
+    means: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds):
         for name, timer in timers.items():
-            medians[name].append(timer.blocked_autorange(min_run_time=min_seconds).median)
-    return {name: 1000 * median(seconds) for name, seconds in medians.items()}
+            means[name].append(timer.timeit(passes[name]).mean)
+    return {name: 1000 * median(seconds) for name, seconds in means.items()}
 
 
 def _timer(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int, threads: int) -> Timer:

@@ -17,7 +17,7 @@ from layerlottery.cost.latency import latency
 from layerlottery.cost.network import macs, parameters, training_memory
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.networks.weights import build
-from layerlottery.results.artifacts import read_facts, read_tensors, write_facts
+from layerlottery.results.artifacts import read_facts, read_weights, write_facts
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import ProfileSettings
 
@@ -38,7 +38,7 @@ def profile(
     `batch_size` (images) is that of the training whose memory is counted.
     """
     prepared = PreparedSet.open(data)
-    _, dense = read_tensors(weights)
+    _, dense = read_weights(weights)
     removals = {tuple[str, ...](): dense["architecture"]}
     for ticket in tickets:
         removed = read_facts(ticket)["removed"]

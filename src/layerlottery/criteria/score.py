@@ -29,6 +29,7 @@ FUNCTIONS: dict[str, Criterion] = {
     "snip": gradients.snip,
     "grasp": gradients.grasp,
 }
+DATA_FREE = {"random", "l1"}
 
 
 def score_blocks(
@@ -51,11 +52,13 @@ def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: t
     """`per_class` training images of each class, normalised, not augmented; the seed chooses them."""
     train = prepared.split("train")
     wanted = per_class * len(prepared.classes)
+    normalize = Normalizer(prepared.mean, prepared.std, device=device, channels_last=False)
+    if not wanted:
+        return normalize(torch.from_numpy(train.images[:0])), torch.from_numpy(train.labels[:0]).to(device)
     if wanted > len(train.labels):
         most = len(train.labels) // len(prepared.classes)
         raise LayerLotteryError(f"images_per_class: found {per_class}; this training set gives at most {most}")
     chosen = balanced_subset(train.labels, wanted, derived_seed("scoring batch", seed))
-    normalize = Normalizer(prepared.mean, prepared.std, device=device, channels_last=False)
     return normalize(torch.from_numpy(train.images[chosen])), torch.from_numpy(train.labels[chosen]).to(device)
 
 
@@ -65,7 +68,8 @@ def score(
     """Score the network in `weights` and write the facts file `output`."""
     prepared = PreparedSet.open(data)
     model, facts = load_network(weights)
-    batch = scoring_batch(prepared, settings.images_per_class, seed=seed, device=device)
+    per_class = 0 if settings.function in DATA_FREE else settings.images_per_class
+    batch = scoring_batch(prepared, per_class, seed=seed, device=device)
     values = score_blocks(model.to(device), batch, settings, seed=seed)
     made_by = config_hash("score", settings, [facts["content"], prepared.content], seed=seed)
     rows = [_row(block, values, settings) for block in find_blocks(model)]

@@ -7,14 +7,14 @@ from typing import Any
 
 from layerlottery.criteria.selection import select, tied
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.artifacts import read_facts, read_tensors, write_facts, write_tensors
+from layerlottery.results.artifacts import read_facts, read_weights, write_facts, write_tensors
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import Settings
 
 
 def prune(weights: Path, scores: Path, output: Path, output_facts: Path, *, density: int) -> dict[str, Any]:
     """Remove the `density` lowest-scored blocks; the kept blocks keep their names and weights bit for bit."""
-    tensors, dense = read_tensors(weights)
+    tensors, dense = read_weights(weights)
     scored = read_facts(scores)
     removed = select(scored["blocks"], density)
     for name in removed:

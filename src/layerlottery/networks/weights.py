@@ -12,7 +12,7 @@ from torch import nn
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import remove_blocks
 from layerlottery.networks.resnet import CifarResNet
-from layerlottery.results.artifacts import read_tensors, write_tensors
+from layerlottery.results.artifacts import read_weights, write_tensors
 from layerlottery.settings import NetworkSettings
 
 
@@ -31,9 +31,7 @@ def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, conf
 
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network that a weights file describes, with its weights, and the file's facts."""
-    tensors, facts = read_tensors(path)
-    if "architecture" not in facts:
-        raise LayerLotteryError(f"{path}: holds no network; a checkpoint is no weights file")
+    tensors, facts = read_weights(path)
     model = build(facts["architecture"])
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})

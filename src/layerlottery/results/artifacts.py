@@ -60,7 +60,7 @@ def _umask() -> int:
 
 def _broken(path: Path, reason: object) -> LayerLotteryError:
     text = " ".join(str(reason).split())
-    return LayerLotteryError(f"{path}: {text}; delete the file and run again to make it anew")
+    return LayerLotteryError(f"{path}: {text}; delete it, then make it anew: snakemake --cores all {path}")
 
 
 def _present(path: Path) -> Path:
@@ -150,6 +150,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if stamp.get("content") != _tensors_digest(tensors, facts):
         raise _broken(path, "its content does not match its hash")
     return tensors, facts | {"content": stamp["content"], "config_hash": made_by}
+
+
+def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Tensors and facts of a weights file, which name its architecture; a checkpoint's do not."""
+    tensors, facts = read_tensors(path)
+    if "architecture" not in facts:
+        raise LayerLotteryError(f"{path}: holds no network; a checkpoint is no weights file")
+    return tensors, facts
 
 
 def _tensors_digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ RUNS = (
         "memory_bytes", INTEGER, "training memory of one batch: saved activations, parameters, gradients, optimizer"
     ),
     Column("memory_reduction", REAL, "memory_bytes saved against the dense network, percent"),
-    Column("latency_ms", REAL, "median forward pass, milliseconds"),
+    Column("latency_ms", REAL, "forward pass, median over rounds of the mean, milliseconds"),
     Column("latency_batch", INTEGER, "images in a forward pass while timing latency"),
     Column("latency_threads", INTEGER, "threads while timing latency"),
     Column("epochs", INTEGER, "epochs trained"),

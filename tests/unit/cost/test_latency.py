@@ -32,7 +32,7 @@ def test_models_take_turns(monkeypatch):
     order = []
 
     class FakeMeasurement:
-        median = 0.001
+        mean = 0.001
 
     class FakeTimer:
         made = 0
@@ -41,11 +41,12 @@ def test_models_take_turns(monkeypatch):
             FakeTimer.made += 1
             self.name = (FakeTimer.made, num_threads)
 
-        def blocked_autorange(self, min_run_time):
-            order.append((*self.name, min_run_time))
+        def timeit(self, number):
+            order.append((*self.name, number))
             return FakeMeasurement()
 
     monkeypatch.setattr("layerlottery.cost.latency.Timer", FakeTimer)
     models = {"a": stack(2, 1), "b": stack(2, 1)}
     assert latency(models, (3, 4, 4), batch_size=1, rounds=2, min_seconds=0.5, threads=3) == {"a": 1.0, "b": 1.0}
-    assert order == [(1, 3, 0.5), (2, 3, 0.5)] * 2
+    # after a first guess, each turn takes min_seconds: 500 passes of a millisecond
+    assert order == [(1, 3, 3), (2, 3, 3), *[(1, 3, 500), (2, 3, 500)] * 2]
