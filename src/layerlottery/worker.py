@@ -41,13 +41,20 @@ PRELOADED = (
     "pandas",
 )
 PR_SET_PDEATHSIG = 1
+GPU_DRIVER = Path("/dev/nvidiactl")
 
 # kept, since the pipe closes when its Popen object is forgotten
 _owned: list[subprocess.Popen[bytes]] = []
 
 
 def start() -> None:
-    """Start a worker for this process and its children; they find it through the environment."""
+    """Start a worker for this process and its children; they find it through the environment.
+
+    Not beside an NVIDIA driver: CUDA does not survive a fork once anything has asked it for its devices, and
+    trainings that fill a GPU do not notice an import.
+    """
+    if GPU_DRIVER.exists():
+        return
     folder = tempfile.mkdtemp(prefix="layerlottery-")  # mode 0700: no other user can hand over commands
     address = str(Path(folder, "socket"))
     listener = socket.socket(socket.AF_UNIX)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from layerlottery import worker as worker_module
 from layerlottery.data.prepare import prepare
 from layerlottery.launcher import ADDRESS
 from layerlottery.networks.initialize import initialize_network
@@ -231,3 +232,13 @@ def test_a_dead_address_means_running_here(tmp_path):
     assert expected[0] == 0
     for address in (tmp_path / "gone", tmp_path / "file"):
         assert finish(["--version"], address) == expected
+
+
+def test_beside_a_gpu_every_command_is_its_own_process(monkeypatch, tmp_path):
+    driver = tmp_path / "nvidiactl"
+    driver.touch()
+    monkeypatch.setattr(worker_module, "GPU_DRIVER", driver)
+    monkeypatch.delenv(worker_module.ADDRESS, raising=False)
+    worker_module.start()
+    assert worker_module.ADDRESS not in os.environ
+    assert not worker_module._owned

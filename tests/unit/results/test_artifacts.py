@@ -273,7 +273,9 @@ def test_a_changed_number_is_refused(tmp_path):
     held = json.loads(path.read_text())
     held["facts"]["accuracy"] = 99.0
     path.write_text(json.dumps(held))
-    with pytest.raises(LayerLotteryError, match=r"facts\.json: its content does not match its hash; delete it, then make it anew"):
+    with pytest.raises(
+        LayerLotteryError, match=r"facts\.json: its content does not match its hash; delete it, then make it anew"
+    ):
         artifacts.read_facts(path)
 
 
