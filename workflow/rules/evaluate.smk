@@ -56,7 +56,7 @@ rule profile:
         FOLDERS.log("profile", paths.DENSE),
     conda:
         "../../envs/layerlottery.yaml"
-    threads: workflow.cores
+    threads: workflow.cores or 1
     params:
         settings=BENCHMARK.profile.slice(),
         tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
