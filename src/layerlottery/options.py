@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
@@ -80,11 +80,7 @@ def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Ma
         raise LayerLotteryError(f"--settings: found {settings[:60]!r}; allowed is a JSON object")
     for name, given in options.items():
         if given not in (None, ()):
-            values[name] = (
-                [_read(one) for one in given]
-                if isinstance(given, Sequence) and not isinstance(given, str)
-                else _read(given)
-            )
+            values[name] = _read(given) if isinstance(given, str) else [_read(one) for one in given]
     validator = adapter if isinstance(adapter, TypeAdapter) else TypeAdapter(adapter)
     try:
         return validator.validate_python(values)
@@ -93,6 +89,9 @@ def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Ma
 
 
 def _read(text: str) -> Any:
+    """Objects and lists are JSON; numbers, true, false and null are read by the models, which know what is text."""
+    if text[:1] not in ("{", "["):
+        return text
     try:
         return json.loads(text)
     except ValueError:

@@ -329,3 +329,12 @@ def test_gather_refuses_what_another_source_knows():
 
     with pytest.raises(LayerLotteryError, match="unknown key 'image_size'"):
         options.gather(TypeAdapter(settings.Dataset), '{"source": "digits"}', {"image_size": "8"})
+
+
+def test_gather_leaves_text_that_looks_like_a_number_alone():
+    found = options.gather(TypeAdapter(settings.Dataset), '{"source": "folder"}', {"location": "2024"})
+    assert found.location == "2024"
+    shifted = options.gather(
+        TypeAdapter(settings.Dataset), '{"source": "parquet", "location": "x"}', {"shifted": '{"new": "7"}'}
+    )
+    assert shifted.shifted == {"new": "7"}
