@@ -12,6 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
 from layerlottery import options, settings
 from layerlottery.cli import cli, main
@@ -325,8 +326,6 @@ def test_gather_takes_scientific_numbers_and_null():
 
 
 def test_gather_refuses_what_another_source_knows():
-    from pydantic import TypeAdapter
-
     with pytest.raises(LayerLotteryError, match="unknown key 'image_size'"):
         options.gather(TypeAdapter(settings.Dataset), '{"source": "digits"}', {"image_size": "8"})
 

@@ -16,7 +16,7 @@ from layerlottery.settings import Digits
 LABELS = np.array([0] * 2 + [1] * 6 + [2] * 6)
 
 
-def make_split(labels, seed, side=4):
+def make_split(labels, seed, side=8):
     images = np.random.default_rng(seed).integers(0, 256, (len(labels), 3, side, side), dtype=np.uint8)
     return Split(images, np.asarray(labels, dtype=np.int64))
 
@@ -97,7 +97,7 @@ def test_prepared_set_gives_back_what_was_decoded(prepare_fake):
     for name, split in shifted.items():
         assert np.array_equal(split.images, decoded.shifted[name].images)
         assert split.labels.tolist() == decoded.shifted[name].labels.tolist()
-    assert (prepared.classes, prepared.channels, prepared.image_size) == (("a", "b", "c"), 3, 4)
+    assert (prepared.classes, prepared.channels, prepared.image_size) == (("a", "b", "c"), 3, 8)
     assert prepared.facts["counts"] == {"train": 14, "test": 4, "shifted": 5}
     assert prepared.split("train").images.dtype == np.uint8
     assert prepared.split("train").labels.dtype == np.int64
@@ -154,8 +154,8 @@ def test_changed_or_foreign_facts_are_refused(prepare_fake, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "settings", "message"),
     [
-        ({"test": make_split([0, 1], 1, side=5)}, {}, r"test: images of .*\(3, 5, 5\).*\(3, 4, 4\)"),
-        ({"shifted": {"fog": make_split([0], 1, side=5)}}, {}, r"fog: images of"),
+        ({"test": make_split([0, 1], 1, side=9)}, {}, r"test: images of .*\(3, 9, 9\).*\(3, 8, 8\)"),
+        ({"shifted": {"fog": make_split([0], 1, side=9)}}, {}, r"fog: images of"),
         ({"test": make_split([0, 3], 1)}, {}, "test: label 3 found, allowed is 0 to 2"),
         ({"train": make_split([0, 0, 2], 1)}, {}, "train: no image of class b"),
         ({}, {"train_size": 2}, "no image of class"),
