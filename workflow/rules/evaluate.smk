@@ -44,7 +44,8 @@ rule shift:
         " --output {output:q} --threads {threads} --log {log:q}"
 
 
-# latency is never measured beside another job: this one takes every core of a laptop
+# latency is never measured beside another job: Snakemake scales the threads down to every core of a laptop, and the
+# SLURM profile sets them to 1; the measurement itself uses one
 rule profile:
     input:
         weights=paths.initial_weights(FOLDERS.dense),
@@ -56,7 +57,7 @@ rule profile:
         FOLDERS.log("profile", paths.DENSE),
     conda:
         "../../envs/layerlottery.yaml"
-    threads: workflow.cores or 1
+    threads: 1024
     params:
         settings=BENCHMARK.profile.slice(),
         tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
