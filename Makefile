@@ -1,7 +1,8 @@
 # Everything on a fresh machine with Python >= 3.11 and make. The first target makes .venv; the next ones reuse it.
 PYTHON ?= python3
 BIN := .venv/bin
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# nproc answers with OMP_NUM_THREADS where that is set
+CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 # jobs are as many as cores, with one thread each
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
