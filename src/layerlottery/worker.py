@@ -22,7 +22,7 @@ import tempfile
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypedDict
 
 from layerlottery.launcher import ADDRESS, LENGTH, PROCESS, STATUS, STREAMS, receive
 
@@ -69,6 +69,15 @@ def start() -> None:
     os.environ[ADDRESS] = address
 
 
+class Request(TypedDict):
+    """What a launcher sends: its command, folder, umask and environment."""
+
+    argv: list[str]
+    folder: str
+    umask: int
+    environment: dict[str, str]
+
+
 @dataclass
 class Worker:
     """One selector over: the owner's pipe, new launchers, launchers that vanish, children that end."""
@@ -106,7 +115,7 @@ class Worker:
         streams: list[int] = []
         try:
             head, streams, _, _ = socket.recv_fds(connection, LENGTH.size, len(STREAMS))
-            request = json.loads(receive(connection, LENGTH.unpack(head)[0]))
+            request: Request = json.loads(receive(connection, LENGTH.unpack(head)[0]))
         except (OSError, ValueError, OverflowError, MemoryError, struct.error):
             # a launcher that was killed within its request must not end the others' work
             self._close(connection, streams)
@@ -128,7 +137,7 @@ class Worker:
         for stream in streams:
             os.close(stream)
 
-    def _become(self, request: dict[str, object], streams: list[int], connection: socket.socket) -> NoReturn:
+    def _become(self, request: Request, streams: list[int], connection: socket.socket) -> NoReturn:
         """In the child: take over the launcher's streams, folder, environment and command."""
         status = 1
         try:
@@ -178,13 +187,12 @@ class Worker:
             os.kill(child, signal.SIGKILL)
 
 
-def _run(request: dict[str, object]) -> int:
-    environment, argv = request["environment"], request["argv"]
-    os.chdir(str(request["folder"]))
-    os.umask(int(str(request["umask"])))
+def _run(request: Request) -> int:
+    os.chdir(request["folder"])
+    os.umask(request["umask"])
     os.environ.clear()
-    os.environ.update(environment)  # type: ignore[call-overload]
-    sys.argv[:] = argv  # type: ignore[call-overload]
+    os.environ.update(request["environment"])
+    sys.argv[:] = request["argv"]
     from layerlottery.cli import main
 
     try:
