@@ -7,11 +7,9 @@ study never trains again what exists. This module imports no torch: the Snakefil
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import product
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -20,12 +18,15 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.results.hashing import canonical
 from layerlottery.settings import (
     CRITERIA,
+    DATA_FREE,
     AttackSettings,
+    CompareSettings,
     CorruptionSettings,
     Count,
     CriterionSettings,
     Dataset,
     EnergySettings,
+    MarginSettings,
     Name,
     NetworkSettings,
     ProfileSettings,
@@ -35,8 +36,7 @@ from layerlottery.settings import (
     StatisticsSettings,
     TrainingSettings,
 )
-
-Seed = Annotated[int, Field(ge=0)]
+from layerlottery.studies import AggregateSettings, Run, Study, TabulateSettings, expand, expand_scorings
 
 
 class Wildcards(Protocol):
@@ -45,73 +45,12 @@ class Wildcards(Protocol):
     dataset: str
     network: str
     seed: str
+    structure: str
     criterion: str
+    draw: str
     scored_at: str
-
-
-@dataclass(frozen=True)
-class Run:
-    """One network to train: a dense one, or a ticket."""
-
-    dataset: str
-    network: str
-    seed: int
-    structure: str = "none"
-    criterion: str | None = None
-    scored_at: str | None = None
-    density: int = 0
-    rewind: int = 0
-
-    @property
-    def dense(self) -> Run:
-        """The dense network that this one is compared with; it shares θ0 and data order."""
-        return Run(self.dataset, self.network, self.seed)
-
-    @property
-    def scored(self) -> str:
-        """The folder of the scores that chose this ticket."""
-        return paths.SCORED.format(**asdict(self))
-
-    @property
-    def folder(self) -> str:
-        """This network's folder inside the results."""
-        return (paths.DENSE if self.structure == "none" else paths.TICKET).format(**asdict(self))
-
-
-class Study(Settings):
-    """A grid of tickets; the dense networks that they are compared with come along."""
-
-    name: Name = Field(description="what the study is called")
-    datasets: list[Name] = Field(description="names of image sets", min_length=1)
-    networks: list[Name] = Field(description="resnet20, resnet32, … or names from networks", min_length=1)
-    seeds: list[Seed] = Field(description="one dense network and one ticket of each kind a seed", min_length=1)
-    criteria: list[Name] = Field(description="names of criteria", min_length=1)
-    densities: list[Count] = Field(description="residual blocks to remove", min_length=1)
-    scored_at: list[Literal["init", "trained"]] = Field(["init"], description="score θ0 or the trained weights")
-    structures: list[Literal["layers"]] = Field(["layers"], description="what is removed")
-    rewinds: list[Literal[0]] = Field([0], description="epoch whose weights a ticket starts from; 0 is θ0")
-
-    def runs(self) -> Iterable[Run]:
-        """Dense networks first, then tickets."""
-        families = list(product(self.datasets, self.networks, self.seeds))
-        yield from (Run(*family) for family in families)
-        grid = list(product(self.structures, self.criteria, self.scored_at, self.densities, self.rewinds))
-        for family in families:
-            for structure, criterion, scored_at, density, rewind in grid:
-                yield Run(*family, structure, criterion, scored_at, density, rewind)
-
-
-def expand(studies: Iterable[Study]) -> list[Run]:
-    """All runs of all studies, each once, in the order of the configuration."""
-    return list(dict.fromkeys(run for study in studies for run in study.runs()))
-
-
-class AggregateSettings(Settings):
-    """What the tables depend on beside the results themselves."""
-
-    studies: list[Study] = Field(description="the grids whose networks are collected")
-    energy: EnergySettings = Field(EnergySettings(), description="from energy to CO2")
-    statistics: StatisticsSettings = Field(StatisticsSettings(), description="what counts as winning")
+    density: str
+    rewind: str
 
 
 class ResourceSettings(Settings):
@@ -136,9 +75,11 @@ class Benchmark(Settings):
     attack: AttackSettings = Field(AttackSettings(), description="adversarial examples")
     corruptions: CorruptionSettings = Field(CorruptionSettings(), description="corrupted test sets")
     shift: ShiftSettings = Field(ShiftSettings(), description="evaluation on clean, shifted and corrupted sets")
+    compare: CompareSettings = Field(CompareSettings(), description="similarity of tickets and dense networks")
     profile: ProfileSettings = Field(ProfileSettings(), description="cost of each architecture")
     energy: EnergySettings = Field(EnergySettings(), description="from energy to CO2")
     statistics: StatisticsSettings = Field(StatisticsSettings(), description="what counts as winning")
+    margins: MarginSettings = Field(MarginSettings(), description="what counts as agreement with a printed figure")
     report: ReportSettings = Field(ReportSettings(), description="the page")
     resources: ResourceSettings = Field(ResourceSettings(), description="how jobs use the machine")
 
@@ -162,7 +103,36 @@ class Benchmark(Settings):
             _check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
             for network in study.networks:
                 self._check_network(study, network)
+            for name in study.criteria:
+                self._check_criterion(study, name)
+            self._check_rewinds(study)
         return self
+
+    def _check_criterion(self, study: Study, name: str) -> None:
+        settings, key = self.criterion(name), f"studies.{study.name}.criteria: found {name!r}"
+        for structure in study.structures:
+            if not settings.fits(structure):
+                known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).fits(structure))
+                raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
+        if study.structures != ["layers"]:
+            self._check_budget(settings.budget or name)
+        if study.data_free and (settings.function not in DATA_FREE or "trained" in study.scored_at):
+            known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).function in DATA_FREE)
+            raise ValueError(f"{key} in a data-free study; allowed are {', '.join(known)}, scored at init")
+
+    def _check_budget(self, name: str) -> None:
+        known = [other for other in CRITERIA | self.criteria if self.criterion(other).fits("layers")]
+        if name not in known:
+            raise ValueError(f"criteria.budget: found {name!r}; allowed are criteria of layers: {', '.join(known)}")
+
+    def _check_rewinds(self, study: Study) -> None:
+        last = self.training.epochs - 1
+        for rewind in study.rewinds:
+            if isinstance(rewind, int) and rewind > last:
+                raise ValueError(
+                    f"studies.{study.name}.rewinds: found {rewind}; "
+                    f"training.epochs is {last + 1}, so allowed are 0 to {last} and random"
+                )
 
     def _check_network(self, study: Study, name: str) -> None:
         try:
@@ -170,7 +140,7 @@ class Benchmark(Settings):
         except KeyError as error:
             known = ", ".join(["resnet20, resnet32 and all resnet(6n+2)", *self.networks])
             raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
-        if max(study.densities) > most:
+        if max(study.densities, default=0) > most:
             found = max(study.densities)
             raise ValueError(f"studies.{study.name}.densities: found {found}; {name} gives at most {most}")
 
@@ -210,7 +180,29 @@ class Benchmark(Settings):
     def scored_weights(self, wildcards: Wildcards) -> str:
         """θ0, or the trained weights where the study scores those."""
         name = paths.initial_weights if wildcards.scored_at == "init" else paths.trained_weights
-        return name(self.folders.dense.format(**vars_of(wildcards)))
+        return name(self._dense(wildcards))
+
+    def start_weights(self, wildcards: Wildcards) -> str:
+        """The weights that a ticket keeps its part of."""
+        return paths.start_weights(self._dense(wildcards), wildcards.rewind)
+
+    def pruning_scores(self, wildcards: Wildcards) -> str:
+        """Scores of blocks, filters or weights, which choose what goes."""
+        name = paths.element_scores if wildcards.structure == "weights" else paths.scores
+        return name(self.folders.scored.format(**_values(wildcards, SCORED_WILDCARDS)))
+
+    def budget_scores(self, wildcards: Wildcards) -> list[str]:
+        """Scores of blocks whose removal sets how many filters or weights may stay; none for layers."""
+        if wildcards.structure == "layers":
+            return []
+        named = _values(wildcards, SCORED_WILDCARDS)
+        criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
+        return [paths.scores(self.folders.scored.format(**named | {"structure": "layers", "criterion": criterion}))]
+
+    def kept_epochs(self, wildcards: Wildcards) -> list[int]:
+        """Epochs whose weights a dense training keeps, since some study rewinds to them."""
+        family = (wildcards.dataset, wildcards.network, str(wildcards.seed))
+        return sorted({run.start_epoch for run in self.families[family]} - {0})
 
     def family_tickets(self, wildcards: Wildcards) -> list[str]:
         """ticket.json of every ticket of one dense network."""
@@ -224,9 +216,13 @@ class Benchmark(Settings):
         files = [file(folder) for folder in folders for file in each]
         for family in self.families.values():
             files += [paths.ticket_facts(f"{self.results}/{run.folder}") for run in family]
-            files += {paths.scores(f"{self.results}/{run.scored}"): None for run in family}
+            files += [paths.similarity(f"{self.results}/{run.folder}") for run in family]
             files += [paths.profile(f"{self.results}/{run.folder}") for run in {run.dense for run in family}]
-        return files
+        scored = [run for run in expand_scorings(self.studies) if run.structure != "weights"]
+        return files + [paths.scores(f"{self.results}/{run.scored}") for run in scored]
+
+    def _dense(self, wildcards: Wildcards) -> str:
+        return self.folders.dense.format(**_values(wildcards, DENSE_WILDCARDS))
 
     def dataset_slice(self, wildcards: Wildcards) -> str:
         return self.datasets[wildcards.dataset].slice()
@@ -241,10 +237,19 @@ class Benchmark(Settings):
         chosen = AggregateSettings(studies=self.studies, energy=self.energy, statistics=self.statistics)
         return chosen.slice()
 
+    def tabulate_slice(self) -> str:
+        chosen = TabulateSettings(
+            studies=self.studies, training=self.training, margins=self.margins, statistics=self.statistics
+        )
+        return chosen.slice()
 
-def vars_of(wildcards: Wildcards) -> dict[str, str]:
-    """The wildcards that name a dense network."""
-    return {name: getattr(wildcards, name) for name in ("dataset", "network", "seed")}
+
+DENSE_WILDCARDS = ("dataset", "network", "seed")
+SCORED_WILDCARDS = (*DENSE_WILDCARDS, "structure", "criterion", "draw", "scored_at")
+
+
+def _values(wildcards: Wildcards, names: Sequence[str]) -> dict[str, str]:
+    return {name: getattr(wildcards, name) for name in names}
 
 
 def _completed(name: str, change: Any) -> Any:

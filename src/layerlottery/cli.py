@@ -11,7 +11,6 @@ import click
 from pydantic import TypeAdapter
 
 from layerlottery import __version__
-from layerlottery.benchmark import AggregateSettings
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.options import (
     FILE,
@@ -33,6 +32,7 @@ from layerlottery.settings import (
     ShiftSettings,
     TrainingSettings,
 )
+from layerlottery.studies import AggregateSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
-SCORED = DENSE + "/structure={structure}/criterion={criterion}/scored_at={scored_at}"
+SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
 TICKET = SCORED + "/density={density}/rewind={rewind}"
 RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
@@ -17,17 +17,21 @@ WILDCARDS = {
     "dataset": r"[A-Za-z0-9_.-]+",
     "network": r"[A-Za-z0-9_.-]+",
     "seed": r"\d+",
-    "structure": r"layers",
+    "structure": r"layers|filters|weights",
     "criterion": r"[A-Za-z0-9_.-]+",
+    "draw": r"\d+",
     "scored_at": r"init|trained",
     "density": r"\d+",
-    "rewind": r"\d+",
-    "run": r"network=[^/]+/seed=\d+(/structure=[^/]+/criterion=[^/]+/scored_at=[^/]+/density=\d+/rewind=\d+)?",
+    "rewind": r"\d+|random",
+    "run": r"network=[^/]+/seed=\d+(/structure=[^/]+/criterion=[^/]+/draw=\d+"
+    r"/scored_at=[^/]+/density=\d+/rewind=[^/]+)?",
 }
 
 SPLIT_ARRAYS = tuple(f"{split}_{kind}.npy" for split in ("train", "test", "shifted") for kind in ("images", "labels"))
 
-TABLES = ("runs", "robustness", "curves", "scores", "summary")
+TABLES = ("runs", "robustness", "curves", "scores", "similarity", "summary", "comparisons", "stability")
+# the paper's tables and figure, and what its text claims: each also as Markdown and LaTeX
+PAPER = ("table1", "table2", "table3", "table4", "table5", "figure3", "claims")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ class Folders:
     def checkpoint(self, pattern: str) -> str:
         return f"{self.results}/checkpoints/{pattern}.safetensors"
 
+    def kept(self, pattern: str) -> str:
+        """Weights of earlier epochs that a dense training keeps; Snakemake does not own them."""
+        return f"{self.results}/checkpoints/{pattern}/kept"
+
     def report(self) -> str:
         return f"{self.results}/report/index.html"
 
@@ -90,6 +98,11 @@ def initial_weights(run: str) -> str:
     return f"{run}/initial.safetensors"
 
 
+def start_weights(dense: str, rewind: str) -> str:
+    """The dense network's weights that tickets start from: θ0, θi after epoch i, or a fresh draw (`random`)."""
+    return initial_weights(dense) if rewind == "0" else f"{dense}/rewind={rewind}.safetensors"
+
+
 def trained_weights(run: str) -> str:
     return f"{run}/weights.safetensors"
 
@@ -106,6 +119,11 @@ def scores(scored: str) -> str:
     return f"{scored}/scores.json"
 
 
+def element_scores(scored: str) -> str:
+    """Scores of every weight, where weights are what is removed."""
+    return f"{scored}/scores.safetensors"
+
+
 def ticket_facts(ticket: str) -> str:
     return f"{ticket}/ticket.json"
 
@@ -118,9 +136,13 @@ def shift(run: str) -> str:
     return f"{run}/shift.parquet"
 
 
+def similarity(ticket: str) -> str:
+    return f"{ticket}/similarity.parquet"
+
+
 def profile(dense: str) -> str:
     return f"{dense}/profile.json"
 
 
-def table(tables: str, name: str) -> str:
-    return f"{tables}/{name}.parquet"
+def table(tables: str, name: str, suffix: str = "parquet") -> str:
+    return f"{tables}/{name}.{suffix}"

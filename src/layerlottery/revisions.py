@@ -11,9 +11,12 @@ REVISIONS = {
     "score": 1,
     "prune": 1,
     "train": 1,
+    "rewind": 1,
     "attack": 1,
     "shift": 1,
     "profile": 1,
+    "compare": 1,
     "aggregate": 1,
+    "tabulate": 1,
     "report": 1,
 }

@@ -139,10 +139,32 @@ class NetworkSettings(Settings):
 MINIMUM_PER_STAGE = 2
 
 
-class CriterionSettings(Settings):
-    """How a criterion turns a network into one score per removable block."""
+Structure = Literal["layers", "filters", "weights"]
+Function = Literal[
+    "random",
+    "random_spread",
+    "l1",
+    "snip",
+    "grasp",
+    "synflow",
+    "hrank",
+    "expectabs",
+    "pls",
+    "kl",
+    "cka",
+    "consensus",
+    "complexity",
+]
+LAYERS_ONLY = frozenset({"random_spread", "hrank", "expectabs", "pls", "kl", "cka", "consensus"})
+FILTERS_ONLY = frozenset({"complexity"})
+# what these compute needs no training image
+DATA_FREE = frozenset({"random", "random_spread", "l1", "synflow", "complexity"})
 
-    function: Literal["random", "l1", "snip", "grasp"] = Field(description="which formula")
+
+class CriterionSettings(Settings):
+    """How a criterion turns a network into one score per removable block, filter or weight."""
+
+    function: Function = Field(description="which formula")
     keep: Literal["high", "low"] = Field("high", description="the end of the score that survives")
     products: Literal["absolute", "signed"] = Field(
         "absolute", description="each weight's product: its size, or signed"
@@ -154,14 +176,46 @@ class CriterionSettings(Settings):
     parameters: Literal["convolutions", "all"] = Field("convolutions", description="parameters that are scored")
     images_per_class: Count = Field(10, description="training images of each class in the scoring batch")
     temperature: Positive = Field(1.0, description="logits are divided by this before the loss (GraSP: 200)")
+    iterative: bool = Field(False, description="remove one block at a time and score the smaller network again")
+    components: Count = Field(2, description="PLS: latent components of the fit")
+    share: Literal["parameters", "macs", "memory"] = Field(
+        "parameters", description="complexity: the share of a layer that is its weight in the draw"
+    )
+    budget: Name | None = Field(
+        None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"
+    )
+
+    def fits(self, structure: str) -> bool:
+        """Whether the formula scores this kind of structure."""
+        if structure == "layers":
+            return self.function not in FILTERS_ONLY
+        return self.function not in LAYERS_ONLY and (structure == "filters" or self.function not in FILTERS_ONLY)
+
+
+def _complexity(share: str) -> CriterionSettings:
+    # the formula has no layer ticket of its own
+    return CriterionSettings(function="complexity", share=share, budget="snip")  # type: ignore[arg-type]
 
 
 CRITERIA: dict[str, CriterionSettings] = {
     "random": CriterionSettings(function="random"),
+    "random_spread": CriterionSettings(function="random_spread"),
     "l1": CriterionSettings(function="l1"),
+    "magnitude": CriterionSettings(function="l1"),
     "snip": CriterionSettings(function="snip"),
     "grasp": CriterionSettings(function="grasp", products="signed", keep="low", temperature=200.0),
     "snip_signed": CriterionSettings(function="snip", products="signed"),
+    "synflow": CriterionSettings(function="synflow", batchnorm="eval"),
+    "hrank": CriterionSettings(function="hrank", batchnorm="eval"),
+    "expectabs": CriterionSettings(function="expectabs", batchnorm="eval"),
+    "pls": CriterionSettings(function="pls", batchnorm="eval"),
+    "kl": CriterionSettings(function="kl", batchnorm="eval"),
+    "cka": CriterionSettings(function="cka", batchnorm="eval"),
+    "cka_iterative": CriterionSettings(function="cka", batchnorm="eval", iterative=True),
+    "consensus": CriterionSettings(function="consensus", batchnorm="eval"),
+    "complexity_parameters": _complexity("parameters"),
+    "complexity_macs": _complexity("macs"),
+    "complexity_memory": _complexity("memory"),
 }
 
 
@@ -235,6 +289,12 @@ class ProfileSettings(Settings):
     min_seconds: Positive = Field(0.05, description="least time of one architecture's timing in one round, s")
 
 
+class CompareSettings(Settings):
+    """Similarity of a trained ticket and its dense network: debiased linear CKA of their features."""
+
+    images: Count | None = Field(500, description="test images compared, balanced over classes; null takes all")
+
+
 class EnergySettings(Settings):
     """How measured energy becomes CO2; changing it never trains again."""
 
@@ -252,6 +312,18 @@ class StatisticsSettings(Settings):
         min_length=1,
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="level of the intervals over seeds")
+    resamples: int = Field(9999, ge=99, description="resamples of the bootstrap intervals")
+
+
+class MarginSettings(Settings):
+    """How far a measured figure may lie from the printed one and still agree with it."""
+
+    accuracy: Positive = Field(0.5, description="differences in accuracy, percentage points")
+    robustness: Positive = Field(1.0, description="differences in accuracy on corrupted and shifted sets, pp")
+    flops: Positive = Field(0.02, description="FLOPs saved, percentage points")
+    memory: Positive = Field(2.0, description="memory saved, percentage points")
+    co2: Positive = Field(5.0, description="CO2 saved, percentage points")
+    speedup: Positive = Field(0.1, description="training speed-up, as a factor")
 
 
 class ReportSettings(Settings):

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 
 from layerlottery import paths
-from layerlottery.benchmark import AggregateSettings, Run, expand
 from layerlottery.cost.carbon import carbon_intensity, lacoste_co2
 from layerlottery.results.artifacts import read_facts, read_table, write_table
 from layerlottery.results.hashing import canonical
@@ -19,6 +18,7 @@ from layerlottery.results.provenance import config_hash
 from layerlottery.results.schemas import TICKET, arrow_schema
 from layerlottery.results.statistics import estimate, geometric_mean, saved, tolerance, verdict, within
 from layerlottery.settings import EnergySettings
+from layerlottery.studies import AggregateSettings, Run, expand
 
 Row = dict[str, Any]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from layerlottery import paths
+
 TEXT, INTEGER, REAL, BLOCKS = pa.string(), pa.int64(), pa.float64(), pa.list_(pa.string())
 
 
@@ -24,23 +26,29 @@ IDENTITY = (
     Column("seed", INTEGER, "seed of the initial weights and of the data order; pairs a ticket with its dense network"),
     Column("structure", TEXT, "what was removed: none (dense network), layers, filters, weights"),
     Column("criterion", TEXT, "name of the criterion that scored the blocks; null for dense networks"),
+    Column("draw", INTEGER, "which draw of the criterion's random choices or scoring images; 0 for dense networks"),
     Column("scored_at", TEXT, "weights that were scored: init or trained; null for dense networks"),
-    Column("density", INTEGER, "residual blocks removed; 0 for dense networks"),
-    Column("rewind", INTEGER, "epoch whose weights the training starts from; 0 is initialization"),
+    Column("density", INTEGER, "residual blocks removed, or matched in filters or weights; 0 for dense networks"),
+    Column("rewind", TEXT, "epoch whose weights the training starts from, 0 is initialization; random: a fresh draw"),
 )
 
-TICKET = tuple(column for column in IDENTITY if column.name != "seed")
+TICKET = tuple(column for column in IDENTITY if column.name not in ("seed", "draw"))
 
 RUNS = (
     *IDENTITY,
-    Column("removed", BLOCKS, "names of the removed blocks, in network order"),
+    Column("removed", BLOCKS, "names of the removed blocks, in network order; none for other structures"),
     Column("accuracy", REAL, "test accuracy after the last epoch, percent"),
     Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
     Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
     Column("nll", REAL, "mean negative log-likelihood on the clean test set, nats"),
     Column("brier", REAL, "Brier score on the clean test set, 0 to 2"),
     Column("ece", REAL, "expected calibration error on the clean test set, equal-width bins, 0 to 1"),
-    Column("params", INTEGER, "parameters"),
+    Column(
+        "ties", INTEGER, "kept blocks, filters or weights whose score equals a removed one's; network order decided"
+    ),
+    Column("budget", INTEGER, "filters or parameters that the layer ticket of this density keeps; null for layers"),
+    Column("filters", INTEGER, "convolution filters left, those of projections included"),
+    Column("params", INTEGER, "parameters left; masked weights do not count"),
     Column("macs", INTEGER, "multiply-accumulate operations of convolutions and fully connected layers, one image"),
     Column("macs_reduction", REAL, "MACs saved against the dense network, percent"),
     Column(
@@ -50,7 +58,7 @@ RUNS = (
     Column("latency_ms", REAL, "forward pass, median over rounds of the mean, milliseconds"),
     Column("latency_batch", INTEGER, "images in a forward pass while timing latency"),
     Column("latency_threads", INTEGER, "threads while timing latency"),
-    Column("epochs", INTEGER, "epochs trained"),
+    Column("epochs", INTEGER, "epochs trained: those of the dense network less the rewind"),
     Column("train_images", INTEGER, "images in the training set"),
     Column("train_seconds", REAL, "training without evaluation, all segments of a resumed run, seconds"),
     Column("images_per_second", REAL, "training images a second"),
@@ -117,29 +125,47 @@ SCORES = (
     Column("seed", INTEGER, "seed of the initial weights"),
     Column("structure", TEXT, "what the scores rank: layers"),
     Column("criterion", TEXT, "name of the criterion"),
+    Column("draw", INTEGER, "which draw of the criterion's random choices or scoring images"),
     Column("scored_at", TEXT, "weights that were scored: init or trained"),
     Column("block", TEXT, "name of the residual block"),
     Column("stage", TEXT, "stage of the block"),
     Column("removable", pa.bool_(), "whether the block may go: an identity shortcut, and not the first of its stage"),
     Column("raw", REAL, "the criterion's value, null for blocks that can't go"),
-    Column("score", REAL, "the value, its sign turned so that low goes first"),
+    Column("score", REAL, "the value, its sign turned so that low goes first; iterative: the round of removal"),
     Column("rank", INTEGER, "1 goes first; null for blocks that can't go"),
+)
+
+SIMILARITY = (
+    *IDENTITY,
+    Column("layer", TEXT, "name of the residual block whose output is compared, or penultimate"),
+    Column("stage", TEXT, "stage of the block; null for penultimate"),
+    Column("position", INTEGER, "place of the block in the dense network, from 1; penultimate comes last"),
+    Column("cka", REAL, "debiased linear CKA of the trained ticket's and dense network's features, at most 1"),
+    Column("images", INTEGER, "test images compared"),
+    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this comparison"),
 )
 
 SUMMARY = (
     *TICKET,
-    Column("seeds", INTEGER, "networks (seeds) averaged"),
+    Column("seeds", INTEGER, "seeds, the unit of every interval: several draws of a seed are averaged first"),
+    Column("networks", INTEGER, "networks averaged: seeds times draws"),
     Column("accuracy", REAL, "mean test accuracy, percent"),
     Column("accuracy_sd", REAL, "standard deviation of accuracy over seeds, percentage points; null with one seed"),
     Column("delta_accuracy", REAL, "mean paired difference to the dense network, percentage points"),
     Column("delta_sd", REAL, "standard deviation of the paired difference, percentage points; null with one seed"),
     Column("delta_low", REAL, "lower end of the t interval of the mean difference; null with one seed"),
     Column("delta_high", REAL, "upper end of the t interval of the mean difference; null with one seed"),
-    Column("confidence", REAL, "level of the t interval, 0 to 1"),
+    Column("boot_low", REAL, "lower end of the bootstrap interval of the mean difference; null with one seed"),
+    Column("boot_high", REAL, "upper end of the bootstrap interval of the mean difference; null with one seed"),
+    Column("confidence", REAL, "level of both intervals, 0 to 1"),
     Column("xi", TEXT, "tolerance as configured: percentage points, or sd"),
     Column("xi_points", REAL, "tolerance in percentage points; null if it can't be computed"),
-    Column("won", INTEGER, "seeds whose ticket won: accuracy + xi >= dense accuracy"),
+    Column("won", INTEGER, "networks that won: accuracy + xi >= dense accuracy"),
     Column("verdict", TEXT, "winning, losing or undecided: the interval against -xi; single seed if there is one"),
+    Column("p_value", REAL, "non-inferiority: one-sided t test of mean difference > -xi; null with one seed"),
+    Column("p_holm", REAL, "p_value after Holm's correction for the tickets of this dataset, network and xi"),
+    Column("tickets", INTEGER, "tickets that Holm's correction counts"),
+    Column("verdict_holm", TEXT, "as verdict, after Holm's correction of the tests for winning and for losing"),
     Column("macs_reduction", REAL, "mean MACs saved, percent"),
     Column("params_reduction", REAL, "mean parameters saved, percent"),
     Column("memory_reduction", REAL, "mean training memory saved, percent"),
@@ -153,23 +179,93 @@ SUMMARY = (
     Column("shift_delta", REAL, "mean paired accuracy difference over the shifted test sets, percentage points"),
 )
 
+COMPARISONS = (
+    *TICKET,
+    Column(
+        "control",
+        TEXT,
+        "compared with, at the same density: random, random_spread, fresh (the same architecture, newly drawn), "
+        "layers (the layer ticket of the same criterion)",
+    ),
+    Column("seeds", INTEGER, "seeds that have both, the unit of the intervals"),
+    Column("difference", REAL, "mean paired difference of accuracies, ticket minus control, percentage points"),
+    Column("sd", REAL, "standard deviation of the difference over seeds; null with one seed"),
+    Column("low", REAL, "lower end of the t interval; null with one seed"),
+    Column("high", REAL, "upper end of the t interval; null with one seed"),
+    Column("boot_low", REAL, "lower end of the bootstrap interval; null with one seed"),
+    Column("boot_high", REAL, "upper end of the bootstrap interval; null with one seed"),
+    Column("p_value", REAL, "two-sided paired t test; null with one seed"),
+    Column("p_holm", REAL, "p_value after Holm's correction for the comparisons of this dataset, network and control"),
+    Column("compared", INTEGER, "comparisons that Holm's correction counts"),
+    Column("outcome", TEXT, "better, worse or can't tell by p_holm; single seed if there is one"),
+)
+
+STABILITY = (
+    Column("dataset", TEXT, "name of the image set"),
+    Column("network", TEXT, "name of the architecture"),
+    Column("criterion", TEXT, "name of the criterion"),
+    Column("scored_at", TEXT, "weights that were scored: init or trained"),
+    Column("blocks", INTEGER, "removable blocks that are ranked"),
+    Column("rankings", INTEGER, "rankings compared: seeds times draws"),
+    Column("kendall_w", REAL, "Kendall's W of the rankings, 0 no agreement, 1 equal; null with one ranking"),
+    Column("p_value", REAL, "Friedman's test that the rankings have nothing in common; null with one ranking"),
+)
+
+PAPER = (
+    Column("dataset", TEXT, "name of the image set"),
+    Column("network", TEXT, "name of the architecture"),
+    Column("item", TEXT, "what the row is called: the ticket, the block or the claim"),
+    Column("structure", TEXT, "what was removed: layers, filters, weights"),
+    Column("criterion", TEXT, "name of the criterion"),
+    Column("scored_at", TEXT, "weights that were scored: init or trained"),
+    Column("density", INTEGER, "residual blocks removed, or matched in filters or weights"),
+    Column("rewind", TEXT, "epoch whose weights the training starts from; random: a fresh draw"),
+    Column("quantity", TEXT, "what is compared"),
+    Column("unit", TEXT, "unit of all figures of the row"),
+    Column("paper", REAL, "the printed figure; null where the paper has none"),
+    Column("measured", REAL, "mean over seeds; null where nothing was measured"),
+    Column("low", REAL, "lower end of the interval over seeds; null with one seed"),
+    Column("high", REAL, "upper end of the interval over seeds; null with one seed"),
+    Column("seeds", INTEGER, "seeds measured"),
+    Column("margin", REAL, "distance within which measured and printed figure agree"),
+    Column("verdict", TEXT, "agrees, disagrees, can't tell at this scale; not measured; no printed figure"),
+    Column("random", REAL, "mean of random removal at the same density, the control; null where none was trained"),
+    Column("against_random", TEXT, "better, worse, can't tell or single seed: the ticket against random removal"),
+    Column("scale", TEXT, "the paper's, or what was reduced"),
+    Column("note", TEXT, "what a reader must know of this row"),
+)
+
 TABLES: dict[str, tuple[Column, ...]] = {
     "runs": RUNS,
     "robustness": ROBUSTNESS,
     "curves": CURVES,
     "scores": SCORES,
+    "similarity": SIMILARITY,
     "summary": SUMMARY,
+    "comparisons": COMPARISONS,
+    "stability": STABILITY,
 }
+PAPER_TABLES: dict[str, tuple[Column, ...]] = dict.fromkeys(paths.PAPER, PAPER)
 
 ABOUT = {
     "runs": "one row per trained network",
     "robustness": "one row per trained network and condition",
     "curves": "one row per trained network and epoch",
     "scores": "one row per scored network, criterion and residual block",
+    "similarity": "one row per trained ticket and layer",
     "summary": "one row per ticket (over its seeds) and tolerance",
+    "comparisons": "one row per ticket (over its seeds) and control",
+    "stability": "one row per criterion that ranks blocks",
+    "table1": "rewinding, table 1 of the paper: one row per ticket",
+    "table2": "tickets at initialization, table 2: one row per ticket",
+    "table3": "structures at equal budget, table 3: one row per ticket",
+    "table4": "what tickets at initialization save, table 4: one row per ticket and quantity",
+    "table5": "robustness of the same tickets, table 5: one row per ticket and test set",
+    "figure3": "l1 scores of the removable blocks, figure 3: one row per block",
+    "claims": "what the paper's text claims: one row per claim and where it can be tested",
 }
 
 
 def arrow_schema(table: str) -> pa.Schema:
     """The Arrow schema of a result table."""
-    return pa.schema([pa.field(column.name, column.type) for column in TABLES[table]])
+    return pa.schema([pa.field(column.name, column.type) for column in (TABLES | PAPER_TABLES)[table]])

@@ -1,0 +1,63 @@
+"""What a network's blocks and its penultimate layer put out for given images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+PENULTIMATE = "penultimate"
+
+
+@contextmanager
+def captured(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """A dict that holds, after each forward pass, the outputs of the named modules, detached.
+
+    `penultimate` is the input of the network's last linear layer, (N, features).
+    """
+    held: dict[str, Tensor] = {}
+    handles = [
+        model.get_submodule(name).register_forward_hook(
+            lambda module, given, out, name=name: held.__setitem__(name, out.detach())
+        )
+        for name in names
+        if name != PENULTIMATE
+    ]
+    if PENULTIMATE in names:
+        handles.append(
+            last_linear(model).register_forward_pre_hook(
+                lambda module, given: held.__setitem__(PENULTIMATE, given[0].detach())
+            )
+        )
+    try:
+        yield held
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def last_linear(model: nn.Module) -> nn.Linear:
+    """The classifier; raises LookupError where a network has no linear layer."""
+    found = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not found:
+        raise LookupError("the network has no linear layer")
+    return found[-1]
+
+
+@torch.no_grad()
+def features(
+    model: nn.Module, images: Tensor, names: Sequence[str], *, batch_size: int = 500, flatten: bool = False
+) -> dict[str, Tensor]:
+    """Outputs of the named modules for images (N, C, H, W), in batches; block outputs follow the block's last ReLU.
+
+    `flatten` makes each (N, features).
+    """
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    with captured(model, names) as held:
+        for batch in images.split(batch_size):
+            model(batch)
+            for name in names:
+                parts[name].append(held[name].flatten(1) if flatten else held[name])
+    return {name: torch.cat(chunks) for name, chunks in parts.items()}
