@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from pydantic import TypeAdapter
 
 from layerlottery import __version__
-from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.guard import run_guarded
 from layerlottery.options import (
+    CHECKPOINT,
+    DATA,
     FILE,
+    KEPT,
+    OUTPUT,
+    SEED,
+    STRUCTURE,
+    TABLES,
+    WEIGHTS,
     gather,
     log_option,
     machine_options,
@@ -23,6 +30,7 @@ from layerlottery.options import (
 )
 from layerlottery.settings import (
     AttackSettings,
+    CompareSettings,
     CorruptionSettings,
     CriterionSettings,
     Dataset,
@@ -30,20 +38,10 @@ from layerlottery.settings import (
     ProfileSettings,
     ReportSettings,
     ShiftSettings,
+    Structure,
     TrainingSettings,
 )
-from layerlottery.studies import AggregateSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-# as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
-EXIT_INTERRUPTED = 75
-
-WEIGHTS = click.option("--weights", type=FILE, required=True, help="weights file (safetensors)")
-DATA = click.option("--data", type=FILE, required=True, help="facts.json of a prepared image set")
-OUTPUT = click.option("--output", type=FILE, required=True, help="file to write")
-SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="seed of the run")
+from layerlottery.studies import AggregateSettings, TabulateSettings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -81,12 +79,13 @@ def corrupt(settings: str, data: Path, output_images: Path, output_facts: Path, 
 @DATA
 @OUTPUT
 @SEED
+@click.option("--draw", type=click.IntRange(0), default=0, show_default=True, help="0 is θ0, others are fresh weights")
 @log_option
-def initialize(settings: str, data: Path, output: Path, seed: int, **options: Any) -> None:
+def initialize(settings: str, data: Path, output: Path, seed: int, draw: int, **options: Any) -> None:
     """Draw the random weights that a dense network and its tickets share."""
     from layerlottery.networks.initialize import initialize_network
 
-    initialize_network(data, output, gather(NetworkSettings, settings, options), seed=seed)
+    initialize_network(data, output, gather(NetworkSettings, settings, options), seed=seed, draw=draw)
 
 
 @cli.command()
@@ -94,32 +93,55 @@ def initialize(settings: str, data: Path, output: Path, seed: int, **options: An
 @WEIGHTS
 @DATA
 @OUTPUT
+@STRUCTURE
 @SEED
+@click.option("--draw", type=click.IntRange(0), default=0, show_default=True, help="draw of random choices and images")
 @machine_options
 @log_option
 def score(
-    settings: str, weights: Path, data: Path, output: Path, seed: int, threads: int, device: str, **options: Any
+    settings: str,
+    weights: Path,
+    data: Path,
+    output: Path,
+    structure: str,
+    seed: int,
+    draw: int,
+    threads: int,
+    device: str,
+    **options: Any,
 ) -> None:
-    """Score the residual blocks of a network."""
+    """Score the residual blocks of a network, its filters or its weights."""
     chosen = gather(CriterionSettings, settings, options)
     on = use_machine(threads, device)
-    from layerlottery.criteria.score import score as stage
+    from layerlottery.criteria.elements import score_filters, score_weights
+    from layerlottery.criteria.score import score as score_layers
 
-    stage(weights, data, output, chosen, seed=seed, device=on)
+    stage = {"layers": score_layers, "filters": score_filters, "weights": score_weights}[structure]
+    stage(weights, data, output, chosen, seed=seed, draw=draw, device=on)
 
 
 @cli.command()
 @WEIGHTS
-@click.option("--scores", type=FILE, required=True, help="scores.json of the dense network")
+@click.option("--scores", type=FILE, required=True, help="scores of the dense network: scores.json, or of weights")
 @click.option("--density", type=click.IntRange(0), required=True, help="residual blocks to remove")
+@STRUCTURE
+@click.option("--budget", type=FILE, help="filters, weights: scores.json of the blocks that set how many stay")
 @OUTPUT
-@click.option("--output-facts", type=FILE, required=True, help="JSON file to write: removed and kept blocks")
+@click.option("--output-facts", type=FILE, required=True, help="JSON file to write: what went and what stayed")
 @log_option
-def prune(weights: Path, scores: Path, density: int, output: Path, output_facts: Path) -> None:
-    """Remove the lowest-scored blocks; the kept ones keep their weights."""
+def prune(
+    weights: Path,
+    scores: Path,
+    density: int,
+    structure: Structure,
+    budget: Path | None,
+    output: Path,
+    output_facts: Path,
+) -> None:
+    """Remove the lowest-scored blocks, or as many filters or weights; the kept ones keep their weights."""
     from layerlottery.networks.prune import prune as stage
 
-    stage(weights, scores, output, output_facts, density=density)
+    stage(weights, scores, output, output_facts, density=density, structure=structure, budget=budget)
 
 
 @cli.command()
@@ -132,7 +154,10 @@ def prune(weights: Path, scores: Path, density: int, output: Path, output_facts:
     required=True,
     help="folder for weights.safetensors, curve.parquet and training.json",
 )
-@click.option("--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success")
+@CHECKPOINT
+@click.option("--start-epoch", type=click.IntRange(0), default=0, show_default=True, help="first epochs left out")
+@click.option("--keep", type=click.IntRange(1), multiple=True, help="epoch whose weights are kept; repeat for several")
+@KEPT
 @SEED
 @machine_options
 @log_option
@@ -142,6 +167,9 @@ def train(
     data: Path,
     output: Path,
     checkpoint: Path | None,
+    start_epoch: int,
+    keep: tuple[int, ...],
+    kept: Path | None,
     seed: int,
     threads: int,
     device: str,
@@ -154,7 +182,54 @@ def train(
     from layerlottery.training.train import train as stage
 
     with epoch_reporter(chosen.epochs) as on_epoch:
-        stage(weights, data, output, chosen, seed=seed, device=on, checkpoint=checkpoint, on_epoch=on_epoch)
+        stage(
+            weights,
+            data,
+            output,
+            chosen,
+            seed=seed,
+            device=on,
+            start_epoch=start_epoch,
+            checkpoint=checkpoint,
+            keep=keep,
+            kept=kept,
+            on_epoch=on_epoch,
+        )
+
+
+@cli.command()
+@settings_options(TrainingSettings)
+@WEIGHTS
+@DATA
+@OUTPUT
+@click.option("--epoch", type=click.IntRange(1), required=True, help="epoch after which the weights are wanted")
+@CHECKPOINT
+@KEPT
+@SEED
+@machine_options
+@log_option
+def rewind(
+    settings: str,
+    weights: Path,
+    data: Path,
+    output: Path,
+    epoch: int,
+    checkpoint: Path | None,
+    kept: Path | None,
+    seed: int,
+    threads: int,
+    device: str,
+    **options: Any,
+) -> None:
+    """Weights of a dense network after an epoch: kept ones, or trained again."""
+    chosen = gather(TrainingSettings, settings, options)
+    on = use_machine(threads, device)
+    from layerlottery.training.progress import epoch_reporter
+    from layerlottery.training.rewind import rewind as stage
+
+    where = {"kept": kept, "checkpoint": checkpoint}
+    with epoch_reporter(epoch) as on_epoch:
+        stage(weights, data, output, chosen, epoch=epoch, seed=seed, device=on, on_epoch=on_epoch, **where)
 
 
 @cli.command()
@@ -202,6 +277,25 @@ def shift(
 
 
 @cli.command()
+@settings_options(CompareSettings)
+@WEIGHTS
+@click.option("--dense", type=FILE, required=True, help="trained weights of the dense network")
+@DATA
+@OUTPUT
+@machine_options
+@log_option
+def compare(
+    settings: str, weights: Path, dense: Path, data: Path, output: Path, threads: int, device: str, **options: Any
+) -> None:
+    """Similarity of a trained ticket's features and its dense network's, layer by layer."""
+    chosen = gather(CompareSettings, settings, options)
+    on = use_machine(threads, device)
+    from layerlottery.evaluation.compare import compare as stage
+
+    stage(weights, dense, data, output, chosen, device=on)
+
+
+@cli.command()
 @settings_options(ProfileSettings)
 @click.option("--weights", type=FILE, required=True, help="initial weights of the dense network")
 @click.option("--ticket", "tickets", type=FILE, multiple=True, help="ticket.json; repeat for several")
@@ -242,8 +336,19 @@ def aggregate(settings: str, results: Path, **options: Any) -> None:
 
 
 @cli.command()
+@settings_options(TabulateSettings)
+@TABLES
+@log_option
+def tabulate(settings: str, tables: Path, **options: Any) -> None:
+    """Write the paper's tables and figure beside what was measured: Parquet, Markdown and LaTeX."""
+    from layerlottery.paper.tabulate import tabulate as stage
+
+    stage(tables, gather(TabulateSettings, settings, options))
+
+
+@cli.command()
 @settings_options(ReportSettings)
-@click.option("--tables", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder of the tables")
+@TABLES
 @OUTPUT
 @log_option
 def report(settings: str, tables: Path, output: Path, **options: Any) -> None:
@@ -283,32 +388,3 @@ def dictionary() -> None:
 def main() -> None:
     """Run the command line; errors are one line on stderr and in the log, and a non-zero exit status."""
     run_guarded(cli)
-
-
-def run_guarded(command: Callable[..., Any]) -> None:
-    """Run a click command and turn every expected failure into one line and an exit status."""
-    try:
-        # the name that click would find is that of the worker's module
-        command(standalone_mode=False, prog_name="layerlottery")
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    except LayerLotteryError as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-    except Interrupted:
-        _fail("interrupted: the checkpoint is saved, the same command goes on from there", EXIT_INTERRUPTED)
-
-
-def _fail(message: str, status: int) -> None:
-    line = " ".join(message.split())
-    click.echo(f"layerlottery: {line}", err=True)
-    handlers = logging.getLogger("layerlottery").handlers
-    if any(isinstance(handler, logging.FileHandler) for handler in handlers):
-        logging.getLogger("layerlottery").error(line)
-    sys.exit(status)

@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from layerlottery.benchmark import first_line
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import Settings
+from layerlottery.settings import Settings, Structure
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,28 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Model = TypeVar("Model", bound=Settings)
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+WEIGHTS = click.option("--weights", type=FILE, required=True, help="weights file (safetensors)")
+DATA = click.option("--data", type=FILE, required=True, help="facts.json of a prepared image set")
+OUTPUT = click.option("--output", type=FILE, required=True, help="file to write")
+TABLES = click.option(
+    "--tables", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder of the tables"
+)
+STRUCTURE = click.option(
+    "--structure",
+    type=click.Choice(get_args(Structure)),
+    default="layers",
+    show_default=True,
+    help="what is removed",
+)
+CHECKPOINT = click.option(
+    "--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success"
+)
+KEPT = click.option(
+    "--kept", type=click.Path(path_type=Path, file_okay=False), help="folder of the weights that a dense training keeps"
+)
+SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="seed of the run")
 
 
 def settings_options(*models: type[Settings]) -> Callable[[Command], Command]:

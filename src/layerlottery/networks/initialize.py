@@ -12,8 +12,11 @@ from layerlottery.results.provenance import config_hash
 from layerlottery.settings import NetworkSettings
 
 
-def initialize_network(data: Path, output: Path, settings: NetworkSettings, *, seed: int) -> None:
-    """Write θ0 of a network that fits the channels and classes of the prepared set `data`."""
+def initialize_network(data: Path, output: Path, settings: NetworkSettings, *, seed: int, draw: int = 0) -> None:
+    """Write θ0 of a network that fits the channels and classes of the prepared set `data`.
+
+    Another `draw` gives fresh weights of the same seed: the control that shares everything but θ0.
+    """
     prepared = PreparedSet.open(data)
     architecture = {
         "network": settings.model_dump(mode="json"),
@@ -22,8 +25,8 @@ def initialize_network(data: Path, output: Path, settings: NetworkSettings, *, s
         "removed": [],
     }
     model = build(architecture)
-    initialize(model, derived_seed("initialize", seed))
+    initialize(model, derived_seed("initialize", seed, *([draw] if draw else [])))
     made_by = config_hash(
-        "initialize", settings, [], channels=prepared.channels, classes=len(prepared.classes), seed=seed
+        "initialize", settings, [], channels=prepared.channels, classes=len(prepared.classes), seed=seed, draw=draw
     )
     save_network(output, model, {"architecture": architecture}, config_hash=made_by)

@@ -45,18 +45,21 @@ def save_checkpoint(
     write_tensors(path, arrays, asdict(progress), config_hash=fingerprint)
 
 
-def resume(path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, *, fingerprint: str) -> Progress:
+def resume(
+    path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, *, fingerprint: str, start_epoch: int = 0
+) -> Progress:
     """Load a checkpoint into model and optimizer; a missing, foreign or broken one means a fresh start."""
+    fresh = Progress(epoch=start_epoch)
     if path is None or not path.exists():
-        return Progress()
+        return fresh
     try:
         arrays, facts = read_tensors(path)
     except LayerLotteryError as error:
         log.info("checkpoint not used: %s", error)
-        return Progress()
+        return fresh
     if facts.pop("config_hash") != fingerprint:
         log.info("checkpoint not used: %s belongs to another configuration", path)
-        return Progress()
+        return fresh
     del facts["content"]
     device = next(model.parameters()).device
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}

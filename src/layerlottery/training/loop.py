@@ -68,6 +68,7 @@ class Trainer:
     save: Callable[[Progress], None]
     stop: StopFlag
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None
+    keep: Callable[[int], None] = lambda epoch: None
     checkpoint_seconds: float = 60.0
     device: torch.device = field(init=False)
 
@@ -78,11 +79,15 @@ class Trainer:
         self.steps_per_epoch = -(-len(self.data.train_labels) // self.settings.batch_size)
         self.saved_at = time.monotonic()
 
-    def run(self, progress: Progress) -> None:
-        """Train from `progress` to the last epoch; raises Interrupted when told to stop."""
-        while progress.epoch < self.settings.epochs:
+    def run(self, progress: Progress, *, until: int | None = None) -> None:
+        """Train from `progress` to the end of epoch `until`, by default the last; raises Interrupted when told to stop.
+
+        `keep` is called with the number of epochs completed, after each.
+        """
+        while progress.epoch < (until or self.settings.epochs):
             self._train_epoch(progress)
             self._finish_epoch(progress)
+            self.keep(progress.epoch)
             if time.monotonic() - self.saved_at > self.checkpoint_seconds:
                 self.save(progress)
                 self.saved_at = time.monotonic()

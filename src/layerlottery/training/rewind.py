@@ -1,0 +1,73 @@
+"""The stage `rewind`: the dense network's weights θi after epoch i, from which tickets start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.weights import load_network
+from layerlottery.results.provenance import config_hash
+from layerlottery.settings import TrainingSettings
+from layerlottery.training.session import Session, begin
+from layerlottery.training.train import kept_file
+
+log = logging.getLogger(__name__)
+
+
+def rewind(
+    weights: Path,
+    data: Path,
+    output: Path,
+    settings: TrainingSettings,
+    *,
+    epoch: int,
+    seed: int,
+    device: torch.device,
+    kept: Path | None = None,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+) -> None:
+    """Write θi of the dense training that starts from `weights`, i = `epoch` (1 to the number of epochs).
+
+    Taken from the folder `kept` if that training left it there; else the first i epochs are trained again, which
+    gives the same weights. So a rewind that is asked for later changes no network that exists.
+    """
+    if not 1 <= epoch <= settings.epochs:
+        raise LayerLotteryError(
+            f"--epoch: found {epoch}; allowed are 1 to {settings.epochs}, the epochs of the training"
+        )
+    session = begin(weights, data, settings, seed=seed, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
+    if kept is None or not _load_kept(session, kept_file(kept, epoch)):
+        with session.trainer.stop.listening():
+            _train_until(session, epoch)
+    session.save_weights(output, config_hash=config_hash("rewind", settings, [session.fingerprint], epoch=epoch))
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _train_until(session: Session, epoch: int) -> None:
+    try:
+        session.trainer.run(session.progress, until=epoch)
+    finally:
+        if session.trainer.stop.requested:
+            session.trainer.save(session.progress)
+
+
+def _load_kept(session: Session, path: Path) -> bool:
+    """Whether the dense training left this epoch's weights; broken or foreign ones are passed over."""
+    if not path.exists():
+        return False
+    try:
+        network, facts = load_network(path)
+    except LayerLotteryError as error:
+        log.info("kept weights not used: %s", error)
+        return False
+    if facts["config_hash"] != session.fingerprint:
+        log.info("kept weights not used: %s belongs to another configuration", path)
+        return False
+    session.trainer.model.load_state_dict(network.state_dict())
+    return True

@@ -1,0 +1,84 @@
+"""A training about to begin or to go on: the network, its data, and how far it got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layerlottery.data.batches import Normalizer
+from layerlottery.data.prepared import PreparedSet
+from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.weights import load_network, save_network
+from layerlottery.results.provenance import config_hash
+from layerlottery.settings import TrainingSettings
+from layerlottery.training.checkpoint import Progress, resume, save_checkpoint
+from layerlottery.training.loop import StopFlag, Trainer, TrainingData
+from layerlottery.training.recipe import make_optimizer
+
+
+@dataclass
+class Session:
+    """`fingerprint` identifies what is trained: settings, initial weights, data, seed and first epoch."""
+
+    trainer: Trainer
+    progress: Progress
+    architecture: dict[str, Any]
+    fingerprint: str
+
+    def save_weights(self, path: Path, *, config_hash: str) -> str:
+        """Write the network as it is now; returns the content hash."""
+        return save_network(path, self.trainer.model, {"architecture": self.architecture}, config_hash=config_hash)
+
+
+def begin(
+    weights: Path,
+    data: Path,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    device: torch.device,
+    start_epoch: int = 0,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+) -> Session:
+    """Load the network in `weights` and the prepared set `data`, and the checkpoint where there is one.
+
+    With a `start_epoch` i, order of images, augmentation and learning rate are those of the epochs after i;
+    the momentum starts at zero (Renda et al. 2020). Raises when i leaves no epoch to train.
+    """
+    if not 0 <= start_epoch < settings.epochs:
+        raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed are 0 to {settings.epochs - 1}")
+    prepared = PreparedSet.open(data)
+    model, facts = load_network(weights)
+    first = {"start_epoch": start_epoch} if start_epoch else {}
+    fingerprint = config_hash("train", settings, [facts["content"], prepared.content], seed=seed, **first)
+    # the layout comes first: the optimizer's buffers copy it
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    model = model.to(device).to(memory_format=layout)
+    optimizer = make_optimizer(model, settings)
+    progress = resume(checkpoint, model, optimizer, fingerprint=fingerprint, start_epoch=start_epoch)
+
+    def save(now: Progress) -> None:
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, model, optimizer, now, fingerprint=fingerprint)
+
+    trainer = Trainer(
+        model, optimizer, _load(prepared, settings, device), settings, seed, save, StopFlag(), on_epoch=on_epoch
+    )
+    return Session(trainer, progress, facts["architecture"], fingerprint)
+
+
+def _load(prepared: PreparedSet, settings: TrainingSettings, device: torch.device) -> TrainingData:
+    """On a GPU the whole uint8 set moves there once; on a CPU it stays memory-mapped."""
+
+    def tensors(name: str) -> tuple[Tensor, Tensor]:
+        split = prepared.split("train" if name == "train" else "test")
+        return torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device)
+
+    normalize = Normalizer(prepared.mean, prepared.std, device=device, channels_last=settings.channels_last)
+    return TrainingData(*tensors("train"), *tensors("test"), normalize)
