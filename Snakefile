@@ -51,5 +51,5 @@ rule all:
 
 rule tables:
     input:
-        [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
+        [paths.table(FOLDERS.tables, name) for name in paths.TABLES + paths.PAPER],
     localrule: True

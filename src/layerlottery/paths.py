@@ -23,6 +23,7 @@ WILDCARDS = {
     "scored_at": r"init|trained",
     "density": r"\d+",
     "rewind": r"\d+|random",
+    "epoch": r"[1-9]\d*",
     "run": r"network=[^/]+/seed=\d+(/structure=[^/]+/criterion=[^/]+/draw=\d+"
     r"/scored_at=[^/]+/density=\d+/rewind=[^/]+)?",
 }

@@ -1,4 +1,5 @@
-# attack, shift: one job each per trained network; profile: one job per dense network and all its tickets
+# attack, shift: one job each per trained network; compare: one per ticket; profile: one per dense network and all
+# its tickets
 
 
 rule attack:
@@ -42,6 +43,27 @@ rule shift:
         "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --corrupted-images {input.images:q} --corrupted-facts {input.facts:q}"
         " --output {output:q} --threads {threads} --log {log:q}"
+
+
+rule compare:
+    input:
+        weights=paths.trained_weights(FOLDERS.ticket),
+        dense=paths.trained_weights(FOLDERS.dense),
+        data=paths.prepared(FOLDERS.dataset),
+        arrays=paths.prepared_arrays(FOLDERS.dataset),
+    output:
+        paths.similarity(FOLDERS.ticket),
+    log:
+        FOLDERS.log("compare", paths.TICKET),
+    conda:
+        "../../envs/layerlottery.yaml"
+    threads: BENCHMARK.resources.evaluation_threads
+    params:
+        settings=BENCHMARK.compare.slice(),
+        revision=REVISIONS["compare"],
+    shell:
+        "layerlottery compare --settings {params.settings:q} --weights {input.weights:q} --dense {input.dense:q}"
+        " --data {input.data:q} --output {output:q} --threads {threads} --log {log:q}"
 
 
 # latency is never measured beside another job: Snakemake scales the threads down to every core of a laptop, and the

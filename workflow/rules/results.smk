@@ -1,4 +1,4 @@
-# aggregate -> report
+# aggregate -> tabulate -> report
 
 
 rule aggregate:
@@ -18,9 +18,26 @@ rule aggregate:
         "layerlottery aggregate --settings {params.settings:q} --results {params.results:q} --log {log:q}"
 
 
-rule report:
+rule tabulate:
     input:
         [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
+    output:
+        [paths.table(FOLDERS.tables, name, suffix) for name in paths.PAPER for suffix in ("parquet", "md", "tex")],
+    log:
+        FOLDERS.log("tabulate"),
+    conda:
+        "../../envs/layerlottery.yaml"
+    params:
+        settings=BENCHMARK.tabulate_slice(),
+        tables=subpath(input[0], parent=True),
+        revision=REVISIONS["tabulate"],
+    shell:
+        "layerlottery tabulate --settings {params.settings:q} --tables {params.tables:q} --log {log:q}"
+
+
+rule report:
+    input:
+        [paths.table(FOLDERS.tables, name) for name in paths.TABLES + paths.PAPER],
     output:
         FOLDERS.report(),
     log:

@@ -1,4 +1,4 @@
-# initialize -> score -> prune: from random weights to a ticket's initial weights
+# initialize -> score -> prune: from random weights to a ticket's initial weights; rewind stands in train.smk
 
 
 rule initialize:
@@ -12,10 +12,23 @@ rule initialize:
         "../../envs/layerlottery.yaml"
     params:
         settings=BENCHMARK.network_slice,
+        draw=0,
         revision=REVISIONS["initialize"],
     shell:
         "layerlottery initialize --settings {params.settings:q} --data {input.data:q}"
-        " --seed {wildcards.seed} --output {output:q} --log {log:q}"
+        " --seed {wildcards.seed} --draw {params.draw} --output {output:q} --log {log:q}"
+
+
+# fresh weights for the control that keeps a ticket's architecture alone
+use rule initialize as reinitialize with:
+    output:
+        paths.start_weights(FOLDERS.dense, "random"),
+    log:
+        FOLDERS.log("initialize", paths.DENSE + "/rewind=random"),
+    params:
+        settings=BENCHMARK.network_slice,
+        draw=1,
+        revision=REVISIONS["initialize"],
 
 
 rule score:
@@ -35,13 +48,20 @@ rule score:
         revision=REVISIONS["score"],
     shell:
         "layerlottery score --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
-        " --seed {wildcards.seed} --output {output:q} --threads {threads} --log {log:q}"
+        " --structure {wildcards.structure} --seed {wildcards.seed} --draw {wildcards.draw}"
+        " --output {output:q} --threads {threads} --log {log:q}"
+
+
+use rule score as score_weights with:
+    output:
+        paths.element_scores(FOLDERS.scored),
 
 
 rule prune:
     input:
-        weights=paths.initial_weights(FOLDERS.dense),
-        scores=paths.scores(FOLDERS.scored),
+        weights=BENCHMARK.start_weights,
+        scores=BENCHMARK.pruning_scores,
+        budget=BENCHMARK.budget_scores,
     output:
         weights=paths.initial_weights(FOLDERS.ticket),
         facts=paths.ticket_facts(FOLDERS.ticket),
@@ -50,7 +70,9 @@ rule prune:
     conda:
         "../../envs/layerlottery.yaml"
     params:
+        budget=lambda wildcards, input: [word for scores in input.budget for word in ("--budget", scores)],
         revision=REVISIONS["prune"],
     shell:
-        "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} --density {wildcards.density}"
+        "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q}"
+        " --structure {wildcards.structure} --density {wildcards.density}"
         " --output {output.weights:q} --output-facts {output.facts:q} --log {log:q}"

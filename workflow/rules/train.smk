@@ -1,4 +1,5 @@
 # train: the same command for dense networks and tickets; a ticket shares its dense network's seed and data order
+# rewind: the weights of the dense network after the epochs that some ticket starts from
 
 
 rule train_dense:
@@ -20,11 +21,15 @@ rule train_dense:
         folder=subpath(output.facts, parent=True),
         # not an output: it must outlive a failed job
         checkpoint=FOLDERS.checkpoint(paths.DENSE),
+        kept=FOLDERS.kept(paths.DENSE),
+        # with `output` in its arguments Snakemake doesn't compare it: a rewind added later trains nothing again
+        keep=lambda wildcards, output: [word for i in BENCHMARK.kept_epochs(wildcards) for word in ("--keep", i)],
+        start_epoch=0,
         revision=REVISIONS["train"],
     shell:
         "layerlottery train --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --output {params.folder:q} --checkpoint {params.checkpoint:q}"
-        " --threads {threads} --log {log:q}"
+        " --start-epoch {params.start_epoch} --kept {params.kept:q} {params.keep} --threads {threads} --log {log:q}"
 
 
 use rule train_dense as train_ticket with:
@@ -42,4 +47,32 @@ use rule train_dense as train_ticket with:
         settings=BENCHMARK.training.slice(),
         folder=subpath(output.facts, parent=True),
         checkpoint=FOLDERS.checkpoint(paths.TICKET),
+        kept=FOLDERS.kept(paths.TICKET),
+        keep=[],
+        start_epoch=lambda wildcards: 0 if wildcards.rewind == "random" else int(wildcards.rewind),
         revision=REVISIONS["train"],
+
+
+rule rewind:
+    input:
+        weights=paths.initial_weights(FOLDERS.dense),
+        data=paths.prepared(FOLDERS.dataset),
+        arrays=paths.prepared_arrays(FOLDERS.dataset),
+        # after the dense training, which keeps these weights on its way
+        trained=paths.trained_weights(FOLDERS.dense),
+    output:
+        paths.start_weights(FOLDERS.dense, "{epoch}"),
+    log:
+        FOLDERS.log("rewind", paths.DENSE + "/rewind={epoch}"),
+    conda:
+        "../../envs/layerlottery.yaml"
+    threads: BENCHMARK.resources.training_threads
+    params:
+        settings=BENCHMARK.training.slice(),
+        kept=FOLDERS.kept(paths.DENSE),
+        checkpoint=FOLDERS.checkpoint(paths.DENSE + "/rewind={epoch}"),
+        revision=REVISIONS["rewind"],
+    shell:
+        "layerlottery rewind --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
+        " --seed {wildcards.seed} --epoch {wildcards.epoch} --kept {params.kept:q}"
+        " --checkpoint {params.checkpoint:q} --output {output:q} --threads {threads} --log {log:q}"
