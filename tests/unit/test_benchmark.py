@@ -9,9 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from layerlottery.benchmark import Benchmark, Run, Study, expand, load_benchmark
+from layerlottery.benchmark import Benchmark, load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.settings import CRITERIA, NetworkSettings
+from layerlottery.studies import Run, Study, expand, expand_scorings
 
 STUDY = {
     "name": "first",
@@ -75,7 +76,7 @@ def test_folders_are_distinct_and_hive_style():
     runs = load_benchmark(changed(scored_at=["init", "trained"])).runs()
     assert len({run.folder for run in runs}) == len(runs)
     assert runs[0].folder == "networks/dataset=digits/network=resnet20/seed=0"
-    ticket = "/structure=layers/criterion=random/scored_at=init/density=1/rewind=0"
+    ticket = "/structure=layers/criterion=random/draw=0/scored_at=init/density=1/rewind=0"
     assert runs[2].folder == runs[0].folder + ticket
 
 
@@ -94,9 +95,42 @@ def test_families_and_where_scores_come_from():
     assert len(benchmark.families["digits", "resnet20", "1"]) == 8
     dense = "out/here/networks/dataset=digits/network=resnet20/seed=1"
     assert benchmark.scored_weights(ticket) == f"{dense}/initial.safetensors"
-    trained = Run("digits", "resnet20", 1, "layers", "snip", "trained", 1)
+    trained = Run("digits", "resnet20", 1, "layers", "snip", 0, "trained", 1)
     assert benchmark.scored_weights(trained) == f"{dense}/weights.safetensors"
     assert len(benchmark.family_tickets(ticket)) == 8
+
+
+def test_rewinds_draws_and_structures_widen_the_grid():
+    benchmark = load_benchmark(changed(rewinds=[0, 3, "random"], draws=2, structures=["layers", "filters"], seeds=[0]))
+    tickets = [run for run in benchmark.runs() if run.density]
+    assert len(set(tickets)) == len(tickets) == 2 * 2 * 2 * 2 * 3
+    assert {(run.rewind, run.start_epoch) for run in tickets} == {("0", 0), ("3", 3), ("random", 0)}
+    assert {run.draw for run in tickets} == {0, 1}
+    dense = benchmark.runs()[0]
+    assert benchmark.kept_epochs(dense) == [3]
+    starts = {run.rewind: benchmark.start_weights(run).rpartition("/")[2] for run in tickets}
+    assert starts == {"0": "initial.safetensors", "3": "rewind=3.safetensors", "random": "rewind=random.safetensors"}
+
+
+def test_an_empty_list_of_densities_only_scores():
+    benchmark = load_benchmark(changed(densities=[]))
+    assert benchmark.runs() == [Run("digits", "resnet20", 0), Run("digits", "resnet20", 1)]
+    assert sum(file.endswith("/scores.json") for file in benchmark.network_results()) == 4
+    assert len(expand_scorings(benchmark.studies)) == 4
+
+
+def test_where_the_budget_of_filters_and_weights_comes_from():
+    benchmark = load_benchmark(changed(structures=["layers", "filters", "weights"], criteria=["snip"]))
+    found = {run.structure: benchmark.budget_scores(run) for run in benchmark.runs() if run.density}
+    layers = "results/networks/dataset=digits/network=resnet20/seed=1/structure=layers/criterion=snip/draw=0"
+    assert found == {key: [f"{layers}/scored_at=init/scores.json"] for key in ("filters", "weights")} | {"layers": []}
+    # a formula without a layer ticket of its own takes another criterion's
+    run = load_benchmark(changed(structures=["filters"], criteria=["complexity_macs"])).runs()[-1]
+    assert benchmark.budget_scores(run) == found["filters"]
+    weights = next(run for run in benchmark.runs() if run.structure == "weights")
+    assert benchmark.pruning_scores(weights).endswith(
+        "structure=weights/criterion=snip/draw=0/scored_at=init/scores.safetensors"
+    )
 
 
 # bad input
@@ -122,12 +156,32 @@ RESNET = "resnet20 gives at most 3"
         (GIVEN | {"training": {"learning_rate": float("nan")}}, "training.learning_rate: found nan; "),
         (changed(seeds=[-1]), "studies.0.seeds.0: found -1; input should be greater than or equal to 0"),
         (changed(seeds=[]), "studies.0.seeds: found []; list should have at least 1 item"),
-        (changed(criteria=["magic"]), "studies.first.criteria: found 'magic'; allowed: grasp, l1, random, snip"),
+        (changed(criteria=["magic"]), "studies.first.criteria: found 'magic'; allowed: cka, cka_iterative, "),
         (changed(datasets=["mnist"]), "studies.first.datasets: found 'mnist'; allowed: digits"),
         (changed(networks=["vgg16"]), "studies.first.networks: found 'vgg16'; allowed: resnet20, resnet32"),
         (changed(networks=["resnet21"]), "studies.first.networks: found 'resnet21'; allowed: resnet20"),
         (changed(densities=[1, 4]), f"studies.first.densities: found 4; {RESNET}"),
         (changed(densities=[1], networks=["resnet8"]), "found 1; resnet8 gives at most 0"),
+        (changed(rewinds=[200]), "studies.first.rewinds: found 200; training.epochs is 200, so allowed are 0 to 199"),
+        (changed(rewinds=["late"]), "studies.0.rewinds.0"),
+        (changed(draws=0), "studies.0.draws: found 0"),
+        (changed(fills=["table6"]), 'studies.0.fills.0: found "table6"'),
+        (changed(structures=["neurons"]), 'studies.0.structures.0: found "neurons"'),
+        (
+            changed(criteria=["kl"], structures=["filters"]),
+            "studies.first.criteria: found 'kl', which can't score filters; allowed: complexity_macs",
+        ),
+        (changed(criteria=["complexity_macs"]), "which can't score layers; allowed: cka"),
+        (changed(criteria=["hrank"], structures=["layers", "weights"]), "found 'hrank', which can't score weights"),
+        (
+            changed(data_free=True),
+            "studies.first.criteria: found 'snip' in a data-free study; allowed are complexity_macs",
+        ),
+        (changed(data_free=True, criteria=["l1"], scored_at=["trained"]), "found 'l1' in a data-free study"),
+        (
+            changed(criteria=["snip"], structures=["filters"]) | {"criteria": {"snip": {"budget": "magic"}}},
+            "criteria.budget: found 'magic'; allowed are criteria of layers: random, random_spread, l1",
+        ),
         (GIVEN | {"report": {"xi": 2.0}}, "report.xi: found 2.0; allowed are the values of statistics.xi"),
         (GIVEN | {"studies": [STUDY, STUDY]}, "studies: found the names first, first; each study needs its own"),
         (GIVEN | {"studies": []}, "studies: found []; list should have at least 1 item"),

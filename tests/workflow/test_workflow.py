@@ -15,7 +15,7 @@ from layerlottery.results.artifacts import read_table
 
 ROOT = Path(__file__).parents[2]
 DENSE = "results/networks/dataset=digits/network=tiny/seed=0"
-TICKET = f"{DENSE}/structure=layers/criterion=l1/scored_at=init/density=1/rewind=0"
+TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/density=1/rewind=0"
 
 TINY = {
     "datasets": {"digits": {"source": "digits", "train_size": 60, "test_size": 30}},
@@ -47,8 +47,10 @@ EVERY_JOB = {
     "train_ticket": 1,
     "attack": 2,
     "shift": 2,
+    "compare": 1,
     "profile": 1,
     "aggregate": 1,
+    "tabulate": 1,
     "report": 1,
     "all": 1,
 }
@@ -187,10 +189,10 @@ def test_a_new_seed_leaves_the_old_files_alone(copied):
     assert "Nothing to be done" in copied.snakemake().stderr
 
 
-TAIL = {"aggregate": 1, "report": 1, "all": 1}
+TAIL = {"aggregate": 1, "tabulate": 1, "report": 1, "all": 1}
 # the dense network does not depend on a criterion
-FROM_SCORES = {"score": 1, "prune": 1, "train_ticket": 1, "attack": 1, "shift": 1, "profile": 1} | TAIL
-FROM_TRAINING = {"train_dense": 1, "train_ticket": 1, "attack": 2, "shift": 2} | TAIL
+FROM_SCORES = {"score": 1, "prune": 1, "train_ticket": 1, "attack": 1, "shift": 1, "compare": 1, "profile": 1} | TAIL
+FROM_TRAINING = {"train_dense": 1, "train_ticket": 1, "attack": 2, "shift": 2, "compare": 1} | TAIL
 
 
 @pytest.mark.slow
@@ -204,6 +206,8 @@ FROM_TRAINING = {"train_dense": 1, "train_ticket": 1, "attack": 2, "shift": 2} |
         (changed(shift={"calibration_bins": 10}), {"shift": 2} | TAIL),
         (changed(corruptions={"severities": [4]}), {"corrupt": 1, "shift": 2} | TAIL),
         (changed(profile={"rounds": 2}), {"profile": 1} | TAIL),
+        (changed(compare={"images": 20}), {"compare": 1} | TAIL),
+        (changed(margins={"memory": 1.0}), {"tabulate": 1, "report": 1, "all": 1}),
         (changed(training={"learning_rate": 0.2}), FROM_TRAINING),
         (changed(training={"batch_size": 20}), FROM_TRAINING | {"profile": 1}),
         (changed(training={"momentum": 0.9}), {}),
@@ -216,6 +220,60 @@ def test_a_change_runs_again_what_it_affects(finished, config, expected, tmp_pat
     project = finished.copy(tmp_path)
     project.write(config)
     assert project.jobs() == expected
+
+
+WIDER = {
+    "name": "wider",
+    "datasets": ["digits"],
+    "networks": ["tiny"],
+    "seeds": [0],
+    "criteria": ["l1"],
+    "scored_at": ["trained"],
+    "densities": [1],
+}
+
+
+def test_a_rewind_asked_for_later_leaves_the_dense_network_alone(copied):
+    longer = TINY | {"training": TINY["training"] | {"epochs": 2}}
+    copied.write(longer)
+    assert copied.snakemake(f"{DENSE}/weights.safetensors").returncode == 0
+    copied.write(longer | {"studies": [*TINY["studies"], WIDER | {"rewinds": [1]}]})
+    target = DENSE + "/structure=layers/criterion=l1/draw=0/scored_at=trained/density=1/rewind=1/curve.parquet"
+    ran = copied.snakemake(target)
+    assert ran.returncode == 0, ran.stderr
+    assert job_table(ran) == {"score": 1, "rewind": 1, "prune": 1, "train_ticket": 1}
+    assert read_table(copied.root / target)["epoch"].to_pylist() == [2]
+
+
+@pytest.mark.slow
+def test_every_structure_and_start_runs_to_the_report(copied):
+    wider = [
+        WIDER | {"name": "rewinding", "rewinds": [0, "random"], "criteria": ["kl"], "fills": ["table1"]},
+        WIDER
+        | {
+            "name": "structures",
+            "scored_at": ["init"],
+            "structures": ["layers", "filters", "weights"],
+            "criteria": ["snip"],
+            "fills": ["table3"],
+        },
+        WIDER | {"name": "draws", "scored_at": ["init"], "criteria": ["random"], "draws": 2, "fills": ["table2"]},
+        WIDER | {"name": "figure3", "densities": [], "fills": ["figure3"]},
+    ]
+    copied.write(TINY | {"studies": [*TINY["studies"], *wider]})
+    ran = copied.snakemake()
+    assert ran.returncode == 0, ran.stderr
+    tables = copied.root / "results" / "tables"
+    runs = read_table(tables / "runs.parquet").to_pylist()
+    assert len(runs) == 2 + 2 + 3 + 2
+    filters = next(row for row in runs if row["structure"] == "filters")
+    weights = next(row for row in runs if row["structure"] == "weights")
+    layers = next(row for row in runs if row["structure"] == "layers" and row["criterion"] == "snip")
+    assert filters["filters"] == filters["budget"] == layers["filters"]
+    assert weights["params"] == weights["budget"] == layers["params"]
+    for name in paths.PAPER:
+        assert {path.suffix for path in tables.glob(f"{name}.*")} == {".parquet", ".md", ".tex"}
+    assert "Nothing to be done" in copied.snakemake().stderr
 
 
 @pytest.mark.slow
@@ -231,7 +289,7 @@ def test_without_a_configfile_config_yaml_counts(fresh):
     jobs = fresh.jobs(config=())
     study = yaml.safe_load((ROOT / "config.yaml").read_text())["studies"][0]
     dense = len(study["seeds"])
-    tickets = dense * len(study["criteria"]) * len(study["densities"])
+    tickets = 39
     assert (jobs["train_dense"], jobs["train_ticket"], jobs["attack"]) == (dense, tickets, dense + tickets)
 
 
@@ -266,8 +324,8 @@ def test_a_bad_configuration_is_one_line_and_deletes_nothing(finished):
     study = TINY["studies"][0] | {"criteria": ["magic"]}
     finished.write(TINY | {"studies": [study]}, "bad.yaml")
     line = one_line(finished.snakemake(config=("bad.yaml",)))
-    expected = "found 'magic'; allowed: grasp, l1, random, snip, snip_signed"
-    assert line == f"layerlottery: configuration: studies.tiny.criteria: {expected}"
+    expected = "found 'magic'; allowed: cka, cka_iterative, complexity_macs, complexity_memory"
+    assert line.startswith(f"layerlottery: configuration: studies.tiny.criteria: {expected}")
     assert sorted(str(path) for path in finished.root.glob("results/**/*")) == before
 
 
