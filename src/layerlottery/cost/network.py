@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from layerlottery.networks.masks import masked_weights
+
 
 @dataclass(frozen=True)
 class TrainingMemory:
@@ -27,8 +29,13 @@ class TrainingMemory:
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of parameters; shared ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Number of parameters left; shared ones count once, masked weights do not count."""
+    return sum(parameter.numel() for parameter in model.parameters()) - masked_weights(model)
+
+
+def filters(model: nn.Module) -> int:
+    """Number of convolution filters, those of projections included."""
+    return sum(module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d))
 
 
 def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

@@ -6,7 +6,7 @@ Architectures that many tickets share are measured once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import torch
 from torch import nn
 
 from layerlottery.cost.latency import latency
-from layerlottery.cost.network import macs, parameters, training_memory
+from layerlottery.cost.network import filters, macs, parameters, training_memory
 from layerlottery.data.prepared import PreparedSet
+from layerlottery.networks.masks import fold_masks
 from layerlottery.networks.weights import build
 from layerlottery.results.artifacts import read_facts, read_weights, write_facts
+from layerlottery.results.hashing import digest
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import ProfileSettings
 
@@ -35,41 +37,44 @@ def profile(
 ) -> None:
     """Write what each architecture costs; `weights` is the dense network's θ0, `tickets` are ticket.json files.
 
+    Rows carry the digest of an architecture, as the tickets' facts hold it; `dense` is that of the dense one.
     `batch_size` (images) is that of the training whose memory is counted.
     """
     prepared = PreparedSet.open(data)
-    _, dense = read_weights(weights)
-    removals = {tuple[str, ...](): dense["architecture"]}
-    for ticket in tickets:
-        removed = read_facts(ticket)["removed"]
-        removals[tuple(removed)] = dense["architecture"] | {"removed": removed}
-    models = {removed: build(architecture).to(device).eval() for removed, architecture in removals.items()}
+    dense = read_weights(weights)[1]["architecture"]
+    architectures = {digest(one): one for one in (dense, *(read_facts(ticket)["architecture"] for ticket in tickets))}
+    models = {name: build(architecture).to(device).eval() for name, architecture in architectures.items()}
     shape = (prepared.channels, prepared.image_size, prepared.image_size)
-    costs = _distinct_costs(models, shape, settings, batch_size=batch_size, threads=threads)
+    costs = _distinct_costs(models.values(), shape, settings, batch_size=batch_size, threads=threads)
     facts = {
-        "architectures": [{"removed": list(removed)} | costs[_signature(model)] for removed, model in models.items()],
+        "dense": digest(dense),
+        "architectures": [
+            {"architecture": name, "filters": filters(model), "params": parameters(model)} | costs[_signature(model)]
+            for name, model in models.items()
+        ],
         "batch_size": batch_size,
         "latency_batch": settings.latency_batch,
         "latency_threads": threads,
     }
-    made_by = config_hash("profile", settings, [prepared.content], removals=sorted(removals), batch_size=batch_size)
+    made_by = config_hash("profile", settings, [prepared.content], architectures=sorted(models), batch_size=batch_size)
     write_facts(output, facts, config_hash=made_by)
 
 
 def _signature(model: nn.Module) -> str:
-    """Equal for networks of equal layers, whichever of several equal blocks was removed."""
-    return str([tuple(parameter.shape) for parameter in model.parameters()])
+    """Equal for networks of equal layers: whichever of several equal blocks was removed, and whatever is masked."""
+    return str([tuple(parameter.shape) for parameter in fold_masks(model).parameters()])
 
 
 def _distinct_costs(
-    models: dict[tuple[str, ...], nn.Module],
+    models: Iterable[nn.Module],
     shape: tuple[int, int, int],
     settings: ProfileSettings,
     *,
     batch_size: int,
     threads: int,
 ) -> dict[str, dict[str, Any]]:
-    distinct = {_signature(model): model for model in models.values()}
+    # a mask skips no work without sparse kernels: masked networks cost what dense ones do
+    distinct = {_signature(model): fold_masks(model) for model in models}
     times = latency(
         distinct,
         shape,
@@ -80,7 +85,6 @@ def _distinct_costs(
     )
     return {
         name: {
-            "params": parameters(model),
             "macs": macs(model, shape),
             "memory_bytes": training_memory(model, shape, batch_size=batch_size).total,
             "latency_ms": times[name],

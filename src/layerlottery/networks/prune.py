@@ -1,37 +1,182 @@
-"""The stage `prune`: initial weights and scores in, the ticket's initial weights out. Imports no torch."""
+"""The stage `prune`: start weights and scores in, the ticket's initial weights out.
+
+Layers leave with all their tensors. Filters and weights leave until as many remain as in the layer ticket
+of the same density, so that structures compare at equal budget. Only filters need torch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from layerlottery.criteria.selection import select, tied
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.artifacts import read_facts, read_weights, write_facts, write_tensors
+from layerlottery.networks.budget import (
+    Array,
+    Keep,
+    choose_filters,
+    choose_weights,
+    filter_count,
+    parameter_count,
+    tied_filters,
+)
+from layerlottery.results.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
 from layerlottery.results.provenance import config_hash
-from layerlottery.settings import Settings
+from layerlottery.settings import Settings, Structure
+
+Facts = Mapping[str, Any]
 
 
-def prune(weights: Path, scores: Path, output: Path, output_facts: Path, *, density: int) -> dict[str, Any]:
-    """Remove the `density` lowest-scored blocks; the kept blocks keep their names and weights bit for bit."""
+@dataclass(frozen=True)
+class _Ticket:
+    """A ticket's state, what its architecture adds to the dense one's, and what ticket.json says about the choice."""
+
+    tensors: Mapping[str, Array]
+    changes: dict[str, Any]
+    facts: dict[str, Any]
+    inputs: list[str]
+
+
+def prune(
+    weights: Path,
+    scores: Path,
+    output: Path,
+    output_facts: Path,
+    *,
+    density: int,
+    structure: Structure = "layers",
+    budget: Path | None = None,
+) -> dict[str, Any]:
+    """Remove what scores lowest from the dense network in `weights`; what is kept stays bit for bit.
+
+    layers: `density` residual blocks go; `scores` is the facts file of their scores. filters, weights: as many
+    go as bring the convolution filters or the parameters to those of the layer ticket that the block scores
+    `budget` choose; `scores` are the facts file of filters or the tensors file of weights. Returns the facts.
+    """
     tensors, dense = read_weights(weights)
-    scored = read_facts(scores)
+    ticket = {"layers": _layers, "filters": _filters, "weights": _weights}[structure](
+        weights, tensors, scores, budget, density
+    )
+    made_by = config_hash("prune", Settings(), [dense["content"], *ticket.inputs], density=density, structure=structure)
+    architecture = dense["architecture"] | ticket.changes
+    write_tensors(output, ticket.tensors, {"architecture": architecture}, config_hash=made_by)
+    facts = {"structure": structure, "density": density, "architecture": architecture} | ticket.facts
+    write_facts(output_facts, facts, config_hash=made_by)
+    return facts
+
+
+def _layers(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
+    scored = _read_scores(scores, "blocks")
     removed = select(scored["blocks"], density)
+    kept = _without(tensors, removed, weights, scores)
+    ties = tied(scored["blocks"], removed)
+    facts = {
+        "removed": removed,
+        "kept": [block["name"] for block in scored["blocks"] if block["name"] not in removed],
+        "ties": ties,
+        "tied": len(ties),
+        "budget": None,
+        "filters": filter_count(kept),
+        "criterion_settings": scored["settings"],
+    }
+    return _Ticket(kept, {"removed": removed}, facts, [scored["config_hash"]])
+
+
+def _filters(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
+    scored, total = _read_scores(scores, "groups"), filter_count(tensors)
+    held = sum(group["filters"] for group in scored["groups"])
+    if held != total:
+        raise LayerLotteryError(f"{scores}: scores {held} filters, {weights} has {total}")
+    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, density)
+    gone = choose_filters(scored["groups"], total=total, budget=filter_count(layer_ticket))
+    kept, shapes = _smaller(weights, gone) if gone else (tensors, {})
+    facts = _equal_budget(scored, blocks, kept, filter_count(layer_ticket)) | {
+        "tied": tied_filters(scored["groups"], gone),
+        "layers": {name.removesuffix(".weight"): len(array) for name, array in kept.items() if array.ndim == 4},
+    }
+    changes = {"filters": shapes} if shapes else {}
+    return _Ticket(kept, changes, facts, [scored["config_hash"], blocks["config_hash"]])
+
+
+def _smaller(weights: Path, gone: Sequence[Facts]) -> tuple[dict[str, Array], dict[str, list[int]]]:
+    from layerlottery.networks.filters import cut_shapes, remove_filters
+    from layerlottery.networks.weights import load_network
+
+    model, _ = load_network(weights)
+    indices: dict[str, list[int]] = {}
+    for group in gone:
+        indices.setdefault(group["layer"], []).append(group["index"])
+    small = remove_filters(model, indices)
+    return {name: tensor.numpy() for name, tensor in small.state_dict().items()}, cut_shapes(model, small)
+
+
+def _weights(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
+    held, scored = read_tensors(scores)
+    if "layers" not in scored:
+        raise LayerLotteryError(f"{scores}: holds no scores of weights")
+    for name in scored["layers"]:
+        if name not in tensors or tensors[name].shape != held[name].shape:
+            raise LayerLotteryError(f"{scores}: its layer {name.removesuffix('.weight')} does not fit {weights}")
+    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, density)
+    allowed = parameter_count(layer_ticket)
+    ordered = {name: held[name] for name in scored["layers"]}
+    masks, ties = choose_weights(ordered, total=parameter_count(tensors), budget=allowed)
+    facts = _equal_budget(scored, blocks, tensors, allowed) | {"tied": ties}
+    inputs = [scored["content"], blocks["config_hash"]]
+    if all(mask.all() for mask in masks.values()):
+        return _Ticket(tensors, {}, facts, inputs)
+    left = {name.removesuffix(".weight"): int(mask.sum()) for name, mask in masks.items()}
+    return _Ticket(_masked(tensors, masks), {"masked": left}, facts, inputs)
+
+
+def _masked(tensors: Mapping[str, Array], masks: Mapping[str, Keep]) -> dict[str, Array]:
+    """The state of convolutions with masks: names are those that torch gives parametrized weights."""
+    state: dict[str, Array] = {}
+    for name, array in tensors.items():
+        if name in masks:
+            layer = name.removesuffix(".weight")
+            # zeros also in the file: weight decay and momentum then have nothing to move
+            state[f"{layer}.parametrizations.weight.original"] = np.where(masks[name], array, array.dtype.type(0))
+            state[f"{layer}.parametrizations.weight.0.mask"] = masks[name]
+        else:
+            state[name] = array
+    return state
+
+
+def _layer_ticket(
+    weights: Path, tensors: Mapping[str, Array], budget: Path | None, density: int
+) -> tuple[Facts, dict[str, Array]]:
+    """The block scores that set the budget, and the state of the layer ticket that they choose."""
+    if budget is None:
+        raise LayerLotteryError("budget: found none; filters and weights need the block scores that set it")
+    blocks = _read_scores(budget, "blocks")
+    return blocks, _without(tensors, select(blocks["blocks"], density), weights, budget)
+
+
+def _equal_budget(scored: Facts, blocks: Facts, kept: Mapping[str, Array], budget: int) -> dict[str, Any]:
+    return {
+        "removed": [],
+        "kept": [block["name"] for block in blocks["blocks"]],
+        "budget": budget,
+        "filters": filter_count(kept),
+        "criterion_settings": scored["settings"],
+    }
+
+
+def _read_scores(path: Path, kind: str) -> Facts:
+    scored = read_facts(path)
+    if kind not in scored:
+        raise LayerLotteryError(f"{path}: holds no scores of {kind}")
+    return scored
+
+
+def _without(tensors: Mapping[str, Array], removed: Sequence[str], weights: Path, scores: Path) -> dict[str, Array]:
     for name in removed:
         if not any(tensor.startswith(f"{name}.") for tensor in tensors):
             raise LayerLotteryError(f"{scores}: its block {name} is not in {weights}")
-    kept = {
-        name: array for name, array in tensors.items() if not any(name.startswith(f"{block}.") for block in removed)
-    }
-    made_by = config_hash("prune", Settings(), [dense["content"], scored["config_hash"]], density=density)
-    architecture = dense["architecture"] | {"removed": removed}
-    write_tensors(output, kept, {"architecture": architecture}, config_hash=made_by)
-    facts = {
-        "density": density,
-        "removed": removed,
-        "kept": [block["name"] for block in scored["blocks"] if block["name"] not in removed],
-        "ties": tied(scored["blocks"], removed),
-        "criterion_settings": scored["settings"],
-    }
-    write_facts(output_facts, facts, config_hash=made_by)
-    return facts
+    prefixes = tuple(f"{name}." for name in removed)
+    return {name: array for name, array in tensors.items() if not name.startswith(prefixes)}

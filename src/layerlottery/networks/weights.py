@@ -11,16 +11,25 @@ from torch import nn
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import remove_blocks
+from layerlottery.networks.filters import cut
+from layerlottery.networks.masks import add_masks
 from layerlottery.networks.resnet import CifarResNet
 from layerlottery.results.artifacts import read_weights, write_tensors
 from layerlottery.settings import NetworkSettings
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
-    """The network of an architecture: {network, channels, classes, removed}; its weights are arbitrary."""
+    """The network of an architecture: {network, channels, classes, removed}; its weights are arbitrary.
+
+    Two more keys may stand there: `filters`, the weight shapes of modules that lost filters, by name, and
+    `masked`, how many weights are left in convolutions that have a mask, by name.
+    """
     settings = NetworkSettings.model_validate(architecture["network"])
     dense = CifarResNet(settings, channels=architecture["channels"], classes=architecture["classes"])
-    return remove_blocks(dense, architecture["removed"])
+    model = remove_blocks(dense, architecture["removed"])
+    cut(model, architecture.get("filters", {}))
+    add_masks(model, architecture.get("masked", {}))
+    return model
 
 
 def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, config_hash: str) -> str:

@@ -1,0 +1,98 @@
+"""One number per convolution weight: what filters and single weights are scored by."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from layerlottery.criteria.parameters import reduce
+from layerlottery.errors import LayerLotteryError
+from layerlottery.settings import CriterionSettings
+
+Batch = tuple[Tensor, Tensor]
+
+
+def convolution_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Weights of all convolutions, projections included, by parameter name and in network order."""
+    return {f"{name}.weight": module.weight for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+
+
+def l1(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
+    """|θ| (Li et al. 2017); single weights by it are magnitude pruning (Han et al. 2015)."""
+    return {name: weight.abs() for name, weight in convolution_weights(model).items()}
+
+
+def snip(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
+    """θ · ∂L/∂θ (Lee et al. 2019, equation 6, not normalised)."""
+    weights = convolution_weights(model)
+    gradients = torch.autograd.grad(_loss(model, batch, settings), list(weights.values()))
+    return _times(weights, gradients)
+
+
+def grasp(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
+    """−θ · (Hg) (Wang et al. 2020, equation 8), g over all parameters of the network, H of the same loss."""
+    weights = convolution_weights(model)
+    gradients = torch.autograd.grad(_loss(model, batch, settings), list(model.parameters()), create_graph=True)
+    flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
+    products = _times(weights, torch.autograd.grad(flow, list(weights.values())))
+    return {name: -product for name, product in products.items()}
+
+
+def synflow(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
+    """θ · ∂R/∂θ, R the sum of the outputs for one image of ones (Tanaka et al. 2020, equation 2).
+
+    All parameters and buffers count by their absolute values, in float64; only the images' shape matters.
+    """
+    linear = copy.deepcopy(model).double()
+    with torch.no_grad():
+        for tensor in linear.state_dict().values():
+            tensor.abs_()
+    ones = torch.ones(1, *batch[0].shape[1:], dtype=torch.float64, device=batch[0].device)
+    weights = convolution_weights(linear)
+    return _times(weights, torch.autograd.grad(linear(ones).sum(), list(weights.values())))
+
+
+PRODUCTS: dict[str, Callable[[nn.Module, Batch, CriterionSettings], dict[str, Tensor]]] = {
+    "l1": l1,
+    "snip": snip,
+    "grasp": grasp,
+    "synflow": synflow,
+}
+
+
+def weight_products(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
+    """Each convolution's products, of its weight's shape, by parameter name; absolute ones unless settings say signed.
+
+    `batch` is images (N, C, H, W) and labels (N,). The model is not changed. Raises when a product is not
+    finite, naming the layer.
+    """
+    scored = copy.deepcopy(model).train(settings.batchnorm == "train").requires_grad_(True)
+    products = {
+        name: product.detach() for name, product in PRODUCTS[settings.function](scored, batch, settings).items()
+    }
+    for name, product in products.items():
+        if not product.isfinite().all():
+            worst = product[~product.isfinite()][0].item()
+            layer = name.removesuffix(".weight")
+            raise LayerLotteryError(f"layer {layer}: {settings.function} gave {worst}; scores must be finite numbers")
+    if settings.products == "absolute":
+        return {name: product.abs() for name, product in products.items()}
+    return products
+
+
+def filter_scores(products: Tensor, settings: CriterionSettings) -> Tensor:
+    """A convolution's products (filters, …) as one number per filter, added or averaged in float64."""
+    return reduce(products.double().flatten(1), settings.reduction, dim=1)
+
+
+def _loss(model: nn.Module, batch: Batch, settings: CriterionSettings) -> Tensor:
+    images, labels = batch
+    return F.cross_entropy(model(images) / settings.temperature, labels)
+
+
+def _times(weights: dict[str, Tensor], gradients: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return {name: weight * gradient for (name, weight), gradient in zip(weights.items(), gradients, strict=True)}

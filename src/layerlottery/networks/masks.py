@@ -1,0 +1,56 @@
+"""Masks: convolutions of full shape, some of whose weights are held at zero."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+
+class Mask(nn.Module):
+    """Weights where `mask` (bool, of their shape) is false read as zero, and get no gradient."""
+
+    mask: Tensor
+
+    def __init__(self, shape: torch.Size, left: int) -> None:
+        super().__init__()
+        # which weights stay comes with the state; until then the first `left` do, so that counts are right
+        self.register_buffer("mask", (torch.arange(math.prod(shape)) < left).view(shape))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return torch.where(self.mask, weight, 0.0)
+
+
+def add_masks(model: nn.Module, masked: Mapping[str, int]) -> None:
+    """Give each named convolution a mask with so many weights left, in place.
+
+    The convolution stays an ordinary nn.Conv2d to all who use it; its state holds
+    `parametrizations.weight.original` and `parametrizations.weight.0.mask` in place of `weight`.
+    """
+    for name, left in masked.items():
+        convolution = model.get_submodule(name)
+        weight = convolution.weight
+        assert isinstance(weight, Tensor)
+        parametrize.register_parametrization(convolution, "weight", Mask(weight.shape, left))
+
+
+def masked_weights(model: nn.Module) -> int:
+    """How many weights the masks hold at zero."""
+    return sum(int((~module.mask).sum()) for module in model.modules() if isinstance(module, Mask))
+
+
+def fold_masks(model: nn.Module) -> nn.Module:
+    """A copy whose masked weights are plain zeros: the same function, at the dense network's cost."""
+    folded = copy.deepcopy(model)
+    for module in folded.modules():
+        if isinstance(module, nn.Conv2d) and parametrize.is_parametrized(module, "weight"):
+            # not by remove_parametrizations: copies share their class, and it would take the original's weight away
+            weight = module.weight.detach().clone()
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            module.weight = nn.Parameter(weight)
+    return folded
