@@ -62,12 +62,19 @@ RUNS = (
     Column("train_images", INTEGER, "images in the training set"),
     Column("train_seconds", REAL, "training without evaluation, all segments of a resumed run, seconds"),
     Column("images_per_second", REAL, "training images a second"),
-    Column("train_speedup", REAL, "dense network's train_seconds divided by these"),
+    Column(
+        "train_speedup",
+        REAL,
+        "dense network's train_seconds divided by these, as they are: a rewound ticket trains fewer epochs, after "
+        "the dense network's first",
+    ),
     Column("energy_kwh", REAL, "energy of the training process by codecarbon, kWh"),
     Column("cpu_kwh", REAL, "the processor's part of energy_kwh, kWh"),
     Column("gpu_kwh", REAL, "the GPU's part of energy_kwh (whole device), kWh"),
     Column("ram_kwh", REAL, "the memory's part of energy_kwh (codecarbon's estimate, at least 10 W a process), kWh"),
-    Column("energy_reduction", REAL, "energy_kwh saved against the dense network, percent"),
+    Column(
+        "energy_reduction", REAL, "energy_kwh saved against the dense network, percent; rewinding as in train_speedup"
+    ),
     Column("co2_kg", REAL, "energy_kwh times carbon_intensity, kg CO2-equivalent"),
     Column("carbon_intensity", REAL, "kg CO2-equivalent a kWh"),
     Column(
@@ -147,7 +154,7 @@ SIMILARITY = (
 
 SUMMARY = (
     *TICKET,
-    Column("seeds", INTEGER, "seeds, the unit of every interval: several draws of a seed are averaged first"),
+    Column("seeds", INTEGER, "seeds, the unit of every mean, interval and test: draws of a seed are averaged first"),
     Column("networks", INTEGER, "networks averaged: seeds times draws"),
     Column("accuracy", REAL, "mean test accuracy, percent"),
     Column("accuracy_sd", REAL, "standard deviation of accuracy over seeds, percentage points; null with one seed"),
@@ -155,17 +162,26 @@ SUMMARY = (
     Column("delta_sd", REAL, "standard deviation of the paired difference, percentage points; null with one seed"),
     Column("delta_low", REAL, "lower end of the t interval of the mean difference; null with one seed"),
     Column("delta_high", REAL, "upper end of the t interval of the mean difference; null with one seed"),
-    Column("boot_low", REAL, "lower end of the bootstrap interval of the mean difference; null with one seed"),
-    Column("boot_high", REAL, "upper end of the bootstrap interval of the mean difference; null with one seed"),
+    Column("boot_low", REAL, "lower end of the BCa bootstrap interval of the mean difference; null with one seed"),
+    Column("boot_high", REAL, "upper end of the BCa bootstrap interval of the mean difference; null with one seed"),
     Column("confidence", REAL, "level of both intervals, 0 to 1"),
     Column("xi", TEXT, "tolerance as configured: percentage points, or sd"),
     Column("xi_points", REAL, "tolerance in percentage points; null if it can't be computed"),
     Column("won", INTEGER, "networks that won: accuracy + xi >= dense accuracy"),
     Column("verdict", TEXT, "winning, losing or undecided: the interval against -xi; single seed if there is one"),
-    Column("p_value", REAL, "non-inferiority: one-sided t test of mean difference > -xi; null with one seed"),
+    Column(
+        "p_value",
+        REAL,
+        "non-inferiority: one-sided t test of mean difference > -xi; 0 or 1 by definition where all seeds agree; "
+        "null with one seed",
+    ),
     Column("p_holm", REAL, "p_value after Holm's correction for the tickets of this dataset, network and xi"),
-    Column("tickets", INTEGER, "tickets that Holm's correction counts"),
-    Column("verdict_holm", TEXT, "as verdict, after Holm's correction of the tests for winning and for losing"),
+    Column("tickets", INTEGER, "tickets that Holm's correction counts; null with one seed"),
+    Column(
+        "verdict_holm",
+        TEXT,
+        "as verdict, after Holm's correction of the tests for winning and for losing, each at (1 - confidence) / 2",
+    ),
     Column("macs_reduction", REAL, "mean MACs saved, percent"),
     Column("params_reduction", REAL, "mean parameters saved, percent"),
     Column("memory_reduction", REAL, "mean training memory saved, percent"),
@@ -192,12 +208,17 @@ COMPARISONS = (
     Column("sd", REAL, "standard deviation of the difference over seeds; null with one seed"),
     Column("low", REAL, "lower end of the t interval; null with one seed"),
     Column("high", REAL, "upper end of the t interval; null with one seed"),
-    Column("boot_low", REAL, "lower end of the bootstrap interval; null with one seed"),
-    Column("boot_high", REAL, "upper end of the bootstrap interval; null with one seed"),
-    Column("p_value", REAL, "two-sided paired t test; null with one seed"),
+    Column("boot_low", REAL, "lower end of the BCa bootstrap interval; null with one seed"),
+    Column("boot_high", REAL, "upper end of the BCa bootstrap interval; null with one seed"),
+    Column(
+        "p_value",
+        REAL,
+        "two-sided paired t test; where all seeds agree by definition 1 if the difference is 0, else 0; "
+        "null with one seed",
+    ),
     Column("p_holm", REAL, "p_value after Holm's correction for the comparisons of this dataset, network and control"),
-    Column("compared", INTEGER, "comparisons that Holm's correction counts"),
-    Column("outcome", TEXT, "better, worse or can't tell by p_holm; single seed if there is one"),
+    Column("compared", INTEGER, "comparisons that Holm's correction counts; null with one seed"),
+    Column("outcome", TEXT, "better, worse or can't tell: p_holm against 1 - confidence; single seed if there is one"),
 )
 
 STABILITY = (
@@ -206,9 +227,18 @@ STABILITY = (
     Column("criterion", TEXT, "name of the criterion"),
     Column("scored_at", TEXT, "weights that were scored: init or trained"),
     Column("blocks", INTEGER, "removable blocks that are ranked"),
-    Column("rankings", INTEGER, "rankings compared: seeds times draws"),
-    Column("kendall_w", REAL, "Kendall's W of the rankings, 0 no agreement, 1 equal; null with one ranking"),
-    Column("p_value", REAL, "Friedman's test that the rankings have nothing in common; null with one ranking"),
+    Column("rankings", INTEGER, "rankings compared: seeds times draws; seeds alone where a draw changes nothing"),
+    Column(
+        "kendall_w",
+        REAL,
+        "Kendall's W of the rankings, corrected for ties, 0 no agreement, 1 equal; null with one ranking or two blocks",
+    ),
+    Column(
+        "p_value",
+        REAL,
+        "Friedman's test that the rankings have nothing in common, draws of a seed taken as independent; null as "
+        "kendall_w",
+    ),
 )
 
 PAPER = (

@@ -1,133 +1,65 @@
 """The tables against a results folder made by hand: two seeds, a dense network and its tickets, nothing trained."""
 
 import json
+import shutil
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from layerlottery import paths
-from layerlottery.benchmark import AggregateSettings, Run
 from layerlottery.cost.carbon import carbon_intensity
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results.aggregate import aggregate
-from layerlottery.results.artifacts import read_table, write_facts, write_table
+from layerlottery.results.artifacts import read_facts, read_table, write_facts
 from layerlottery.results.schemas import TABLES, arrow_schema
+from layerlottery.studies import AggregateSettings, Run
 
-DENSE = [Run("digits", "resnet20", seed) for seed in (0, 1)]
-TICKETS = [Run("digits", "resnet20", seed, "layers", "l1", "init", 1, 0) for seed in (0, 1)]
-ACCURACY = {DENSE[0]: 90.0, DENSE[1]: 94.0, TICKETS[0]: 91.0, TICKETS[1]: 93.0}
-SECONDS = {DENSE[0]: 40.0, DENSE[1]: 60.0, TICKETS[0]: 20.0, TICKETS[1]: 40.0}
-REMOVED = {TICKETS[0]: ["stage1.1"], TICKETS[1]: ["stage3.2"]}
-SETTINGS = {"function": "l1", "keep": "high"}
+TICKET = Run("digits", "resnet20", 0, "layers", "l1", 0, "init", 1, "0")
 
 STUDY = {
     "name": "by_hand",
     "datasets": ["digits"],
     "networks": ["resnet20"],
     "seeds": [0, 1],
-    "criteria": ["l1"],
+    "criteria": ["l1", "random"],
     "densities": [1],
+}
+STUDIES = [STUDY, STUDY | {"name": "filters", "structures": ["filters"], "criteria": ["l1"]}]
+COUNTS = {
+    "runs": 8,
+    "robustness": 48,
+    "curves": 16,
+    "scores": 16,
+    "similarity": 12,
+    "summary": 9,
+    "comparisons": 2,
+    "stability": 2,
 }
 
 
 def settings(**changes):
-    given = {"studies": [STUDY], "energy": {"carbon_intensity": 0.5, "lacoste_intensity": 0.4}}
+    given = {"studies": STUDIES, "energy": {"carbon_intensity": 0.5, "lacoste_intensity": 0.4}}
     return AggregateSettings.model_validate(given | {"statistics": {"xi": [0.0, 1.0, "sd"]}} | changes)
-
-
-def segment(run, share):
-    """Part of a training that drew 100 W by its design power."""
-    kwh = SECONDS[run] * share * 1e-5
-    parts = {"cpu_kwh": 0.5 * kwh, "gpu_kwh": 0.0, "ram_kwh": 0.5 * kwh}
-    return {"kwh": kwh, "seconds": SECONDS[run] * share, "design_watts": 100.0, "power_source": "cpu_load"} | parts
-
-
-def write_training(root, run):
-    # the second ticket was interrupted once
-    segments = [segment(run, 0.25), segment(run, 0.75)] if run == TICKETS[1] else [segment(run, 1)]
-    facts = {
-        "accuracy": -1.0,  # the tables take the clean test set's
-        "epochs": 2,
-        "train_images": 100,
-        "train_seconds": SECONDS[run],
-        "images_per_second": 200 / SECONDS[run],
-        "segments": segments,
-        "device": "a CPU",
-        "threads": 1,
-        "precision": "float32",
-        "seed": run.seed,
-        "package_version": "1.2.3",
-        "torch_version": "2",
-    }
-    write_facts(root / paths.training_facts(run.folder), facts, config_hash=f"training of {run.folder}")
-    names = ["learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"]
-    rows = [{"epoch": epoch} | dict.fromkeys(names, epoch / 4) for epoch in (1, 2)]
-    write_table(root / paths.curve(run.folder), pa.Table.from_pylist(rows), config_hash="c")
-
-
-def write_conditions(root, run):
-    fields = ["kind", "name", "level", "accuracy", "nll", "brier", "ece", "images"]
-    schema = pa.schema([arrow_schema("robustness").field(name) for name in fields])
-    trust = {"nll": 0.25, "brier": 0.125, "ece": 0.0625, "images": 100}
-    accuracy = ACCURACY[run]
-    shift = [
-        {"kind": "clean", "name": "clean", "level": 0.0, "accuracy": accuracy} | trust,
-        {"kind": "shift", "name": "mnist", "level": 0.0, "accuracy": accuracy - 40} | trust,
-        {"kind": "corruption", "name": "contrast", "level": 3.0, "accuracy": accuracy - 10 - 2 * run.density} | trust,
-    ]
-    attack = [
-        {"kind": "attack", "name": "fgsm", "level": level, "accuracy": accuracy - 5 * level - run.density * level}
-        for level in (0.0, 1.0, 3.0)
-    ]
-    attack = [row | {"images": 50} for row in attack]
-    for path, rows in ((paths.shift, shift), (paths.attack, attack)):
-        write_table(root / path(run.folder), pa.Table.from_pylist(rows, schema), config_hash=f"{path.__name__} made")
-
-
-def write_family(root, dense, ticket):
-    cost = {"params": 1000, "macs": 8000, "memory_bytes": 4000, "latency_ms": 4.0}
-    smaller = {"params": 900, "macs": 6000, "memory_bytes": 3000, "latency_ms": 2.0}
-    architectures = [{"removed": []} | cost, {"removed": REMOVED[ticket]} | smaller]
-    facts = {"architectures": architectures, "batch_size": 64, "latency_batch": 1, "latency_threads": 1}
-    write_facts(root / paths.profile(dense.folder), facts, config_hash="p")
-    facts = {"density": 1, "removed": REMOVED[ticket], "kept": [], "ties": [], "criterion_settings": SETTINGS}
-    write_facts(root / paths.ticket_facts(ticket.folder), facts, config_hash="t")
-    blocks = [
-        {"name": "stage1.0", "stage": "stage1", "removable": True, "raw": -2.0, "score": 2.0},
-        {"name": "stage1.1", "stage": "stage1", "removable": True, "raw": 1.0, "score": -1.0},
-        {"name": "stage2.0", "stage": "stage2", "removable": False, "raw": None, "score": None},
-        {"name": "stage2.1", "stage": "stage2", "removable": True, "raw": 1.0, "score": 0.5},
-    ]
-    write_facts(root / paths.scores(ticket.scored), {"settings": SETTINGS, "blocks": blocks}, config_hash="s")
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    root = tmp_path_factory.mktemp("results")
-    for run in [*DENSE, *TICKETS]:
-        write_training(root, run)
-        write_conditions(root, run)
-    for dense, ticket in zip(DENSE, TICKETS, strict=True):
-        write_family(root, dense, ticket)
-    return root
 
 
 @pytest.fixture(scope="module")
 def tables(results):
-    counts = aggregate(results, settings())
-    assert counts == {"runs": 4, "robustness": 24, "curves": 8, "scores": 8, "summary": 3}
+    assert aggregate(results, settings()) == COUNTS
     return {name: read_table(results / "tables" / f"{name}.parquet") for name in TABLES}
+
+
+def of_l1(table, structures=("none", "layers")):
+    return [row for row in table.to_pylist() if row["criterion"] != "random" and row["structure"] in structures]
 
 
 @pytest.fixture(scope="module")
 def runs(tables):
-    return {(row["density"], row["seed"]): row for row in tables["runs"].to_pylist()}
+    return {(row["density"], row["seed"]): row for row in of_l1(tables["runs"])}
 
 
 @pytest.fixture(scope="module")
 def summary(tables):
-    return {row["xi"]: row for row in tables["summary"].to_pylist()}
+    return {row["xi"]: row for row in of_l1(tables["summary"])}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -196,12 +128,12 @@ def test_identity_and_provenance(runs):
     assert runs[0, 0]["criterion"] is runs[0, 0]["scored_at"] is runs[0, 0]["criterion_settings"] is None
     assert (runs[0, 0]["structure"], runs[0, 0]["removed"]) == ("none", [])
     assert (runs[1, 0]["structure"], runs[1, 0]["removed"]) == ("layers", ["stage1.1"])
-    assert json.loads(runs[1, 0]["criterion_settings"]) == SETTINGS
-    assert runs[1, 0]["config_hash"] == f"training of {TICKETS[0].folder}"
+    assert json.loads(runs[1, 0]["criterion_settings"]) == {"function": "l1", "keep": "high"}
+    assert runs[1, 0]["config_hash"] == f"training of {TICKET.folder}"
 
 
 def test_robustness_is_paired_by_condition_and_seed(tables):
-    rows = {(r["density"], r["seed"], r["kind"], r["level"]): r for r in tables["robustness"].to_pylist()}
+    rows = {(r["density"], r["seed"], r["kind"], r["level"]): r for r in of_l1(tables["robustness"])}
     assert len(rows) == 24
     assert rows[1, 0, "attack", 1.0]["delta_accuracy"] == 1.0 - 1
     assert rows[1, 1, "attack", 3.0]["delta_accuracy"] == -1.0 - 3
@@ -220,7 +152,7 @@ def test_attacks_have_no_calibration(tables):
 
 
 def test_ranks_follow_the_turned_scores(tables):
-    rows = [row for row in tables["scores"].to_pylist() if row["seed"] == 0]
+    rows = [row for row in of_l1(tables["scores"]) if row["seed"] == 0]
     assert [(row["block"], row["rank"]) for row in rows] == [
         ("stage1.0", 3),
         ("stage1.1", 1),
@@ -232,7 +164,7 @@ def test_ranks_follow_the_turned_scores(tables):
 
 
 def test_curves_keep_every_epoch(tables):
-    rows = [row for row in tables["curves"].to_pylist() if row["seed"] == 1 and row["density"] == 1]
+    rows = [row for row in of_l1(tables["curves"]) if row["seed"] == 1 and row["density"] == 1]
     assert [(row["epoch"], row["train_loss"]) for row in rows] == [(1, 0.25), (2, 0.5)]
 
 
@@ -243,20 +175,9 @@ def test_won_counts_seeds_within_the_tolerance(summary):
     assert summary["sd"]["xi_points"] == pytest.approx(8**0.5)
 
 
-def test_a_loss_of_exactly_xi_wins_whatever_the_rounding():
-    from layerlottery.results.aggregate import _verdicts
-
-    # 100 of 10,000 images: in floating point some of these differences are a hair below -1
-    for correct in range(0, 9901):
-        delta = 100 * correct / 10_000 - 100 * (correct + 100) / 10_000
-        rows = [{"delta_accuracy": delta, "accuracy": 90.0}] * 2
-        found = _verdicts(rows, rows, settings(statistics={"xi": [1.0]}))
-        assert (found[0]["won"], found[0]["verdict"]) == (2, "winning"), correct
-
-
 def test_summary_means(summary):
     row = summary["1"]
-    assert (row["seeds"], row["accuracy"], row["delta_accuracy"]) == (2, 92.0, 0.0)
+    assert (row["seeds"], row["networks"], row["accuracy"], row["delta_accuracy"]) == (2, 2, 92.0, 0.0)
     assert (row["accuracy_sd"], row["delta_sd"]) == pytest.approx((2**0.5, 2**0.5))
     # t(0.975, 1) = 12.7062
     assert (row["delta_low"], row["delta_high"]) == pytest.approx((-12.7062, 12.7062), rel=1e-5)
@@ -268,18 +189,84 @@ def test_summary_means(summary):
     assert (row["corruption_delta"], row["shift_delta"]) == pytest.approx((-2, 0))
 
 
-def test_one_seed_has_no_interval(results, tmp_path):
-    aggregate(results, settings(studies=[STUDY | {"seeds": [0]}]))
-    rows = {row["xi"]: row for row in read_table(results / "tables" / "summary.parquet").to_pylist()}
+def test_filters_come_with_their_budget_and_no_removed_block(tables):
+    rows = {(row["structure"], row["seed"]): row for row in of_l1(tables["runs"], ("none", "layers", "filters"))}
+    assert (rows["filters", 0]["budget"], rows["filters", 0]["filters"], rows["filters", 0]["removed"]) == (90, 90, [])
+    assert (rows["layers", 0]["budget"], rows["layers", 0]["filters"]) == (None, 90)
+    assert (rows["none", 0]["budget"], rows["none", 0]["filters"]) == (None, 100)
+    assert [rows[structure, 1]["ties"] for structure in ("none", "layers", "filters")] == [0, 1, 1]
+
+
+def test_similarity_of_every_ticket(tables):
+    rows = {
+        (row["structure"], row["criterion"], row["seed"], row["layer"]): row for row in tables["similarity"].to_pylist()
+    }
+    assert len(rows) == 12
+    assert rows["layers", "random", 1, "penultimate"]["cka"] == 0.75
+    assert rows["filters", "l1", 0, "penultimate"]["stage"] is None
+    assert {row["config_hash"] for row in rows.values()} == {"compared"}
+
+
+def test_controls_are_found_by_what_was_recorded(tables):
+    rows = {(row["structure"], row["control"]): row for row in tables["comparisons"].to_pylist()}
+    assert rows.keys() == {("layers", "random"), ("filters", "layers")}
+    # 91 - 88 and 93 - 94; 89 - 91 and 93 - 93
+    assert (rows["layers", "random"]["difference"], rows["filters", "layers"]["difference"]) == (1.0, -1.0)
+    assert rows["layers", "random"]["sd"] == pytest.approx(8**0.5)
+
+
+def test_equal_rankings_agree_in_full(tables):
+    for row in tables["stability"].to_pylist():
+        assert (row["blocks"], row["rankings"], row["kendall_w"]) == (3, 2, pytest.approx(1))
+
+
+def collected(results, **changes):
+    """All tables under other settings; the usual ones come back."""
+    aggregate(results, settings(**changes))
+    tables = {name: read_table(results / "tables" / f"{name}.parquet").to_pylist() for name in TABLES}
     aggregate(results, settings())
-    assert {row["verdict"] for row in rows.values()} == {"single seed"}
-    assert (rows["1"]["won"], rows["1"]["delta_sd"], rows["1"]["delta_low"]) == (1, None, None)
-    assert (rows["sd"]["xi_points"], rows["sd"]["won"]) == (None, None)
+    return tables
 
 
-def test_a_missing_file_is_named(results, tmp_path):
+def test_one_seed_has_no_interval(results):
+    tables = collected(results, studies=[study | {"seeds": [0]} for study in STUDIES])
+    rows = {(row["structure"], row["criterion"], row["xi"]): row for row in tables["summary"]}
+    assert {row[name] for row in rows.values() for name in ("verdict", "verdict_holm")} == {"single seed"}
+    inferred = ["delta_sd", "delta_low", "delta_high", "boot_low", "boot_high", "p_value", "p_holm", "tickets"]
+    assert {row[name] for row in rows.values() for name in inferred} == {None}
+    assert rows["layers", "l1", "1"]["won"] == 1
+    assert {(row["xi_points"], row["won"]) for row in rows.values() if row["xi"] == "sd"} == {(None, None)}
+    assert {row["outcome"] for row in tables["comparisons"]} == {"single seed"}
+    inferred = ["sd", "low", "high", "boot_low", "boot_high", "p_value", "p_holm", "compared"]
+    assert {row[name] for row in tables["comparisons"] for name in inferred} == {None}
+    assert {row[name] for row in tables["stability"] for name in ("kendall_w", "p_value")} == {None}
+
+
+def test_a_study_that_only_scores_leaves_empty_tables(results):
+    tables = collected(results, studies=[STUDY | {"densities": []}])
+    assert tables["summary"] == tables["comparisons"] == tables["similarity"] == []
+    assert len(tables["scores"]) == COUNTS["scores"]
+    assert {row["structure"] for row in tables["runs"]} == {"none"}
+
+
+def test_no_study_at_all_is_empty_and_valid(results, tmp_path):
+    assert aggregate(tmp_path, settings(studies=[])) == dict.fromkeys(TABLES, 0)
+    for name in TABLES:
+        table = read_table(tmp_path / "tables" / f"{name}.parquet")
+        assert (len(table), table.schema.remove_metadata()) == (0, arrow_schema(name))
+
+
+def test_a_missing_file_is_named(results):
     with pytest.raises(LayerLotteryError, match=r"seed=2/profile\.json: no such file$"):
         aggregate(results, settings(studies=[STUDY | {"seeds": [0, 1, 2]}]))
+
+
+def test_a_profile_without_the_tickets_architecture_is_named(results, tmp_path):
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    ticket = tmp_path / paths.ticket_facts(TICKET.folder)
+    write_facts(ticket, read_facts(ticket) | {"architecture": {"depth": 8}}, config_hash="t")
+    with pytest.raises(LayerLotteryError, match=r"seed=0/profile\.json: .*rewind=0 is not among its 3$"):
+        aggregate(tmp_path, settings())
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -306,7 +293,8 @@ def test_removed_is_a_list_everywhere(results):
     import polars
 
     path = results / "tables" / "runs.parquet"
-    assert polars.read_parquet(path)["removed"].to_list() == [[], [], ["stage1.1"], ["stage3.2"]]
-    found = duckdb.sql(f"select len(removed) from '{path}' order by density, seed").fetchall()  # noqa: S608
-    assert found == [(0,), (0,), (1,), (1,)]
-    assert pd.read_parquet(path)["removed"].map(len).tolist() == [0, 0, 1, 1]
+    expected = [[], [], ["stage1.1"], ["stage1.1"], ["stage3.2"], ["stage3.2"], [], []]
+    assert polars.read_parquet(path)["removed"].to_list() == expected
+    found = duckdb.sql(f"select len(removed) from '{path}'").fetchall()  # noqa: S608
+    assert [one for (one,) in found] == [len(removed) for removed in expected]
+    assert pd.read_parquet(path)["removed"].map(len).tolist() == [len(removed) for removed in expected]

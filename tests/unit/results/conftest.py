@@ -1,0 +1,137 @@
+"""A results folder made by hand: two seeds, a dense network and its tickets, nothing trained."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from layerlottery import paths
+from layerlottery.results.artifacts import write_facts, write_table
+from layerlottery.results.hashing import digest
+from layerlottery.results.schemas import arrow_schema
+from layerlottery.studies import Run
+
+DENSE = [Run("digits", "resnet20", seed) for seed in (0, 1)]
+TICKETS = [Run("digits", "resnet20", seed, "layers", "l1", 0, "init", 1, "0") for seed in (0, 1)]
+RANDOM = [replace(ticket, criterion="random") for ticket in TICKETS]
+FILTERS = [replace(ticket, structure="filters") for ticket in TICKETS]
+ACCURACY = dict(zip([*DENSE, *TICKETS, *RANDOM, *FILTERS], [90.0, 94, 91, 93, 88, 94, 89, 93], strict=True))
+SECONDS = dict(zip([*DENSE, *TICKETS, *RANDOM, *FILTERS], [40.0, 60, 20, 40, 20, 40, 40, 40], strict=True))
+REMOVED = [["stage1.1"], ["stage3.2"]]
+SETTINGS = {"function": "l1", "keep": "high"}
+
+
+def segment(run, share):
+    """Part of a training that drew 100 W by its design power."""
+    kwh = SECONDS[run] * share * 1e-5
+    parts = {"cpu_kwh": 0.5 * kwh, "gpu_kwh": 0.0, "ram_kwh": 0.5 * kwh}
+    return {"kwh": kwh, "seconds": SECONDS[run] * share, "design_watts": 100.0, "power_source": "cpu_load"} | parts
+
+
+def write_training(root, run):
+    # the second ticket was interrupted once
+    segments = [segment(run, 0.25), segment(run, 0.75)] if run == TICKETS[1] else [segment(run, 1)]
+    facts = {
+        "accuracy": -1.0,  # the tables take the clean test set's
+        "epochs": 2,
+        "train_images": 100,
+        "train_seconds": SECONDS[run],
+        "images_per_second": 200 / SECONDS[run],
+        "segments": segments,
+        "device": "a CPU",
+        "threads": 1,
+        "precision": "float32",
+        "seed": run.seed,
+        "package_version": "1.2.3",
+        "torch_version": "2",
+    }
+    write_facts(root / paths.training_facts(run.folder), facts, config_hash=f"training of {run.folder}")
+    names = ["learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"]
+    rows = [{"epoch": epoch} | dict.fromkeys(names, epoch / 4) for epoch in (1, 2)]
+    write_table(root / paths.curve(run.folder), pa.Table.from_pylist(rows), config_hash="c")
+
+
+def write_conditions(root, run):
+    fields = ["kind", "name", "level", "accuracy", "nll", "brier", "ece", "images"]
+    schema = pa.schema([arrow_schema("robustness").field(name) for name in fields])
+    trust = {"nll": 0.25, "brier": 0.125, "ece": 0.0625, "images": 100}
+    accuracy = ACCURACY[run]
+    shift = [
+        {"kind": "clean", "name": "clean", "level": 0.0, "accuracy": accuracy} | trust,
+        {"kind": "shift", "name": "mnist", "level": 0.0, "accuracy": accuracy - 40} | trust,
+        {"kind": "corruption", "name": "contrast", "level": 3.0, "accuracy": accuracy - 10 - 2 * run.density} | trust,
+    ]
+    attack = [
+        {"kind": "attack", "name": "fgsm", "level": level, "accuracy": accuracy - 5 * level - run.density * level}
+        for level in (0.0, 1.0, 3.0)
+    ]
+    attack = [row | {"images": 50} for row in attack]
+    for path, rows in ((paths.shift, shift), (paths.attack, attack)):
+        write_table(root / path(run.folder), pa.Table.from_pylist(rows, schema), config_hash=f"{path.__name__} made")
+
+
+def architecture(run):
+    if run.structure == "filters":
+        return {"depth": 20, "filters": [7, 16]}
+    return {"depth": 20, "removed": REMOVED[run.seed] if run.density else []}
+
+
+def cost(run):
+    if run.structure == "none":
+        return {"params": 1000, "macs": 8000, "memory_bytes": 4000, "latency_ms": 4.0, "filters": 100}
+    return {"params": 900, "macs": 6000, "memory_bytes": 3000, "latency_ms": 2.0, "filters": 90}
+
+
+def write_profile(root, dense):
+    family = [dense, TICKETS[dense.seed], FILTERS[dense.seed]]
+    rows = [{"architecture": digest(architecture(run))} | cost(run) for run in family]
+    facts = {"architectures": rows, "dense": rows[0]["architecture"], "latency_batch": 1, "latency_threads": 1}
+    write_facts(root / paths.profile(dense.folder), facts, config_hash="p")
+
+
+def write_ticket(root, ticket):
+    removed = [] if ticket.structure == "filters" else REMOVED[ticket.seed]
+    facts = {
+        "structure": ticket.structure,
+        "density": 1,
+        "removed": removed,
+        "kept": [],
+        "ties": ["stage2.1"],
+        "tied": 1,
+        "budget": 90 if ticket.structure == "filters" else None,
+        "filters": 90,
+        "criterion_settings": SETTINGS | {"function": ticket.criterion},
+        "architecture": architecture(ticket),
+    }
+    write_facts(root / paths.ticket_facts(ticket.folder), facts, config_hash="t")
+    rows = [
+        {"layer": "stage1.0", "stage": "stage1", "position": 1, "cka": 0.75, "images": 50},
+        {"layer": "penultimate", "stage": None, "position": 10, "cka": 0.5 + ticket.seed / 4, "images": 50},
+    ]
+    write_table(root / paths.similarity(ticket.folder), pa.Table.from_pylist(rows), config_hash="compared")
+
+
+def write_scores(root, scoring):
+    blocks = [
+        {"name": "stage1.0", "stage": "stage1", "removable": True, "raw": -2.0, "score": 2.0},
+        {"name": "stage1.1", "stage": "stage1", "removable": True, "raw": 1.0, "score": -1.0},
+        {"name": "stage2.0", "stage": "stage2", "removable": False, "raw": None, "score": None},
+        {"name": "stage2.1", "stage": "stage2", "removable": True, "raw": 1.0, "score": 0.5},
+    ]
+    facts = {"settings": SETTINGS | {"function": scoring.criterion}, "blocks": blocks}
+    write_facts(root / paths.scores(scoring.scored), facts, config_hash="s")
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    for run in ACCURACY:
+        write_training(root, run)
+        write_conditions(root, run)
+    for dense in DENSE:
+        write_profile(root, dense)
+    for ticket in [*TICKETS, *RANDOM, *FILTERS]:
+        write_ticket(root, ticket)
+    for scoring in [*TICKETS, *RANDOM]:
+        write_scores(root, scoring)
+    return root
