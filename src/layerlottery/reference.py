@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from layerlottery.benchmark import Benchmark
-from layerlottery.results.schemas import ABOUT, TABLES
+from layerlottery.results.schemas import ABOUT, PAPER, PAPER_TABLES, TABLES
 
 
 def configuration_schema() -> str:
@@ -32,4 +32,14 @@ def data_dictionary() -> str:
         ]
         parts += [f"| `{column.name}` | {column.type} | {column.meaning} |" for column in columns]
         parts.append("")
+    parts += [
+        "## The paper's tables\n",
+        "Each of these is also written as Markdown and as LaTeX. They share their columns.\n",
+        *(f"- `{name}.parquet`: {ABOUT[name]}" for name in PAPER_TABLES),
+        "",
+        "| column | type | meaning |",
+        "|---|---|---|",
+        *(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in PAPER),
+        "",
+    ]
     return "\n".join(parts)

@@ -18,6 +18,7 @@ from layerlottery import options, settings
 from layerlottery.cli import cli, main
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results.artifacts import read_facts, read_table, read_tensors, write_text
+from layerlottery.results.hashing import digest
 
 STAGES = {
     "prepare": [settings.Digits, settings.ParquetImages, settings.ImageFolder, settings.TorchvisionImages],
@@ -130,8 +131,10 @@ def test_the_chain_leaves_its_results(chain):
     assert kinds == [("clean", 30), ("corruption", 20)]
     levels = {row["level"] for row in read_table(chain.root / "attack.parquet").to_pylist()}
     assert 8.0 in levels
-    architectures = read_facts(chain.root / "profile.json")["architectures"]
-    assert [one["removed"] for one in architectures] == [[], removed]
+    profile = read_facts(chain.root / "profile.json")
+    architectures = profile["architectures"]
+    ticket = digest(read_facts(chain.ticket)["architecture"])
+    assert [one["architecture"] for one in architectures] == [profile["dense"], ticket]
     assert architectures[1]["params"] < architectures[0]["params"]
 
 

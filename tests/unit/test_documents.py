@@ -13,7 +13,7 @@ import yaml
 from layerlottery import paths
 from layerlottery.benchmark import load_benchmark
 from layerlottery.reference import configuration_schema, data_dictionary
-from layerlottery.results.schemas import ABOUT, TABLES
+from layerlottery.results.schemas import ABOUT, PAPER_TABLES, TABLES
 from layerlottery.revisions import REVISIONS
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,8 @@ def test_columns_are_named_once_and_explained(table):
 def test_names_of_tables_agree():
     # paths.TABLES stands apart because the Snakefile must not import pyarrow
     assert tuple(TABLES) == paths.TABLES
-    assert TABLES.keys() == ABOUT.keys()
+    assert tuple(PAPER_TABLES) == paths.PAPER
+    assert {*TABLES, *PAPER_TABLES} == ABOUT.keys()
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.name)
@@ -135,3 +136,20 @@ def test_every_rule_that_computes_is_a_command_with_revision_and_log():
         assert "--log {log:q}" in rule
         assert "run:" not in rule
         assert "script:" not in rule
+
+
+def test_the_two_presets_of_the_paper_differ_in_the_recipe_alone():
+    folder = ROOT / "workflow" / "presets"
+    paper, modern = (yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("paper", "paper_modern"))
+    assert {key for key in paper | modern if paper.get(key) != modern.get(key)} == {"results", "training", "report"}
+    changed = {key for key in paper["training"] if paper["training"][key] != modern["training"][key]}
+    assert changed == {"learning_rate", "weight_decay"}
+
+
+@pytest.mark.parametrize("name", ["paper", "paper_modern", "cifar10_cpu"])
+def test_the_presets_of_the_study_fill_every_table(name):
+    benchmark = load_benchmark(yaml.safe_load((ROOT / "workflow" / "presets" / f"{name}.yaml").read_text()))
+    filled = {table for study in benchmark.studies for table in study.fills}
+    assert filled == {*paths.PAPER} - {"claims"}
+    rewinds = {run.start_epoch / benchmark.training.epochs for run in benchmark.runs()}
+    assert rewinds == {0, 25 / 200, 50 / 200, 75 / 200}

@@ -37,9 +37,7 @@ def rewind(
     gives the same weights. So a rewind that is asked for later changes no network that exists.
     """
     if not 1 <= epoch <= settings.epochs:
-        raise LayerLotteryError(
-            f"--epoch: found {epoch}; allowed are 1 to {settings.epochs}, the epochs of the training"
-        )
+        raise LayerLotteryError(f"--epoch: found {epoch}; allowed are 1 to {settings.epochs}")
     session = begin(weights, data, settings, seed=seed, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
     if kept is None or not _load_kept(session, kept_file(kept, epoch)):
         with session.trainer.stop.listening():

@@ -1,0 +1,155 @@
+"""The rows of tables 1 to 5 and of figure 3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from layerlottery.paper.match import NO_FIGURE, NOT_MEASURED, equivalent_epoch, find
+from layerlottery.paper.measure import CIFAR_10_2, QUANTITIES, Quantity, Row, Ticket, averaged, plain
+from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
+from layerlottery.paper.rows import ACCURACY, Context, named, row, ticket_row
+from layerlottery.studies import expand_scorings
+
+SAVINGS = ("flops", "memory", "co2", "speedup")
+KERNELS = "mean absolute kernel sum"
+# beside random removal, which has columns of its own
+CONTROLS = {"fresh": "a fresh draw of the same architecture", "layers": "the layer ticket of the same budget"}
+
+
+def table_rows(table: str, context: Context) -> list[Row]:
+    """One row per ticket and quantity of one of table1 to table5, then the printed figures without a ticket."""
+    rows, found = [], set()
+    for ticket in context.tickets(table):
+        control = context.is_control(ticket.criterion)
+        for key, quantity in _quantities(table, ticket, context):
+            printed = find(table, ticket, key, epochs=context.epochs, control=control)
+            if printed is None and not context.results.per_seed(ticket, quantity):
+                continue
+            found.add(printed)
+            rows.append(_measured(table, context, ticket, quantity, printed))
+    networks = {network for study in context.filling(table) if DATASET in study.datasets for network in study.networks}
+    missing = [one for one in PRINTED[table] if one.network in networks and one not in found]
+    rows += [_unmeasured(context, one) for one in missing]
+    groups = list(dict.fromkeys((one["dataset"], one["network"]) for one in rows))
+    return sorted(rows, key=lambda one: groups.index((one["dataset"], one["network"])))
+
+
+def _quantities(table: str, ticket: Ticket, context: Context) -> Iterator[tuple[str, Quantity]]:
+    if table == "table4":
+        yield from ((key, QUANTITIES[key]) for key in SAVINGS)
+    elif table == "table5":
+        yield from _test_sets(ticket, context)
+    else:
+        yield "accuracy", QUANTITIES["accuracy"]
+
+
+def _test_sets(ticket: Ticket, context: Context) -> Iterator[tuple[str, Quantity]]:
+    """CIFAR-10-C and CIFAR-10.2, or what stands in for them, then every other shifted set."""
+    home = ticket.dataset == DATASET
+    if home:
+        yield from ((key, QUANTITIES[key]) for key in ("cifar10c", "cifar10.2"))
+    else:
+        yield "corrupted", Quantity("corrupted test set", "pp", "robustness", kind="corruption")
+    shifted = [one["name"] for one in context.results.conditions.get(ticket, []) if one["kind"] == "shift"]
+    for name in dict.fromkeys(shifted):
+        if not (home and plain(name) == CIFAR_10_2):
+            yield name, Quantity(name, "pp", "robustness", kind="shift", name=plain(name))
+
+
+def _measured(table: str, context: Context, ticket: Ticket, quantity: Quantity, printed: Printed | None) -> Row:
+    notes = [] if printed is None else [printed.note]
+    if quantity.kind == "corruption":
+        notes.append(_corruptions(context, ticket))
+    if table == "table3":
+        notes.append(_budget(context, ticket))
+    if quantity == ACCURACY:
+        notes += [
+            f"against {words}: {context.results.outcomes[ticket, control]}"
+            for control, words in CONTROLS.items()
+            if (ticket, control) in context.results.outcomes
+        ]
+    paper = None if printed is None else printed.value
+    return ticket_row(context, ticket, quantity, paper=paper, item=named(ticket, epochs=context.epochs), notes=notes)
+
+
+def _unmeasured(context: Context, printed: Printed) -> Row:
+    ticket = Ticket(
+        DATASET,
+        printed.network,
+        printed.structure,
+        printed.criterion or "any criterion",
+        printed.scored_at,
+        printed.density,
+        str(printed.rewind),
+    )
+    quantity = QUANTITIES[printed.quantity]
+    words = (named(ticket, epochs=EPOCHS), quantity.label, quantity.unit, NOT_MEASURED)
+    identity = ticket._asdict() | {
+        "criterion": printed.criterion,
+        "rewind": equivalent_epoch(printed.rewind, epochs=context.epochs),
+    }
+    return identity | row(
+        ticket[:2], *words, notes=[printed.note], paper=printed.value, margin=context.margin(quantity)
+    )
+
+
+def _corruptions(context: Context, ticket: Ticket) -> str:
+    """How the corrupted images came about: they are not the files that the paper took."""
+    held = [one for one in context.results.conditions.get(ticket, []) if one["kind"] == "corruption"]
+    if not held:
+        return ""
+    names = ", ".join(dict.fromkeys(one["name"] for one in held))
+    severities = ", ".join(f"{level:g}" for level in sorted({one["level"] for one in held}))
+    images = _span(held, "images")
+    return f"corrupted here with the constants of CIFAR-10-C: {names}, at severity {severities}, on {images} images"
+
+
+def _budget(context: Context, ticket: Ticket) -> str:
+    """What is left of the network, and what the layer ticket leaves."""
+    held = context.results.networks.get(ticket, [])
+    what = "params" if ticket.structure == "weights" else "filters"
+    left, budget = _span(held, what), _span(held, "budget")
+    kept = f"{left} {'parameters' if what == 'params' else 'filters'} left" if left else ""
+    return f"{kept}, budget {budget}" if kept and budget else kept
+
+
+def _span(rows: Sequence[Row], column: str) -> str:
+    """Least and greatest of a column of counts, as text; empty where there is none."""
+    values = [one[column] for one in rows if one[column] is not None]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def figure3_rows(context: Context) -> list[Row]:
+    """The l1 score of every removable block, in network order."""
+    chosen = {
+        (one.dataset, one.network, str(one.criterion), str(one.scored_at))
+        for one in expand_scorings(context.filling("figure3"))
+        if one.structure == "layers" and context.results.formula(str(one.criterion)) == "l1"
+    }
+    held: dict[tuple[str, ...], list[Row]] = {}
+    for one in context.results.scores:
+        scoring = (one["dataset"], one["network"], one["criterion"], one["scored_at"])
+        if scoring in chosen and one["structure"] == "layers" and one["removable"]:
+            held.setdefault((*scoring, one["block"]), []).append(one)
+    return [_block(context, key, rows) for key, rows in held.items()]
+
+
+def _block(context: Context, key: tuple[str, ...], rows: Sequence[Row]) -> Row:
+    dataset, network, criterion, scored_at, block = key
+    values = averaged(rows, "raw")
+    return row(
+        (dataset, network),
+        f"{block}, {criterion} at {scored_at}",
+        "l1 score",
+        KERNELS,
+        NO_FIGURE if values else NOT_MEASURED,
+        seeds=len(values),
+        estimate=context.estimate(values) if values else None,
+        structure="layers",
+        criterion=criterion,
+        scored_at=scored_at,
+        scale=context.scale(dataset, len(values)),
+    )

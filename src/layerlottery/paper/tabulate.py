@@ -1,0 +1,50 @@
+"""The stage `tabulate`: the paper's tables, figure 3 and claims beside what was measured. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from layerlottery import paths
+from layerlottery.paper.claims import claim_rows
+from layerlottery.paper.measure import Results, Row
+from layerlottery.paper.render import latex, markdown
+from layerlottery.paper.rows import Context
+from layerlottery.paper.tables import figure3_rows, table_rows
+from layerlottery.results.artifacts import read_table, write_table, write_text
+from layerlottery.results.provenance import config_hash
+from layerlottery.results.schemas import arrow_schema
+from layerlottery.studies import TabulateSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READ = ("runs", "robustness", "scores", "similarity", "summary", "comparisons")
+
+
+def tabulate(tables: Path, settings: TabulateSettings) -> None:
+    """Read the result tables of a folder; write the paper's beside them, as Parquet, Markdown and LaTeX."""
+    held = {name: read_table(Path(paths.table(str(tables), name))) for name in READ}
+    made_by = config_hash("tabulate", settings, [table.schema.metadata[b"content"].decode() for table in held.values()])
+    context = Context(Results(**{name: table.to_pylist() for name, table in held.items()}), settings)
+    for name in paths.PAPER:
+        rows = paper_rows(name, context)
+        table = pa.Table.from_pylist(rows, schema=arrow_schema(name))
+        write_table(Path(paths.table(str(tables), name)), table, config_hash=made_by)
+        confidence = settings.statistics.confidence
+        write_text(Path(paths.table(str(tables), name, "md")), markdown(name, rows, confidence=confidence))
+        write_text(Path(paths.table(str(tables), name, "tex")), latex(name, rows, confidence=confidence))
+
+
+def paper_rows(name: str, context: Context) -> list[Row]:
+    """The rows of one of paths.PAPER."""
+    if name == "figure3":
+        return figure3_rows(context)
+    return claim_rows(context) if name == "claims" else table_rows(name, context)
+
+
+def read_paper_tables(tables: Path) -> dict[str, pd.DataFrame]:
+    """All of paths.PAPER by name, with the columns of schemas.PAPER. Raises when one is missing or broken."""
+    return {name: read_table(Path(paths.table(str(tables), name))).to_pandas() for name in paths.PAPER}
