@@ -1,6 +1,8 @@
-"""Criteria from gradients of the loss: SNIP and GraSP."""
+"""Criteria from gradients: SNIP and GraSP of the loss, SynFlow of the output alone."""
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +17,42 @@ def _parameters(model: nn.Module, blocks: list[Block], settings: CriterionSettin
     return {block.name: scored_parameters(model.get_submodule(block.name), settings) for block in blocks}
 
 
-def _loss(model: nn.Module, batch: tuple[Tensor, Tensor], settings: CriterionSettings) -> Tensor:
+def _saliencies(groups: dict[str, list[Tensor]], scalar: Tensor, settings: CriterionSettings) -> dict[str, float]:
+    """Each block's sum or mean of θ · ∂scalar/∂θ."""
+    derivatives = iter(torch.autograd.grad(scalar, [p for group in groups.values() for p in group]))
+    return {
+        name: block_score([parameter * next(derivatives) for parameter in group], settings)
+        for name, group in groups.items()
+    }
+
+
+def loss(model: nn.Module, batch: tuple[Tensor, Tensor], settings: CriterionSettings) -> Tensor:
+    """Mean cross-entropy of the logits divided by the temperature."""
     images, labels = batch
     return F.cross_entropy(model(images) / settings.temperature, labels)
+
+
+def gradient_flow(model: nn.Module, batch: tuple[Tensor, Tensor], settings: CriterionSettings) -> Tensor:
+    """A scalar whose derivative is Hg: g is the loss's gradient over all trainable parameters, H its Hessian."""
+    everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss(model, batch, settings), everything, create_graph=True)
+    return torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
+
+
+def linearized(model: nn.Module) -> nn.Module:
+    """A copy in float64 with every parameter and buffer replaced by its absolute value."""
+    copied = copy.deepcopy(model).double().requires_grad_(True)
+    with torch.no_grad():
+        for tensor in copied.state_dict().values():
+            tensor.abs_()
+    return copied
+
+
+def synaptic_flow(linear: nn.Module, images: Tensor) -> Tensor:
+    """R: the sum of a linearized network's outputs for one image of ones with the shape of `images` (N, C, H, W)."""
+    ones = torch.ones(1, *images.shape[1:], dtype=torch.float64, device=images.device)
+    flow: Tensor = linear(ones).sum()
+    return flow
 
 
 def snip(
@@ -28,14 +63,7 @@ def snip(
     Signed products over convolutions that a train-mode BatchNorm follows add up to zero, since the loss does
     not depend on their scale: such a score ranks by rounding errors.
     """
-    groups = _parameters(model, blocks, settings)
-    gradients = iter(
-        torch.autograd.grad(_loss(model, batch, settings), [p for group in groups.values() for p in group])
-    )
-    return {
-        name: block_score([parameter * next(gradients) for parameter in group], settings)
-        for name, group in groups.items()
-    }
+    return _saliencies(_parameters(model, blocks, settings), loss(model, batch, settings), settings)
 
 
 def grasp(
@@ -45,12 +73,16 @@ def grasp(
 
     g is the gradient over all parameters of the network, H the Hessian of the same loss.
     """
-    groups = _parameters(model, blocks, settings)
-    everything = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(_loss(model, batch, settings), everything, create_graph=True)
-    flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
-    products = iter(torch.autograd.grad(flow, [p for group in groups.values() for p in group]))
-    return {
-        name: block_score([-parameter * next(products) for parameter in group], settings)
-        for name, group in groups.items()
-    }
+    return _saliencies(_parameters(model, blocks, settings), -gradient_flow(model, batch, settings), settings)
+
+
+def synflow(
+    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+) -> dict[str, float]:
+    """Σ θ · ∂R/∂θ over a block, R the sum of the outputs for one image of ones (SynFlow, Tanaka et al. 2020).
+
+    The network is the linearized one; its outputs are products over all layers, which float32 may not hold.
+    Only the shape of the images matters: `batch` may hold none.
+    """
+    linear = linearized(model)
+    return _saliencies(_parameters(linear, blocks, settings), synaptic_flow(linear, batch[0]), settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from layerlottery.criteria import gradients, weights
+from layerlottery.criteria import activations, divergence, gradients, regression, similarity, weights
+from layerlottery.criteria.ranking import Ranking, rank_once, rank_one_by_one
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet, balanced_subset
 from layerlottery.errors import LayerLotteryError
@@ -19,17 +21,28 @@ from layerlottery.networks.weights import load_network
 from layerlottery.results.artifacts import write_facts
 from layerlottery.results.hashing import derived_seed
 from layerlottery.results.provenance import config_hash
-from layerlottery.settings import CriterionSettings
+from layerlottery.settings import DATA_FREE, CriterionSettings
+
+log = logging.getLogger(__name__)
 
 Criterion = Callable[..., dict[str, float]]
 
 FUNCTIONS: dict[str, Criterion] = {
     "random": weights.random,
+    "random_spread": weights.random_spread,
     "l1": weights.l1,
     "snip": gradients.snip,
     "grasp": gradients.grasp,
+    "synflow": gradients.synflow,
+    "hrank": activations.hrank,
+    "expectabs": activations.expectabs,
+    "pls": regression.pls,
+    "kl": divergence.kl,
+    "cka": similarity.cka,
+    "consensus": similarity.consensus,
 }
-DATA_FREE = {"random", "l1"}
+# a draw looks at no network: removing a block does not change it
+DRAWN = {"random", "random_spread"}
 
 
 def score_blocks(
@@ -37,15 +50,34 @@ def score_blocks(
 ) -> dict[str, float]:
     """The criterion's value of every removable block; `batch` is images (N, C, H, W) and labels (N,).
 
-    The model is not changed. Raises when a value is not finite, naming the block.
+    The model is not changed. Raises when a value is not finite, naming the block, and when the function
+    does not score blocks.
     """
+    if settings.function not in FUNCTIONS:
+        raise LayerLotteryError(f"function: {settings.function} scores no blocks; allowed are {', '.join(FUNCTIONS)}")
     scored = copy.deepcopy(model).train(settings.batchnorm == "train").requires_grad_(True)
     blocks = [block for block in find_blocks(scored) if block.removable]
+    if not blocks:
+        return {}
     values = FUNCTIONS[settings.function](scored, blocks, batch, settings, seed=seed)
     for name, value in values.items():
         if not math.isfinite(value):
             raise LayerLotteryError(f"block {name}: {settings.function} gave {value}; scores must be finite numbers")
     return values
+
+
+def rank_blocks(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int = 0
+) -> Ranking:
+    """Values and ranks of all removable blocks, scored once or, if `iterative`, again after every removal."""
+    values = score_blocks(model, batch, settings, seed=seed)
+    if not settings.iterative:
+        return rank_once(values, keep=settings.keep)
+
+    def evaluate(smaller: nn.Module) -> dict[str, float]:
+        return {} if settings.function in DRAWN else score_blocks(smaller, batch, settings, seed=seed)
+
+    return rank_one_by_one(model, values, evaluate, keep=settings.keep)
 
 
 def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -63,21 +95,33 @@ def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: t
 
 
 def score(
-    weights: Path, data: Path, output: Path, settings: CriterionSettings, *, seed: int, device: torch.device
+    weights: Path,
+    data: Path,
+    output: Path,
+    settings: CriterionSettings,
+    *,
+    seed: int,
+    draw: int = 0,
+    device: torch.device,
 ) -> None:
-    """Score the network in `weights` and write the facts file `output`."""
+    """Score the network in `weights` and write the facts file `output`.
+
+    Draws above 0 choose other images and make other random choices for the same network.
+    """
     prepared = PreparedSet.open(data)
     model, facts = load_network(weights)
+    chosen_by = derived_seed("draw", seed, draw) if draw else seed
     per_class = 0 if settings.function in DATA_FREE else settings.images_per_class
-    batch = scoring_batch(prepared, per_class, seed=seed, device=device)
-    values = score_blocks(model.to(device), batch, settings, seed=seed)
-    made_by = config_hash("score", settings, [facts["content"], prepared.content], seed=seed)
-    rows = [_row(block, values, settings) for block in find_blocks(model)]
+    batch = scoring_batch(prepared, per_class, seed=chosen_by, device=device)
+    ranking = rank_blocks(model.to(device), batch, settings, seed=chosen_by)
+    if ranking.ties:
+        log.info("%s: equal scores, ranked in network order: %s", settings.function, ", ".join(ranking.ties))
+    made_by = config_hash("score", settings, [facts["content"], prepared.content], seed=seed, draw=draw)
+    rows = [_row(block, ranking) for block in find_blocks(model)]
     record = {"settings": settings.model_dump(mode="json"), "images": len(batch[1]), "blocks": rows}
-    write_facts(output, record, config_hash=made_by)
+    write_facts(output, record | {"ties": ranking.ties}, config_hash=made_by)
 
 
-def _row(block: Block, values: dict[str, float], settings: CriterionSettings) -> dict[str, object]:
-    raw = values.get(block.name)
-    score = raw if raw is None or settings.keep == "high" else -raw
-    return {"name": block.name, "stage": block.stage, "removable": block.removable, "raw": raw, "score": score}
+def _row(block: Block, ranking: Ranking) -> dict[str, object]:
+    values = {"raw": ranking.raw.get(block.name), "score": ranking.score.get(block.name)}
+    return {"name": block.name, "stage": block.stage, "removable": block.removable, **values}

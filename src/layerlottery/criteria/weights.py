@@ -20,6 +20,32 @@ def random(
     return {block.name: value for block, value in zip(blocks, drawn.tolist(), strict=True)}
 
 
+def random_spread(
+    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+) -> dict[str, float]:
+    """Places, from 1, in a random order that takes one block of every stage in turn.
+
+    Each round puts the stages in a new random order and takes a random remaining block of each. However many
+    blocks go, the stages then lose equally many, or differ by one, as long as they have enough. This control
+    tells what a criterion's choice of blocks adds to its choice of stages.
+    """
+    generator = torch.Generator().manual_seed(derived_seed("random_spread criterion", seed))
+    left: dict[str, list[str]] = {}
+    for block in blocks:
+        left.setdefault(block.stage, []).append(block.name)
+    order: list[str] = []
+    while left:
+        stages = list(left.values())
+        for place in torch.randperm(len(stages), generator=generator).tolist():
+            drawn = int(torch.randint(len(stages[place]), (), generator=generator))
+            order.append(stages[place].pop(drawn))
+        left = {stage: names for stage, names in left.items() if names}
+    # the first in the order go first, whichever end of the score survives
+    sign = 1.0 if settings.keep == "high" else -1.0
+    places = {name: sign * place for place, name in enumerate(order, start=1)}
+    return {block.name: places[block.name] for block in blocks}
+
+
 def l1(
     model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,11 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from layerlottery.criteria import gradients, weights
-from layerlottery.criteria.score import FUNCTIONS, score_blocks
+from layerlottery.criteria.score import FUNCTIONS, rank_blocks, score_blocks
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, find_blocks
-from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.settings import CRITERIA, CriterionSettings, NetworkSettings
+from layerlottery.settings import CRITERIA, DATA_FREE, CriterionSettings, Function
 
 
 class Toy(nn.Module):
@@ -83,45 +83,35 @@ def test_l1_by_hand():
     assert mean == {"block": pytest.approx((1.5 + 3.5 + 3) / 3)}
 
 
-def test_l1_scores_early_stages_lowest_at_initialization():
+def test_l1_scores_early_stages_lowest_at_initialization(make_network, make_batch):
     # figure 3 of Jordao et al.: He's weights shrink with the square root of a filter's size, its sum grows with it
-    scores = score_blocks(network(32), random_batch(), CRITERIA["l1"])
+    scores = score_blocks(make_network(depth=32), make_batch(), CRITERIA["l1"])
     stages = [np.mean([v for name, v in scores.items() if name.startswith(f"stage{s}")]) for s in (1, 2, 3)]
     assert stages[0] < stages[1] < stages[2]
-
-
-def network(depth=20, width=4, seed=0):
-    model = CifarResNet(NetworkSettings(depth=depth, width=width), channels=3, classes=4)
-    initialize(model, seed)
-    return model
-
-
-def random_batch(count=12, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(7)
-    images = torch.randn(count, 3, 8, 8, generator=generator, dtype=dtype)
-    return images, torch.arange(count) % 4
 
 
 def removable(model):
     return [block for block in find_blocks(model) if block.removable]
 
 
-def double_network():
-    return network().double().train()
+@pytest.fixture
+def double(make_network, make_batch):
+    """A network in train mode and its batch, in float64."""
+    return make_network().double().train(), make_batch(dtype=torch.float64)
 
 
-def test_snip_products_add_up_to_zero_before_batchnorm():
+def test_snip_products_add_up_to_zero_before_batchnorm(double):
     # the loss does not change when weights before a train-mode BatchNorm are scaled: Euler's identity
-    model, batch = double_network(), random_batch(dtype=torch.float64)
+    model, batch = double
     signed = gradients.snip(model, removable(model), batch, settings(products="signed"), seed=0)
     absolute = gradients.snip(model, removable(model), batch, settings(), seed=0)
     for name, value in signed.items():
         assert abs(value) < 1e-5 * absolute[name]
 
 
-def test_grasp_of_a_layer_is_its_squared_gradient_norm():
+def test_grasp_of_a_layer_is_its_squared_gradient_norm(double):
     # -theta . Hg = g . g for every layer before a train-mode BatchNorm
-    model, batch = double_network(), random_batch(dtype=torch.float64)
+    model, batch = double
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.eps = 1e-12
@@ -133,8 +123,9 @@ def test_grasp_of_a_layer_is_its_squared_gradient_norm():
         assert value == pytest.approx(squared, rel=1e-6)
 
 
-def test_hessian_gradient_product_against_finite_differences():
-    model, batch = double_network().eval(), random_batch(dtype=torch.float64)
+def test_hessian_gradient_product_against_finite_differences(double):
+    model, batch = double
+    model.eval()
     parameters = list(model.parameters())
 
     def gradient_at(shift, direction):
@@ -157,32 +148,25 @@ def test_hessian_gradient_product_against_finite_differences():
         assert value == pytest.approx(expected, rel=1e-4, abs=1e-9)
 
 
-def test_random_is_uniform_and_follows_the_seed():
-    model, batch = network(), random_batch()
-    draws = [score_blocks(model, batch, CRITERIA["random"], seed=seed) for seed in range(300)]
-    assert draws[0] == score_blocks(model, batch, CRITERIA["random"], seed=0)
-    values = np.array([list(draw.values()) for draw in draws])
-    assert abs(values.mean() - 0.5) < 0.02
-    first = np.bincount(values.argmin(axis=1), minlength=values.shape[1])
-    # each of the six blocks goes first in about a sixth of the draws (five standard deviations)
-    assert (abs(first - 50) < 5 * math.sqrt(300 * (1 / 6) * (5 / 6))).all()
+OF_BLOCKS = sorted(name for name, chosen in CRITERIA.items() if chosen.fits("layers"))
 
 
-@pytest.mark.parametrize("name", sorted(CRITERIA))
-def test_scoring_leaves_the_network_as_it_was(name):
-    model, batch = network().eval(), random_batch()
+@pytest.mark.parametrize("iterative", [False, True])
+@pytest.mark.parametrize("name", OF_BLOCKS)
+def test_scoring_leaves_the_network_as_it_was(name, iterative, make_network, make_batch):
+    model, batch = make_network(width=2).eval(), make_batch()
     before = copy.deepcopy(model.state_dict())
     random_state = torch.get_rng_state()
-    scores = score_blocks(model, batch, CRITERIA[name])
-    assert list(scores) == [block.name for block in removable(model)]
+    ranking = rank_blocks(model, batch, CRITERIA[name].model_copy(update={"iterative": iterative}))
+    assert list(ranking.score) == [block.name for block in removable(model)]
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     assert not model.training
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(random_state, torch.get_rng_state())
 
 
-def test_batchnorm_mode_matters_and_is_what_it_says():
-    model, batch = network(), random_batch()
+def test_batchnorm_mode_matters_and_is_what_it_says(make_network, make_batch):
+    model, batch = make_network(), make_batch()
     running = score_blocks(model, batch, settings(batchnorm="eval"))
     by_batch = score_blocks(model, batch, settings(batchnorm="train"))
     assert running != by_batch
@@ -192,8 +176,8 @@ def test_batchnorm_mode_matters_and_is_what_it_says():
     assert running == expected
 
 
-def test_reduction_and_parameters_settings():
-    model, batch = network(), random_batch()
+def test_reduction_and_parameters_settings(make_network, make_batch):
+    model, batch = make_network(), make_batch()
     total, mean = (score_blocks(model, batch, settings(reduction=how)) for how in ("sum", "mean"))
     for name in total:
         block = model.get_submodule(name)
@@ -203,12 +187,59 @@ def test_reduction_and_parameters_settings():
     assert all(everything[name] > total[name] for name in total)
 
 
-def test_a_score_that_is_not_finite_names_the_block():
-    model, batch = network(), random_batch()
+def test_a_score_that_is_not_finite_names_the_block(make_network, make_batch):
+    model, batch = make_network(), make_batch()
     model.stage2[1].conv1.weight.data.fill_(math.nan)
     with pytest.raises(LayerLotteryError, match=r"block stage2\.1: l1 gave nan; scores must be finite"):
         score_blocks(model, batch, CRITERIA["l1"])
 
 
-def test_every_function_of_the_configuration_exists():
-    assert {chosen.function for chosen in CRITERIA.values()} == set(FUNCTIONS)
+def test_every_function_for_blocks_exists():
+    functions = set(get_args(Function))
+    assert {chosen.function for chosen in CRITERIA.values()} == functions
+    assert set(FUNCTIONS) == {function for function in functions if settings(function=function).fits("layers")}
+
+
+def test_a_function_for_filters_alone_is_refused(make_network, make_batch):
+    with pytest.raises(LayerLotteryError, match="function: complexity scores no blocks; allowed are random, "):
+        score_blocks(make_network(), make_batch(), CRITERIA["complexity_macs"])
+
+
+@pytest.mark.parametrize("function", sorted(DATA_FREE & set(FUNCTIONS)))
+def test_data_free_functions_need_no_image(function, make_network, make_batch):
+    model, (images, labels) = make_network(), make_batch()
+    chosen = settings(function=function)
+    assert score_blocks(model, (images[:0], labels[:0]), chosen) == score_blocks(model, (images, labels), chosen)
+
+
+def test_synflow_on_the_toy_by_hand():
+    # R = |a| |b| for an image of one 1, whatever the batch holds; both blocks carry all of it
+    scores = gradients.synflow(Toy(A, B), TOY_BLOCKS, TOY_BATCH, settings(function="synflow"), seed=0)
+    assert scores == pytest.approx({"a": 1.5 * 0.75, "b": 1.5 * 0.75})
+
+
+def test_synflow_holds_what_float32_does_not():
+    scores = gradients.synflow(Toy(1e30, -1e30), TOY_BLOCKS, TOY_BATCH, settings(function="synflow"), seed=0)
+    assert scores == pytest.approx({"a": 1e60, "b": 1e60})
+
+
+def test_synflow_against_finite_differences(double):
+    # the sum of theta dR/dtheta over a block is R's derivative when all its convolutions grow by a common factor
+    model, batch = double
+    generator = torch.Generator().manual_seed(1)
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.1, generator=generator)
+        norm.weight.data.normal_(1, 0.5, generator=generator)
+    absolute = copy.deepcopy(model).eval()
+    for tensor in [*absolute.parameters(), *(b for b in absolute.buffers() if b.is_floating_point())]:
+        tensor.data = tensor.data.abs()
+
+    def flow(name, factor):
+        grown = copy.deepcopy(absolute)
+        for convolution in (grown.get_submodule(name).conv1, grown.get_submodule(name).conv2):
+            convolution.weight.data *= factor
+        return grown(torch.ones(1, 3, 8, 8, dtype=torch.float64)).sum().item()
+
+    scores = score_blocks(model, batch, CRITERIA["synflow"])
+    for name, value in scores.items():
+        assert value == pytest.approx((flow(name, 1 + 1e-5) - flow(name, 1 - 1e-5)) / 2e-5, rel=1e-5)

@@ -1,0 +1,66 @@
+"""From a criterion's values to the order in which blocks go: all at once, or one block at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from layerlottery.networks.blocks import find_blocks, remove_blocks
+from layerlottery.settings import MINIMUM_PER_STAGE
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`raw`: the criterion's value of each removable block. `score`: what is sorted, the lowest goes first.
+
+    `ties`: blocks, in network order, that network order alone ranks against others.
+    """
+
+    raw: dict[str, float]
+    score: dict[str, float]
+    ties: list[str]
+
+
+def _lowest_goes(values: dict[str, float], keep: str) -> dict[str, float]:
+    return values if keep == "high" else {name: -value for name, value in values.items()}
+
+
+def rank_once(values: dict[str, float], *, keep: str) -> Ranking:
+    """The values themselves, their sign turned where the low ones survive."""
+    counts = Counter(values.values())
+    ties = [name for name, value in values.items() if counts[value] > 1]
+    return Ranking(values, _lowest_goes(values, keep), ties)
+
+
+def may_go(model: nn.Module) -> list[str]:
+    """Removable blocks of the stages that hold more than the least number of blocks, in network order."""
+    blocks = find_blocks(model)
+    left = Counter(block.stage for block in blocks)
+    return [block.name for block in blocks if block.removable and left[block.stage] > MINIMUM_PER_STAGE]
+
+
+def rank_one_by_one(
+    model: nn.Module, values: dict[str, float], evaluate: Callable[[nn.Module], dict[str, float]], *, keep: str
+) -> Ranking:
+    """Remove the lowest block that may go, evaluate the smaller network, and so on until none may go.
+
+    `values` are those of `model` itself. A block's score is the round (from 0) of its removal, or the number
+    of rounds if it stays; its raw value is the last that it had. Ties are blocks that were equally low when
+    one of them went.
+    """
+    raw = dict(values)
+    order: list[str] = []
+    tied: set[str] = set()
+    while going := may_go(model):
+        now = _lowest_goes({name: raw[name] for name in going}, keep)
+        lowest = [name for name in going if now[name] == min(now.values())]
+        tied.update(lowest if len(lowest) > 1 else [])
+        order.append(lowest[0])
+        model = remove_blocks(model, lowest[:1])
+        raw |= evaluate(model)
+    rounds = {name: float(number) for number, name in enumerate(order)}
+    score = {name: rounds.get(name, float(len(order))) for name in raw}
+    return Ranking(raw, score, [name for name in raw if name in tied])

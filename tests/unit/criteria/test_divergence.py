@@ -1,0 +1,68 @@
+"""The KL criterion by hand, and against SciPy on networks whose block is really gone."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import rel_entr, softmax
+from torch import nn
+
+from layerlottery.criteria.divergence import kl, switched_off
+from layerlottery.criteria.score import score_blocks
+from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.blocks import Block, remove_blocks
+
+
+def probabilities(model, images):
+    with torch.no_grad():
+        return softmax(model(images).double().numpy(), axis=1)
+
+
+@pytest.mark.parametrize("batchnorm", ["eval", "train"])
+def test_switching_off_is_removing(batchnorm, make_network, make_batch, settings):
+    model, batch = make_network().train(batchnorm == "train"), make_batch()
+    full = probabilities(model, batch[0])
+    scores = score_blocks(model, batch, settings("kl", batchnorm=batchnorm))
+    for name, value in scores.items():
+        without = probabilities(remove_blocks(model, [name]), batch[0])
+        assert value == pytest.approx(rel_entr(full, without).sum(axis=1).mean(), rel=1e-4)
+        assert value > 0
+
+
+def test_planted_block_by_hand(planted, settings):
+    # without stage.2 both classes have probability 1/2; class 0 never moves, class 1 has the logit 3 (2s - 1.4) / 2
+    expected = 0.0
+    for scale in (0.8, 0.9, 1.0, 1.1, 1.2):
+        p = 1 / (1 + math.exp(-3 * (2 * scale - 1.4) / 2))
+        expected += (p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))) / 10
+    assert score_blocks(*planted, settings("kl")) == pytest.approx({"stage.1": 0, "stage.2": expected}, abs=1e-6)
+
+
+def test_the_last_batchnorm_is_the_one_switched_off():
+    first, last = nn.BatchNorm2d(1), nn.BatchNorm2d(1)
+    first.bias.data.fill_(5.0)
+    last.bias.data.fill_(7.0)
+    model = nn.Sequential(nn.Sequential(first, nn.ReLU(), last)).eval()
+    images = torch.ones(1, 1, 2, 2)
+    before = model(images)
+    with switched_off(model, "0"):
+        assert not model(images).any()
+    assert torch.equal(model(images), before)
+    assert before.any()
+
+
+def test_a_block_without_batchnorm_is_named(settings):
+    model = nn.ModuleDict({"plain": nn.Conv2d(1, 1, 1)})
+    model.forward = lambda x: model["plain"](x).flatten(1)
+    with pytest.raises(LayerLotteryError, match="block plain: found no BatchNorm"):
+        kl(model, [Block("plain", "toy", True)], (torch.ones(1, 1, 1, 2), None), settings("kl"), seed=0)
+
+
+def test_certain_predictions_stay_finite(planted, settings):
+    # probabilities that underflow in float32
+    model, batch = planted
+    model.classifier.weight.data[1, 1] = 400.0
+    scores = score_blocks(model, batch, settings("kl"))
+    # p is 1 for class 1, so each of its images gives log 2
+    assert scores["stage.2"] == pytest.approx(np.log(2) / 2, rel=1e-6)
