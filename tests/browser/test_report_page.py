@@ -38,7 +38,8 @@ def _synthetic():
 def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     synthetic = _synthetic()
-    synthetic.write_benchmark(folder, synthetic.Benchmark())
+    everything = synthetic.EVERYTHING | {"kinds": ("attack", "corruption", "shift")}
+    synthetic.write_benchmark(folder, synthetic.Benchmark(**everything))
     report(folder, folder / "index.html", ReportSettings())
     return (folder / "index.html").as_uri()
 
@@ -95,7 +96,14 @@ def test_text_in_figures_is_readable(page):
 
 def test_verdict_comes_first(page):
     assert page.execute_script("return document.querySelector('section').id") == "verdict"
-    assert "1 of 16 tickets won" in page.execute_script("return document.querySelector('.headline').textContent")
+    assert " of 48 tickets won" in page.execute_script("return document.querySelector('.headline').textContent")
+
+
+def test_links_lead_to_sections(page):
+    targets = page.execute_script("return [...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
+    assert len(targets) == 13
+    sections = page.execute_script("return [...document.querySelectorAll('section')].map(e => e.id)")
+    assert sections == ["verdict", "key", *targets]
 
 
 def test_tables_have_their_rows(page):
@@ -103,14 +111,64 @@ def test_tables_have_their_rows(page):
         "return Object.fromEntries([...document.querySelectorAll('.scroll')].map(e => "
         "[e.getAttribute('aria-labelledby'), e.querySelectorAll('tbody tr').length]))"
     )
-    tickets = 16
+    tickets, criteria = 48, 6
     assert rows == {
+        "table-table1": 4,
+        "table-table2": 4,
+        "table-table4": 5,
+        "table-claims": 4,
         "table-summary0": tickets,
+        "table-controls0": 4 * 8 + 2 * 3,  # random removal is compared with fresh weights and with layers only
+        "table-rewinding0": 2 * criteria,
+        "table-structures0": 2 * criteria,
         "table-costs": 4,
         "table-corruption0": tickets + 1,
         "table-shift0": tickets + 1,
         "table-calibration0": tickets + 1,
+        "table-similarity0": tickets - 2 * criteria,
+        "table-stability0": criteria,
     }
+
+
+def test_row_heads_leave_room_for_the_numbers(page):
+    shares = page.execute_script(
+        "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e => "
+        "e.querySelector('tbody th').offsetWidth / e.clientWidth)"
+    )
+    assert all(share < 0.5 for share in shares)
+    assert shares or page.execute_script("return innerWidth") == 1280
+
+
+CONTRASTS = """
+const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+const probe = document.body.appendChild(document.createElement('i'));
+const light = name => {
+  probe.style.color = `var(--${name})`;
+  canvas.fillStyle = getComputedStyle(probe).color;
+  canvas.fillRect(0, 0, 1, 1);
+  const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+};
+const paper = light('paper');
+return Object.fromEntries(arguments[0].map(name => [name, light(name)])
+  .map(([name, own]) => [name, Math.max(own, paper) / Math.min(own, paper)]));
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_stand_out_from_the_paper(browser, address, scheme):
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(address)
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 27)")
+    lines = [*(f"c{index}" for index in range(20)), "random"]
+    # WCAG 2.2: 3 for graphics (1.4.11), 4.5 for text (1.4.3)
+    ratios = browser.execute_script(CONTRASTS, lines)
+    assert {name: ratio for name, ratio in ratios.items() if ratio < 3} == {}
+    texts = browser.execute_script(CONTRASTS, ["ink", "muted", "win", "lose", "accent"])
+    assert {name: ratio for name, ratio in texts.items() if ratio < 4.5} == {}
 
 
 def test_nothing_was_loaded_or_failed(page):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from layerlottery.criteria.gradients import gradient_flow, linearized, loss, synaptic_flow
 from layerlottery.criteria.parameters import reduce
 from layerlottery.errors import LayerLotteryError
 from layerlottery.settings import CriterionSettings
@@ -28,32 +28,18 @@ def l1(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str,
 
 def snip(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
     """θ · ∂L/∂θ (Lee et al. 2019, equation 6, not normalised)."""
-    weights = convolution_weights(model)
-    gradients = torch.autograd.grad(_loss(model, batch, settings), list(weights.values()))
-    return _times(weights, gradients)
+    return _times_derivative(convolution_weights(model), loss(model, batch, settings))
 
 
 def grasp(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
     """−θ · (Hg) (Wang et al. 2020, equation 8), g over all parameters of the network, H of the same loss."""
-    weights = convolution_weights(model)
-    gradients = torch.autograd.grad(_loss(model, batch, settings), list(model.parameters()), create_graph=True)
-    flow = torch.stack([(gradient * gradient.detach()).sum() for gradient in gradients]).sum()
-    products = _times(weights, torch.autograd.grad(flow, list(weights.values())))
-    return {name: -product for name, product in products.items()}
+    return _times_derivative(convolution_weights(model), -gradient_flow(model, batch, settings))
 
 
 def synflow(model: nn.Module, batch: Batch, settings: CriterionSettings) -> dict[str, Tensor]:
-    """θ · ∂R/∂θ, R the sum of the outputs for one image of ones (Tanaka et al. 2020, equation 2).
-
-    All parameters and buffers count by their absolute values, in float64; only the images' shape matters.
-    """
-    linear = copy.deepcopy(model).double()
-    with torch.no_grad():
-        for tensor in linear.state_dict().values():
-            tensor.abs_()
-    ones = torch.ones(1, *batch[0].shape[1:], dtype=torch.float64, device=batch[0].device)
-    weights = convolution_weights(linear)
-    return _times(weights, torch.autograd.grad(linear(ones).sum(), list(weights.values())))
+    """θ · ∂R/∂θ of the linearized network, in float64 (SynFlow, Tanaka et al. 2020, equation 2)."""
+    linear = linearized(model)
+    return _times_derivative(convolution_weights(linear), synaptic_flow(linear, batch[0]))
 
 
 PRODUCTS: dict[str, Callable[[nn.Module, Batch, CriterionSettings], dict[str, Tensor]]] = {
@@ -89,10 +75,6 @@ def filter_scores(products: Tensor, settings: CriterionSettings) -> Tensor:
     return reduce(products.double().flatten(1), settings.reduction, dim=1)
 
 
-def _loss(model: nn.Module, batch: Batch, settings: CriterionSettings) -> Tensor:
-    images, labels = batch
-    return F.cross_entropy(model(images) / settings.temperature, labels)
-
-
-def _times(weights: dict[str, Tensor], gradients: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    return {name: weight * gradient for (name, weight), gradient in zip(weights.items(), gradients, strict=True)}
+def _times_derivative(weights: dict[str, Tensor], scalar: Tensor) -> dict[str, Tensor]:
+    derivatives = torch.autograd.grad(scalar, list(weights.values()))
+    return {name: weight * one for (name, weight), one in zip(weights.items(), derivatives, strict=True)}

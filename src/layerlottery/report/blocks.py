@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import product
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -17,18 +18,16 @@ Place = tuple[float, bool]
 
 
 def blocks_picture(tables: Tables) -> Picture:
-    """One panel per network and family: a row per density, a square per block."""
+    """One panel per network, criterion and scored weights: a row per density, a square per block."""
     entries = looks(tables.runs)
     many = len(tables.groups()) > 1
     panels = [
         panel for group in tables.groups() for panel in _panels(tables.of(group), group_name(group), entries, many)
     ]
-    if not panels:
-        return Picture("blocks", (), (), "No block was scored and removed in this benchmark.")
     caption = (
         "Look for criteria that empty one stage, and for rows that change little with the seed. One row per density, "
         "one square per residual block, from the first stage to the last. The fuller the colour, the larger the share "
-        "of seeds that removed the block. Crossed: the first block of a stage, which never goes."
+        "of seeds (and draws) that removed the block. Crossed: the first block of a stage, which never goes."
     )
     return Picture("blocks", tuple(panels), (), caption)
 
@@ -45,19 +44,26 @@ def _panels(tables: Tables, group: str, entries: dict[str, Look], many: bool) ->
     shares = removal_shares(tables.runs)
     layered = tickets(tables.runs)
     layered = layered[layered["structure"] == "layers"]
-    for family in (name for name in entries if name in set(layered["family"])):
-        rows = sorted(set(layered.loc[layered["family"] == family, "density"]))
-        own = shares[shares["family"] == family]
-        colour = PLACEHOLDERS[entries[family].colour]
+    for criterion, scored_at in product(entries, ("init", "trained")):
+        rows = sorted(set(_chosen(layered, criterion, scored_at)["density"]))
+        if not rows:
+            continue
+        own = _chosen(shares, criterion, scored_at)
+        name = criterion if scored_at == "init" else f"{criterion} (trained)"
+        colour = PLACEHOLDERS[entries[criterion].colour]
         drawn = [*_heads(stages), *(one for at, p in enumerate(rows) for one in _row(own, at, p, places, side, colour))]
         unit = group if many else ""
         height = HEAD + _pitch(side) * len(rows)
-        label = f"{group}, {family}: share of seeds that removed each block, by density"
+        label = f"{group}, {name}: share of seeds that removed each block, by density"
         svg = (
             f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}" '
             f'xmlns="http://www.w3.org/2000/svg">{"".join(drawn)}</svg>'
         )
-        yield Panel(family, unit, Markup(svg))  # noqa: S704 - every name is escaped
+        yield Panel(name, unit, Markup(svg))  # noqa: S704 - every name is escaped
+
+
+def _chosen(frame: pd.DataFrame, criterion: str, scored_at: str) -> pd.DataFrame:
+    return frame[(frame["criterion"] == criterion) & (frame["scored_at"] == scored_at)]
 
 
 def _pitch(side: float) -> float:
@@ -92,12 +98,12 @@ def _row(
     middle = HEAD + _pitch(side) * (at + 0.5)
     yield f'<text x="0" y="{middle + 4.5:.1f}">p = {density}</text>'
     own = shares[shares["density"] == density]
-    gone = {name: (share, f"{count} of {seeds} seeds") for name, share, count, seeds in _shares(own)}
+    gone = {name: (share, f"{count} of {choices}") for name, share, count, choices in _shares(own)}
     size = side - 2
     for block, (x, removable) in places.items():
         share, words = gone.get(block, (0.0, ""))
         y = middle - size / 2
-        title = f"<title>{escape(block)}: removed by {words}</title>" if share else ""
+        title = f"<title>{escape(block)}: removed {words} times</title>" if share else ""
         fill = f'fill="var(--{colour})" fill-opacity="{share:.2f}"' if share else 'fill="none"'
         frame = f'x="{x:.1f}" y="{y:.1f}" width="{size:.1f}" height="{size:.1f}" rx="{min(2.5, size / 5):.1f}"'
         yield f'<rect {frame} {fill} class="{"block" if removable else "fixed"}">{title}</rect>'
@@ -106,4 +112,4 @@ def _row(
 
 
 def _shares(rows: pd.DataFrame) -> list[tuple[str, float, int, int]]:
-    return list(rows[["removed", "share", "count", "seeds"]].itertuples(index=False, name=None))
+    return list(rows[["removed", "share", "count", "choices"]].itertuples(index=False, name=None))

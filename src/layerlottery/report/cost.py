@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
+
 import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.report.series import cost_by_density
 from layerlottery.report.style import INK, MUTED, Draw, Look, Picture, dots, panel, swatch, whole_steps
-from layerlottery.report.tables import Tables, at_tolerance, group_name
+from layerlottery.report.tables import STRUCTURES, Tables, at_tolerance, group_name, start_rank, within
 
 SAVED = {
     "macs_reduction": ("MACs", Look(INK, 0)),
@@ -23,11 +26,15 @@ FASTER = {
 
 
 def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
-    """cost_by_density of every dataset and network, with its name in `group`."""
+    """cost_by_density of every dataset and network, with its name in `group`.
+
+    Tickets that start from a later epoch are left out: their shorter training would pass for a saving.
+    """
     rows = at_tolerance(tables.summary, xi)
+    rows = rows[rows["rewind"].map(start_rank).isin((0, math.inf))]
     parts = []
-    for group in tables.groups():
-        own = rows[(rows["dataset"] == group[0]) & (rows["network"] == group[1])]
+    for group, structure in product(tables.groups(), STRUCTURES):
+        own = within(rows[rows["structure"] == structure], group)
         if not own.empty:
             parts.append(cost_by_density(own).assign(group=group_name(group)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -55,7 +62,7 @@ def _picture(
     name: str, costs: pd.DataFrame, quantities: dict[str, tuple[str, Look]], unit: str, caption: str
 ) -> Picture:
     if costs.empty:
-        return Picture(name, (), (), "No ticket was trained.")
+        return Picture(name, (), (), caption)
     known = {column: quantity for column, quantity in quantities.items() if costs[column].notna().any()}
     panels = []
     for index, ((group, structure), rows) in enumerate(costs.groupby(["group", "structure"], sort=False)):

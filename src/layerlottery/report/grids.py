@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from layerlottery.report.series import accuracy_by_condition, difference_by_condition
-from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, group_name, is_random, title, within
-from layerlottery.report.words import ABSENT, at, factor, interval, number, percent, signed
+from layerlottery.report.controls import CONTROLS
+from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
+from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, drawn_criteria, group_name, title, within
+from layerlottery.report.words import ABSENT, at, factor, interval, number, percent, probability, signed
 
 TICKET = ["family", "density"]
 
@@ -43,6 +44,7 @@ class Grid:
     columns: list[str]
     rows: list[list[Cell]] = field(default_factory=list)
     note: str = ""
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 def ticket_name(family: Hashable, density: Hashable) -> str:
@@ -84,7 +86,66 @@ def _verdict_cell(row: dict[Hashable, Any]) -> Cell:
     if pd.isna(row["won"]):
         return Cell("not computable", "muted")
     tone = {"winning": "win", "losing": "lose"}.get(row["verdict"], "muted")
-    return Cell(f"{row['verdict']} {int(row['won'])}/{row['seeds']}", tone)
+    return Cell(f"{row['verdict']}{holm_mark(row)} {int(row['won'])}/{row['networks']}", tone)
+
+
+def holm_mark(row: dict[Hashable, Any]) -> str:
+    """A star where a clear verdict stands after Holm's correction."""
+    return "*" if row["verdict"] in ("winning", "losing") and row["verdict_holm"] == row["verdict"] else ""
+
+
+def outcome_cell(row: dict[Hashable, Any]) -> Cell:
+    """A row of the comparisons: the paired difference, in the tone of its outcome."""
+    tone = {"better": "win", "worse": "lose"}.get(row["outcome"], "muted")
+    return Cell(interval(row["difference"], row["low"], row["high"]), tone)
+
+
+def control_grids(tables: Tables) -> list[Grid]:
+    """Per network, every ticket against every control that was trained."""
+    held = set(tables.comparisons["control"])
+    shown = [control for control in CONTROLS if control.name in held]
+    heads = ["ticket", *(control.term.lower() for control in shown)]
+    note = (
+        "Mean paired difference of accuracies, ticket minus control at the same density, percentage points [t "
+        "interval]. Coloured where it is better or worse after Holm's correction."
+    )
+    found = []
+    for index, group in enumerate(tables.groups()):
+        parts = within(tables.comparisons, group).groupby(TICKET, sort=False)
+        rows = [_control_row(one, [control.name for control in shown]) for _, one in parts]
+        found.append(Grid(f"controls{index}", title(tables, group, "Against the controls"), heads, rows, note))
+    return [grid for grid in found if grid.rows]
+
+
+def _control_row(rows: pd.DataFrame, controls: list[str]) -> list[Cell]:
+    cells = {row["control"]: outcome_cell(row) for row in rows.to_dict("records")}
+    heading = Cell(ticket_name(rows["family"].iloc[0], rows["density"].iloc[0]))
+    return [heading, *(cells.get(name, Cell(ABSENT)) for name in controls)]
+
+
+def stability_grids(tables: Tables) -> list[Grid]:
+    """Per network, how far the rankings of a criterion agree over seeds and draws."""
+    note = (
+        "Kendall's W: 1 where every seed and draw ranks the blocks alike, 0 where they have nothing in common. "
+        "p: Friedman's test that they have nothing in common."
+    )
+    known = tables.stability.dropna(subset=["kendall_w"])
+    heads = ["criterion", "Kendall's W", "p", "rankings", "blocks"]
+    found = []
+    for index, group in enumerate(tables.groups()):
+        rows = [_stability_row(row) for row in within(known, group).to_dict("records")]
+        found.append(Grid(f"stability{index}", title(tables, group, "Agreement of rankings"), heads, rows, note))
+    return [grid for grid in found if grid.rows]
+
+
+def _stability_row(row: dict[Hashable, Any]) -> list[Cell]:
+    return [
+        Cell(row["family"]),
+        Cell(number(row["kendall_w"]), "heat", row["kendall_w"] * 0.8),
+        Cell(probability(row["p_value"])),
+        Cell(f"{row['rankings']}"),
+        Cell(f"{row['blocks']}"),
+    ]
 
 
 def cost_grid(costs: pd.DataFrame) -> Grid:
@@ -135,13 +196,17 @@ def calibration_grids(tables: Tables) -> list[Grid]:
     found = []
     for index, group in enumerate(tables.groups()):
         own = tables.of(group)
-        clean = own.runs.groupby(TICKET, sort=False)[["ece", "nll", "brier"]].mean()
-        other = own.robustness[own.robustness["kind"].isin(("corruption", "shift"))]
-        wide = other.pivot_table(index=TICKET, columns="kind", values="ece", aggfunc="mean")
-        joined = clean.join(wide) if not wide.empty else clean
+        joined = pd.concat([_means(own.runs, name).rename(name) for name in ("ece", "nll", "brier")], axis=1)
+        for kind in ("corruption", "shift"):
+            other = own.robustness[own.robustness["kind"] == kind]
+            joined = joined if other.empty else joined.join(_means(other, "ece").rename(kind))
         if joined.notna().any(axis=None):
             found.append(_calibration(f"calibration{index}", title(tables, group, "Calibration"), joined))
     return found
+
+
+def _means(rows: pd.DataFrame, value: str) -> pd.Series:
+    return over_seeds(rows, TICKET, value).set_index(TICKET)["mean"]
 
 
 def _calibration(name: str, heading: str, rows: pd.DataFrame) -> Grid:
@@ -158,7 +223,7 @@ def _calibration(name: str, heading: str, rows: pd.DataFrame) -> Grid:
 def robustness_means(tables: Tables, xi: str) -> list[tuple[str, str]]:
     """Per network, the range of the mean differences of tickets that are not random."""
     rows = at_tolerance(tables.summary, xi)
-    rows = rows[~rows["criterion"].isin(is_random(tables.runs))]
+    rows = rows[~rows["criterion"].isin(drawn_criteria(tables.runs))]
     names = {"attack_delta": "attacks", "corruption_delta": "corruptions", "shift_delta": "shifted sets"}
     return [(words, _range(rows[column].dropna())) for column, words in names.items() if rows[column].notna().any()]
 

@@ -6,47 +6,41 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.report.series import attack_by_epsilon
-from layerlottery.report.style import INK, Draw, Look, Panel, Picture, dots, legend, looks, panel
-from layerlottery.report.tables import Tables, dense, spread, tickets, title
+from layerlottery.report.style import INK, Draw, Look, Panel, Picture, dots, legend, looks, panel, present
+from layerlottery.report.tables import Part, Tables, dense, first_starts, parts, spread, tickets
 from layerlottery.report.words import densities
 
 MOST_DENSITIES = 3
 
 
 def attack_picture(tables: Tables) -> Picture:
-    """One panel per attack and density, dense networks thick."""
+    """One panel per attack and density, dense networks thick; a readable selection where there are many."""
     entries = looks(tables.runs)
+    rows = tables.robustness[tables.robustness["kind"] == "attack"]
+    held = parts(tables, first_starts(rows))
     panels: list[Panel] = []
-    every: set[int] = set()
-    for index, group in enumerate(tables.groups()):
-        rows = tables.of(group).robustness
-        every |= set(tickets(rows)["density"])
-        for attack in dict.fromkeys(rows.loc[rows["kind"] == "attack", "name"]):
-            series = attack_by_epsilon(rows, attack)
-            panels += _panels(series, f"attack{index}{attack}", title(tables, group, attack.upper()), entries)
-    if not panels:
-        return Picture("attacks", (), (), "Attacks were not evaluated in this benchmark.")
+    hidden = False
+    for part in held:
+        most = max(1, MOST_DENSITIES // sum(one.group == part.group for one in held))
+        panels += _panels(part, most, entries)
+        hidden |= tickets(part.rows)["density"].nunique() > most
     caption = (
         "Look for tickets that fall faster or slower than the dense network (thick). Means over seeds; steps on the "
         "horizontal axis are not to scale, and 0 are the same images untouched."
     )
-    note = f" Of the densities {densities(every)}, at most {MOST_DENSITIES} are drawn an attack."
-    return Picture(
-        "attacks",
-        tuple(panels),
-        legend(entries, tuple(entries)),
-        caption + (note if len(every) > MOST_DENSITIES else ""),
-    )
+    every = densities(tickets(rows)["density"])
+    caption += f" Of the densities {every}, at most {MOST_DENSITIES} are drawn a network and attack." if hidden else ""
+    return Picture("attacks", tuple(panels), legend(entries, first_starts(rows)), caption)
 
 
-def _panels(series: pd.DataFrame, name: str, heading: str, entries: dict[str, Look]) -> list[Panel]:
+def _panels(part: Part, most: int, entries: dict[str, Look]) -> list[Panel]:
     found = []
-    for density in spread(sorted(set(tickets(series)["density"])), MOST_DENSITIES):
-        rows = series[series["density"].isin((0, density))]
-        draw = _strengths(rows, entries)
-        found.append(
-            panel(f"{name}x{density}", f"{heading}, p = {density}", "accuracy, %", "accuracy by epsilon", draw)
-        )
+    for attack in dict.fromkeys(part.rows["name"]):
+        series = attack_by_epsilon(part.rows, attack)
+        for density in spread(sorted(set(tickets(series)["density"])), most):
+            draw = _strengths(series[series["density"].isin((0, density))], entries)
+            name, heading = f"attack{part.name}{attack}x{density}", part.titled(f"{attack.upper()}, p = {density}")
+            found.append(panel(name, heading, "accuracy, %", "accuracy by epsilon", draw))
     return found
 
 
@@ -58,8 +52,8 @@ def _strengths(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
         axes.plot(
             [levels.index(level) for level in thick["level"]], thick["mean"], color=INK, linewidth=2.6, alpha=0.85
         )
-        for family, one in tickets(rows).groupby("family"):
-            look = entries[str(family)]
+        for criterion in present(entries, rows):
+            look, one = entries[criterion], rows[rows["criterion"] == criterion]
             at = [levels.index(level) for level in one["level"]]
             axes.plot(at, one["mean"], color=look.colour, linewidth=1.1, linestyle=look.line)
             dots(axes, at, one["mean"], look, size=4)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
-from layerlottery.report.tables import GROUP, is_random, tickets
-from layerlottery.results.statistics import estimate, geometric_mean
+from layerlottery.report.tables import dense, tickets
+from layerlottery.results.statistics import geometric_mean
 
-TICKET_KEYS = [*GROUP, "family", "density"]
 SAVINGS = ["macs_reduction", "params_reduction", "memory_reduction", "energy_reduction"]
 SPEEDUPS = ["predicted_speedup", "train_speedup", "latency_speedup"]
 
@@ -20,36 +20,55 @@ def confidence_of(summary: pd.DataFrame) -> float:
     return math.nan if summary.empty else float(summary["confidence"].iloc[0])
 
 
-def accuracy_by_density(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean, least and greatest accuracy over seeds; one row per family and density (dense: density 0)."""
-    grouped = runs.groupby(["family", "density"], sort=True)["accuracy"]
+def by_seed(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
+    """One value per seed and keys: the seed is the unit, so several draws are averaged first."""
+    # dense networks have no criterion
+    return frame.groupby([*keys, "seed"], sort=False, dropna=False)[value].mean().reset_index()
+
+
+def over_seeds(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
+    """Mean, least and greatest value over seeds, and their number; rows in order of appearance."""
+    grouped = by_seed(frame, keys, value).groupby(list(keys), sort=False, dropna=False)[value]
     return grouped.agg(mean="mean", low="min", high="max", seeds="count").reset_index()
 
 
+def accuracy_by_density(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy over seeds; one row per criterion and density (dense: no criterion, density 0)."""
+    return over_seeds(runs, ["criterion", "density"], "accuracy")
+
+
 def attack_by_epsilon(robustness: pd.DataFrame, attack: str) -> pd.DataFrame:
-    """Mean accuracy over seeds per family, density and level; level 0 are the same images untouched."""
+    """Accuracy over seeds per criterion, density and level; level 0 are the same images untouched."""
     rows = robustness[(robustness["kind"] == "attack") & (robustness["name"] == attack)]
-    return rows.groupby(["family", "density", "level"])["accuracy"].mean().rename("mean").reset_index()
+    return over_seeds(rows, ["criterion", "density", "level"], "accuracy").sort_values("level", kind="stable")
 
 
 def difference_by_condition(robustness: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Mean paired difference to dense over seeds and levels: rows are family and density, columns are conditions."""
     rows = tickets(robustness[robustness["kind"] == kind])
-    return rows.pivot_table(
-        index=["family", "density"], columns="name", values="delta_accuracy", aggfunc="mean", sort=False
-    )
+    means = over_seeds(rows, ["family", "density", "name"], "delta_accuracy")
+    return means.pivot_table(index=["family", "density"], columns="name", values="mean", sort=False)
 
 
 def accuracy_by_condition(robustness: pd.DataFrame, kind: str) -> pd.Series:
     """Mean accuracy of the dense networks under every condition, over seeds and levels."""
-    rows = robustness[(robustness["kind"] == kind) & (robustness["density"] == 0)]
+    rows = dense(robustness[robustness["kind"] == kind])
     return rows.groupby("name")["accuracy"].mean()
 
 
 def curves_by_epoch(curves: pd.DataFrame) -> pd.DataFrame:
-    """Mean test accuracy over seeds per family, density and epoch."""
-    grouped = curves.groupby(["family", "density", "epoch"])["test_accuracy"]
-    return grouped.mean().rename("mean").reset_index()
+    """Test accuracy over seeds per criterion, density and epoch."""
+    return over_seeds(curves, ["criterion", "density", "epoch"], "test_accuracy")
+
+
+def similarity_by_density(similarity: pd.DataFrame) -> pd.DataFrame:
+    """CKA at the penultimate layer over seeds per criterion and density."""
+    return over_seeds(similarity[similarity["layer"] == "penultimate"], ["criterion", "density"], "cka")
+
+
+def similarity_by_layer(similarity: pd.DataFrame) -> pd.DataFrame:
+    """CKA over seeds per criterion, density and place in the dense network, in that order of places."""
+    return over_seeds(similarity, ["criterion", "density", "position"], "cka").sort_values("position", kind="stable")
 
 
 def cost_by_density(summary: pd.DataFrame) -> pd.DataFrame:
@@ -72,38 +91,16 @@ def _geometric(values: pd.Series) -> float:
     return geometric_mean(known) if known else math.nan
 
 
-def against_random(runs: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Every ticket against random removal at the same density, paired over seeds.
-
-    Several random criteria are averaged within a seed first. One row per ticket: seeds, difference
-    (percentage points), low, high, and whether it is better, worse or can't be told from random.
-    """
-    keys = [*GROUP, "structure", "rewind", "density", "seed"]
-    rows = tickets(runs)
-    drawn = rows["criterion"].isin(is_random(runs))
-    control = rows[drawn].groupby(keys)["delta_accuracy"].mean().rename("control").reset_index()
-    paired = rows[~drawn].merge(control, on=keys)
-    paired["difference"] = paired["delta_accuracy"] - paired["control"]
-    found = [
-        (*key, *_compared(one["difference"].tolist(), confidence))
-        for key, one in paired.groupby(TICKET_KEYS, sort=True)
-    ]
-    return pd.DataFrame(found, columns=[*TICKET_KEYS, "seeds", "difference", "low", "high", "outcome"])
-
-
-def _compared(values: list[float], confidence: float) -> tuple[int, float, float, float, str]:
-    found = estimate(values, confidence=confidence)
-    low, high = (math.nan if end is None else end for end in (found.low, found.high))
-    outcome = "better" if low > 0 else "worse" if high < 0 else "can't tell"
-    return len(values), found.mean, low, high, outcome
-
-
 def removal_shares(runs: pd.DataFrame) -> pd.DataFrame:
-    """The share of seeds that removed each block: one row per family, density and removed block."""
+    """The share of choices (seeds times draws) that removed each block.
+
+    One row per criterion, scored_at, density and removed block: where the training starts changes no choice.
+    """
+    keys = ["criterion", "scored_at", "density"]
     rows = tickets(runs)
-    rows = rows[rows["structure"] == "layers"]
-    seeds = rows.groupby(["family", "density"])["seed"].nunique().rename("seeds")
-    gone = rows[["family", "density", "removed"]].explode("removed").dropna(subset=["removed"])
-    counts = gone.groupby(["family", "density", "removed"]).size().rename("count").reset_index()
-    counts = counts.merge(seeds.reset_index(), on=["family", "density"])
-    return counts.assign(share=counts["count"] / counts["seeds"])
+    rows = rows[rows["structure"] == "layers"].drop_duplicates([*keys, "seed", "draw"])
+    choices = rows.groupby(keys).size().rename("choices")
+    gone = rows[[*keys, "removed"]].explode("removed").dropna(subset=["removed"])
+    counts = gone.groupby([*keys, "removed"]).size().rename("count").reset_index()
+    counts = counts.merge(choices.reset_index(), on=keys)
+    return counts.assign(share=counts["count"] / counts["choices"])

@@ -1,7 +1,8 @@
 """How figures look: fixed colours, one panel size, SVG that can share a page with other SVG.
 
 Colours are written as placeholders and become CSS variables, so that figures follow the page into
-dark mode. The palette of page.css is Okabe and Ito's, extended; markers repeat what colours say.
+dark mode. The palette of page.css is Okabe and Ito's, extended, with a mixed variant of each colour for
+criteria beyond the tenth; markers repeat what colours say.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from layerlottery.report.tables import families, is_random, tickets
+from layerlottery.report.tables import drawn_criteria, tickets
 
 SIZE = (4.2, 2.8)
 BOX = (0.115, 0.15, 0.835, 0.815)
 INK, MUTED, GRID, RANDOM = "#fe0100", "#fe0101", "#fe0102", "#fe0103"
+BLUE = "#fe0200"
+COLOURS = 10
 PLACEHOLDERS = {INK: "ink", MUTED: "muted", GRID: "grid", RANDOM: "random"} | {
-    f"#fe02{index:02x}": f"c{index}" for index in range(10)
+    f"#fe02{index:02x}": f"c{index}" for index in range(2 * COLOURS)
 }
 RULES: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -97,25 +100,33 @@ class Picture:
 
 
 def looks(runs: pd.DataFrame) -> dict[str, Look]:
-    """One look per family: the criterion gives colour and marker, its variants differ by dash."""
-    drawn = is_random(runs)
-    rows = tickets(runs)[["criterion", "family"]].drop_duplicates()
-    criteria = sorted(set(rows["criterion"]) - drawn)
-    found: dict[str, Look] = {}
-    for criterion, part in rows.groupby("criterion"):
-        index = criteria.index(criterion) if criterion in criteria else 0
-        colour = RANDOM if criterion in drawn else f"#fe02{index % 10:02x}"
-        shape = 1 if criterion in drawn else index if index == 0 else index + 1
-        for variant, family in enumerate(sorted(part["family"], key=len)):
-            found[family] = Look(colour, shape, DASHES[variant % len(DASHES)])
-    return {family: found[family] for family in families(runs) if family in found}
+    """One look per criterion, the same on the whole page; random ones are grey and last."""
+    grey = drawn_criteria(runs)
+    names = sorted(set(tickets(runs)["criterion"]))
+    coloured = [name for name in names if name not in grey]
+    found = {name: _look(place) for place, name in enumerate(coloured)}
+    drawn = [name for name in names if name in grey]
+    return found | {
+        name: Look(RANDOM, place, DASHES[(place - 1) % len(DASHES)]) for place, name in enumerate(drawn, start=1)
+    }
 
 
-def legend(entries: dict[str, Look], families: Sequence[str], dense: str = "line") -> tuple[tuple[str, Markup], ...]:
-    """Swatches of the families that appear; `dense` is how the dense network is drawn: line, band or ''."""
+def _look(place: int) -> Look:
+    # the diamond is kept for random removal
+    shape = place if place == 0 else place + 1
+    return Look(f"#fe02{place % (2 * COLOURS):02x}", shape, DASHES[place // COLOURS % len(DASHES)])
+
+
+def present(entries: dict[str, Look], rows: pd.DataFrame) -> list[str]:
+    """The criteria that some rows hold, in the order of the legend."""
+    held = set(rows["criterion"])
+    return [criterion for criterion in entries if criterion in held]
+
+
+def legend(entries: dict[str, Look], rows: pd.DataFrame, dense: str = "line") -> tuple[tuple[str, Markup], ...]:
+    """Swatches of the criteria that appear; `dense` is how the dense network is drawn: line, band or ''."""
     first = {"line": (("dense", _dense_swatch()),), "band": (("dense", _dense_swatch(True)),)}.get(dense, ())
-    known = [family for family in entries if family in set(families)]
-    return (*first, *((family, swatch(entries[family])) for family in known))
+    return (*first, *((criterion, swatch(entries[criterion])) for criterion in present(entries, rows)))
 
 
 def swatch(look: Look) -> Markup:
@@ -159,11 +170,16 @@ def inline(svg: str, *, prefix: str, label: str) -> Markup:
     body = re.sub(r'\s+id="([\w.-]+)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", body)
     body = re.sub(r'(?:xlink:)?(href="#|url\(#)', rf"\g<1>{prefix}-", body)
     body = re.sub(r"#fe0[12][0-9a-f]{2}", lambda found: f"var(--{PLACEHOLDERS[found[0]]})", body)
-    body = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", body)
+    body = re.sub(r"<[^>]+>", _shortened, body)
     body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)
     size = re.search(r'viewBox="[^"]*"', body)
     head = f'<svg {size[0] if size else ""} role="img" aria-label="{escape(label)}" xmlns="http://www.w3.org/2000/svg">'
     return Markup(head + re.sub(r"\n\s*", "\n", body[body.index(">") + 1 :]))  # noqa: S704 - the label is escaped
+
+
+def _shortened(tag: re.Match[str]) -> str:
+    """Coordinates with two digits; the text between tags is left alone."""
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
 
 
 def dots(axes: Axes, x: Numbers, y: Numbers, look: Look, *, size: float = 5, alpha: float = 1) -> None:
@@ -177,6 +193,11 @@ def whole_steps(axes: Axes, values: Sequence[int]) -> None:
     step = max(1, math.ceil((high - low + 1) / 8))
     axes.set_xticks(range(low, high + 1, step))
     axes.set_xlim(low - 0.55, high + 0.55)
+
+
+def bars(axes: Axes, x: Numbers, low: Numbers, high: Numbers, look: Look, *, slim: float = 1) -> None:
+    """Intervals behind the marks."""
+    axes.vlines(x, low, high, color=look.colour, linewidth=1.6 * slim**2, alpha=0.75)
 
 
 def slimness(tickets: int) -> float:

@@ -1,8 +1,9 @@
-"""The five result tables as data frames, with the names that the page gives to tickets."""
+"""The result tables as data frames, with the names that the page gives to tickets."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +15,34 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.results.artifacts import read_table
 from layerlottery.results.schemas import TABLES
 from layerlottery.settings import ReportSettings
+from layerlottery.studies import FRESH
 
 DENSE = "dense"
 GROUP = ["dataset", "network"]
-VARIANT = ["structure", "criterion", "scored_at", "rewind"]
+SETTING = ["structure", "criterion", "scored_at", "rewind"]
+# what a table without these columns is about: rankings of blocks
+PLAIN = {"structure": "layers", "rewind": "0"}
+STRUCTURES = ("none", "layers", "filters", "weights")
+DRAWN = ("random", "random_spread")
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of schemas.py; `family` is added: criterion plus what sets it apart from a plain ticket."""
+    """The tables of schemas.py with two names for every row.
+
+    `variant` is what sets a ticket apart from one that was scored, pruned and trained from θ0, and empty for
+    that; `family` is the criterion with its variant.
+    """
 
     runs: pd.DataFrame
     robustness: pd.DataFrame
     curves: pd.DataFrame
     scores: pd.DataFrame
+    similarity: pd.DataFrame
     summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    stability: pd.DataFrame
 
     def groups(self) -> list[tuple[str, str]]:
         """Every dataset and network, in the order of the runs."""
@@ -50,41 +63,85 @@ def read_tables(folder: Path) -> Tables:
     frames = {name: read_table(folder / f"{name}.parquet").to_pandas() for name in TABLES}
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
-    frames = {name: _labelled(frame) for name, frame in frames.items()}
+    frames = {name: labelled(frame) for name, frame in frames.items()}
     order = families(frames["runs"])
     return Tables(**{name: _sorted(frame, order) for name, frame in frames.items()})
 
 
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns `variant` and `family`."""
+    missing = {name: value for name, value in PLAIN.items() if name not in frame}
+    keys = list(frame.assign(**missing)[SETTING].itertuples(index=False, name=None))
+    names = {key: _names(*key) for key in dict.fromkeys(keys)}
+    columns = {
+        name: pd.Series([names[key][at] for key in keys], frame.index, dtype=object)
+        for at, name in enumerate(("variant", "family"))
+    }
+    return frame.assign(**columns)
+
+
+def _names(structure: str, criterion: str | None, scored_at: str | None, rewind: str) -> tuple[str, str]:
+    if pd.isna(criterion):
+        return DENSE, DENSE
+    variant = variant_name(structure, scored_at, rewind)
+    return variant, f"{criterion} ({variant})" if variant else str(criterion)
+
+
+def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
+    """What sets a ticket apart from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
+    words = [structure] if structure != "layers" else []
+    words += ["trained"] if scored_at == "trained" else []
+    words += ["fresh weights"] if rewind == FRESH else [f"rewind {rewind}"] if rewind != "0" else []
+    return ", ".join(words)
+
+
+def start_rank(rewind: str) -> float:
+    """Sorts the weights that trainings start from: by epoch, a fresh draw last."""
+    return math.inf if rewind == FRESH else int(rewind)
+
+
 def families(runs: pd.DataFrame) -> list[str]:
-    """Every family as the page lists them: dense, criteria by name, random last."""
-    drawn = is_random(runs)
-    pairs = runs[["criterion", "family"]].drop_duplicates().itertuples(index=False, name=None)
-    ranked = [(family != DENSE, criterion in drawn, str(criterion), len(family), family) for criterion, family in pairs]
+    """Every family as the page lists them: dense, criteria by name, random ones last."""
+    drawn = drawn_criteria(runs)
+    ranked = [
+        (family != DENSE, criterion in drawn, str(criterion), _setting_rank(structure, scored_at, rewind), family)
+        for structure, criterion, scored_at, rewind, family in _distinct(runs, [*SETTING, "family"])
+    ]
     return [family for *_, family in sorted(ranked)]
 
 
+def variants(frame: pd.DataFrame) -> list[str]:
+    """Every variant: layers before filters and weights, scored at θ0 before trained, by start."""
+    settings = _distinct(tickets(frame), ["structure", "scored_at", "rewind", "variant"])
+    ranked = sorted((_setting_rank(structure, scored, rewind), name) for structure, scored, rewind, name in settings)
+    return list(dict.fromkeys(name for _, name in ranked))
+
+
+def variant_words(variant: str) -> str:
+    """How a variant is headed."""
+    return variant.replace("trained", "scored after training") or "at initialization"
+
+
+def _distinct(frame: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
+    return list(frame[columns].drop_duplicates().itertuples(index=False, name=None))
+
+
+def _setting_rank(structure: str, scored_at: str | None, rewind: str) -> tuple[int, str, float]:
+    return STRUCTURES.index(structure), str(scored_at), start_rank(rewind)
+
+
 def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
-    if not {"family", "density"} <= set(frame.columns):
-        return frame
     rank = frame["family"].map({family: place for place, family in enumerate(order)})
-    return frame.assign(rank=rank).sort_values(["rank", "density"], kind="stable", ignore_index=True)
+    keys = ["rank", "density"] if "density" in frame else ["rank"]
+    return frame.assign(rank=rank).sort_values(keys, kind="stable", ignore_index=True)
 
 
-def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
-    if not {*VARIANT} <= set(frame.columns):
-        return frame
-    names = {key: _family(*key) for key in frame[VARIANT].drop_duplicates().itertuples(index=False, name=None)}
-    keys = frame[VARIANT].itertuples(index=False, name=None)
-    return frame.assign(family=pd.Series([names.get(key) or _family(*key) for key in keys], frame.index, dtype=object))
-
-
-def _family(structure: str, criterion: str | None, scored_at: str | None, rewind: int) -> str:
-    if pd.isna(criterion):
-        return DENSE
-    parts = [structure] if structure != "layers" else []
-    parts += ["trained"] if scored_at == "trained" else []
-    parts += [f"rewind {rewind}"] if rewind else []
-    return f"{criterion} ({', '.join(parts)})" if parts else str(criterion)
+def first_starts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the tickets that differ from others only in starting later or afresh: figures on rewinding show them."""
+    known = frame.fillna({"scored_at": ""})
+    rank = known["rewind"].map(start_rank).astype(float)
+    first = rank.groupby([known[name] for name in (*GROUP, "structure", "scored_at")]).transform("min")
+    return frame[rank == first]
 
 
 def title(tables: Tables, group: Sequence[str], *parts: str) -> str:
@@ -98,20 +155,49 @@ def group_name(group: Sequence[str]) -> str:
     return " · ".join(group)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one panel can hold without crowding: one dataset, network and variant, with its dense networks."""
+
+    name: str
+    group: str
+    where: tuple[str, ...]
+    rows: pd.DataFrame
+
+    def titled(self, *words: str) -> str:
+        """A heading; what the whole page shares is left out."""
+        return ", ".join((*words, *self.where)) or self.group
+
+
+def parts(tables: Tables, frame: pd.DataFrame) -> list[Part]:
+    """The parts of one of the tables. Names are unique within it."""
+    groups = tables.groups()
+    many, datasets = len(variants(tables.runs)) > 1, {dataset for dataset, _ in groups}
+    found = []
+    for index, group in enumerate(groups):
+        name = group_name(group if len(datasets) > 1 else group[1:])
+        own = within(frame, group)
+        for place, variant in enumerate(variants(own)):
+            where = (*([variant_words(variant)] if many else []), *([name] if len(groups) > 1 else []))
+            rows = own[own["variant"].isin((DENSE, variant))]
+            found.append(Part(f"{index}x{place}", group_name(group), where, rows))
+    return found
+
+
 def tickets(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that are no dense networks."""
-    return frame[frame["family"] != DENSE]
+    return frame[frame["criterion"].notna()]
 
 
 def dense(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the dense networks."""
-    return frame[frame["family"] == DENSE]
+    return frame[frame["criterion"].isna()]
 
 
-def is_random(runs: pd.DataFrame) -> set[str]:
+def drawn_criteria(runs: pd.DataFrame, functions: Sequence[str] = DRAWN) -> set[str]:
     """Names of the criteria that draw blocks at random: by their recorded formula, or by name where there is none."""
-    pairs = runs[["criterion", "criterion_settings"]].dropna(subset=["criterion"]).drop_duplicates()
-    return {str(name) for name, settings in pairs.itertuples(index=False) if _formula(name, settings) == "random"}
+    pairs = _distinct(runs.dropna(subset=["criterion"]), ["criterion", "criterion_settings"])
+    return {str(name) for name, settings in pairs if _formula(name, settings) in functions}
 
 
 def _formula(name: str, settings: str) -> str:
@@ -136,7 +222,9 @@ def at_tolerance(summary: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def spread(values: Sequence[Value], most: int) -> list[Value]:
-    """At most so many of the values, evenly spread, the first and last among them."""
+    """At most so many of the values, evenly spread, the last and (if there is room) the first among them."""
     if len(values) <= most:
         return list(values)
+    if most == 1:
+        return [values[-1]]
     return [values[round(step * (len(values) - 1) / (most - 1))] for step in range(most)]

@@ -8,14 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from layerlottery.report.grids import holm_mark
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name, within
-from layerlottery.report.verdict import tolerance_words
+from layerlottery.report.verdict import seeds_words, tolerance_words
 from layerlottery.report.words import factor, interval, number
 from layerlottery.settings import ReportSettings
 
 WIDTH = 100
-HEADS = ("ticket", "p", "seeds", "accuracy", "Δ [low, high]", "won", "verdict", "MACs", "speed-up")
-SIZES = (19, 3, 5, 8, 24, 5, 11, 7, 8)
+HEADS = ("ticket", "p", "accuracy", "Δ [low, high]", "won", "verdict", "MACs", "speed")
+SIZES = (29, 3, 8, 24, 5, 11, 7, 6)
+LEFT = {"ticket", "verdict"}
 
 
 def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
@@ -34,36 +36,47 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
     for group in held.groups():
         own = within(rows, group)
         if not own.empty:
-            lines += ["", group_name(group)[:WIDTH], _line(HEADS), *map(_ticket, own.to_dict("records"))]
-    return "\n".join(lines)
+            heading = f"{group_name(group)}, {seeds_words(own)}"
+            lines += ["", heading[:WIDTH], _line(HEADS), *map(_ticket, own.to_dict("records"))]
+    return "\n".join([*lines, "", *_remarks(rows)])
 
 
 def _ticket(values: dict[Hashable, Any]) -> str:
-    won = "" if pd.isna(values["won"]) else f"{int(values['won'])}/{values['seeds']}"
+    won = "" if pd.isna(values["won"]) else f"{int(values['won'])}/{values['networks']}"
     return _line(
         (
             values["family"],
             f"{values['density']}",
-            f"{values['seeds']}",
             number(values["accuracy"]),
             interval(values["delta_accuracy"], values["delta_low"], values["delta_high"]),
             won,
-            values["verdict"],
+            values["verdict"] + holm_mark(values),
             f"{number(values['macs_reduction'], 1)} %",
             factor(values["train_speedup"]),
         )
     )
 
 
+def _remarks(rows: pd.DataFrame) -> list[str]:
+    if rows["seeds"].max() < 2:
+        return ["One seed: nothing can be inferred."]
+    starred = any(map(holm_mark, rows.to_dict("records")))
+    return ["* stands after Holm's correction for all tickets of the network" if starred else NONE_STANDS]
+
+
+NONE_STANDS = "No win or loss stands after Holm's correction for all tickets of the network."
+
+
 def _line(cells: tuple[str, ...]) -> str:
-    left = {0, 6}
     fitted = (_fit(cell, size) for cell, size in zip(cells, SIZES, strict=True))
     shown = (
-        cell.ljust(size) if at in left else cell.rjust(size)
-        for at, (cell, size) in enumerate(zip(fitted, SIZES, strict=True))
+        cell.ljust(size) if head in LEFT else cell.rjust(size)
+        for head, cell, size in zip(HEADS, fitted, SIZES, strict=True)
     )
     return " ".join(shown).rstrip()
 
 
 def _fit(text: str, size: int) -> str:
-    return text if len(text) <= size else text[: size - 1] + "…"
+    """Cut in the middle: a name's end tells variants of one criterion apart."""
+    end = 2 * size // 3
+    return text if len(text) <= size else f"{text[: size - end - 1]}…{text[-end:]}"

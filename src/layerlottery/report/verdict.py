@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from layerlottery.report.series import against_random, confidence_of
-from layerlottery.report.tables import Tables, at_tolerance, group_name, is_random
+from layerlottery.report.controls import control_statements
+from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name, within
 from layerlottery.report.words import MINUS, at, counted, densities, interval, number, percent
+from layerlottery.studies import FRESH
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,19 @@ class Finding:
 
 def findings(tables: Tables, xi: str) -> list[Finding]:
     """One finding per dataset and network, for the tolerance named `xi`."""
-    confidence = confidence_of(tables.summary)
     summary = at_tolerance(tables.summary, xi)
-    compared = against_random(tables.runs, confidence)
+    drawn = drawn_criteria(tables.runs)
     found = []
     for group in tables.groups():
-        rows, own = (
-            frame[(frame["dataset"] == group[0]) & (frame["network"] == group[1])] for frame in (summary, compared)
+        rows, own = within(summary, group), tables.of(group)
+        statements = (
+            *_outcomes(rows),
+            *_holm(rows),
+            *_extremes(rows),
+            *control_statements(own.runs, own.comparisons),
+            *_controls_won(rows, drawn),
         )
-        drawn = rows["criterion"].isin(is_random(tables.runs))
-        control = _control(own, bool(drawn.any()), confidence)
-        itself = _random_won(rows[drawn])
-        found.append(
-            Finding(group_name(group), _headline(rows, xi), (*_outcomes(rows), *_extremes(rows), *control, *itself))
-        )
+        found.append(Finding(group_name(group), _headline(rows, xi), statements))
     return found
 
 
@@ -62,8 +63,7 @@ def _headline(rows: pd.DataFrame, xi: str) -> str:
     count = rows["verdict"].value_counts()
     won, lost = count.get("winning", 0), count.get("losing", 0)
     rest = len(rows) - won - lost
-    seeds = _seeds(rows)
-    return f"{won} of {total} won, {lost} lost, {rest} undecided, against {tolerance}, over {seeds}."
+    return f"{won} of {total} won, {lost} lost, {rest} undecided, against {tolerance}, over {seeds_words(rows)}."
 
 
 def _single(rows: pd.DataFrame, total: str, tolerance: str) -> str:
@@ -73,25 +73,46 @@ def _single(rows: pd.DataFrame, total: str, tolerance: str) -> str:
     return f"As a mere count, {won} of {total} stayed within {tolerance} of the dense network of that seed."
 
 
-def _seeds(rows: pd.DataFrame) -> str:
+def seeds_words(rows: pd.DataFrame) -> str:
+    """How many seeds the tickets have."""
     low, high = int(rows["seeds"].min()), int(rows["seeds"].max())
     return counted(low, "seed", "seeds") if low == high else f"{low} to {high} seeds"
 
 
 def named(rows: pd.DataFrame) -> str:
-    """Tickets as: grasp at p = 1, 2; snip at p = 1."""
-    return "; ".join(
-        f"{family} at {at(densities(one['density']))}" for family, one in rows.groupby("family", sort=False)
-    )
+    """Tickets as: grasp at p = 1, 2; snip at p = 1; so many at most."""
+    held = [f"{family} at {at(densities(one['density']))}" for family, one in rows.groupby("family", sort=False)]
+    more = len(rows) - int(rows["family"].isin(list(dict.fromkeys(rows["family"]))[:MOST_NAMED]).sum())
+    rest = [f"and {counted(more, 'ticket', 'tickets')} more, listed under Every ticket"] if more else []
+    return "; ".join([*held[:MOST_NAMED], *rest])
 
 
 def _outcomes(rows: pd.DataFrame) -> list[tuple[str, str]]:
     terms = {"winning": "Won", "losing": "Lost", "undecided": "Undecided", "single seed": "One seed only"}
     why = {"undecided": f" (the interval contains {MINUS}ξ: more seeds may decide)"}
     parts = ((verdict, rows[rows["verdict"] == verdict]) for verdict in terms)
-    if not rows.empty and rows["seeds"].max() < 2:
+    if rows.empty or rows["seeds"].max() < 2:
         return []
     return [(terms[verdict], f"{named(part)}{why.get(verdict, '')}.") for verdict, part in parts if not part.empty]
+
+
+def _holm(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    words = {"winning": ("win", "wins"), "losing": ("loss", "losses")}
+    said = [_survived(rows[rows["verdict"] == verdict], *words[verdict]) for verdict in words]
+    text = " and ".join(filter(None, said))
+    if not text:
+        return []
+    return [
+        ("After Holm's correction", f"Of {counted(int(rows['tickets'].max()), 'ticket', 'tickets')} tested, {text}.")
+    ]
+
+
+def _survived(rows: pd.DataFrame, singular: str, plural: str) -> str:
+    if rows.empty:
+        return ""
+    kept = rows[rows["verdict_holm"] == rows["verdict"]]
+    which = f" ({named(kept)})" if 0 < len(kept) < len(rows) else ""
+    return f"{len(kept)} of {counted(len(rows), singular, plural)} {'remains' if len(kept) == 1 else 'remain'}{which}"
 
 
 def _extremes(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -124,40 +145,12 @@ def _described(row: dict[str, Any]) -> str:
     )
 
 
-def _control(compared: pd.DataFrame, drawn: bool, confidence: float) -> list[tuple[str, str]]:
-    term = "Against random"
-    if not drawn:
-        return [(term, "No random removal was trained, so whether a criterion matters at all can't be told.")]
-    if compared.empty:
-        return [(term, "No other ticket shares a density and seed with random removal.")]
-    if compared["seeds"].max() < 2:
-        return [(term, "With one seed no criterion can be told from random removal.")]
-    better, worse = (compared[compared["outcome"] == outcome] for outcome in ("better", "worse"))
-    chance = len(compared) * (1 - confidence) / 2
-    text = f"{_clear('better', better)}; {_clear('worse', worse)}; {_rest(compared)}. "
-    text += f"Of {len(compared)} comparisons, about {chance:.1f} would look better by chance alone."
-    return [(term, text[0].upper() + text[1:])]
-
-
-def _random_won(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def _controls_won(rows: pd.DataFrame, drawn: set[str]) -> list[tuple[str, str]]:
     winners = rows[rows["verdict"] == "winning"]
-    text = f"{named(winners)}: there a ticket wins whichever blocks go."
-    return [] if winners.empty else [("Random won too", text)]
-
-
-def _clear(outcome: str, rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return f"no criterion is clearly {outcome} than random at the same density"
-    shown = [
-        f"{row['family']} at {at(row['density'])} ({interval(row['difference'], row['low'], row['high'])})"
-        for row in rows.sort_values("difference", ascending=outcome == "worse").head(4).to_dict("records")
-    ]
-    more = f" and {len(rows) - 4} more" if len(rows) > 4 else ""
-    return f"clearly {outcome} than random: {', '.join(shown)}{more}"
-
-
-def _rest(compared: pd.DataFrame) -> str:
-    open_rows = compared[compared["outcome"] == "can't tell"]
-    if open_rows.empty:
-        return "no comparison is left open"
-    return f"for {len(open_rows)} of {len(compared)} comparisons we can't tell"
+    fresh = winners[winners["rewind"] == FRESH]
+    random = winners[winners["criterion"].isin(drawn) & (winners["rewind"] != FRESH)]
+    said = (
+        ("Random won too", random, "there a ticket wins whichever blocks go"),
+        ("Fresh weights won too", fresh, "there the smaller architecture wins whichever weights it starts from"),
+    )
+    return [(term, f"{named(part)}: {meaning}.") for term, part, meaning in said if not part.empty]

@@ -85,3 +85,15 @@ def either(values: Iterable[object]) -> str:
     """All distinct values, in order of appearance."""
     shown = dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
     return "; ".join(shown) or "not recorded"
+
+
+def start(rewind: str) -> str:
+    """Weights that a training starts from: the initial ones, those after an epoch, or a fresh draw."""
+    return "fresh" if rewind == "random" else f"θ{rewind}"
+
+
+def probability(value: float) -> str:
+    """A p value; three digits are as many as mean anything."""
+    if math.isnan(value):
+        return ABSENT
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

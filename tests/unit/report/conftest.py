@@ -1,20 +1,21 @@
-"""A plausible benchmark with a planted outcome, written as the five result tables."""
+"""A plausible benchmark with a planted outcome, written as the result tables and the paper's."""
 
 import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from layerlottery.report.report import report
 from layerlottery.results.artifacts import write_table
-from layerlottery.results.schemas import TABLES, arrow_schema
+from layerlottery.results.schemas import PAPER_TABLES, TABLES, arrow_schema
 from layerlottery.settings import ReportSettings
 
 CORRUPTED = ("gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate")
@@ -22,7 +23,9 @@ EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 BLOCK_MACS, DENSE_MACS, DENSE_PARAMS = 4_718_592, 69_124_736, 466_906
 # planted: grasp wins at density 1 and random loses there; snip loses at density 3; the rest scatters
 PLANTED = {("grasp", 1): (0.7, 0.1), ("random", 1): (-2.0, 0.1), ("snip", 3): (-6.0, 0.2)}
+TICKET = ("dataset", "network", "structure", "criterion", "scored_at", "density", "rewind")
 Row = dict[str, Any]
+Choice = tuple[str, str, int, str, int, str]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,11 @@ class Benchmark:
     criteria: tuple[str, ...] = ("random", "snip", "grasp", "l1")
     densities: tuple[int, ...] = (1, 2, 3, 4)
     structures: tuple[str, ...] = ("layers",)
-    trained: bool = False
+    draws: int = 1
+    rewound: tuple[str, ...] = ()
+    fresh: tuple[int, ...] = ()
+    fills: tuple[str, ...] = ("table2", "figure3")
+    similar: bool = True
     stage_blocks: int = 5
     epochs: int = 12
     kinds: tuple[str, ...] = ("attack", "corruption", "shift")
@@ -45,33 +52,53 @@ class Benchmark:
     def blocks(self) -> list[str]:
         return [f"stage{stage}.{block}" for stage in (1, 2, 3) for block in range(self.stage_blocks)]
 
-    def tickets(self) -> Iterator[tuple[str, str, str, int, int]]:
-        for structure in self.structures:
-            for criterion in self.criteria:
-                for density in self.densities:
-                    yield structure, criterion, "init", density, 0
-        if self.trained:
-            yield "layers", "l1", "trained", 1, 5
+    def tickets(self) -> Iterator[Choice]:
+        """Structure, criterion, draw, scored_at, density and rewind."""
+        for structure, criterion, density in product(self.structures, self.criteria, self.densities):
+            for draw in range(self.draws):
+                yield structure, criterion, draw, "init", density, "0"
+        for criterion, density in product(self.criteria, self.fresh):
+            yield "layers", criterion, 0, "init", density, "random"
+        for criterion, rewind in product(self.criteria if self.rewound else (), self.rewound):
+            yield "layers", criterion, 0, "trained", 1, rewind
+
+
+# a page that is drawn quickly
+SMALL: Row = {"criteria": ("random", "snip"), "densities": (1,), "kinds": (), "fills": (), "similar": False}
+# every part of the page but attacks: 36 families of 6 criteria
+EVERYTHING: Row = {
+    "criteria": ("random", "random_spread", "snip", "grasp", "l1", "kl"),
+    "densities": (1, 2),
+    "structures": ("layers", "filters"),
+    "rewound": ("0", "4", "8"),
+    "fresh": (1,),
+    "fills": ("table1", "table2", "table4", "figure3", "claims"),
+    "kinds": ("corruption", "shift"),
+}
 
 
 def write_benchmark(folder: Path, benchmark: Benchmark) -> Path:
-    """Write all five tables; returns the folder."""
+    """Write all tables; returns the folder."""
     runs = [row for group in benchmark.groups for seed in benchmark.seeds for row in _runs(benchmark, group, seed)]
     rows = {
         "runs": runs,
         "robustness": [one for run in runs for one in _conditions(benchmark, run)],
         "curves": [one for run in runs for one in _curve(benchmark, run)],
         "scores": list(_scores(benchmark)),
+        "similarity": [one for run in runs if benchmark.similar for one in _similarity(benchmark, run)],
         "summary": list(_summary(runs)),
+        "comparisons": list(_comparisons(runs)),
+        "stability": list(_stability(benchmark)),
     }
-    for name in TABLES:
+    rows |= {name: paper_rows(name) if name in benchmark.fills else [] for name in PAPER_TABLES}
+    for name in TABLES | PAPER_TABLES:
         write_rows(folder, name, rows[name])
     return folder
 
 
 def write_rows(folder: Path, name: str, rows: list[Row]) -> None:
     """Write one table; columns that a row leaves out are null."""
-    names = [column.name for column in TABLES[name]]
+    names = [column.name for column in (TABLES | PAPER_TABLES)[name]]
     full = [{key: row.get(key) for key in names} for row in rows]
     write_table(folder / f"{name}.parquet", pa.Table.from_pylist(full, arrow_schema(name)), config_hash="0" * 64)
 
@@ -79,24 +106,17 @@ def write_rows(folder: Path, name: str, rows: list[Row]) -> None:
 def _runs(benchmark: Benchmark, group: tuple[str, str], seed: int) -> Iterator[Row]:
     base = 93 + 0.4 * math.sin(seed * 2.1)
     start = {"dataset": group[0], "network": group[1], "seed": seed}
-    yield start | _network(benchmark, base, base, 0, "none", None, None, 0)
-    for structure, criterion, scored_at, density, rewind in benchmark.tickets():
+    yield start | _network(benchmark, base, base, ("none", None, 0, None, 0, "0"))
+    for choice in benchmark.tickets():
+        structure, criterion, *_, density, _rewind = choice
         mean, scatter = benchmark.planted.get((criterion, density), (-0.4 * density, 1.3))
         delta = mean + scatter * (seed - 1) + 0.05 * benchmark.rng.standard_normal()
-        delta *= 1.3 if structure == "filters" else 1
-        yield start | _network(benchmark, base + delta, base, density, structure, criterion, scored_at, rewind)
+        delta = 1.3 * delta - 0.5 if structure == "filters" else delta
+        yield start | _network(benchmark, base + delta, base, choice)
 
 
-def _network(
-    benchmark: Benchmark,
-    accuracy: float,
-    base: float,
-    density: int,
-    structure: str,
-    criterion: str | None,
-    scored_at: str | None,
-    rewind: int,
-) -> Row:
+def _network(benchmark: Benchmark, accuracy: float, base: float, choice: tuple[Any, ...]) -> Row:
+    structure, criterion, draw, scored_at, density, rewind = choice
     rng = benchmark.rng
     whole = DENSE_MACS * benchmark.stage_blocks // 5
     saved = density * BLOCK_MACS / whole
@@ -105,12 +125,13 @@ def _network(
     removed = list(rng.choice(removable, size=count, replace=False)) if criterion != "l1" else removable[:count]
     seconds = 4000 * (1 - 0.93 * saved) * (1 + 0.02 * rng.standard_normal())
     return {
-        "structure": structure, "criterion": criterion, "scored_at": scored_at, "density": density, "rewind": rewind,
+        "structure": structure, "criterion": criterion, "draw": draw, "scored_at": scored_at, "density": density,
+        "rewind": rewind, "epochs": benchmark.epochs - (0 if rewind == "random" else int(rewind)),
         "removed": sorted(removed), "accuracy": accuracy, "dense_accuracy": base, "delta_accuracy": accuracy - base,
         "nll": 0.3, "brier": 0.11, "ece": 0.03 + 0.002 * density, "params": int(DENSE_PARAMS * (1 - 0.9 * saved)),
         "macs": whole - density * BLOCK_MACS, "macs_reduction": 100 * saved, "memory_bytes": int(4e8 * (1 - saved)),
         "memory_reduction": 92 * saved, "latency_ms": 6.1 * (1 - 0.8 * saved) if benchmark.latency else None,
-        "latency_batch": 1, "latency_threads": 1, "epochs": benchmark.epochs - rewind, "train_images": 1437,
+        "latency_batch": 1, "latency_threads": 1, "train_images": 1437,
         "train_seconds": seconds, "images_per_second": 1437 * benchmark.epochs / seconds,
         "train_speedup": 4000 / seconds, "energy_kwh": seconds * 1.5e-5, "energy_reduction": 100 - seconds / 40,
         "co2_kg": seconds * 6e-6, "carbon_intensity": 0.4, "co2_lacoste_kg": seconds * 7e-6,
@@ -153,22 +174,31 @@ def _scores(benchmark: Benchmark) -> Iterator[Row]:
             for name in benchmark.blocks():
                 yield {
                     "dataset": group[0], "network": group[1], "seed": benchmark.seeds[0], "structure": "layers",
-                    "criterion": criterion, "scored_at": "init", "block": name, "stage": name.split(".")[0],
+                    "criterion": criterion, "draw": 0, "scored_at": "init", "block": name, "stage": name.split(".")[0],
                     "removable": not name.endswith(".0"), "raw": 1.0, "score": 1.0, "rank": 1,
                 }  # fmt: skip
 
 
 def _summary(runs: list[Row]) -> Iterator[Row]:
-    keys = ("dataset", "network", "structure", "criterion", "scored_at", "density", "rewind")
     spreads = {
         (run["dataset"], run["network"]): _sd([one["accuracy"] for one in runs if _dense_of(run, one)]) for run in runs
     }
+    judged = []
+    for key, rows in _by_ticket(runs).items():
+        for xi, points in (("0", 0.0), ("1", 1.0), ("sd", spreads[key[:2]])):
+            judged.append(dict(zip(TICKET, key, strict=True)) | _ticket(rows) | _judged(rows, points) | {"xi": xi})
+    for one in judged:
+        family = [row for row in judged if all(row[key] == one[key] for key in ("dataset", "network", "xi"))]
+        stands = {row["p_value"] for row in family if row["p_value"] is not None}
+        verdict = one["verdict"] if len(stands) < 2 or one["p_value"] in (min(stands), max(stands)) else "undecided"
+        yield one | {"tickets": len(family), "verdict_holm": verdict}
+
+
+def _by_ticket(runs: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
     together: dict[tuple[Any, ...], list[Row]] = {}
     for run in (one for one in runs if one["criterion"]):
-        together.setdefault(tuple(run[key] for key in keys), []).append(run)
-    for key, rows in together.items():
-        for xi, points in (("0", 0.0), ("1", 1.0), ("sd", spreads[key[:2]])):
-            yield dict(zip(keys, key, strict=True)) | _ticket(rows) | _judged(rows, points) | {"xi": xi}
+        together.setdefault(tuple(run[key] for key in TICKET), []).append(run)
+    return together
 
 
 def _dense_of(run: Row, other: Row) -> bool:
@@ -190,19 +220,128 @@ def _ticket(rows: list[Row]) -> Row:
         "delta_sd": _sd([row["delta_accuracy"] for row in rows]),
     }
     robust = {"attack_delta": -1.5, "corruption_delta": -1.2, "shift_delta": 0.25}
-    return means | same | latency | saved | sds | robust | {"seeds": len(rows)}
+    counts = {"seeds": len({row["seed"] for row in rows}), "networks": len(rows)}
+    return means | same | latency | saved | sds | robust | counts
 
 
 def _judged(rows: list[Row], points: float | None) -> Row:
-    deltas = [row["delta_accuracy"] for row in rows]
-    won = None if points is None else sum(delta + points >= 0 for delta in deltas)
-    facts: Row = {"xi_points": points, "won": won}
+    deltas = _seed_means(rows)
+    won = None if points is None else sum(row["delta_accuracy"] + points >= 0 for row in rows)
+    facts: Row = {"xi_points": points, "won": won, "p_value": None}
     if len(deltas) < 2 or points is None:
         return facts | {"verdict": "single seed"}
-    half = float(stdtrit(len(deltas) - 1, 0.975)) * np.std(deltas, ddof=1) / math.sqrt(len(deltas))
-    low, high = float(np.mean(deltas) - half), float(np.mean(deltas) + half)
+    mean, low, high = _interval(list(deltas.values()))
     verdict = "winning" if low >= -points else "losing" if high < -points else "undecided"
+    facts |= {"p_value": float(stdtr(len(deltas) - 1, -(mean + points) / _error(list(deltas.values()))))}
     return facts | {"delta_low": low, "delta_high": high, "confidence": 0.95, "verdict": verdict}
+
+
+def _seed_means(rows: list[Row]) -> dict[int, float]:
+    seeds = sorted({row["seed"] for row in rows})
+    return {seed: float(np.mean([row["delta_accuracy"] for row in rows if row["seed"] == seed])) for seed in seeds}
+
+
+def _error(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def _interval(values: list[float]) -> tuple[float, float, float]:
+    reach, mean = float(stdtrit(len(values) - 1, 0.975)) * _error(values), float(np.mean(values))
+    return mean, mean - reach, mean + reach
+
+
+def _comparisons(runs: list[Row]) -> Iterator[Row]:
+    """The paired differences to random removal, to fresh weights and to the layer ticket; better if p < 0.05 / n."""
+    held = _by_ticket(runs)
+    found = []
+    for key, rows in held.items():
+        ticket = dict(zip(TICKET, key, strict=True))
+        drawn = "random" in str(ticket["criterion"])
+        others = {
+            "random": None if drawn else ticket | {"criterion": "random"},
+            "random_spread": None if drawn else ticket | {"criterion": "random_spread"},
+            "fresh": ticket | {"rewind": "random"} if ticket["rewind"] != "random" else None,
+            "layers": ticket | {"structure": "layers"} if ticket["structure"] != "layers" else None,
+        }
+        for control, other in others.items():
+            if other and (theirs := held.get(tuple(other.values()))):
+                ours, base = _seed_means(rows), _seed_means(theirs)
+                found.append(ticket | {"control": control} | _compared([ours[seed] - base[seed] for seed in ours]))
+    for row in found:
+        same = [one for one in found if all(one[key] == row[key] for key in ("dataset", "network", "control"))]
+        corrected = None if row["p_value"] is None else min(1.0, row["p_value"] * len(same))
+        yield row | {"p_holm": corrected, "compared": len(same), "outcome": _outcome(corrected, row["difference"])}
+
+
+def _compared(values: list[float]) -> Row:
+    facts: Row = {"seeds": len(values), "difference": float(np.mean(values)), "p_value": None}
+    if len(values) < 2:
+        return facts
+    _, low, high = _interval(values)
+    error = _error(values)
+    if error == 0:  # random compared with itself under another name
+        return facts | {"low": low, "high": high, "p_value": 1.0}
+    p_value = 2 * float(stdtr(len(values) - 1, -abs(facts["difference"]) / error))
+    return facts | {"low": low, "high": high, "p_value": p_value}
+
+
+def _outcome(p_value: float | None, difference: float) -> str:
+    if p_value is None:
+        return "single seed"
+    return ("better" if difference > 0 else "worse") if p_value < 0.05 else "can't tell"
+
+
+def _similarity(benchmark: Benchmark, run: Row) -> Iterator[Row]:
+    names = [*benchmark.blocks(), "penultimate"] if run["criterion"] else []
+    for position, name in enumerate(names, start=1):
+        if name not in run["removed"]:
+            stage = name.split(".")[0] if "." in name else None
+            slope = 0.1 + 0.05 * benchmark.criteria.index(run["criterion"])
+            cka = 1 - 0.03 * run["density"] - slope * position / len(names) + 0.001 * run["seed"]
+            yield run | {"layer": name, "stage": stage, "position": position, "cka": cka, "images": 360}
+
+
+def _stability(benchmark: Benchmark) -> Iterator[Row]:
+    for (dataset, network), criterion in product(benchmark.groups, benchmark.criteria):
+        rankings = len(benchmark.seeds) * benchmark.draws
+        known = {"kendall_w": 0.875, "p_value": 0.0004} if rankings > 1 else {}
+        facts = {"blocks": 3 * (benchmark.stage_blocks - 1), "rankings": rankings}
+        yield {"dataset": dataset, "network": network, "criterion": criterion, "scored_at": "init"} | facts | known
+
+
+def _heights() -> Iterator[Row]:
+    heights = {"stage1.1": 0.25, "stage1.2": 0.26, "stage2.1": 0.5, "stage2.2": 0.51, "stage3.1": 1.0}
+    facts = {"quantity": "l1 score", "unit": "mean absolute kernel sum", "criterion": "l1", "scored_at": "init"}
+    for block, high in heights.items():
+        yield facts | {"item": f"{block}, l1 at init", "measured": high, "low": high - 0.02, "high": high + 0.02}
+
+
+def paper_rows(name: str) -> list[Row]:
+    """A table of the paper with hand-made figures."""
+    same = {"dataset": "cifar10", "network": "resnet32", "scale": "reduced: 30 of 200 epochs, 10,000 images, 3 seeds"}
+    plain = {"quantity": "Δ accuracy", "unit": "pp", "margin": 0.5, "random": -0.91, "seeds": 3}
+    if name == "figure3":
+        return [same | row for row in _heights()]
+    rows = [
+        {"item": "snip, p = 1", "paper": 0.08, "measured": -0.42, "low": -1.0, "high": 0.16}
+        | {"verdict": "can't tell at this scale", "against_random": "can't tell"},
+        {"item": "grasp, p = 1", "paper": 0.4, "measured": 0.71, "low": 0.61, "high": 0.81, "note": "one note; another"}
+        | {"verdict": "agrees", "against_random": "better"},
+        {"item": "grasp, p = 5", "paper": 0.12, "measured": -3.2, "low": -3.5, "high": -2.9, "note": "one note"}
+        | {"verdict": "disagrees", "against_random": "worse"},
+    ]
+    missing = {"item": "grasp, p = 9", "paper": 0.11, "seeds": 0, "random": None, "verdict": "not measured"}
+    saved = {
+        "item": "grasp, p = 1",
+        "quantity": "training speed-up",
+        "unit": "factor",
+        "paper": 1.1,
+        "measured": 1.08,
+        "low": 1.05,
+        "high": 1.11,
+    }
+    factors = [saved | {"margin": 0.1, "verdict": "can't tell at this scale", "seeds": 1, "random": 1.07}]
+    return [same | plain | row for row in (*rows, missing, *(factors if name == "table4" else []))]
 
 
 @pytest.fixture(scope="session")
@@ -222,3 +361,29 @@ def planted_page(planted: Path) -> str:
     """Its page."""
     report(planted, planted / "index.html", ReportSettings())
     return (planted / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of a benchmark that has something for every section, in 36 families."""
+    return write_benchmark(tmp_path_factory.mktemp("everything"), Benchmark(**EVERYTHING))
+
+
+@pytest.fixture(scope="session")
+def everything_page(everything: Path) -> str:
+    """Its page."""
+    report(everything, everything / "index.html", ReportSettings())
+    return (everything / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of one ticket and its control, with nothing evaluated."""
+    return write_benchmark(tmp_path_factory.mktemp("small"), Benchmark(**SMALL))
+
+
+@pytest.fixture(scope="session")
+def small_page(small: Path) -> str:
+    """Its page."""
+    report(small, small / "index.html", ReportSettings())
+    return (small / "index.html").read_text(encoding="utf-8")

@@ -1,0 +1,195 @@
+"""What stands in the cells of the page's tables, checked against the result tables."""
+
+import pytest
+
+from layerlottery.report.cost import cost_of
+from layerlottery.report.grids import Grid, control_grids, stability_grids, summary_grids
+from layerlottery.report.paper import figure3_picture, paper_grids, paper_note, read_paper
+from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
+from layerlottery.report.similarity import density_picture, layer_picture, similarity_grids
+from layerlottery.report.structures import structures_grids, structures_picture
+from layerlottery.report.tables import read_tables
+from layerlottery.results.artifacts import read_table
+
+MINUS, DASH, TIMES = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
+
+
+@pytest.fixture(scope="module")
+def held(everything):
+    return read_tables(everything)
+
+
+def cells(grid: Grid) -> dict[str, dict[str, str]]:
+    """Text of every cell by row and column."""
+    return {
+        plain(row[0].text): {plain(head): cell.text for head, cell in zip(grid.columns[1:], row[1:], strict=True)}
+        for row in grid.rows
+    }
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def tone(grid: Grid, row: str, column: str) -> str:
+    heads = [plain(head) for head in grid.columns]
+    (found,) = [one for one in grid.rows if plain(one[0].text) == row]
+    return found[heads.index(column)].tone
+
+
+def rows_of(folder, table, **wanted):
+    rows = read_table(folder / f"{table}.parquet").to_pylist()
+    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+
+
+def difference(mean, low, high) -> str:
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", MINUS)
+
+
+def test_every_ticket_has_its_row_and_star(planted):
+    (grid,) = summary_grids(read_tables(planted))
+    shown = cells(grid)
+    assert len(shown) == 16
+    (row,) = rows_of(planted, "summary", criterion="snip", density=3, xi="1")
+    assert shown["snip, p = 3"]["Δ [low, high], pp"] == difference(
+        row["delta_accuracy"], row["delta_low"], row["delta_high"]
+    )
+    assert shown["snip, p = 3"]["ξ = 1 pp"] == "losing* 0/3"
+    assert shown["random, p = 1"]["ξ = 1 pp"] == "losing 0/3"
+    assert tone(grid, "snip, p = 3", "ξ = 1 pp") == "lose"
+
+
+def test_won_counts_networks(make, tmp_path):
+    (grid,) = summary_grids(read_tables(make(tmp_path, draws=2, criteria=("random",), densities=(1,), kinds=())))
+    shown = cells(grid)["random, p = 1"]
+    assert (shown["seeds"], shown["ξ = 1 pp"]) == ("3", "losing* 0/6")
+
+
+def test_controls_show_the_paired_difference(everything, held):
+    (grid,) = control_grids(held)
+    assert [plain(head) for head in grid.columns[1:]] == [
+        "against random", "against random spread", "against fresh weights", "against layers",
+    ]  # fmt: skip
+    same = {"criterion": "grasp", "structure": "layers", "scored_at": "init", "rewind": "0", "density": 1}
+    (row,) = rows_of(everything, "comparisons", control="random", **same)
+    assert cells(grid)["grasp, p = 1"]["against random"] == difference(row["difference"], row["low"], row["high"])
+    assert tone(grid, "grasp, p = 1", "against random") == {"better": "win", "can't tell": "muted"}[row["outcome"]]
+    assert cells(grid)["grasp, p = 2"]["against fresh weights"] == DASH
+
+
+def test_rewinding_has_a_column_per_start(everything, held):
+    (grid,) = rewinding_grids(held, "1")
+    assert grid.columns == ["ticket", "θ0", "θ4", "θ8", "fresh"]
+    shown = cells(grid)
+    (row,) = rows_of(everything, "summary", criterion="kl", scored_at="trained", rewind="8", density=1, xi="1")
+    assert shown["kl (trained), p = 1"]["θ8"] == difference(row["delta_accuracy"], row["delta_low"], row["delta_high"])
+    assert shown["kl (trained), p = 1"]["fresh"] == DASH
+    assert shown["kl, p = 1"]["fresh"] != DASH
+    assert "kl, p = 2" not in shown, "only densities with several starts"
+    assert [panel.title for panel in rewinding_picture(held, "1").panels] == [
+        "p = 1, at initialization",
+        "p = 1, scored after training",
+    ]
+
+
+def test_one_start_is_no_rewinding(planted):
+    tables = read_tables(planted)
+    assert rewinding_grids(tables, "1") == []
+    assert rewinding_picture(tables, "1").panels == ()
+
+
+def test_structures_stand_beside_their_layer_ticket(everything, held):
+    (grid,) = structures_grids(held, "1")
+    assert grid.columns == ["ticket", "layers, Δ pp", "filters, Δ pp", "filters to layers, pp"]
+    shown = cells(grid)
+    assert len(shown) == 12
+    same = {"criterion": "random", "scored_at": "init", "rewind": "0", "density": 1, "structure": "filters"}
+    (row,) = rows_of(everything, "summary", xi="1", **same)
+    (paired,) = rows_of(everything, "comparisons", control="layers", **same)
+    assert shown["random, p = 1"]["filters, Δ pp"] == difference(
+        row["delta_accuracy"], row["delta_low"], row["delta_high"]
+    )
+    assert shown["random, p = 1"]["filters to layers, pp"] == difference(
+        paired["difference"], paired["low"], paired["high"]
+    )
+    assert [panel.title for panel in structures_picture(held, "1").panels][-1] == "random_spread"
+
+
+def test_layers_alone_are_no_comparison_of_structures(planted):
+    tables = read_tables(planted)
+    assert structures_grids(tables, "1") == []
+    assert structures_picture(tables, "1").panels == ()
+
+
+def test_similarity_is_the_mean_over_seeds(everything, held):
+    (grid,) = similarity_grids(held)
+    same = {"criterion": "grasp", "structure": "filters", "density": 2, "layer": "penultimate"}
+    values = [row["cka"] for row in rows_of(everything, "similarity", **same)]
+    assert len(values) == 3
+    assert cells(grid)["grasp (filters)"]["p = 2"] == f"{sum(values) / 3:.3f}"
+    assert cells(grid)["grasp (trained, rewind 8)"]["p = 2"] == DASH
+    assert [panel.title for panel in density_picture(held).panels] == [
+        "at initialization",
+        "scored after training",
+        "filters",
+    ]
+    assert [panel.title.split(",")[0] for panel in layer_picture(held).panels] == ["p = 2", "p = 1", "p = 2"]
+
+
+def test_stability_shows_kendalls_w(held):
+    (grid,) = stability_grids(held)
+    assert list(cells(grid)) == ["grasp", "kl", "l1", "snip", "random", "random_spread"]
+    assert cells(grid)["kl"] == {"Kendall's W": "0.88", "p": "< 0.001", "rankings": "3", "blocks": "12"}
+
+
+def test_rewound_tickets_do_not_pass_for_savings(make, tmp_path):
+    tables = read_tables(make(tmp_path, criteria=("l1",), densities=(2,), rewound=("4",), kinds=()))
+    assert cost_of(tables, "1")["density"].tolist() == [2]
+
+
+def test_paper_grid_by_hand(planted):
+    paper = read_paper(planted)
+    assert list(paper) == ["table2", "figure3"]
+    (grid,) = paper_grids(paper)
+    shown = cells(grid)
+    assert shown["snip, p = 1"] == {
+        "paper, pp": "+0.08",
+        "measured, pp": f"{MINUS}0.42 [{MINUS}1.00, +0.16]",
+        "seeds": "3",
+        "verdict": "can't tell at this scale",
+        "random, pp": f"{MINUS}0.91",
+        "against random": "can't tell",
+    }
+    assert shown["grasp, p = 9"]["verdict"] == "not measured"
+    assert {shown["grasp, p = 9"][name] for name in ("measured, pp", "seeds", "random, pp", "against random")} == {DASH}
+    tones = {row: tone(grid, row, "verdict") for row in shown}
+    assert list(tones.values()) == ["muted", "win", "lose", "muted"]
+    assert grid.note == "Margins: Δ accuracy 0.5 pp."
+    assert grid.remarks == (("grasp, p = 1; grasp, p = 5", "one note"), ("grasp, p = 1", "another"))
+
+
+def test_paper_note_names_the_scale_once_and_what_nobody_fills(planted):
+    note = paper_note(read_paper(planted))
+    assert note.count("reduced: 30 of 200 epochs") == 1
+    assert note.endswith("Not filled by this benchmark: table 1, table 3, table 4, table 5, claims.")
+
+
+def test_several_quantities_have_a_column_and_their_units(held, everything):
+    table4 = next(grid for grid in paper_grids(read_paper(everything)) if grid.name == "table4")
+    row = table4.rows[-1]
+    assert table4.columns[1] == "quantity"
+    assert [cell.text for cell in row[:5]] == [
+        "grasp, p = 1",
+        "training speed-up",
+        f"1.10{TIMES}",
+        f"1.08{TIMES} [1.05, 1.11]",
+        "1",
+    ]
+
+
+def test_figure3_has_a_mark_per_block(planted):
+    (panel,) = figure3_picture(read_paper(planted)).panels
+    assert panel.title == "cifar10 · resnet32, l1"
+    assert panel.unit == "mean absolute kernel sum"
+    assert [panel.svg.count(stage) for stage in ("stage1<", "stage2<", "stage3<")] == [1, 1, 1]
+    assert panel.svg.count("<use ") - panel.svg.count("ytick") >= 5
