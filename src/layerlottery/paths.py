@@ -10,6 +10,8 @@ from dataclasses import dataclass
 DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
 SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
 TICKET = SCORED + "/density={density}/rewind={rewind}"
+START = DENSE + "/rewind={epoch}"
+FRESH = DENSE + "/rewind=random"
 RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
 

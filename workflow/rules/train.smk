@@ -63,14 +63,14 @@ rule rewind:
     output:
         paths.start_weights(FOLDERS.dense, "{epoch}"),
     log:
-        FOLDERS.log("rewind", paths.DENSE + "/rewind={epoch}"),
+        FOLDERS.log("rewind", paths.START),
     conda:
         "../../envs/layerlottery.yaml"
     threads: BENCHMARK.resources.training_threads
     params:
         settings=BENCHMARK.training.slice(),
         kept=FOLDERS.kept(paths.DENSE),
-        checkpoint=FOLDERS.checkpoint(paths.DENSE + "/rewind={epoch}"),
+        checkpoint=FOLDERS.checkpoint(paths.START),
         revision=REVISIONS["rewind"],
     shell:
         "layerlottery rewind --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
