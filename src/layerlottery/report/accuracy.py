@@ -70,9 +70,9 @@ def _accuracy(runs: pd.DataFrame, entries: dict[str, Look]) -> Draw:
             seeds = points[points["criterion"] == criterion]
             x = one["density"] + offset
             axes.vlines(x, one["low"], one["high"], color=look.colour, alpha=0.45, linewidth=slim**2)
-            dots(axes, seeds["density"] + offset, seeds["accuracy"], look, size=2.6 * slim, alpha=0.55)
+            dots(axes, seeds["density"] + offset, seeds["accuracy"], look, size=3.2 * slim, alpha=0.55)
             axes.plot(x, one["mean"], color=look.colour, linestyle=look.line, linewidth=1.3 * slim)
-            dots(axes, x, one["mean"], look, size=5 * slim)
+            dots(axes, x, one["mean"], look, size=6.5 * slim)
         whole_steps(axes, rows["density"].tolist())
         axes.set_xlabel(DENSITY)
 
@@ -111,7 +111,7 @@ def _difference(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
             look, one = entries[criterion], rows[rows["criterion"] == criterion]
             x = one["density"] + offset
             bars(axes, x, one["delta_low"], one["delta_high"], look, slim=slim)
-            dots(axes, x, one["delta_accuracy"], look, size=5.5 * slim)
+            dots(axes, x, one["delta_accuracy"], look, size=7 * slim)
         whole_steps(axes, rows["density"].tolist())
         axes.set_xlabel(DENSITY)
 

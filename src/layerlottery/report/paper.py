@@ -23,6 +23,7 @@ TONES = {"agrees": "win", "disagrees": "lose"}
 AGAINST = {"better": "win", "worse": "lose"}
 SCORE = Look(BLUE, 0)
 FIGURE = "figure3"
+SHORT = {"factor": TIMES, "mean absolute kernel sum": ""}
 PAPERS = "the paper's"
 
 
@@ -54,13 +55,19 @@ def paper_grids(paper: dict[str, pd.DataFrame]) -> list[Grid]:
 
 
 def _grid(name: str, frame: pd.DataFrame) -> Grid:
-    places = [column for column in ("dataset", "network", "quantity") if frame[column].nunique() > 1]
+    remarks = _remarks(frame)
+    columns = ["dataset", "network", "quantity"]
+    if name == "claims":
+        # a column of its own would push the verdict off the page
+        frame = frame.assign(item=frame["item"] + ": " + frame["quantity"])
+        columns.remove("quantity")
+    places = [column for column in columns if frame[column].nunique() > 1]
     units = list(dict.fromkeys(frame["unit"].dropna()))
     unit = f", {units[0]}" if len(units) == 1 else ""
     heads = ["claim" if name == "claims" else "ticket", *places, f"paper{unit}", f"measured{unit}", "seeds"]
     heads += ["verdict", f"random{unit}", "against random"]
     rows = [_row(row, places, single=bool(unit)) for row in frame.to_dict("records")]
-    return Grid(name, CAPTIONS[name].rstrip("."), heads, rows, _margins(frame), _remarks(frame))
+    return Grid(name, CAPTIONS[name].rstrip("."), heads, rows, _margins(frame), remarks)
 
 
 def _margins(frame: pd.DataFrame) -> str:
@@ -83,7 +90,7 @@ def _items(names: list[str]) -> str:
 
 
 def _row(row: dict[Hashable, Any], places: list[str], *, single: bool) -> list[Cell]:
-    unit = "" if single else TIMES if row["unit"] == "factor" else f" {row['unit']}"
+    unit = "" if single else SHORT.get(row["unit"], f" {row['unit']}")
     against = ABSENT if pd.isna(row["against_random"]) else row["against_random"]
     held = not pd.isna(row["measured"])
     return [

@@ -59,9 +59,9 @@ def _by_density(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
             seeds = points[points["criterion"] == criterion]
             x = one["density"] + offset
             axes.vlines(x, one["low"], one["high"], color=look.colour, alpha=0.45, linewidth=slim**2)
-            dots(axes, seeds["density"] + offset, seeds["cka"], look, size=2.6 * slim, alpha=0.55)
+            dots(axes, seeds["density"] + offset, seeds["cka"], look, size=3.2 * slim, alpha=0.55)
             axes.plot(x, one["mean"], color=look.colour, linestyle=look.line, linewidth=1.3 * slim)
-            dots(axes, x, one["mean"], look, size=5 * slim)
+            dots(axes, x, one["mean"], look, size=6.5 * slim)
         _up_to_one(axes, series)
         whole_steps(axes, rows["density"].tolist())
         axes.set_xlabel(DENSITY)

@@ -18,18 +18,19 @@ KEYS = ["criterion", "scored_at"]
 
 
 def structures_picture(tables: Tables, xi: str) -> Picture:
-    """A panel per network and criterion that removed more than layers, a line per structure."""
+    """A panel per network and criterion with several structures at one density, a line per structure."""
     rows = compared(tables, xi)
     many = len(tables.groups()) > 1
     panels = []
-    for index, (group, name, own) in enumerate(_by_criterion(tables, rows)):
+    several = [one for one in _by_criterion(tables, rows) if one[2].groupby("density")["structure"].nunique().max() > 1]
+    for index, (group, name, own) in enumerate(several):
         heading = f"{name}, {group_name(group)}" if many else name
         panels.append(panel(f"structure{index}", heading, "Δ to dense, pp", "difference by density", _lines(own)))
     held = [(name, swatch(look)) for name, look in LOOKS.items() if name in set(rows["structure"])]
     caption = (
         "Look for which structure loses least at the same budget: as many filters, or as many weights, as the layer "
         "ticket of that density keeps. Mark: mean paired difference to dense; bar: its t interval, absent with one "
-        "seed; dashed: the tolerance."
+        "seed; dashed: the tolerance. Criteria with one structure at a density stand in the table alone."
     )
     return Picture("structures", tuple(panels), tuple(held), caption)
 
