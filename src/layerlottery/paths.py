@@ -30,7 +30,7 @@ WILDCARDS = {
     r"/scored_at=[^/]+/density=\d+/rewind=[^/]+)?",
 }
 
-SPLIT_ARRAYS = tuple(f"{split}_{kind}.npy" for split in ("train", "test", "shifted") for kind in ("images", "labels"))
+SPLITS = ("train", "test", "shifted")
 
 TABLES = ("runs", "robustness", "curves", "scores", "similarity", "summary", "comparisons", "stability")
 # the paper's tables and figure, and what its text claims: each also as Markdown and LaTeX
@@ -85,8 +85,8 @@ def prepared(dataset: str) -> str:
     return f"{dataset}/facts.json"
 
 
-def prepared_arrays(dataset: str) -> list[str]:
-    return [f"{dataset}/{name}" for name in SPLIT_ARRAYS]
+def prepared_arrays(dataset: str, *splits: str) -> list[str]:
+    return [f"{dataset}/{split}_{kind}.npy" for split in splits or SPLITS for kind in ("images", "labels")]
 
 
 def corrupted_images(dataset: str) -> str:
