@@ -60,8 +60,8 @@ def snip(
 ) -> dict[str, float]:
     """Σ |θ · ∂L/∂θ| over a block (Lee et al. 2019, equation 6, not normalised).
 
-    Signed products over convolutions that a train-mode BatchNorm follows add up to zero, since the loss does
-    not depend on their scale: such a score ranks by rounding errors.
+    Signed products over convolutions that a train-mode BatchNorm follows would add up to zero, since the loss
+    would not depend on their scale, but for BatchNorm's epsilon: such a score ranks by what that leaves.
     """
     return _saliencies(_parameters(model, blocks, settings), loss(model, batch, settings), settings)
 

@@ -109,6 +109,21 @@ def test_snip_products_add_up_to_zero_before_batchnorm(double):
         assert abs(value) < 1e-5 * absolute[name]
 
 
+def test_what_signed_snip_ranks_by_is_the_epsilon_of_batchnorm(double):
+    # the identity holds for epsilon 0: the sums shrink with it, and so are no rounding errors
+    model, batch = double
+    signed = settings(products="signed")
+    sums = {}
+    for epsilon in (1e-8, 1e-9, 1e-30):
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.eps = epsilon
+        scores = gradients.snip(model, removable(model), batch, signed, seed=0)
+        sums[epsilon] = np.array(list(scores.values()))
+    assert np.abs(sums[1e-30]).max() < 1e-13
+    assert sums[1e-9] == pytest.approx(0.1 * sums[1e-8], rel=0.01)
+
+
 def test_grasp_of_a_layer_is_its_squared_gradient_norm(double):
     # -theta . Hg = g . g for every layer before a train-mode BatchNorm
     model, batch = double
