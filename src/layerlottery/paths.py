@@ -11,7 +11,7 @@ DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
 SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
 TICKET = SCORED + "/density={density}/rewind={rewind}"
 START = DENSE + "/rewind={epoch}"
-FRESH = DENSE + "/rewind=random"
+FRESH_START = DENSE + "/rewind=random"
 RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
 

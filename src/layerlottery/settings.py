@@ -140,6 +140,7 @@ MINIMUM_PER_STAGE = 2
 
 
 Structure = Literal["layers", "filters", "weights"]
+Share = Literal["parameters", "macs", "memory"]
 Function = Literal[
     "random",
     "random_spread",
@@ -178,9 +179,7 @@ class CriterionSettings(Settings):
     temperature: Positive = Field(1.0, description="logits are divided by this before the loss (GraSP: 200)")
     iterative: bool = Field(False, description="remove one block at a time and score the smaller network again")
     components: Count = Field(2, description="PLS: latent components of the fit")
-    share: Literal["parameters", "macs", "memory"] = Field(
-        "parameters", description="complexity: the share of a layer that is its weight in the draw"
-    )
+    share: Share = Field("parameters", description="complexity: the share of a layer that is its weight in the draw")
     budget: Name | None = Field(
         None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"
     )
@@ -192,9 +191,9 @@ class CriterionSettings(Settings):
         return self.function not in LAYERS_ONLY and (structure == "filters" or self.function not in FILTERS_ONLY)
 
 
-def _complexity(share: str) -> CriterionSettings:
+def _complexity(share: Share) -> CriterionSettings:
     # the formula has no layer ticket of its own
-    return CriterionSettings(function="complexity", share=share, budget="snip")  # type: ignore[arg-type]
+    return CriterionSettings(function="complexity", share=share, budget="snip")
 
 
 CRITERIA: dict[str, CriterionSettings] = {

@@ -24,7 +24,7 @@ use rule initialize as reinitialize with:
     output:
         paths.start_weights(FOLDERS.dense, "random"),
     log:
-        FOLDERS.log("initialize", paths.FRESH),
+        FOLDERS.log("initialize", paths.FRESH_START),
     params:
         settings=BENCHMARK.network_slice,
         draw=1,
