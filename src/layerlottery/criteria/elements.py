@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,12 @@ from torch import Tensor, nn
 
 from layerlottery.criteria.complexity import layer_shares, removal_places
 from layerlottery.criteria.products import PRODUCTS, convolution_weights, filter_scores, weight_products
-from layerlottery.criteria.score import scoring_batch
-from layerlottery.data.prepared import PreparedSet
+from layerlottery.criteria.score import begin
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.filters import Coupling, find_couplings
-from layerlottery.networks.weights import load_network
 from layerlottery.results.artifacts import write_facts, write_tensors
 from layerlottery.results.hashing import derived_seed
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import DATA_FREE, CriterionSettings
+from layerlottery.settings import CriterionSettings
 
 Batch = tuple[Tensor, Tensor]
 Numbers = npt.NDArray[Any]
@@ -42,7 +38,8 @@ def score_filters(
 
     Draws above 0 choose other images and make other random choices for the same network.
     """
-    given = _open(weights, data, settings, "filters", seed=seed, draw=draw, device=device)
+    _check(settings, "filters")
+    given = begin(weights, data, settings, seed=seed, draw=draw, device=device, structure="filters")
     groups = group_scores(given.model, given.batch, settings, seed=given.seed)
     write_facts(output, given.facts | {"groups": groups}, config_hash=given.made_by)
 
@@ -62,7 +59,8 @@ def score_weights(
     It holds one array by parameter name, of the weight's shape, lowest goes first; its facts name the layers
     in network order. Draws are those of score_filters.
     """
-    given = _open(weights, data, settings, "weights", seed=seed, draw=draw, device=device)
+    _check(settings, "weights")
+    given = begin(weights, data, settings, seed=seed, draw=draw, device=device, structure="weights")
     scores = weight_scores(given.model, given.batch, settings, seed=given.seed)
     write_tensors(output, scores, given.facts | {"layers": list(scores)}, config_hash=given.made_by)
 
@@ -121,40 +119,6 @@ def _drawn(structure: str, sizes: Sequence[int], seed: int) -> list[Numbers]:
 
 def _sign(settings: CriterionSettings) -> int:
     return 1 if settings.keep == "high" else -1
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What one scoring works on, and what its file says about it."""
-
-    model: nn.Module
-    batch: Batch
-    seed: int
-    facts: dict[str, Any]
-    made_by: str
-
-
-def _open(
-    weights: Path,
-    data: Path,
-    settings: CriterionSettings,
-    structure: str,
-    *,
-    seed: int,
-    draw: int,
-    device: torch.device,
-) -> _Given:
-    _check(settings, structure)
-    prepared = PreparedSet.open(data)
-    model, held = load_network(weights)
-    chosen_by = derived_seed("draw", seed, draw) if draw else seed
-    per_class = 0 if settings.function in DATA_FREE else settings.images_per_class
-    batch = scoring_batch(prepared, per_class, seed=chosen_by, device=device)
-    facts = {"settings": settings.model_dump(mode="json"), "images": len(batch[1])}
-    made_by = config_hash(
-        "score", settings, [held["content"], prepared.content], seed=seed, draw=draw, structure=structure
-    )
-    return _Given(model.to(device), batch, chosen_by, facts, made_by)
 
 
 def _check(settings: CriterionSettings, structure: str) -> None:

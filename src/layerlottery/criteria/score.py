@@ -6,7 +6,9 @@ import copy
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +96,38 @@ def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: t
     return normalize(torch.from_numpy(train.images[chosen])), torch.from_numpy(train.labels[chosen]).to(device)
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """What every scoring starts from: a network, a batch, the seed of a draw, facts to record and their hash."""
+
+    model: nn.Module
+    batch: tuple[Tensor, Tensor]
+    seed: int
+    facts: dict[str, Any]
+    made_by: str
+
+
+def begin(
+    weights: Path,
+    data: Path,
+    settings: CriterionSettings,
+    *,
+    seed: int,
+    draw: int,
+    device: torch.device,
+    **structure: str,
+) -> Scoring:
+    """Load the network and the images that a draw of the criterion looks at."""
+    prepared = PreparedSet.open(data)
+    model, held = load_network(weights)
+    chosen_by = derived_seed("draw", seed, draw) if draw else seed
+    per_class = 0 if settings.function in DATA_FREE else settings.images_per_class
+    batch = scoring_batch(prepared, per_class, seed=chosen_by, device=device)
+    facts = {"settings": settings.model_dump(mode="json"), "images": len(batch[1])}
+    made_by = config_hash("score", settings, [held["content"], prepared.content], seed=seed, draw=draw, **structure)
+    return Scoring(model.to(device), batch, chosen_by, facts, made_by)
+
+
 def score(
     weights: Path,
     data: Path,
@@ -108,18 +142,12 @@ def score(
 
     Draws above 0 choose other images and make other random choices for the same network.
     """
-    prepared = PreparedSet.open(data)
-    model, facts = load_network(weights)
-    chosen_by = derived_seed("draw", seed, draw) if draw else seed
-    per_class = 0 if settings.function in DATA_FREE else settings.images_per_class
-    batch = scoring_batch(prepared, per_class, seed=chosen_by, device=device)
-    ranking = rank_blocks(model.to(device), batch, settings, seed=chosen_by)
+    given = begin(weights, data, settings, seed=seed, draw=draw, device=device)
+    ranking = rank_blocks(given.model, given.batch, settings, seed=given.seed)
     if ranking.ties:
         log.info("%s: equal scores, ranked in network order: %s", settings.function, ", ".join(ranking.ties))
-    made_by = config_hash("score", settings, [facts["content"], prepared.content], seed=seed, draw=draw)
-    rows = [_row(block, ranking) for block in find_blocks(model)]
-    record = {"settings": settings.model_dump(mode="json"), "images": len(batch[1]), "blocks": rows}
-    write_facts(output, record | {"ties": ranking.ties}, config_hash=made_by)
+    rows = [_row(block, ranking) for block in find_blocks(given.model)]
+    write_facts(output, given.facts | {"blocks": rows, "ties": ranking.ties}, config_hash=given.made_by)
 
 
 def _row(block: Block, ranking: Ranking) -> dict[str, object]:
