@@ -13,6 +13,7 @@ from layerlottery.evaluation.corruptions import corrupt_images
 from layerlottery.evaluation.selection import select_images
 from layerlottery.results import artifacts
 from layerlottery.results.provenance import config_hash
+from layerlottery.results.seals import file_digest
 from layerlottery.settings import CorruptionSettings
 
 CHUNK = 1000  # images corrupted at a time: bounds the memory that float64 copies take
@@ -57,4 +58,4 @@ def _write(
                 corrupted = corrupt_images(images[places], name=name, severity=severity, seed=seed, indices=places)
                 target[start : start + CHUNK] = corrupted
         array.flush()
-        return artifacts.array_digest(array)
+        return file_digest(temporary)

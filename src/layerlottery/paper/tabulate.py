@@ -13,7 +13,7 @@ from layerlottery.paper.measure import Results, Row
 from layerlottery.paper.render import latex, markdown
 from layerlottery.paper.rows import Context
 from layerlottery.paper.tables import figure3_rows, table_rows
-from layerlottery.results.artifacts import read_table, write_table, write_text
+from layerlottery.results.artifacts import read_table, write_document, write_table
 from layerlottery.results.provenance import config_hash
 from layerlottery.results.schemas import arrow_schema
 from layerlottery.studies import TabulateSettings
@@ -27,15 +27,16 @@ READ = ("runs", "robustness", "scores", "similarity", "summary", "comparisons")
 def tabulate(tables: Path, settings: TabulateSettings) -> None:
     """Read the result tables of a folder; write the paper's beside them, as Parquet, Markdown and LaTeX."""
     held = {name: read_table(Path(paths.table(str(tables), name))) for name in READ}
-    made_by = config_hash("tabulate", settings, [table.schema.metadata[b"content"].decode() for table in held.values()])
+    made_by = config_hash("tabulate", settings, [table.schema.metadata[b"seal"].decode() for table in held.values()])
     context = Context(Results(**{name: table.to_pylist() for name, table in held.items()}), settings)
     for name in paths.PAPER:
         rows = paper_rows(name, context)
         table = pa.Table.from_pylist(rows, schema=arrow_schema(name))
         write_table(Path(paths.table(str(tables), name)), table, config_hash=made_by)
         confidence = settings.statistics.confidence
-        write_text(Path(paths.table(str(tables), name, "md")), markdown(name, rows, confidence=confidence))
-        write_text(Path(paths.table(str(tables), name, "tex")), latex(name, rows, confidence=confidence))
+        for suffix, text, comment in (("md", markdown, ("<!-- ", " -->")), ("tex", latex, ("% ", ""))):
+            path = Path(paths.table(str(tables), name, suffix))
+            write_document(path, text(name, rows, confidence=confidence), comment=comment, config_hash=made_by)
 
 
 def paper_rows(name: str, context: Context) -> list[Row]:

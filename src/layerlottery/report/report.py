@@ -13,7 +13,9 @@ from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import read_tables, tolerance_name
 from layerlottery.report.verdict import findings, tolerance_words
 from layerlottery.report.words import either, scaled, seconds
-from layerlottery.results.artifacts import write_text
+from layerlottery.results.artifacts import write_document
+from layerlottery.results.provenance import config_hash
+from layerlottery.results.seals import file_digest
 from layerlottery.settings import ReportSettings
 
 HERE = Path(__file__).parent
@@ -54,7 +56,8 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
         left_out=left_out(held),
         facts=measured(held.runs),
     )
-    write_text(output, page)
+    made_by = config_hash("report", settings, [file_digest(table) for table in sorted(tables.glob("*.parquet"))])
+    write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by)
 
 
 def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:

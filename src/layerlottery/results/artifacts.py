@@ -1,8 +1,9 @@
 """Files that can be trusted: written atomically, stamped with hashes, checked whenever they are read.
 
-Facts are JSON, tables are Parquet, weights are safetensors, image arrays are npy. Nothing is pickled.
-Every artifact carries `content` (SHA-256 of what it holds) and `config_hash` (SHA-256 of the
-configuration, code revision and inputs that made it).
+Facts are JSON, tables are Parquet, weights are safetensors, image arrays are npy, documents are text. Nothing is
+pickled. Every artifact carries `config_hash` (SHA-256 of the configuration, code revision and inputs that made it)
+and a seal (SHA-256 of all its bytes, see seals.py); an npy file's hash stands in the facts beside it. Tensors also
+carry `content`, SHA-256 of the values alone: later stages are made from it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.results import seals
 from layerlottery.results.hashing import canonical, digest
 
 Array = npt.NDArray[Any]
@@ -69,58 +72,87 @@ def _present(path: Path) -> Path:
     return path
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, as UTF-8."""
+def check(path: Path) -> Path:
+    """The path of a file whose seal is intact; raises LayerLotteryError for any other."""
+    try:
+        seals.check(_present(path))
+    except seals.BrokenSeal as broken:
+        raise _broken(path, broken) from None
+    return path
+
+
+@contextmanager
+def _sealed(path: Path) -> Iterator[Path]:
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        yield temporary
+        seals.seal(temporary)
+
+
+def write_document(path: Path, text: str, *, comment: tuple[str, str], config_hash: str) -> None:
+    """Write a text file (UTF-8) whose last line, between the marks of a comment, holds its hashes."""
+    first, last = comment
+    line = f"{first}made by {config_hash}, {seals.BLANK}{last}\n"
+    with _sealed(path) as temporary:
+        temporary.write_text(f"{text.rstrip()}\n{line}", encoding="utf-8")
 
 
 def write_facts(path: Path, facts: Mapping[str, Any], *, config_hash: str) -> None:
     """Write a JSON artifact: the facts and the hashes that vouch for them."""
-    stamp = {"config_hash": config_hash, "content": digest(facts)}
-    write_text(path, json.dumps({"artifact": stamp, "facts": facts}, indent=1, allow_nan=False) + "\n")
+    stamp = {"config_hash": config_hash, "seal": seals.BLANK}
+    text = json.dumps({"artifact": stamp, "facts": facts}, indent=1, allow_nan=False) + "\n"
+    with _sealed(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Read a JSON artifact; `config_hash` joins its facts. Raises when the content was changed."""
+    """Read a JSON artifact; `config_hash` joins its facts. Raises when a byte of it was changed."""
     try:
-        held = json.loads(_present(path).read_text(encoding="utf-8"))
-        facts, stamp = held["facts"], held["artifact"]
-        intact = stamp["content"] == digest(facts)
-        facts["config_hash"] = stamp["config_hash"]
+        held = json.loads(check(path).read_text(encoding="utf-8"))
+        return dict(held["facts"]) | {"config_hash": held["artifact"]["config_hash"]}
     except (ValueError, KeyError, TypeError) as error:
         raise _broken(path, f"not a facts file of this project ({type(error).__name__})") from error
-    if not intact:
-        raise _broken(path, "its content does not match its hash")
-    return dict(facts)
+
+
+@dataclass
+class TableWriter:
+    """Takes a table piece by piece; `config_hash` may be set until the last."""
+
+    _writer: pq.ParquetWriter
+    config_hash: str
+
+    def write(self, piece: pa.Table | pa.RecordBatch) -> None:
+        """Append rows of the table's schema."""
+        table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+        self._writer.write_table(table.replace_schema_metadata(None))
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema, *, config_hash: str = "") -> Iterator[TableWriter]:
+    """Write a Parquet artifact of any size; it takes its name only when the block succeeds."""
+    with (
+        _sealed(path) as temporary,
+        pq.ParquetWriter(temporary, schema.remove_metadata(), compression="zstd") as parquet,
+    ):
+        writer = TableWriter(parquet, config_hash)
+        yield writer
+        parquet.add_key_value_metadata({"config_hash": writer.config_hash, "seal": seals.BLANK})
 
 
 def write_table(path: Path, table: pa.Table, *, config_hash: str) -> None:
-    """Write a Parquet artifact; both hashes stand in the schema's metadata."""
-    stamp = {"config_hash": config_hash, "content": _table_digest(table)}
-    with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(stamp), temporary, compression="zstd")
+    """Write a Parquet artifact; its hashes stand in the file's metadata."""
+    with table_writer(path, table.schema, config_hash=config_hash) as writer:
+        writer.write(table)
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a Parquet artifact. Raises when it is not one or its content was changed."""
+    """Read a Parquet artifact; `config_hash` and `seal` are its schema's metadata. Raises when it was changed."""
     try:
-        table = pq.ParquetFile(_present(path)).read()
-        stamp = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        intact = stamp.get("content") == _table_digest(table) and "config_hash" in stamp
+        table = pq.ParquetFile(check(path)).read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
-    if not intact:
-        raise _broken(path, "its content does not match its hash")
+    if b"config_hash" not in (table.schema.metadata or {}):
+        raise _broken(path, "not a table of this project")
     return table
-
-
-def _table_digest(table: pa.Table) -> str:
-    # over values: buffers' padding and the names inside list types may change in a round trip
-    seen = hashlib.sha256()
-    for field, column in zip(table.schema, table.columns, strict=True):
-        seen.update(f"{field.name}:{column.to_pylist()!r};".encode())
-    return seen.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], facts: Mapping[str, Any], *, config_hash: str) -> str:
@@ -129,8 +161,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], facts: Mapping[str, 
 
     kept = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     content = _tensors_digest(kept, facts)
-    stamp = {"facts": canonical(facts), "config_hash": config_hash, "content": content}
-    with atomic(path) as temporary:
+    stamp = {"facts": canonical(facts), "config_hash": config_hash, "content": content, "seal": seals.BLANK}
+    with _sealed(path) as temporary:
         # written here rather than by save_file, which would replace our temporary file's mode
         temporary.write_bytes(safetensors.numpy.save(kept, metadata=stamp))
     return content
@@ -141,15 +173,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     import safetensors
 
     try:
-        with safetensors.safe_open(_present(path), framework="numpy") as held:
+        with safetensors.safe_open(check(path), framework="numpy") as held:
             stamp = held.metadata() or {}
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-        facts, made_by = json.loads(stamp["facts"]), stamp["config_hash"]
+        facts = json.loads(stamp["facts"]) | {name: stamp[name] for name in ("content", "config_hash")}
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise _broken(path, f"not a weights file of this project ({type(error).__name__})") from error
-    if stamp.get("content") != _tensors_digest(tensors, facts):
-        raise _broken(path, "its content does not match its hash")
-    return tensors, facts | {"content": stamp["content"], "config_hash": made_by}
+    return tensors, facts
 
 
 def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -165,19 +195,19 @@ def _tensors_digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> s
 
 
 def write_array(path: Path, array: Array) -> str:
-    """Write one npy file atomically; returns its content hash, to be kept in a facts file beside it."""
-    with atomic(path) as temporary, temporary.open("wb") as sink:
-        np.save(sink, array, allow_pickle=False)
-    return array_digest(array)
+    """Write one npy file atomically; returns the SHA-256 of its bytes, to be kept in a facts file beside it."""
+    with atomic(path) as temporary:
+        with temporary.open("wb") as sink:
+            np.save(sink, array, allow_pickle=False)
+        return seals.file_digest(temporary)
 
 
 def read_array(path: Path, content: str) -> Array:
     """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds."""
-    _present(path)
+    if seals.file_digest(_present(path)) != content:
+        raise _broken(path, "its content does not match its hash")
     try:
         array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
     except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
         raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
-    if array_digest(array) != content:
-        raise _broken(path, "its content does not match its hash")
     return array

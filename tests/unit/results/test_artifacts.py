@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results import artifacts
+from layerlottery.results import artifacts, seals
 from layerlottery.results.hashing import canonical, derived_seed, digest
 
 FACTS = {"accuracy": 97.25, "epochs": 3, "removed": ["stage1.1"], "note": "θ0", "none": None, "deep": {"b": [1, 2.5]}}
@@ -58,7 +58,7 @@ def read_tensors_plain(path):
 
 def read_table_plain(path):
     table = artifacts.read_table(path)
-    assert table.schema.metadata.keys() >= {b"config_hash", b"content"}
+    assert table.schema.metadata.keys() >= {b"config_hash", b"seal"}
     return table.to_pydict()
 
 
@@ -73,20 +73,17 @@ KINDS = {
         read_tensors_plain,
     ),
     "array": (write_array_pair, read_array_pair),
+    "page": (
+        lambda path: artifacts.write_document(path, "<p>θ0</p>", comment=("<!-- ", " -->"), config_hash="c" * 64),
+        lambda path: artifacts.check(path).read_text(encoding="utf-8"),
+    ),
 }
-
-
-def made_by_removed(content):
-    """Only what the content hash vouches for; the hash of the configuration stands beside it."""
-    if isinstance(content, tuple):
-        return content[0], made_by_removed(content[1])
-    return {k: v for k, v in content.items() if k != "config_hash"} if isinstance(content, dict) else content
 
 
 def read_or_one_line(kind, path):
     """What the file holds, or None after an error that is one line and starts with the file's path."""
     try:
-        return made_by_removed(KINDS[kind][1](path))
+        return KINDS[kind][1](path)
     except LayerLotteryError as error:
         message = str(error)
     assert message.startswith(f"{path}: ")
@@ -227,29 +224,29 @@ def test_a_missing_file_is_named(tmp_path, artifact):
         KINDS[kind][1](path)
 
 
-@pytest.mark.parametrize("mask", [0x15, 0x80])
-def test_every_changed_byte_is_noticed_or_harmless(artifact, mask):
+@pytest.mark.parametrize("mask", [0x01, 0x20, 0x80])
+def test_every_changed_byte_is_noticed(artifact, mask):
     kind, path = artifact
-    intact, original = made_by_removed(KINDS[kind][1](path)), path.read_bytes()
-    noticed = 0
+    original = path.read_bytes()
     for position in range(len(original)):
         changed = bytearray(original)
         changed[position] ^= mask
         path.write_bytes(changed)
-        found = read_or_one_line(kind, path)
-        # padding, white space, statistics and the configuration's hash may change; what is read may not
-        assert found is None or found == intact, f"byte {position}"
-        noticed += found is None
-    assert noticed > len(original) / 4
+        assert read_or_one_line(kind, path) is None, f"byte {position}"
 
 
 def test_every_truncation_is_refused(artifact):
     kind, path = artifact
-    intact, original = made_by_removed(KINDS[kind][1](path)), path.read_bytes()
-    for length in range(0, len(original), 7):
+    original = path.read_bytes()
+    for length in range(len(original)):
         path.write_bytes(original[:length])
-        found = read_or_one_line(kind, path)
-        assert found is None or found == intact, f"{length} bytes"
+        assert read_or_one_line(kind, path) is None, f"{length} bytes"
+
+
+def test_an_added_byte_is_refused(artifact):
+    kind, path = artifact
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert read_or_one_line(kind, path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b"\xff\xfe\x00", b"a,b\n1,2\n", b"PAR1PAR1"])
@@ -261,6 +258,8 @@ def test_another_files_content_is_refused(artifact, content):
 
 def test_an_artifact_of_another_kind_is_refused(artifact, tmp_path):
     kind, path = artifact
+    if kind == "page":  # nothing parses it
+        return
     for other in KINDS.keys() - {kind}:
         KINDS[other][0](tmp_path / "other")
         path.write_bytes((tmp_path / "other").read_bytes())
@@ -310,7 +309,7 @@ def test_an_npy_file_of_objects_is_refused_and_never_executed(tmp_path):
     path, trace = tmp_path / "a.npy", tmp_path / "executed"
     np.save(path, np.array([Hostile(trace)], dtype=object), allow_pickle=True)
     with pytest.raises(LayerLotteryError, match=r"a\.npy: not a readable npy file"):
-        artifacts.read_array(path, "0" * 64)
+        artifacts.read_array(path, seals.file_digest(path))
     assert not trace.exists()
 
 
