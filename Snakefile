@@ -2,12 +2,14 @@
 #   snakemake --cores all                                                        config.yaml, minutes on a laptop
 #   snakemake --cores all --configfile workflow/presets/cifar10_cpu.yaml         another benchmark
 import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
 from layerlottery import paths, worker
 from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
+from layerlottery.results import lock, recovery
 from layerlottery.revisions import REVISIONS
 
 min_version("9.0")
@@ -25,8 +27,18 @@ except LayerLotteryError as error:
 
 FOLDERS = BENCHMARK.folders
 
+# after a power cut or a kill the same command simply goes on
+if workflow.is_main_process:
+    recovery.recover(BENCHMARK.results)
+
 
 onstart:
+    if workflow.is_main_process:
+        try:
+            # one benchmark at a time in a results folder, whichever folder it was started from
+            lock.acquire(Path(BENCHMARK.results))
+        except LayerLotteryError as error:
+            sys.exit(f"layerlottery: {error}")
     if workflow.is_main_process and workflow.local_exec and BENCHMARK.resources.warm_worker:
         worker.start()
 

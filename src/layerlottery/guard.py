@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.requeue import requeue
 
 # as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
 EXIT_INTERRUPTED = 75
@@ -32,6 +33,8 @@ def run_guarded(command: Callable[..., Any]) -> None:
     except OSError as error:
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except Interrupted:
+        # on SLURM the same job goes on later, however often its time runs out; elsewhere whoever called decides
+        requeue()
         _fail("interrupted: the checkpoint is saved, the same command goes on from there", EXIT_INTERRUPTED)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from layerlottery.benchmark import Benchmark
-from layerlottery.results.schemas import ABOUT, PAPER, PAPER_TABLES, TABLES
+from layerlottery.results.schemas import ABOUT, PAPER, PAPER_TABLES, TABLES, Column
 
 
 def configuration_schema() -> str:
@@ -21,7 +21,9 @@ def data_dictionary() -> str:
     parts = [
         "# Data dictionary\n",
         "The tables in `results/tables/` are Parquet files. This page is made by `layerlottery dictionary` from",
-        "`src/layerlottery/results/schemas.py`; a test keeps the two equal.\n",
+        "`src/layerlottery/results/schemas.py`; a test keeps the two equal. † marks what may differ between two runs of",
+        "one configuration: times, energy and provenance. Everything else is equal bit for bit on one kind of machine",
+        "(`layerlottery diff RESULTS OTHER`).\n",
     ]
     for name, columns in TABLES.items():
         parts += [
@@ -30,7 +32,7 @@ def data_dictionary() -> str:
             "| column | type | meaning |",
             "|---|---|---|",
         ]
-        parts += [f"| `{column.name}` | {column.type} | {column.meaning} |" for column in columns]
+        parts += [_line(column) for column in columns]
         parts.append("")
     parts += [
         "## The paper's tables\n",
@@ -39,7 +41,12 @@ def data_dictionary() -> str:
         "",
         "| column | type | meaning |",
         "|---|---|---|",
-        *(f"| `{column.name}` | {column.type} | {column.meaning} |" for column in PAPER),
+        *map(_line, PAPER),
         "",
     ]
     return "\n".join(parts)
+
+
+def _line(column: Column) -> str:
+    mark = " †" if column.varies else ""
+    return f"| `{column.name}` | {column.type} | {column.meaning}{mark} |"

@@ -21,15 +21,18 @@ rule train_dense:
         folder=subpath(output.facts, parent=True),
         # not an output: it must outlive a failed job
         checkpoint=FOLDERS.checkpoint(paths.DENSE),
+        # with `output` in its arguments Snakemake doesn't compare it
+        seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
         kept=FOLDERS.kept(paths.DENSE),
-        # with `output` in its arguments Snakemake doesn't compare it: a rewind added later trains nothing again
+        # neither is this compared: a rewind added later trains nothing again
         keep=lambda wildcards, output: [word for i in BENCHMARK.kept_epochs(wildcards) for word in ("--keep", i)],
         start_epoch=0,
         revision=REVISIONS["train"],
     shell:
         "layerlottery train --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --output {params.folder:q} --checkpoint {params.checkpoint:q}"
-        " --start-epoch {params.start_epoch} --kept {params.kept:q} {params.keep} --threads {threads} --log {log:q}"
+        " --checkpoint-seconds {params.seconds} --start-epoch {params.start_epoch}"
+        " --kept {params.kept:q} {params.keep} --threads {threads} --log {log:q}"
 
 
 use rule train_dense as train_ticket with:
@@ -47,6 +50,7 @@ use rule train_dense as train_ticket with:
         settings=BENCHMARK.training.slice(),
         folder=subpath(output.facts, parent=True),
         checkpoint=FOLDERS.checkpoint(paths.TICKET),
+        seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
         kept=FOLDERS.kept(paths.TICKET),
         keep=[],
         start_epoch=lambda wildcards: 0 if wildcards.rewind == "random" else int(wildcards.rewind),
@@ -71,8 +75,10 @@ rule rewind:
         settings=BENCHMARK.training.slice(),
         kept=FOLDERS.kept(paths.DENSE),
         checkpoint=FOLDERS.checkpoint(paths.START),
+        seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
         revision=REVISIONS["rewind"],
     shell:
         "layerlottery rewind --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --epoch {wildcards.epoch} --kept {params.kept:q}"
-        " --checkpoint {params.checkpoint:q} --output {output:q} --threads {threads} --log {log:q}"
+        " --checkpoint {params.checkpoint:q} --checkpoint-seconds {params.seconds}"
+        " --output {output:q} --threads {threads} --log {log:q}"

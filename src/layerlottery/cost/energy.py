@@ -46,7 +46,7 @@ class EnergyReading:
 
 
 class EnergyMeter:
-    """Measures this process between `start` and `stop`, once.
+    """Measures this process from `start` to each `read` and to `stop`, once.
 
     `gpu_ids` are the NVML indices of the GPUs that train (not torch's, which follow CUDA_VISIBLE_DEVICES); None
     charges no GPU. A GPU's energy is the whole device's. RAPL energy is shared out by CPU time; elsewhere the
@@ -69,21 +69,34 @@ class EnergyMeter:
         self._own, self._machine = _own_seconds(), _machine_seconds()
         self._began = time.perf_counter()
 
+    def read(self) -> EnergyReading:
+        """The energy so far, without ending; costs some hundredths of a second."""
+        if self._tracker is None:
+            raise LayerLotteryError("energy: the meter was read without having been started")
+        _raise_failures(self._tracker, "_measure_power_and_energy_if_stale")
+        return self._reading(self._tracker)
+
     def stop(self) -> EnergyReading:
         """Take the last measurement and end; raises LayerLotteryError rather than report nothing as zero."""
         if self._tracker is None:
             raise LayerLotteryError("energy: the meter was stopped without having been started")
         tracker, self._tracker = self._tracker, None
+        _raise_failures(tracker, "stop")
+        if getattr(tracker, "final_emissions_data", None) is None:
+            raise LayerLotteryError("energy: codecarbon ended without a measurement")
+        reading = self._reading(tracker)
+        if reading.kwh == 0:
+            raise LayerLotteryError(f"energy: codecarbon measured nothing in {reading.seconds:.1f} s")
+        return reading
+
+    def _reading(self, tracker: OfflineEmissionsTracker) -> EnergyReading:
         seconds = time.perf_counter() - self._began
         own, machine = _own_seconds() - self._own, _machine_seconds() - self._machine
-        _raise_failures(tracker, "stop")
-        data = getattr(tracker, "final_emissions_data", None)
-        if data is None:
-            raise LayerLotteryError("energy: codecarbon ended without a measurement")
         mode, watts = _cpu_power(tracker)
         share = min(1.0, own / machine) if mode == "intel_rapl" and machine > 0 else 1.0
-        parts = (data.cpu_energy * share, data.gpu_energy if self._gpu_ids else 0.0, data.ram_energy)
-        if not (all(math.isfinite(part) and part >= 0 for part in parts) and sum(parts) > 0):
+        cpu, gpu, ram = (getattr(tracker, f"_total_{part}_energy").kWh for part in ("cpu", "gpu", "ram"))
+        parts = (cpu * share, gpu if self._gpu_ids else 0.0, ram)
+        if not all(math.isfinite(part) and part >= 0 for part in parts):
             raise LayerLotteryError(f"energy: codecarbon measured {parts} kWh (CPU, GPU, memory) in {seconds:.1f} s")
         return EnergyReading(sum(parts), seconds, *parts, self._source(mode, watts), MODE, watts)
 

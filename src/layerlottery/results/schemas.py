@@ -13,11 +13,16 @@ TEXT, INTEGER, REAL, BLOCKS = pa.string(), pa.int64(), pa.float64(), pa.list_(pa
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Arrow type and what it holds."""
+    """One column: its Arrow type and what it holds.
+
+    `varies` marks what may differ between two runs of one configuration on one kind of machine: times, energy,
+    provenance.
+    """
 
     name: str
     type: pa.DataType
     meaning: str
+    varies: bool = False
 
 
 IDENTITY = (
@@ -55,45 +60,64 @@ RUNS = (
         "memory_bytes", INTEGER, "training memory of one batch: saved activations, parameters, gradients, optimizer"
     ),
     Column("memory_reduction", REAL, "memory_bytes saved against the dense network, percent"),
-    Column("latency_ms", REAL, "forward pass, median over rounds of the mean, milliseconds"),
+    Column("latency_ms", REAL, "forward pass, median over rounds of the mean, milliseconds", varies=True),
     Column("latency_batch", INTEGER, "images in a forward pass while timing latency"),
     Column("latency_threads", INTEGER, "threads while timing latency"),
     Column("epochs", INTEGER, "epochs trained: those of the dense network less the rewind"),
     Column("train_images", INTEGER, "images in the training set"),
-    Column("train_seconds", REAL, "training without evaluation, all segments of a resumed run, seconds"),
-    Column("images_per_second", REAL, "training images a second"),
+    Column("train_seconds", REAL, "training without evaluation, all segments of a resumed run, seconds", varies=True),
+    Column("images_per_second", REAL, "training images a second", varies=True),
     Column(
         "train_speedup",
         REAL,
         "dense network's train_seconds divided by these, as they are: a rewound ticket trains fewer epochs, after "
         "the dense network's first",
+        varies=True,
     ),
-    Column("energy_kwh", REAL, "energy of the training process by codecarbon, kWh"),
-    Column("cpu_kwh", REAL, "the processor's part of energy_kwh, kWh"),
-    Column("gpu_kwh", REAL, "the GPU's part of energy_kwh (whole device), kWh"),
-    Column("ram_kwh", REAL, "the memory's part of energy_kwh (codecarbon's estimate, at least 10 W a process), kWh"),
+    Column("energy_kwh", REAL, "energy of the training process by codecarbon, kWh", varies=True),
+    Column("cpu_kwh", REAL, "the processor's part of energy_kwh, kWh", varies=True),
+    Column("gpu_kwh", REAL, "the GPU's part of energy_kwh (whole device), kWh", varies=True),
     Column(
-        "energy_reduction", REAL, "energy_kwh saved against the dense network, percent; rewinding as in train_speedup"
+        "ram_kwh",
+        REAL,
+        "the memory's part of energy_kwh (codecarbon's estimate, at least 10 W a process), kWh",
+        varies=True,
     ),
-    Column("co2_kg", REAL, "energy_kwh times carbon_intensity, kg CO2-equivalent"),
+    Column(
+        "energy_reduction",
+        REAL,
+        "energy_kwh saved against the dense network, percent; rewinding as in train_speedup",
+        varies=True,
+    ),
+    Column("co2_kg", REAL, "energy_kwh times carbon_intensity, kg CO2-equivalent", varies=True),
     Column("carbon_intensity", REAL, "kg CO2-equivalent a kWh"),
     Column(
         "co2_lacoste_kg",
         REAL,
         "design power of all CPUs (or of the GPU) times hours times Lacoste intensity, kg CO2-equivalent",
+        varies=True,
     ),
     Column(
         "power_source",
         TEXT,
         "codecarbon's source: cpu_load with the CPUs' design power, or rapl by share of CPU time; gpu whole device",
+        varies=True,
     ),
-    Column("segments", INTEGER, "pieces in which the training ran; above 1 means it was resumed"),
-    Column("device", TEXT, "processor or GPU that trained"),
+    Column("segments", INTEGER, "pieces in which the training ran; above 1 means it was resumed", varies=True),
+    Column("started", TEXT, "start of the first segment, UTC", varies=True),
+    Column("ended", TEXT, "end of the last segment, UTC", varies=True),
+    Column("device", TEXT, "processor or GPU that trained", varies=True),
+    Column("host", TEXT, "machines that trained, in order", varies=True),
+    Column("slurm_job_id", TEXT, "SLURM jobs that trained, in order; null outside SLURM", varies=True),
     Column("threads", INTEGER, "threads of the training process"),
     Column("precision", TEXT, "type that convolutions computed in: float32 or bfloat16"),
     Column("criterion_settings", TEXT, "every setting of the criterion, as JSON; null for dense networks"),
     Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this training"),
-    Column("package_version", TEXT, "version of layerlottery that trained"),
+    Column("package_version", TEXT, "version of layerlottery that trained", varies=True),
+    Column("git_commit", TEXT, "its commit, -dirty if files differed from it; null outside a checkout", varies=True),
+    Column("torch_version", TEXT, "version of torch that trained", varies=True),
+    Column("cuda_version", TEXT, "CUDA that this torch was built with; null for the CPU's torch", varies=True),
+    Column("driver_version", TEXT, "NVIDIA driver; null without one", varies=True),
 )
 
 ROBUSTNESS = (
@@ -123,7 +147,7 @@ CURVES = (
     Column("train_accuracy", REAL, "accuracy over the epoch's batches, percent"),
     Column("test_loss", REAL, "mean cross-entropy on the test set, nats"),
     Column("test_accuracy", REAL, "accuracy on the test set, percent"),
-    Column("seconds", REAL, "training time of the epoch, seconds"),
+    Column("seconds", REAL, "training time of the epoch, seconds", varies=True),
 )
 
 SCORES = (
@@ -185,9 +209,9 @@ SUMMARY = (
     Column("macs_reduction", REAL, "mean MACs saved, percent"),
     Column("params_reduction", REAL, "mean parameters saved, percent"),
     Column("memory_reduction", REAL, "mean training memory saved, percent"),
-    Column("train_speedup", REAL, "geometric mean of the training speed-up"),
-    Column("latency_speedup", REAL, "geometric mean of the dense latency divided by the ticket's"),
-    Column("energy_reduction", REAL, "mean energy saved, percent"),
+    Column("train_speedup", REAL, "geometric mean of the training speed-up", varies=True),
+    Column("latency_speedup", REAL, "geometric mean of the dense latency divided by the ticket's", varies=True),
+    Column("energy_reduction", REAL, "mean energy saved, percent", varies=True),
     Column(
         "attack_delta", REAL, "mean paired accuracy difference over all attacks and epsilons above 0, percentage points"
     ),
@@ -296,6 +320,11 @@ ABOUT = {
 }
 
 
+def columns(table: str) -> tuple[Column, ...]:
+    """The columns of a result table or of one of the paper's."""
+    return (TABLES | PAPER_TABLES)[table]
+
+
 def arrow_schema(table: str) -> pa.Schema:
     """The Arrow schema of a result table."""
-    return pa.schema([pa.field(column.name, column.type) for column in (TABLES | PAPER_TABLES)[table]])
+    return pa.schema([pa.field(column.name, column.type) for column in columns(table)])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +28,6 @@ class Progress:
     correct: int = 0
     epoch_seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
-    segments: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save_checkpoint(

@@ -69,6 +69,7 @@ class Trainer:
     stop: StopFlag
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None
     keep: Callable[[int], None] = lambda epoch: None
+    tick: Callable[[], None] = lambda: None
     checkpoint_seconds: float = 60.0
     device: torch.device = field(init=False)
 
@@ -82,15 +83,12 @@ class Trainer:
     def run(self, progress: Progress, *, until: int | None = None) -> None:
         """Train from `progress` to the end of epoch `until`, by default the last; raises Interrupted when told to stop.
 
-        `keep` is called with the number of epochs completed, after each.
+        `keep` is called with the number of epochs completed, after each; `tick` after every batch.
         """
         while progress.epoch < (until or self.settings.epochs):
             self._train_epoch(progress)
             self._finish_epoch(progress)
             self.keep(progress.epoch)
-            if time.monotonic() - self.saved_at > self.checkpoint_seconds:
-                self.save(progress)
-                self.saved_at = time.monotonic()
 
     def _train_epoch(self, progress: Progress) -> None:
         self.model.train()
@@ -106,12 +104,20 @@ class Trainer:
             loss_sum += loss * len(batches[number])
             correct += hits
             progress.batch = number + 1
-            if self.stop.requested:
-                break
-        progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
-        progress.epoch_seconds += time.perf_counter() - started
+            self.tick()
+            due = time.monotonic() - self.saved_at > self.checkpoint_seconds
+            if due or self.stop.requested or number + 1 == len(batches):
+                progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
+                progress.epoch_seconds += time.perf_counter() - started
+                self._save_or_stop(progress, due=due)
+                started = time.perf_counter()
+
+    def _save_or_stop(self, progress: Progress, *, due: bool) -> None:
         if self.stop.requested:
             raise Interrupted
+        if due:
+            self.save(progress)
+            self.saved_at = time.monotonic()
 
     def _step(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
         settings, data = self.settings, self.data

@@ -12,7 +12,8 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import TrainingSettings
-from layerlottery.training.session import Session, begin
+from layerlottery.training.alone import alone
+from layerlottery.training.session import CHECKPOINT_SECONDS, Session, begin
 from layerlottery.training.train import kept_file
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def rewind(
     device: torch.device,
     kept: Path | None = None,
     checkpoint: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> None:
     """Write θi of the dense training that starts from `weights`, i = `epoch` (1 to the number of epochs).
@@ -38,13 +40,23 @@ def rewind(
     """
     if not 1 <= epoch <= settings.epochs:
         raise LayerLotteryError(f"--epoch: found {epoch}; allowed are 1 to {settings.epochs}")
-    session = begin(weights, data, settings, seed=seed, device=device, checkpoint=checkpoint, on_epoch=on_epoch)
-    if kept is None or not _load_kept(session, kept_file(kept, epoch)):
-        with session.trainer.stop.listening():
-            _train_until(session, epoch)
-    session.save_weights(output, config_hash=config_hash("rewind", settings, [session.fingerprint], epoch=epoch))
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    with alone(checkpoint):
+        session = begin(
+            weights,
+            data,
+            settings,
+            seed=seed,
+            device=device,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+            on_epoch=on_epoch,
+        )
+        if kept is None or not _load_kept(session, kept_file(kept, epoch)):
+            with session.trainer.stop.listening():
+                _train_until(session, epoch)
+        session.save_weights(output, config_hash=config_hash("rewind", settings, [session.fingerprint], epoch=epoch))
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
 
 
 def _train_until(session: Session, epoch: int) -> None:

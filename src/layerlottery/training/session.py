@@ -20,6 +20,8 @@ from layerlottery.training.checkpoint import Progress, resume, save_checkpoint
 from layerlottery.training.loop import StopFlag, Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer
 
+CHECKPOINT_SECONDS = 60.0
+
 
 @dataclass
 class Session:
@@ -44,6 +46,7 @@ def begin(
     device: torch.device,
     start_epoch: int = 0,
     checkpoint: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Session:
     """Load the network in `weights` and the prepared set `data`, and the checkpoint where there is one.
@@ -67,9 +70,9 @@ def begin(
         if checkpoint is not None:
             save_checkpoint(checkpoint, model, optimizer, now, fingerprint=fingerprint)
 
-    trainer = Trainer(
-        model, optimizer, _load(prepared, settings, device), settings, seed, save, StopFlag(), on_epoch=on_epoch
-    )
+    held = _load(prepared, settings, device)
+    trainer = Trainer(model, optimizer, held, settings, seed, save, StopFlag(), on_epoch=on_epoch)
+    trainer.checkpoint_seconds = checkpoint_seconds
     return Session(trainer, progress, facts["architecture"], fingerprint)
 
 

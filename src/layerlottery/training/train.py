@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,19 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from layerlottery import __version__
-from layerlottery.cost.energy import EnergyMeter
+from layerlottery import paths
+from layerlottery.cost.energy import EnergyMeter, EnergyReading
 from layerlottery.cost.gpu import find_gpu
-from layerlottery.results.artifacts import write_facts, write_table
+from layerlottery.errors import LayerLotteryError
+from layerlottery.results.artifacts import read_facts, read_table, read_weights, write_facts, write_table
+from layerlottery.results.machine import machine_facts, now, where
 from layerlottery.settings import TrainingSettings
-from layerlottery.training.checkpoint import Progress
-from layerlottery.training.loop import Trainer
+from layerlottery.training.alone import alone
+from layerlottery.training.journal import Journal, Segment, journal_file
 from layerlottery.training.recipe import compute_type
-from layerlottery.training.session import Session, begin
+from layerlottery.training.session import CHECKPOINT_SECONDS, Session, begin
+
+WEIGHTS, CURVE, FACTS = "weights.safetensors", "curve.parquet", "training.json"
 
 
 def train(
@@ -31,6 +34,7 @@ def train(
     device: torch.device,
     start_epoch: int = 0,
     checkpoint: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     keep: Collection[int] = (),
     kept: Path | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
@@ -40,29 +44,38 @@ def train(
     weights.safetensors (after the last epoch), curve.parquet (a row an epoch) and training.json. Returns the
     facts. A rewound ticket starts after epoch `start_epoch`. The weights after the epochs in `keep` go into the
     folder `kept`, for the stage rewind. Raises Interrupted with a checkpoint saved on SIGTERM or SIGINT; the same
-    call resumes it.
+    call resumes it, also after the process was killed. If another process works on the same training, waits for it
+    and takes over what it finished.
     """
-    session = begin(
-        weights,
-        data,
-        settings,
-        seed=seed,
-        device=device,
-        start_epoch=start_epoch,
-        checkpoint=checkpoint,
-        on_epoch=on_epoch,
-    )
+    with alone(checkpoint) as waited:
+        session = begin(
+            weights,
+            data,
+            settings,
+            seed=seed,
+            device=device,
+            start_epoch=start_epoch,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+            on_epoch=on_epoch,
+        )
+        if waited and (done := _finished(output, session.fingerprint)):
+            return done
+        if checkpoint is not None and (done := _set_aside(checkpoint, output, session.fingerprint)):
+            return done
 
-    def keep_epoch(epoch: int) -> None:
-        if kept is not None and epoch in keep:
-            session.save_weights(kept_file(kept, epoch), config_hash=session.fingerprint)
+        def keep_epoch(epoch: int) -> None:
+            if kept is not None and epoch in keep:
+                session.save_weights(kept_file(kept, epoch), config_hash=session.fingerprint)
 
-    session.trainer.keep = keep_epoch
-    with session.trainer.stop.listening():
-        _measured_run(session.trainer, session.progress)
-    result = _write(output, session)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        session.trainer.keep = keep_epoch
+        facts = machine_facts(device)
+        with session.trainer.stop.listening():
+            journal = _measured_run(session, checkpoint)
+        result = _write(output, session, facts, journal.segments)
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+        journal.remove()
     return result
 
 
@@ -71,45 +84,74 @@ def kept_file(folder: Path, epoch: int) -> Path:
     return folder / f"epoch={epoch}.safetensors"
 
 
-def _measured_run(trainer: Trainer, progress: Progress) -> None:
+def _finished(output: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The facts that another process wrote last, if all three files are whole and of this training."""
+    try:
+        made_by = [read_weights(output / WEIGHTS)[1]["config_hash"]]
+        made_by.append(read_table(output / CURVE).schema.metadata[b"config_hash"].decode())
+        facts = read_facts(output / FACTS)
+    except LayerLotteryError:
+        return None
+    return facts if {*made_by, facts.pop("config_hash")} == {fingerprint} else None
+
+
+def _set_aside(checkpoint: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Take over what this training wrote when nobody was left to notice; see results/recovery.py."""
+    folder = Path(paths.finished(str(checkpoint)))
+    if not folder.is_dir():
+        return None
+    done = _finished(folder, fingerprint)
+    for name in (WEIGHTS, CURVE, FACTS):
+        if done is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            (folder / name).replace(output / name)
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
+    if done is not None:
+        checkpoint.unlink(missing_ok=True)
+        journal_file(checkpoint).unlink(missing_ok=True)
+    return done
+
+
+def _measured_run(session: Session, checkpoint: Path | None) -> Journal:
     """Run one segment of the training; its energy joins the earlier segments', also when it is interrupted."""
+    trainer = session.trainer
     gpu = find_gpu(trainer.device)
     meter = EnergyMeter(gpu_ids=None if gpu is None else [gpu.index])
+    began = where() | {"started": now()}
+
+    def segment(reading: EnergyReading) -> Segment:
+        watts = reading.cpu_watts if gpu is None else gpu.watts
+        return vars(reading) | {"design_watts": watts} | began | {"ended": now()}
+
+    journal = Journal.open(checkpoint, session.fingerprint, lambda: segment(meter.read()))
+    trainer.tick = journal.tick
     meter.start()
     try:
-        trainer.run(progress)
+        trainer.run(session.progress)
     finally:
-        reading = vars(meter.stop())
-        progress.segments.append(reading | {"design_watts": reading["cpu_watts"] if gpu is None else gpu.watts})
         if trainer.stop.requested:
-            trainer.save(progress)
+            trainer.save(session.progress)
+        journal.close(segment(meter.stop()))
+    return journal
 
 
-def _write(output: Path, session: Session) -> dict[str, Any]:
+def _write(output: Path, session: Session, machine: dict[str, Any], segments: list[Segment]) -> dict[str, Any]:
     trainer, progress, made_by = session.trainer, session.progress, session.fingerprint
     seconds = sum(row["seconds"] for row in progress.curve)
     images = len(trainer.data.train_labels)
-    facts = {
+    facts = machine | {
         "accuracy": progress.curve[-1]["test_accuracy"],
         "epochs": len(progress.curve),
         "train_images": images,
         "train_seconds": seconds,
         "images_per_second": images * len(progress.curve) / seconds,
-        "segments": progress.segments,
-        "device": _device_name(trainer.device),
+        "segments": segments,
         "threads": torch.get_num_threads(),
         "precision": str(compute_type(trainer.settings, trainer.device)).removeprefix("torch."),
         "seed": trainer.seed,
-        "package_version": __version__,
-        "torch_version": torch.__version__,
     }
-    session.save_weights(output / "weights.safetensors", config_hash=made_by)
-    write_table(output / "curve.parquet", pa.Table.from_pylist(progress.curve), config_hash=made_by)
-    write_facts(output / "training.json", facts, config_hash=made_by)
+    session.save_weights(output / WEIGHTS, config_hash=made_by)
+    write_table(output / CURVE, pa.Table.from_pylist(progress.curve), config_hash=made_by)
+    write_facts(output / FACTS, facts, config_hash=made_by)
     return facts
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.cpu.get_capabilities().get('cpu_name') or platform.machine()} CPU"

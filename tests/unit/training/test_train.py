@@ -1,6 +1,7 @@
 """The training stage: it learns, tickets are paired with their dense network, and it resumes bit for bit."""
 
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -14,9 +15,10 @@ from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.weights import load_network
-from layerlottery.results.artifacts import read_facts, read_tensors
+from layerlottery.results.artifacts import read_facts, read_tensors, write_facts
 from layerlottery.settings import Digits, NetworkSettings, TrainingSettings
 from layerlottery.training import train as stage
+from layerlottery.training.journal import journal_file
 from layerlottery.training.loop import Trainer
 from layerlottery.training.train import train
 
@@ -115,7 +117,6 @@ def test_interrupted_anywhere_it_resumes_bit_for_bit(ready, undisturbed, tmp_pat
 
 def test_a_foreign_or_broken_checkpoint_means_a_fresh_start(ready, undisturbed, tmp_path, monkeypatch):
     checkpoint = tmp_path / "checkpoint.safetensors"
-    monkeypatch.setattr(Trainer, "checkpoint_seconds", 0.0)
     calls = []
 
     def stop_later(row):
@@ -131,6 +132,77 @@ def test_a_foreign_or_broken_checkpoint_means_a_fresh_start(ready, undisturbed, 
     checkpoint.write_bytes(b"not a checkpoint")
     run(ready, tmp_path, checkpoint=checkpoint)
     assert timeless(undisturbed) == timeless(tmp_path)
+
+
+def test_a_checkpoint_saved_within_an_epoch_resumes_bit_for_bit(ready, undisturbed, tmp_path, monkeypatch):
+    checkpoint, kept = tmp_path / "checkpoint.safetensors", tmp_path / "kept.safetensors"
+    step, done = Trainer._step, []
+
+    class Killed(BaseException):
+        pass
+
+    def killing_step(self, *arguments):
+        if len(done) == 17:
+            # what a SIGKILL leaves: nothing is saved after this
+            shutil.copy(checkpoint, kept)
+            raise Killed
+        done.append(1)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", killing_step)
+    with pytest.raises(Killed):
+        run(ready, tmp_path, checkpoint=checkpoint, checkpoint_seconds=0.0)
+    monkeypatch.setattr(Trainer, "_step", step)
+    facts = read_tensors(kept)[1]
+    # batch 17 of 13 an epoch
+    assert (facts["epoch"], facts["batch"]) == (1, 4)
+    kept.replace(checkpoint)
+    run(ready, tmp_path, checkpoint=checkpoint)
+    assert timeless(undisturbed) == timeless(tmp_path)
+
+
+def test_what_a_killed_segment_spent_is_counted(ready, undisturbed, tmp_path):
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    fingerprint = read_facts(undisturbed / "training.json")["config_hash"]
+    lost = {"kwh": 1.0, "seconds": 2.0}
+    write_facts(journal_file(checkpoint), {"segments": [lost]}, config_hash=fingerprint)
+    facts = run(ready, tmp_path, checkpoint=checkpoint)
+    assert (len(facts["segments"]), facts["segments"][0]) == (2, lost)
+    assert not journal_file(checkpoint).exists()
+    write_facts(journal_file(checkpoint), {"segments": [lost]}, config_hash="another configuration's")
+    assert len(run(ready, tmp_path, checkpoint=checkpoint)["segments"]) == 1
+
+
+def test_where_and_when_a_segment_ran_is_kept(undisturbed):
+    (segment,) = read_facts(undisturbed / "training.json")["segments"]
+    assert segment["host"]
+    assert segment["started"] <= segment["ended"]
+    assert segment["slurm_job_id"] is None
+
+
+def test_what_ended_unnoticed_is_taken_over(ready, undisturbed, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "run.safetensors"
+    waiting = tmp_path / "run" / "finished"
+    shutil.copytree(undisturbed, waiting)
+    before = (undisturbed / "training.json").read_bytes()
+    monkeypatch.setattr(Trainer, "run", lambda *arguments: pytest.fail("trained again"))
+    run(ready, tmp_path / "output", checkpoint=checkpoint)
+    assert (tmp_path / "output" / "training.json").read_bytes() == before
+    assert not waiting.exists()
+
+
+@pytest.mark.parametrize("spoil", ["damaged", "foreign", "incomplete"])
+def test_what_ended_unnoticed_must_be_whole_and_of_this_training(ready, undisturbed, tmp_path, spoil):
+    waiting = tmp_path / "run" / "finished"
+    shutil.copytree(undisturbed, waiting)
+    if spoil == "damaged":
+        (waiting / "curve.parquet").write_bytes((waiting / "curve.parquet").read_bytes()[:-1] + b"x")
+    elif spoil == "incomplete":
+        (waiting / "weights.safetensors").unlink()
+    seed = int(spoil == "foreign")
+    facts = run(ready, tmp_path / "output", seed=seed, checkpoint=tmp_path / "run.safetensors")
+    assert facts["segments"][0]["started"] >= read_facts(undisturbed / "training.json")["segments"][0]["ended"]
+    assert not waiting.exists()
 
 
 def test_signals_are_given_back(ready, tmp_path):

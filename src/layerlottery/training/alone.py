@@ -1,0 +1,55 @@
+"""One process at a time works on a training: a job that outlived its Snakemake, and the one that follows it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from layerlottery.results.lock import UNSUPPORTED, FolderLock, holder, try_lock
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS, SAY_SECONDS = 0.5, 60.0
+
+
+@contextmanager
+def alone(checkpoint: Path | None) -> Iterator[bool]:
+    """Hold the lock beside a checkpoint while the block runs; waits for it. Yields whether it had to wait.
+
+    The kernel frees the lock when its holder dies. Without a checkpoint, or where the file system has no locks,
+    nothing is held: two processes then write the same bytes.
+    """
+    path = None if checkpoint is None else checkpoint.with_name(checkpoint.name.removesuffix(".safetensors") + ".lock")
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock, waited = _wait(path)
+    try:
+        yield waited
+    finally:
+        if lock is not None:
+            # while it is held: who opened it meanwhile sees that it is gone
+            lock.path.unlink(missing_ok=True)
+            lock.release()
+
+
+def _wait(path: Path | None) -> tuple[FolderLock | None, bool]:
+    if path is None:
+        return None, False
+    began, said = time.monotonic(), -SAY_SECONDS
+    while True:
+        try:
+            lock = try_lock(path)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            return None, False
+        if lock is not None:
+            return lock, said >= 0
+        waited = time.monotonic() - began
+        if waited - said >= SAY_SECONDS:
+            log.info("waiting: another process works on this training (%s)", holder(path))
+            said = waited
+        time.sleep(POLL_SECONDS)
