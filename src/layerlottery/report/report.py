@@ -32,7 +32,16 @@ FACTS = {
     "latency_batch": "images while timing latency",
     "latency_threads": "threads while timing latency",
     "package_version": "layerlottery",
+    "git_commit": "commit",
+    "torch_version": "torch",
+    "cuda_version": "CUDA",
+    "driver_version": "NVIDIA driver",
+    "host": "machines",
+    "started": "first training",
+    "ended": "last training",
 }
+# nobody misses these on a CPU
+NVIDIA = ("cuda_version", "driver_version")
 
 
 def report(tables: Path, output: Path, settings: ReportSettings) -> None:
@@ -75,4 +84,7 @@ def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:
 
 def measured(runs: pd.DataFrame) -> list[tuple[str, str]]:
     """What the runs recorded about where and how they ran."""
-    return [(words, either(runs[column].dropna().tolist())) for column, words in FACTS.items()]
+    held = {name: runs[name].dropna().tolist() for name in FACTS}
+    # the first start and the last end stand for all
+    held |= {"started": sorted(held["started"])[:1], "ended": sorted(held["ended"])[-1:]}
+    return [(words, either(held[name])) for name, words in FACTS.items() if name not in NVIDIA or held[name]]

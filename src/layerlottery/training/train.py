@@ -150,6 +150,7 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
         "threads": torch.get_num_threads(),
         "precision": str(compute_type(trainer.settings, trainer.device)).removeprefix("torch."),
         "seed": trainer.seed,
+        "training_settings": trainer.settings.model_dump(mode="json"),
     }
     session.save_weights(output / WEIGHTS, config_hash=made_by)
     write_table(output / CURVE, pa.Table.from_pylist(progress.curve), config_hash=made_by)

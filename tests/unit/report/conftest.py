@@ -138,6 +138,9 @@ def _network(benchmark: Benchmark, accuracy: float, base: float, choice: tuple[A
         "power_source": "constant, 65 W", "segments": 1, "device": "a processor, 2 cores", "threads": 2,
         "precision": "float32", "criterion_settings": json.dumps({"function": criterion}) if criterion else None,
         "config_hash": "0" * 64, "package_version": "0.1.0",
+        "git_commit": "1" * 40, "torch_version": "2.0", "cuda_version": None, "driver_version": None, "host": "node1",
+        "slurm_job_id": None, "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:09Z",
+        "training_settings": "{}",
     }  # fmt: skip
 
 
