@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 
 from layerlottery.benchmark import first_line
 from layerlottery.errors import LayerLotteryError
+from layerlottery.lease import DEVICE, lease_gpu, visible_gpus
 from layerlottery.settings import Settings, Structure
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ STRUCTURE = click.option(
 )
 CHECKPOINT = click.option(
     "--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success"
+)
+CHECKPOINT_SECONDS = click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="training time between two checkpoints",
 )
 KEPT = click.option(
     "--kept", type=click.Path(path_type=Path, file_okay=False), help="folder of the weights that a dense training keeps"
@@ -140,10 +148,13 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
 def machine_options(command: Command) -> Command:
     """Add --threads and --device."""
     threads = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads")
-    text = "auto takes a GPU when there is one"
+    text = (
+        "auto waits for a free GPU, or takes the CPU where there is none; cuda insists on a GPU; cuda:N is shared"
+        " with whatever runs there; LAYERLOTTERY_JOBS_PER_GPU (1) processes share a GPU otherwise"
+    )
     device = click.option(
         "--device",
-        envvar="LAYERLOTTERY_DEVICE",
+        envvar=DEVICE,
         show_envvar=True,
         default="auto",
         show_default=True,
@@ -154,20 +165,32 @@ def machine_options(command: Command) -> Command:
 
 
 def use_machine(threads: int, device: str) -> torch.device:
-    """Set the number of threads, make algorithms deterministic, and return the device."""
+    """Set the number of threads, make algorithms deterministic, and return the device: the GPU that it leased."""
     import torch
 
     torch.set_num_threads(threads)
-    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
         raise LayerLotteryError(f"--device: found {device!r}; allowed are auto, cpu, cuda, cuda:N")
-    chosen = torch.device(wanted)
-    if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed are auto and cpu")
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed are auto and cpu")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    chosen = torch.device("cuda", _gpu(device))
+    # what asks for no GPU by number, such as a timer that waits for its work, means this one
+    torch.cuda.set_device(chosen)
     return chosen
+
+
+def _gpu(device: str) -> int:
+    gpus = visible_gpus()
+    if ":" not in device:
+        return lease_gpu(gpus)
+    index = int(device.partition(":")[2])
+    if index >= len(gpus):
+        raise LayerLotteryError(f"--device: found {device!r}; allowed here are cuda:0 to cuda:{len(gpus) - 1}")
+    return index
 
 
 def union_fields(union: Any) -> list[type[Settings]]:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from layerlottery import options, settings
 from layerlottery.cli import cli, main
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.artifacts import read_facts, read_table, read_tensors, write_text
+from layerlottery.results.artifacts import read_facts, read_table, read_tensors
 from layerlottery.results.hashing import digest
 
 STAGES = {
@@ -248,7 +248,7 @@ def test_a_missing_input_is_named(chain, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["weights", "data"])
 def test_an_input_that_is_something_else_is_named(chain, tmp_path, name):
-    write_text(tmp_path / "odd", "not what it should be")
+    (tmp_path / "odd").write_text("not what it should be")
     inputs = both(chain, **{name: tmp_path / "odd"})
     answer = call("score", "--function", "l1", *inputs, "--output", tmp_path / "s.json")
     assert answer.line.startswith(f"{tmp_path / 'odd'}: not a ")
@@ -299,7 +299,7 @@ def test_too_high_a_density_names_the_most(chain, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named(chain, tmp_path):
-    write_text(tmp_path / "file", "in the way")
+    (tmp_path / "file").write_text("in the way")
     answer = call("score", "--function", "l1", *both(chain), "--output", tmp_path / "file" / "s.json")
     assert str(tmp_path / "file") in answer.line
 
