@@ -58,6 +58,7 @@ rule all:
     default_target: True
     input:
         FOLDERS.report(),
+        FOLDERS.manifest(),
     localrule: True
 
 

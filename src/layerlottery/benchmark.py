@@ -58,6 +58,9 @@ class ResourceSettings(Settings):
 
     training_threads: Count = Field(1, description="CPU threads of one training job")
     evaluation_threads: Count = Field(1, description="CPU threads of one scoring, attack or shift job")
+    checkpoint_seconds: float = Field(
+        60.0, description="training time between two checkpoints, seconds: the most that a killed job loses", ge=0
+    )
     warm_worker: bool = Field(True, description="on this machine, import torch once for all jobs and not in each")
 
 
@@ -243,6 +246,13 @@ class Benchmark(Settings):
         )
         return chosen.slice()
 
+    def manifest_slice(self) -> str:
+        """The whole configuration, but for what no result depends on; reading it gives the same benchmark."""
+        chosen = self.model_dump(mode="json", exclude_defaults=True, exclude={"results", "resources", "criteria"})
+        changed = {name: _changes(name, settings) for name, settings in self.criteria.items()}
+        criteria = {name: values for name, values in changed.items() if values}
+        return canonical(chosen | ({"criteria": criteria} if criteria else {}))
+
 
 DENSE_WILDCARDS = ("dataset", "network", "seed")
 SCORED_WILDCARDS = (*DENSE_WILDCARDS, "structure", "criterion", "draw", "scored_at")
@@ -256,6 +266,14 @@ def _completed(name: str, change: Any) -> Any:
     if not isinstance(change, dict) or name not in CRITERIA:
         return change
     return CRITERIA[name].model_dump(exclude_defaults=True) | change
+
+
+def _changes(name: str, settings: CriterionSettings) -> dict[str, Any]:
+    """What `_completed` needs to give these settings again: a built-in criterion may be set to the model's default."""
+    if name not in CRITERIA:
+        return settings.model_dump(mode="json", exclude_defaults=True)
+    builtin = CRITERIA[name].model_dump(mode="json")
+    return {field: value for field, value in settings.model_dump(mode="json").items() if value != builtin[field]}
 
 
 def _check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> None:

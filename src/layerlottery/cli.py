@@ -9,10 +9,12 @@ from typing import Any
 import click
 from pydantic import TypeAdapter
 
-from layerlottery import __version__
+from layerlottery import __version__, tools
+from layerlottery.benchmark import Benchmark
 from layerlottery.guard import run_guarded
 from layerlottery.options import (
     CHECKPOINT,
+    CHECKPOINT_SECONDS,
     DATA,
     FILE,
     KEPT,
@@ -155,6 +157,7 @@ def prune(
     help="folder for weights.safetensors, curve.parquet and training.json",
 )
 @CHECKPOINT
+@CHECKPOINT_SECONDS
 @click.option("--start-epoch", type=click.IntRange(0), default=0, show_default=True, help="first epochs left out")
 @click.option("--keep", type=click.IntRange(1), multiple=True, help="epoch whose weights are kept; repeat for several")
 @KEPT
@@ -167,6 +170,7 @@ def train(
     data: Path,
     output: Path,
     checkpoint: Path | None,
+    checkpoint_seconds: float,
     start_epoch: int,
     keep: tuple[int, ...],
     kept: Path | None,
@@ -191,6 +195,7 @@ def train(
             device=on,
             start_epoch=start_epoch,
             checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
             keep=keep,
             kept=kept,
             on_epoch=on_epoch,
@@ -204,6 +209,7 @@ def train(
 @OUTPUT
 @click.option("--epoch", type=click.IntRange(1), required=True, help="epoch after which the weights are wanted")
 @CHECKPOINT
+@CHECKPOINT_SECONDS
 @KEPT
 @SEED
 @machine_options
@@ -215,6 +221,7 @@ def rewind(
     output: Path,
     epoch: int,
     checkpoint: Path | None,
+    checkpoint_seconds: float,
     kept: Path | None,
     seed: int,
     threads: int,
@@ -227,9 +234,20 @@ def rewind(
     from layerlottery.training.progress import epoch_reporter
     from layerlottery.training.rewind import rewind as stage
 
-    where = {"kept": kept, "checkpoint": checkpoint}
     with epoch_reporter(epoch) as on_epoch:
-        stage(weights, data, output, chosen, epoch=epoch, seed=seed, device=on, on_epoch=on_epoch, **where)
+        stage(
+            weights,
+            data,
+            output,
+            chosen,
+            epoch=epoch,
+            seed=seed,
+            device=on,
+            kept=kept,
+            checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
+            on_epoch=on_epoch,
+        )
 
 
 @cli.command()
@@ -347,6 +365,18 @@ def tabulate(settings: str, tables: Path, **options: Any) -> None:
 
 
 @cli.command()
+@click.option("--settings", required=True, metavar="JSON", help="the whole configuration as JSON")
+@TABLES
+@OUTPUT
+@log_option
+def manifest(settings: str, tables: Path, output: Path) -> None:
+    """Write what the tables were made with: configuration, code, machines, jobs, hashes."""
+    from layerlottery.results.manifest import manifest as stage
+
+    stage(tables, output, gather(Benchmark, settings, {}))
+
+
+@cli.command()
 @settings_options(ReportSettings)
 @TABLES
 @OUTPUT
@@ -358,31 +388,8 @@ def report(settings: str, tables: Path, output: Path, **options: Any) -> None:
     stage(tables, output, gather(ReportSettings, settings, options))
 
 
-@cli.command()
-@settings_options(ReportSettings)
-@click.option("--results", type=click.Path(path_type=Path, file_okay=False), default="results", show_default=True)
-def summary(settings: str, results: Path, **options: Any) -> None:
-    """Print the summary table of a finished benchmark."""
-    from layerlottery.report.text import summary_text
-
-    click.echo(summary_text(results / "tables", gather(ReportSettings, settings, options)))
-    click.echo(f"\nreport: {(results / 'report' / 'index.html').resolve()}")
-
-
-@cli.command()
-def schema() -> None:
-    """Print the JSON schema of the configuration file."""
-    from layerlottery.reference import configuration_schema
-
-    click.echo(configuration_schema(), nl=False)
-
-
-@cli.command()
-def dictionary() -> None:
-    """Print the data dictionary of the result tables as Markdown."""
-    from layerlottery.reference import data_dictionary
-
-    click.echo(data_dictionary(), nl=False)
+for command in tools.COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -80,6 +80,10 @@ class Folders:
     def report(self) -> str:
         return f"{self.results}/report/index.html"
 
+    def manifest(self) -> str:
+        """What the tables were made with: configuration, code, machines, hashes."""
+        return f"{self.results}/manifest.json"
+
 
 def prepared(dataset: str) -> str:
     return f"{dataset}/facts.json"
@@ -147,5 +151,28 @@ def profile(dense: str) -> str:
     return f"{dense}/profile.json"
 
 
+def finished(checkpoint: str) -> str:
+    """Where the files of a training wait that ended unnoticed, since its Snakemake had been killed."""
+    return f"{checkpoint.removesuffix('.safetensors')}/finished"
+
+
+def training_state(checkpoint: str) -> list[str]:
+    """What a training leaves until its job has ended: checkpoint, journal, lock, and its files when they wait."""
+    stem = checkpoint.removesuffix(".safetensors")
+    waiting = [name(finished(checkpoint)) for name in (trained_weights, curve, training_facts)]
+    return [checkpoint, f"{stem}.segments.json", f"{stem}.lock", *waiting]
+
+
+def kept_weights(kept: str, epoch: str) -> str:
+    """One epoch's weights among those that a dense training keeps."""
+    return f"{kept}/epoch={epoch}.safetensors"
+
+
 def table(tables: str, name: str, suffix: str = "parquet") -> str:
     return f"{tables}/{name}.{suffix}"
+
+
+def table_files(tables: str) -> list[str]:
+    """Every file of the tables' folder, the paper's in all their forms."""
+    paper = [table(tables, name, suffix) for name in PAPER for suffix in ("parquet", "md", "tex")]
+    return [table(tables, name) for name in TABLES] + paper

@@ -1,4 +1,4 @@
-# aggregate -> tabulate -> report
+# aggregate -> tabulate -> report, manifest
 
 
 rule aggregate:
@@ -33,6 +33,23 @@ rule tabulate:
         revision=REVISIONS["tabulate"],
     shell:
         "layerlottery tabulate --settings {params.settings:q} --tables {params.tables:q} --log {log:q}"
+
+
+rule manifest:
+    input:
+        paths.table_files(FOLDERS.tables),
+    output:
+        FOLDERS.manifest(),
+    log:
+        FOLDERS.log("manifest"),
+    conda:
+        "../../envs/layerlottery.yaml"
+    params:
+        settings=BENCHMARK.manifest_slice(),
+        tables=subpath(input[0], parent=True),
+        revision=REVISIONS["manifest"],
+    shell:
+        "layerlottery manifest --settings {params.settings:q} --tables {params.tables:q} --output {output:q} --log {log:q}"
 
 
 rule report:

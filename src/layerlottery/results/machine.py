@@ -63,14 +63,14 @@ def now() -> str:
 
 
 def git_commit(package: Path) -> str | None:
-    """The full commit of the checkout that the folder `package` belongs to; "-dirty" if a tracked file differs.
+    """The full commit of the checkout that the folder `package` belongs to; "-dirty" if the package differs.
 
     None without git, and in a repository that does not track the package: one around an environment's folder, say.
     """
     try:
         _git(package, "ls-files", "--error-unmatch", "__init__.py")
         state = _git(
-            package, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no"
+            package, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no", "--", "."
         ).splitlines()
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None

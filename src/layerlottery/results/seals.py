@@ -34,7 +34,7 @@ def check(path: Path) -> None:
         try:
             held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
-            raise BrokenSeal("it is empty") from None
+            raise BrokenSeal("not a file of this project: it is empty") from None
         with held:
             start = _digits(held)
             if bytes(held[start : start + DIGITS]) != _digest(held, start).encode():
@@ -50,7 +50,7 @@ def file_digest(path: Path) -> str:
 def _digits(held: mmap.mmap) -> int:
     found = held.find(MARK.encode())
     if found < 0 or found + len(BLANK) > len(held):
-        raise BrokenSeal("it is no file of this project, or its end is missing")
+        raise BrokenSeal("not a file of this project, or its end is missing")
     return found + len(MARK)
 
 

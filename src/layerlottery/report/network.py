@@ -1,0 +1,177 @@
+"""One network as text, for the command `show`: as wide as the terminal, without colours where it is piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from layerlottery.report.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start
+
+Facts = Mapping[str, Any]
+Row = tuple[str, ...]
+
+LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+WATT_HOURS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
+SEGMENT = ("start (UTC)", "end (UTC)", "host", "SLURM job", "time", "energy")
+STYLES = {"damaged": "bold red", "missing": "yellow", "foreign": "dim"}
+
+
+def network_text(description: Facts, *, width: int | None = None) -> str:
+    """What results.show.describe found, a section each, in `width` columns or the terminal's; unknown is a dash."""
+    console = Console(width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        _print(console, description)
+    return "\n".join(line.rstrip() for line in captured.get().strip().splitlines())
+
+
+def _print(console: Console, description: Facts) -> None:
+    removal, training = description["removal"], description["training"]
+    _section(console, "network", _identity(description["identity"]))
+    _section(console, "result", _result(description["result"]))
+    if removal is not None:
+        _section(console, "removed", _removed(removal))
+        _table(console, ("block", "score", "raw", ""), map(_score, removal["scores"]))
+    _section(console, "cost", _cost(description["cost"]))
+    _section(console, "training", _energy(training))
+    _table(console, SEGMENT, map(_segment, training["segments"]))
+    _section(console, "provenance", map(_provenance, description["provenance"].items()))
+    _section(console, "evaluation", [*_conditions(description["evaluation"]), *_similarity(description["similarity"])])
+    files = description["files"]
+    _section(console, "files", map(_file, files), styles=[STYLES.get(file["state"]) for file in files])
+
+
+def _section(console: Console, title: str, rows: Iterable[Row], styles: Sequence[str | None] = ()) -> None:
+    console.print(f"\n{title}", style="bold")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    # a hash of 64 digits beside it fits 80 columns
+    grid.add_column(min_width=14)
+    grid.add_column(overflow="fold")
+    for place, row in enumerate(list(rows) or [(ABSENT,)]):
+        grid.add_row(*row, style=styles[place] if styles else None)
+    console.print(grid)
+
+
+def _table(console: Console, heads: Row, rows: Iterable[Row]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for head in heads:
+        table.add_column(
+            head, overflow="fold", justify="right" if head in ("score", "raw", "time", "energy") else "left"
+        )
+    for row in rows:
+        table.add_row(*row)
+    if table.row_count:
+        console.print()
+        console.print(table)
+
+
+def _text(value: object) -> str:
+    return ABSENT if value is None else str(value)
+
+
+def _provenance(item: tuple[str, object]) -> Row:
+    return item[0].removesuffix("_version").replace("_", " "), _text(item[1])
+
+
+def _identity(identity: Facts) -> list[Row]:
+    chosen = "dense, nothing removed"
+    if identity["density"]:
+        chosen = (
+            f"{identity['structure']} at density {identity['density']}, scored by {identity['criterion']}"
+            f" ({identity['scored_at']}, draw {identity['draw']}), from {start(identity['rewind'])}"
+        )
+    name = f"{identity['network']} on {identity['dataset']}, seed {identity['seed']}"
+    return [("name", name), ("ticket", chosen), ("folder", identity["folder"])]
+
+
+def _result(result: Facts) -> Iterable[Row]:
+    def shown(name: str) -> str:
+        return ABSENT if result[name] is None else percent(result[name])
+
+    yield "accuracy", shown("accuracy")
+    if "delta_accuracy" in result:
+        yield "dense network", shown("dense_accuracy")
+        delta = result["delta_accuracy"]
+        yield "difference", ABSENT if delta is None else f"{signed(delta)} points"
+    if result["epochs"] is None:
+        yield "trained", ABSENT
+        return
+    after = f" after the first {result['start_epoch']}" if result["start_epoch"] else ""
+    rate = f"{number(result['images_per_second'], 0)} images/s"
+    yield "trained", f"{counted(result['epochs'], 'epoch', 'epochs')}{after} of {result['train_images']} images, {rate}"
+
+
+def _removed(removal: Facts) -> Iterable[Row]:
+    yield "blocks", ABSENT if removal["removed"] is None else ", ".join(removal["removed"]) or "none"
+    if removal["budget"] is not None:
+        yield "budget", f"{removal['budget']} stay, as in the layer ticket"
+    yield "ties", ABSENT if removal["tied"] is None else f"{removal['tied']} kept with a removed one's score"
+    yield "criterion", _settings(removal["settings"] or {}) or ABSENT
+    if removal["left"]:
+        yield "left", _settings(removal["left"])
+
+
+def _settings(values: Facts) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+
+
+def _score(block: Facts) -> Row:
+    figures = (ABSENT if block[name] is None else f"{block[name]:.6g}" for name in ("score", "raw"))
+    return (block["name"], *figures, block["fate"] or "")
+
+
+def _cost(cost: Facts | None) -> Iterable[Row]:
+    if cost is None:
+        return
+    for label, name, unit in (("parameters", "params", ""), ("MACs", "macs", ""), ("memory", "memory_bytes", "B")):
+        part = f"{name.removesuffix('_bytes')}_reduction"
+        less = f", {percent(cost[part])} less than the dense network" if part in cost else ""
+        yield label, scaled(cost[name], unit, LARGE).rstrip() + less
+    yield "filters", str(cost["filters"])
+    speed = f", {factor(cost['latency_speedup'])} the dense network's speed" if "latency_speedup" in cost else ""
+    yield "latency", f"{cost['latency_ms']:.3g} ms for {counted(cost['latency_batch'], 'image', 'images')}{speed}"
+
+
+def _energy(training: Facts) -> Iterable[Row]:
+    segments = training["segments"]
+    if not segments:
+        return
+    parts = ", ".join(f"{part} {_kwh(training[f'{part.lower()}_kwh'])}" for part in ("CPU", "GPU", "RAM"))
+    yield "time", seconds(sum(segment["seconds"] for segment in segments))
+    yield "energy", f"{_kwh(training['kwh'])}: {parts}"
+    yield "measured by", "; ".join(dict.fromkeys(segment["power_source"] for segment in segments))
+
+
+def _kwh(value: float) -> str:
+    return scaled(value, "Wh", WATT_HOURS)
+
+
+def _segment(segment: Facts) -> Row:
+    times = (_text(segment.get(name)).replace("T", " ").rstrip("Z") for name in ("started", "ended"))
+    restarts = segment.get("slurm_restarts")
+    job = _text(segment.get("slurm_job_id")) + (f" (requeued {restarts}{TIMES})" if restarts else "")
+    return (*times, _text(segment.get("host")), job, seconds(segment["seconds"]), _kwh(segment["kwh"]))
+
+
+def _conditions(rows: Sequence[Facts]) -> Iterable[Row]:
+    """Accuracies by level: severity of a corruption, epsilon of an attack in 1/255."""
+    for (_, name), same in groupby(rows, key=lambda row: (row["kind"], row["name"])):
+        tested = list(same)
+        plain = len(tested) == 1 and not tested[0]["level"]
+        levels = (f"{row['level']:g}: {number(row['accuracy'], 1)}" for row in tested)
+        yield name, percent(tested[0]["accuracy"]) if plain else f"{', '.join(levels)} %"
+
+
+def _similarity(rows: Sequence[Facts]) -> Iterable[Row]:
+    known = {row["layer"]: row["cka"] for row in rows if row["cka"] is not None}
+    if known:
+        lowest = min(known, key=lambda layer: known[layer])
+        layers = {"penultimate", lowest} & known.keys()
+        yield "CKA to dense", ", ".join(f"{layer} {known[layer]:.3f}" for layer in known if layer in layers)
+
+
+def _file(file: Facts) -> Row:
+    return file["file"], f"{file['state']}: {file['reason']}" if file["reason"] else file["state"]
