@@ -67,7 +67,9 @@ class ResourceSettings(Settings):
 class Benchmark(Settings):
     """A whole configuration file."""
 
-    results: str = Field("results", description="folder for everything that is made", pattern=r"^[^{}\s][^{}\n]*$")
+    results: str = Field(
+        "results", description="folder for everything that is made", pattern=r"^[^{}\s\x00-\x1f][^{}\x00-\x1f]*$"
+    )
     datasets: dict[Name, Dataset] = Field(description="image sets by name", min_length=1)
     networks: dict[Name, NetworkSettings] = Field({}, description="networks beside resnet20, resnet32, …, by name")
     criteria: dict[Name, CriterionSettings] = Field(
@@ -300,7 +302,9 @@ def first_line(error: ValidationError) -> str:
     elif problem["type"] != "value_error":
         text = f"found {canonical_or_repr(problem['input'])}; {text[0].lower()}{text[1:]}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return " ".join(f"{key}: {text}{more}".removeprefix(": ").split())
+    line = " ".join(f"{key}: {text}{more}".removeprefix(": ").split())
+    # a name from a file may hold what moves a terminal's cursor
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
 def canonical_or_repr(value: Any) -> str:

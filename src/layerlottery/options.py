@@ -104,7 +104,7 @@ def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Ma
     """Settings from JSON text with the given options laid over it; raises one line about the first bad value."""
     try:
         values = json.loads(settings)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LayerLotteryError(f"--settings: not JSON ({error}); found {settings[:60]!r}") from None
     if not isinstance(values, dict):
         raise LayerLotteryError(f"--settings: found {settings[:60]!r}; allowed is a JSON object")

@@ -45,7 +45,7 @@ rule manifest:
     conda:
         "../../envs/layerlottery.yaml"
     params:
-        settings=BENCHMARK.manifest_slice(),
+        settings=lambda wildcards: BENCHMARK.manifest_slice(),
         tables=subpath(input[0], parent=True),
         revision=REVISIONS["manifest"],
     shell:
@@ -62,7 +62,8 @@ rule report:
     conda:
         "../../envs/layerlottery.yaml"
     params:
-        settings=BENCHMARK.report.slice(),
+        # a function, since Snakemake looks for wildcards in plain text, and a title may hold braces
+        settings=lambda wildcards: BENCHMARK.report.slice(),
         tables=subpath(input[0], parent=True),
         revision=REVISIONS["report"],
     shell:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 _MODES = {1: "L", 3: "RGB"}
 _GREY = frozenset({"1", "L", "LA", "La"})
+# whatever a file is called: Pillow knows more formats, and starts another program for PostScript
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 _PROGRESS_EVERY = 10_000
 
 
@@ -66,9 +69,12 @@ def decode(source: bytes | Path, form: Form, name: str) -> Images:
 
 def _open(source: bytes | Path, channels: int | None, name: str) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as held:
-            mode = held.mode
-            image = held.convert(_MODES[channels or (1 if mode in _GREY else 3)])
+        with warnings.catch_warnings():
+            # a file of a few bytes may claim an image that fills the memory
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as held:
+                mode = held.mode
+                image = held.convert(_MODES[channels or (1 if mode in _GREY else 3)])
     # a broken file makes Pillow raise nearly anything: OSError, SyntaxError, struct.error, …
     except Exception as error:
         raise LayerLotteryError(f"{name}: not a readable image ({type(error).__name__})") from error

@@ -39,20 +39,34 @@ def array_digest(array: Array) -> str:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name only when the block succeeds."""
+    """Yield a temporary path beside `path`; it takes the name only when the block succeeds.
+
+    An OSError that names no file, as a full disk's, is raised in the system's words and names `path`.
+    """
+    try:
+        with _temporary(path) as temporary:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            # mkstemp makes private files; shared clusters expect what the umask allows
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+    except OSError as error:
+        other = error.filename is not None and not Path(error.filename).name.startswith(f".{path.name}.")
+        if other or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(descriptor)
-    temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes private files; shared clusters expect what the umask allows
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -109,7 +123,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         held = json.loads(check(path).read_text(encoding="utf-8"))
         return dict(held["facts"]) | {"config_hash": held["artifact"]["config_hash"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _broken(path, f"not a facts file of this project ({type(error).__name__})") from error
 
 
@@ -177,7 +191,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             stamp = held.metadata() or {}
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
         facts = json.loads(stamp["facts"]) | {name: stamp[name] for name in ("content", "config_hash")}
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise _broken(path, f"not a weights file of this project ({type(error).__name__})") from error
     return tensors, facts
 
@@ -197,7 +211,8 @@ def _tensors_digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> s
 def write_array(path: Path, array: Array) -> str:
     """Write one npy file atomically; returns the SHA-256 of its bytes, to be kept in a facts file beside it."""
     with atomic(path) as temporary:
-        with temporary.open("wb") as sink:
+        # into a plain file numpy writes without Python, and its error on a full disk has no number
+        with temporary.open("w+b") as sink:
             np.save(sink, array, allow_pickle=False)
         return seals.file_digest(temporary)
 
@@ -207,7 +222,8 @@ def read_array(path: Path, content: str) -> Array:
     if seals.file_digest(_present(path)) != content:
         raise _broken(path, "its content does not match its hash")
     try:
-        array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
+        # unlike np.load it opens no other format, such as an archive of arrays
+        array: Array = np.lib.format.open_memmap(path, mode="c")
     except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
         raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
     return array

@@ -9,11 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from layerlottery import __version__, paths
 from layerlottery.benchmark import Benchmark
-from layerlottery.results.artifacts import check, write_facts
+from layerlottery.results.artifacts import check, read_table, write_facts
 from layerlottery.results.hashing import digest
 from layerlottery.results.provenance import config_hash
 from layerlottery.results.seals import file_digest
@@ -58,9 +56,9 @@ def manifest(tables: Path, output: Path, benchmark: Benchmark) -> dict[str, Any]
 
 def _columns(path: Path) -> Columns:
     """One value a network; a column that a table of an earlier version lacks is all null."""
-    held = pq.ParquetFile(path)
-    known = held.read(columns=[name for name in READ if name in held.schema_arrow.names]).to_pydict()
-    return {name: known.get(name, [None] * held.metadata.num_rows) for name in READ}
+    held = read_table(path)
+    known = held.select([name for name in READ if name in held.column_names]).to_pydict()
+    return {name: known.get(name, [None] * held.num_rows) for name in READ}
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:

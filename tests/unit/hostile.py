@@ -1,0 +1,173 @@
+"""Files that a stranger might hand over, by what they abuse. Each one that is parsed unguarded would leave a mark."""
+
+import io
+import json
+import pickle
+import struct
+import zlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from layerlottery.results import seals
+
+HUGE = 2**60
+# readers of the project's own files look for a seal first; with a right one the parser gets to see the rest
+SEAL = seals.BLANK.encode()
+
+
+class Bomb:
+    """Unpickling it creates a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (str(self.marker), "w")
+
+
+def pickles(marker):
+    """The ways in which a pickle lies in a file."""
+    zipped, array = io.BytesIO(), io.BytesIO()
+    torch.save(Bomb(marker), zipped)
+    np.save(array, np.array([Bomb(marker)], dtype=object), allow_pickle=True)
+    return {
+        "pickle": pickle.dumps(Bomb(marker)),
+        "old pickle": pickle.dumps(Bomb(marker), protocol=0),
+        "torch.save": zipped.getvalue(),
+        "object npy": array.getvalue(),
+    }
+
+
+def safetensors(marker):
+    """Headers that lie, and pickles in their place."""
+    claim = {"w": {"dtype": "F32", "shape": [HUGE], "data_offsets": [0, 4 * HUGE]}}
+    far = {"w": {"dtype": "F32", "shape": [4], "data_offsets": [HUGE, HUGE + 16]}}
+    deep = b'{"__metadata__":' + b"[" * 100_000
+    facts = [_tensors_with(facts) for facts in ("[" * 100_000, "[1, 2]", "null", "9" * 10_000, "{}")]
+    return {
+        **pickles(marker),
+        "header length": struct.pack("<Q", 2**63 - 1) + b"{}" + SEAL,
+        "claimed shape": _tensors(claim),
+        "claimed place": _tensors(far),
+        "deep header": struct.pack("<Q", len(deep)) + deep + SEAL,
+        **{f"facts {i}": content for i, content in enumerate(facts)},
+    }
+
+
+def _tensors_with(facts):
+    return _tensors({"__metadata__": {"facts": facts, "content": "0", "config_hash": "0"}})
+
+
+def _tensors(header):
+    header = header | {"__metadata__": header.get("__metadata__", {}) | {"seal": seals.BLANK}}
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def documents(marker):
+    """JSON that exhausts its parser, or holds something else."""
+    deep = b"[" * 100_000
+    return {
+        **pickles(marker),
+        "deep": b'{"artifact": "%s", "facts": %s' % (SEAL, deep),
+        "digits": b'{"artifact": "%s", "facts": %s}' % (SEAL, b"9" * 100_000),
+        "list": b'["%s"]' % SEAL,
+        "other facts": b'{"artifact": {"seal": "%s", "config_hash": "0"}, "facts": [1, 2]}' % SEAL,
+        "no hash": b'{"artifact": {"seal": "%s"}, "facts": {}}' % SEAL,
+    }
+
+
+def arrays(marker):
+    """npy headers are Python text."""
+    return {
+        **pickles(marker),
+        "claimed shape": _npy(f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({HUGE},), }}"),
+        "negative shape": _npy("{'descr': '|u1', 'fortran_order': False, 'shape': (-8,), }"),
+        "code": _npy(f"{{'descr': open({str(marker)!r}, 'w'), 'fortran_order': False, 'shape': (1,), }}"),
+        "deep header": _npy("(" * 5_000),
+        "header length": b"\x93NUMPY\x03\x00" + struct.pack("<I", 2**32 - 1) + b"{}",
+    }
+
+
+def _npy(header):
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(text)) + text
+
+
+def tables(marker, table):
+    """Parquet whose footer lies about `table`, or brings Python objects along."""
+    whole = _parquet(table)
+    rows = varint(2 * table.num_rows)
+    claim = whole[: -8 - footer_length(whole)] + footer(whole).replace(rows, varint(2 * HUGE))
+    named = {b"ARROW:extension:name": b"arrow.py_extension_type"}
+    named[b"ARROW:extension:metadata"] = pickle.dumps(Bomb(marker), protocol=0)
+    fields = [field.with_metadata(named) for field in table.schema]
+    return {
+        **pickles(marker),
+        "claimed rows": _ended(claim, len(claim) - (len(whole) - 8 - footer_length(whole))),
+        "footer length": whole[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1",
+        "footer": whole[: -8 - footer_length(whole)] + bytes(footer_length(whole)) + whole[-8:],
+        "python type": _parquet(table.cast(pa.schema(fields))),
+    }
+
+
+def _parquet(table):
+    target = io.BytesIO()
+    with pq.ParquetWriter(target, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"seal": seals.BLANK, "config_hash": "0"})
+    return target.getvalue()
+
+
+def footer_length(parquet):
+    return struct.unpack("<I", parquet[-8:-4])[0]
+
+
+def footer(parquet):
+    return parquet[-8 - footer_length(parquet) : -8]
+
+
+def _ended(body, length):
+    return body + struct.pack("<I", length) + b"PAR1"
+
+
+def varint(number):
+    """An unsigned integer as Thrift's compact protocol writes it."""
+    parts = []
+    while number > 127:
+        parts.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*parts, number])
+
+
+def images(marker):
+    """Images that claim a size, and formats that Pillow would hand to another program."""
+    script = f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n({marker}) (w) file closefile\n%%EOF\n"
+    return {
+        **pickles(marker),
+        "bomb": png(60_000, 60_000),
+        "large": png(10_000, 10_000),
+        "flat": png(2**31 - 1, 1),
+        "postscript": script.encode(),
+    }
+
+
+def png(width, height):
+    """A PNG of a few hundred bytes that claims a size."""
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in chunks
+    )
+
+
+def plant(path, content):
+    """Write a hostile file, with a right seal where it has a place for one; returns its SHA-256."""
+    path.write_bytes(content)
+    if SEAL in content:
+        seals.seal(path)
+    return seals.file_digest(path)

@@ -1,0 +1,68 @@
+"""The source is searched for what could run what a file holds, or hand a string to a shell."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import layerlottery
+
+SOURCE = Path(layerlottery.__file__).parent
+UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "joblib", "cloudpickle", "dbm"}
+UNSAFE_CALLS = {
+    *("eval", "exec", "compile", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
+    *("torch.load", "torch.save", "torch.jit.load", "torch.hub.load", "pandas.read_pickle", "numpy.fromregex"),
+    *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "tempfile.mktemp", "shutil.unpack_archive"),
+}
+UNSAFE_METHODS = {"extractall", "extract", "to_pickle", "read_pickle"}
+
+
+def unsafe(source):
+    """Imports and calls in a module that could run what a file holds, or hand a string to a shell."""
+    names, found = {}, []
+    nodes = list(ast.walk(ast.parse(source)))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.asname or alias.name.partition(".")[0]: alias.name for alias in node.names if alias.asname}
+            found += [alias.name for alias in node.names if alias.name.partition(".")[0] in UNSAFE_MODULES]
+        if isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found += [node.module] * ((node.module or "").partition(".")[0] in UNSAFE_MODULES)
+    return found + [name for node in nodes if isinstance(node, ast.Call) for name in unsafe_call(node, names)]
+
+
+def unsafe_call(node, names):
+    name, _, rest = ast.unparse(node.func).partition(".")
+    name = names.get(name, name) + (f".{rest}" if rest else "")
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+    if name in UNSAFE_CALLS or (rest and name.rpartition(".")[2] in UNSAFE_METHODS):
+        yield name
+    if name in ("numpy.load", "numpy.save", "numpy.lib.format.read_array") and given.get("allow_pickle") != "False":
+        yield name
+    if given.get("shell", "False") != "False":
+        yield f"{name}(shell)"
+
+
+def test_no_module_can_load_a_pickle_or_start_a_shell():
+    modules = sorted(SOURCE.rglob("*.py"))
+    assert len(modules) > 50
+    assert {str(path): unsafe(path.read_text()) for path in modules if unsafe(path.read_text())} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("import pickle", "def f():\n    from pickle import loads", "import joblib.memory as m", "eval('1')"),
+        *("import torch\ntorch.load('x')", "from torch import load as read\nread('x')", "exec('1')"),
+        *("import numpy as np\nnp.load('x')", "import numpy as np\nnp.load('x', allow_pickle=True)"),
+        *("import yaml\nyaml.load('x', Loader=yaml.Loader)", "import os\nos.system('ls')", "archive.extractall()"),
+        *("import subprocess as s\ns.run('ls', shell=True)", "import pandas as pd\npd.read_pickle('x')"),
+    ],
+)
+def test_the_search_finds_what_it_looks_for(source):
+    assert len(unsafe(source)) == 1
+
+
+def test_the_search_passes_what_is_safe():
+    source = "import numpy as np, yaml, re\nnp.load('x', allow_pickle=False)\nyaml.safe_load('x')\nre.compile('x')"
+    assert unsafe(source) == []
