@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from layerlottery import paths, worker
+from layerlottery import paths, submission, worker
 from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results import lock, recovery
@@ -37,6 +37,9 @@ onstart:
         try:
             # one benchmark at a time in a results folder, whichever folder it was started from
             lock.acquire(Path(BENCHMARK.results))
+            if not workflow.local_exec:
+                typed = workflow.config_settings
+                submission.check_words(map(str, [Path.cwd(), *typed.configfiles, *(typed.config_args or ())]))
         except LayerLotteryError as error:
             sys.exit(f"layerlottery: {error}")
     if workflow.is_main_process and workflow.local_exec and BENCHMARK.resources.warm_worker:

@@ -7,3 +7,8 @@ class LayerLotteryError(Exception):
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the work goes on later
     """SIGTERM or SIGINT came; the same command, run again, goes on where this one stopped."""
+
+
+def what(error: LayerLotteryError) -> str:
+    """What is wrong, without the advice after the semicolon: for files that a training does without."""
+    return str(error).partition(";")[0]

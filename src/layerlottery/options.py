@@ -138,11 +138,22 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, mode="w")
+        handler = _LogFile(path, mode="w")
     package = logging.getLogger("layerlottery")
     package.handlers = [handler]
     package.setLevel(logging.INFO)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that says once, in one line, that it can't be written; the command goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Called within the failed write."""
+        error = sys.exc_info()[1]
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        click.echo(f"layerlottery: {self.baseFilename}: {reason}; this log is not complete", err=True)
+        self.setLevel(logging.CRITICAL + 1)
 
 
 def machine_options(command: Command) -> Command:

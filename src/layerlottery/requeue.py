@@ -38,9 +38,10 @@ def requeue() -> bool:
 
 
 def _wanted(description: str) -> bool:
-    """Whether the job still runs, or ends only because another one takes its place."""
+    """Whether the job still runs, or ends only since its time is over or another job takes its place."""
     fields = dict(re.findall(r"(\w+)=(\S+)", description))
-    return fields.get("JobState") == "RUNNING" or fields.get("PreemptTime", "None") != "None"
+    timed_out, displaced = fields.get("Reason") == "TimeLimit", fields.get("PreemptTime", "None") != "None"
+    return fields.get("JobState") == "RUNNING" or timed_out or displaced
 
 
 def _scontrol(*words: str) -> str:

@@ -6,7 +6,7 @@ This module imports no torch: the Snakefile runs it in every job.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Literal
 
@@ -53,7 +53,7 @@ class Run:
     @property
     def scored(self) -> str:
         """The folder of the scores that chose this ticket."""
-        return paths.SCORED.format(**asdict(self))
+        return paths.SCORED.format(**vars(self))
 
     @property
     def start_epoch(self) -> int:
@@ -63,7 +63,7 @@ class Run:
     @property
     def folder(self) -> str:
         """This network's folder inside the results."""
-        return (paths.DENSE if self.structure == "none" else paths.TICKET).format(**asdict(self))
+        return (paths.DENSE if self.structure == "none" else paths.TICKET).format(**vars(self))
 
 
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure3"]

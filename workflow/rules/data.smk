@@ -1,4 +1,5 @@
-# prepare -> corrupt: one job each per image set; every later job memory-maps their arrays
+# prepare -> corrupt: one job each per image set; every later job memory-maps their arrays. Elsewhere these are ancient:
+# facts.json holds their hashes, so it alone says whether they changed
 
 
 rule prepare:
@@ -20,7 +21,7 @@ rule prepare:
 rule corrupt:
     input:
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset)),
     output:
         images=paths.corrupted_images(FOLDERS.dataset),
         facts=paths.corrupted_facts(FOLDERS.dataset),

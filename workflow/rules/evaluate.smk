@@ -6,7 +6,7 @@ rule attack:
     input:
         weights=paths.trained_weights(FOLDERS.run),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset, "test"),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
     output:
         paths.attack(FOLDERS.run),
     log:
@@ -26,7 +26,7 @@ rule shift:
     input:
         weights=paths.trained_weights(FOLDERS.run),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset, "test", "shifted"),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "test", "shifted")),
         images=paths.corrupted_images(FOLDERS.dataset),
         facts=paths.corrupted_facts(FOLDERS.dataset),
     output:
@@ -50,7 +50,7 @@ rule compare:
         weights=paths.trained_weights(FOLDERS.ticket),
         dense=paths.trained_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset, "test"),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
     output:
         paths.similarity(FOLDERS.ticket),
     log:

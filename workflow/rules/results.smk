@@ -3,7 +3,8 @@
 
 rule aggregate:
     input:
-        BENCHMARK.network_results(),
+        # a function: a cluster's jobs read this file too, and need not list the results of thousands of networks
+        lambda wildcards: BENCHMARK.network_results(),
     output:
         [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
     log:

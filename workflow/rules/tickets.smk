@@ -35,7 +35,7 @@ rule score:
     input:
         weights=BENCHMARK.scored_weights,
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset, "train"),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train")),
     output:
         paths.scores(FOLDERS.scored),
     log:

@@ -6,7 +6,7 @@ rule train_dense:
     input:
         weights=paths.initial_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset, "train", "test"),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
     output:
         weights=paths.trained_weights(FOLDERS.dense),
         curve=paths.curve(FOLDERS.dense),
@@ -39,7 +39,7 @@ use rule train_dense as train_ticket with:
     input:
         weights=paths.initial_weights(FOLDERS.ticket),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset, "train", "test"),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
     output:
         weights=paths.trained_weights(FOLDERS.ticket),
         curve=paths.curve(FOLDERS.ticket),
@@ -61,7 +61,7 @@ rule rewind:
     input:
         weights=paths.initial_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=paths.prepared_arrays(FOLDERS.dataset, "train", "test"),
+        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
         # after the dense training, which keeps these weights on its way
         trained=paths.trained_weights(FOLDERS.dense),
     output:

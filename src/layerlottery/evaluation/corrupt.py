@@ -50,12 +50,14 @@ def _write(
 ) -> str:
     shape = (len(conditions), len(indices), *images.shape[1:])
     with artifacts.atomic(path) as temporary:
-        # written through a memory map: 30 conditions of a large test set may exceed the memory
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        for target, (name, severity) in zip(array, conditions, strict=True):
-            for start in range(0, len(indices), CHUNK):
-                places = indices[start : start + CHUNK]
-                corrupted = corrupt_images(images[places], name=name, severity=severity, seed=seed, indices=places)
-                target[start : start + CHUNK] = corrupted
-        array.flush()
+        # piece by piece: 30 conditions of a large test set may exceed the memory. Not through a memory map, whose
+        # process a full disk kills without a word
+        with temporary.open("wb") as sink:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(sink, header)
+            for name, severity in conditions:
+                for start in range(0, len(indices), CHUNK):
+                    places = indices[start : start + CHUNK]
+                    corrupted = corrupt_images(images[places], name=name, severity=severity, seed=seed, indices=places)
+                    sink.write(np.ascontiguousarray(corrupted, dtype=np.uint8).data)
         return file_digest(temporary)

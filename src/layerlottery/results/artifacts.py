@@ -28,6 +28,10 @@ from layerlottery.results import seals
 from layerlottery.results.hashing import canonical, digest
 
 Array = npt.NDArray[Any]
+# the one key of a safetensors file's metadata, whose order would be random
+STAMP = "layerlottery"
+# rows of a table that is not worth compressing, nor reading with several threads
+SMALL = 1000
 
 
 def array_digest(array: Array) -> str:
@@ -95,6 +99,16 @@ def check(path: Path) -> Path:
     return path
 
 
+def _checked(path: Path) -> bytes:
+    """The bytes of a file whose seal is intact: what was checked is what is parsed."""
+    held = _present(path).read_bytes()
+    try:
+        seals.check_bytes(held)
+    except seals.BrokenSeal as broken:
+        raise _broken(path, broken) from None
+    return held
+
+
 @contextmanager
 def _sealed(path: Path) -> Iterator[Path]:
     with atomic(path) as temporary:
@@ -121,7 +135,7 @@ def write_facts(path: Path, facts: Mapping[str, Any], *, config_hash: str) -> No
 def read_facts(path: Path) -> dict[str, Any]:
     """Read a JSON artifact; `config_hash` joins its facts. Raises when a byte of it was changed."""
     try:
-        held = json.loads(check(path).read_text(encoding="utf-8"))
+        held = json.loads(_checked(path))
         return dict(held["facts"]) | {"config_hash": held["artifact"]["config_hash"]}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _broken(path, f"not a facts file of this project ({type(error).__name__})") from error
@@ -141,12 +155,13 @@ class TableWriter:
 
 
 @contextmanager
-def table_writer(path: Path, schema: pa.Schema, *, config_hash: str = "") -> Iterator[TableWriter]:
-    """Write a Parquet artifact of any size; it takes its name only when the block succeeds."""
-    with (
-        _sealed(path) as temporary,
-        pq.ParquetWriter(temporary, schema.remove_metadata(), compression="zstd") as parquet,
-    ):
+def table_writer(path: Path, schema: pa.Schema, *, config_hash: str = "", small: bool = False) -> Iterator[TableWriter]:
+    """Write a Parquet artifact of any size; it takes its name only when the block succeeds.
+
+    A `small` one is written plainly: it is read faster so, and hardly larger.
+    """
+    how = {"compression": "none", "use_dictionary": False} if small else {"compression": "zstd"}
+    with _sealed(path) as temporary, pq.ParquetWriter(temporary, schema.remove_metadata(), **how) as parquet:
         writer = TableWriter(parquet, config_hash)
         yield writer
         parquet.add_key_value_metadata({"config_hash": writer.config_hash, "seal": seals.BLANK})
@@ -154,14 +169,15 @@ def table_writer(path: Path, schema: pa.Schema, *, config_hash: str = "") -> Ite
 
 def write_table(path: Path, table: pa.Table, *, config_hash: str) -> None:
     """Write a Parquet artifact; its hashes stand in the file's metadata."""
-    with table_writer(path, table.schema, config_hash=config_hash) as writer:
+    with table_writer(path, table.schema, config_hash=config_hash, small=len(table) <= SMALL) as writer:
         writer.write(table)
 
 
 def read_table(path: Path) -> pa.Table:
     """Read a Parquet artifact; `config_hash` and `seal` are its schema's metadata. Raises when it was changed."""
     try:
-        table = pq.ParquetFile(check(path)).read()
+        file = pq.ParquetFile(pa.BufferReader(_checked(path)), pre_buffer=False)
+        table = file.read(use_threads=file.metadata.num_rows > SMALL)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
     if b"config_hash" not in (table.schema.metadata or {}):
@@ -175,10 +191,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], facts: Mapping[str, 
 
     kept = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     content = _tensors_digest(kept, facts)
-    stamp = {"facts": canonical(facts), "config_hash": config_hash, "content": content, "seal": seals.BLANK}
+    stamp = {"facts": facts, "config_hash": config_hash, "content": content, "seal": seals.BLANK}
     with _sealed(path) as temporary:
         # written here rather than by save_file, which would replace our temporary file's mode
-        temporary.write_bytes(safetensors.numpy.save(kept, metadata=stamp))
+        temporary.write_bytes(safetensors.numpy.save(kept, metadata={STAMP: canonical(stamp)}))
     return content
 
 
@@ -188,9 +204,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
     try:
         with safetensors.safe_open(check(path), framework="numpy") as held:
-            stamp = held.metadata() or {}
+            stamp = json.loads((held.metadata() or {})[STAMP])
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-        facts = json.loads(stamp["facts"]) | {name: stamp[name] for name in ("content", "config_hash")}
+        facts = stamp["facts"] | {name: stamp[name] for name in ("content", "config_hash")}
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise _broken(path, f"not a weights file of this project ({type(error).__name__})") from error
     return tensors, facts

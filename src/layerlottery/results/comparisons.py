@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from layerlottery.results.statistics import bootstrap, estimate, holm, outcome, p_zero, seed_means
-from layerlottery.results.summary import by_ticket, grouped, identity
+from layerlottery.results.statistics import Sample, averages, bootstraps, estimates, holm, outcome, p_zeros
+from layerlottery.results.summary import by_seed, by_ticket, grouped, identity, in_rows, nested
 from layerlottery.settings import StatisticsSettings
 from layerlottery.studies import FRESH
 
 Row = dict[str, Any]
 
+PLACE = ("dataset", "network", "density")
+
 
 @dataclass(frozen=True)
 class Control:
-    """Which networks of the same dataset, network and density a ticket is measured against.
+    """Which tickets of the same dataset, network and density a ticket is measured against.
 
-    `fits` takes a row of the ticket and one of another network; `paired` names the columns that pair the two.
+    `fits` takes a row of the ticket and one of another; `paired` names the columns that pair their networks.
     """
 
     fits: Callable[[Row, Row], bool]
@@ -60,50 +63,69 @@ CONTROLS = {
 
 def comparison_rows(runs: Sequence[Row], settings: StatisticsSettings) -> list[Row]:
     """One row per ticket and control that shares a seed with it; draws are averaged within a seed first."""
-    runs = [row | {"settings": json.loads(row["criterion_settings"])} for row in runs if row["density"]]
-    places = grouped(runs, ["dataset", "network", "density"])
-    compared = []
-    for rows in by_ticket(runs).values():
-        ticket = rows[0]
-        others = places[ticket["dataset"], ticket["network"], ticket["density"]]
+    tickets = _tickets(runs)
+    places = grouped(tickets, PLACE)
+    compared, ours, theirs = [], [], []
+    for ticket in tickets:
+        others = places[tuple(ticket[name] for name in PLACE)]
         for name, control in CONTROLS.items():
-            if differences := paired_differences(rows, _controls(ticket, others, control), control.paired):
-                compared.append(identity(ticket) | {"control": name} | _described(differences, settings))
+            pairs = paired_accuracies(ticket["networks"], _controls(ticket, others, control), control.paired)
+            if pairs[0]:
+                compared.append(identity(ticket) | {"control": name})
+                ours.append(pairs[0])
+                theirs.append(pairs[1])
+    means = zip(nested(averages, ours), nested(averages, theirs), strict=True)
+    differences = [[one - other for one, other in zip(*pair, strict=True)] for pair in means]
+    compared = [names | found for names, found in zip(compared, _described(differences, settings), strict=True)]
     for family in grouped(compared, ["dataset", "network", "control"]).values():
         _correct(family, settings.confidence)
     return compared
 
 
+def _tickets(runs: Sequence[Row]) -> list[Row]:
+    """One row per ticket: what names it, its criterion's settings, and its networks with their place in the table."""
+    networks = (row | {"place": place} for place, row in enumerate(runs))
+    return [
+        rows[0] | {"settings": json.loads(rows[0]["criterion_settings"]), "networks": rows}
+        for rows in by_ticket(networks).values()
+    ]
+
+
 def _controls(ticket: Row, others: Sequence[Row], control: Control) -> list[Row]:
+    """The networks of the tickets that are its control, as they stand in the table."""
     found = [other for other in others if control.fits(ticket, other)]
     # what is drawn at random looks at no weights, so one that was drawn for other weights serves as well
-    return [other for other in found if other["scored_at"] == ticket["scored_at"]] or found
+    found = [other for other in found if other["scored_at"] == ticket["scored_at"]] or found
+    return sorted(chain.from_iterable(other["networks"] for other in found), key=lambda row: int(row["place"]))
 
 
-def paired_differences(rows: Sequence[Row], controls: Sequence[Row], paired: Sequence[str]) -> list[float]:
-    """Accuracy minus the control's, percentage points: one value for every seed that has both."""
+def paired_accuracies(
+    rows: Sequence[Row], controls: Sequence[Row], paired: Sequence[str]
+) -> tuple[list[Sample], list[Sample]]:
+    """Accuracies of a ticket and of its control: those of every draw, for every seed that has both."""
     ours, theirs = grouped(rows, paired), grouped(controls, paired)
-    shared = ours.keys() & theirs.keys()
-    means = [
-        seed_means((row["seed"], row["accuracy"]) for key in sorted(shared) for row in side[key])
-        for side in (ours, theirs)
-    ]
-    return [accuracy - means[1][seed] for seed, accuracy in means[0].items()]
+    shared = sorted(ours.keys() & theirs.keys())
+
+    def accuracies(side: dict[tuple[Any, ...], list[Row]]) -> list[Sample]:
+        return [[row["accuracy"] for row in seed] for seed in by_seed(row for key in shared for row in side[key])]
+
+    return accuracies(ours), accuracies(theirs)
 
 
-def _described(differences: Sequence[float], settings: StatisticsSettings) -> Row:
-    found = estimate(differences, confidence=settings.confidence)
-    low, high = bootstrap(differences, confidence=settings.confidence, resamples=settings.resamples)
-    return {
-        "seeds": len(differences),
-        "difference": found.mean,
-        "sd": found.sd,
-        "low": found.low,
-        "high": found.high,
-        "boot_low": low,
-        "boot_high": high,
-        "p_value": p_zero(differences),
+def _described(differences: Sequence[Sample], settings: StatisticsSettings) -> list[Row]:
+    found = estimates(differences, confidence=settings.confidence)
+    ends = bootstraps(differences, confidence=settings.confidence, resamples=settings.resamples)
+    columns: dict[str, Iterable[Any]] = {
+        "seeds": map(len, differences),
+        "difference": [one.mean for one in found],
+        "sd": [one.sd for one in found],
+        "low": [one.low for one in found],
+        "high": [one.high for one in found],
+        "boot_low": [low for low, _ in ends],
+        "boot_high": [high for _, high in ends],
+        "p_value": p_zeros(differences),
     }
+    return in_rows(columns)
 
 
 def _correct(family: Sequence[Row], confidence: float) -> None:

@@ -36,9 +36,14 @@ def check(path: Path) -> None:
         except ValueError:
             raise BrokenSeal("not a file of this project: it is empty") from None
         with held:
-            start = _digits(held)
-            if bytes(held[start : start + DIGITS]) != _digest(held, start).encode():
-                raise BrokenSeal("its content does not match its hash")
+            check_bytes(held)
+
+
+def check_bytes(held: bytes | mmap.mmap) -> None:
+    """`check` of a file that has been read."""
+    start = _digits(held)
+    if bytes(held[start : start + DIGITS]) != _digest(held, start).encode():
+        raise BrokenSeal("its content does not match its hash")
 
 
 def file_digest(path: Path) -> str:
@@ -47,14 +52,14 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digits(held: mmap.mmap) -> int:
+def _digits(held: bytes | mmap.mmap) -> int:
     found = held.find(MARK.encode())
     if found < 0 or found + len(BLANK) > len(held):
         raise BrokenSeal("not a file of this project, or its end is missing")
     return found + len(MARK)
 
 
-def _digest(held: mmap.mmap, start: int) -> str:
+def _digest(held: bytes | mmap.mmap, start: int) -> str:
     with memoryview(held) as view:
         seen = hashlib.sha256(view[:start])
         seen.update(DIGITS * b"0")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from layerlottery.results.statistics import kendall_w
-from layerlottery.results.summary import grouped
 from layerlottery.settings import DATA_FREE
+from layerlottery.studies import Run
 
 Row = dict[str, Any]
 
@@ -16,26 +17,29 @@ CRITERION = ("dataset", "network", "criterion", "scored_at")
 UNDRAWN = DATA_FREE - {"random", "random_spread"}
 
 
-def stability_rows(scores: Sequence[Row]) -> list[Row]:
-    """One row per dataset, network, criterion and scored weights; random criteria are the null reference.
+@dataclass(frozen=True)
+class Ranking:
+    """The scores of the removable blocks, by name, of one scored network and draw, and the criterion's function."""
 
-    `scores` are the rows of that table, with the criterion's `function`.
-    """
-    removable = [row for row in scores if row["removable"]]
-    found = []
-    for key, rows in grouped(removable, CRITERION).items():
-        rankings = _rankings(rows)
-        agreement, p = kendall_w(rankings)
-        found.append(
-            dict(zip(CRITERION, key, strict=True))
-            | {"blocks": len(rankings[0]), "rankings": len(rankings), "kendall_w": agreement, "p_value": p}
-        )
-    return found
+    scoring: Run
+    function: str
+    scores: dict[str, float]
 
 
-def _rankings(rows: Sequence[Row]) -> list[list[float]]:
-    """The scores of every seed and draw, blocks in one order."""
-    undrawn = rows[0]["function"] in UNDRAWN
-    draws = grouped(rows, ["seed", "draw"])
-    distinct = {(seed, 0 if undrawn else draw): blocks for (seed, draw), blocks in draws.items()}
-    return [[row["score"] for row in sorted(blocks, key=lambda row: row["block"])] for blocks in distinct.values()]
+def stability_rows(rankings: Iterable[Ranking]) -> list[Row]:
+    """One row per dataset, network, criterion and scored weights; random criteria are the null reference."""
+    found: dict[tuple[Any, ...], dict[tuple[int, int], list[float]]] = {}
+    for ranking in rankings:
+        if ranking.scores:
+            scoring = ranking.scoring
+            draw = 0 if ranking.function in UNDRAWN else scoring.draw
+            alike = found.setdefault(tuple(getattr(scoring, name) for name in CRITERION), {})
+            # blocks in one order
+            alike[scoring.seed, draw] = [score for _, score in sorted(ranking.scores.items())]
+    return [_row(key, list(rankings.values())) for key, rankings in found.items()]
+
+
+def _row(criterion: tuple[Any, ...], rankings: list[list[float]]) -> Row:
+    agreement, p = kendall_w(rankings)
+    named = dict(zip(CRITERION, criterion, strict=True))
+    return named | {"blocks": len(rankings[0]), "rankings": len(rankings), "kendall_w": agreement, "p_value": p}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
+
+import numpy as np
 
 from layerlottery.results.schemas import TICKET
 from layerlottery.results.statistics import (
-    average,
-    bootstrap,
-    estimate,
-    geometric_mean,
+    Sample,
+    averages,
+    bootstraps,
+    estimates,
+    geometric_means,
     holm,
-    p_tolerance,
+    p_tolerances,
     saved,
-    seed_means,
     tolerance,
     verdict,
     verdict_of_tests,
@@ -24,6 +27,10 @@ from layerlottery.results.statistics import (
 from layerlottery.settings import StatisticsSettings
 
 Row = dict[str, Any]
+# what a ticket trained, by seed
+Seeds = list[list[Row]]
+
+KINDS = ("attack", "corruption", "shift")
 
 
 def grouped(rows: Iterable[Row], names: Iterable[str]) -> dict[tuple[Any, ...], list[Row]]:
@@ -44,42 +51,76 @@ def identity(row: Row) -> Row:
     return {column.name: row[column.name] for column in TICKET}
 
 
-def summary_rows(runs: Sequence[Row], robustness: Sequence[Row], settings: StatisticsSettings) -> list[Row]:
-    """One row per ticket and tolerance ξ: the seed is the unit, draws are averaged within it first."""
+def summary_rows(runs: Sequence[Row], settings: StatisticsSettings) -> list[Row]:
+    """One row per ticket and tolerance ξ: the seed is the unit, draws are averaged within it first.
+
+    `runs` are rows of that table, dense networks among them; under `attack`, `corruption` and `shift` each also
+    holds its differences to the dense network's accuracy under all conditions of the kind.
+    """
     dense = grouped((row for row in runs if not row["density"]), ["dataset", "network"])
-    conditions = by_ticket(robustness)
-    summary = []
-    for ticket, rows in by_ticket(runs).items():
-        parents = dense[ticket[:2]]
-        common = identity(rows[0]) | _means(rows, parents, settings) | _robustness(conditions.get(ticket, []))
-        summary += [common | row for row in _verdicts(rows, parents, settings)]
+    costs = {(row["dataset"], row["network"], row["seed"]): row for rows in dense.values() for row in rows}
+    tickets = [
+        by_seed(row | _savings(row, costs[row["dataset"], row["network"], row["seed"]]) for row in rows)
+        for rows in by_ticket(runs).values()
+    ]
+    deltas = per_seed(tickets, "delta_accuracy")
+    parts = [[identity(ticket[0][0]) for ticket in tickets], _means(tickets, deltas, settings), _robustness(tickets)]
+    common = [names | means | robustness for names, means, robustness in zip(*parts, strict=True)]
+    found = [_verdicts(tickets, deltas, dense, xi, settings) for xi in settings.xi]
+    summary = [one | row for one, *rows in zip(common, *found, strict=True) for row in rows]
     for family in grouped(summary, ["dataset", "network", "xi"]).values():
         _correct(family, settings.confidence)
     return summary
 
 
-def _per_seed(rows: Iterable[Row], column: str, mean: Callable[[Sequence[float]], float] = average) -> list[float]:
-    return list(seed_means(((row["seed"], row[column]) for row in rows), mean).values())
+def by_seed(rows: Iterable[Row]) -> Seeds:
+    """Rows of one ticket, those of each seed together, in the order of the seeds."""
+    return [rows for _, rows in sorted(grouped(rows, ["seed"]).items())]
 
 
-def _verdicts(rows: Sequence[Row], dense: Sequence[Row], settings: StatisticsSettings) -> list[Row]:
-    deltas = _per_seed(rows, "delta_accuracy")
-    delta = estimate(deltas, confidence=settings.confidence)
-    found = []
-    for xi in settings.xi:
-        points = tolerance(xi, [row["accuracy"] for row in dense])
-        won = None if points is None else sum(within(row["delta_accuracy"], points) for row in rows)
-        found.append(
-            {
-                "xi": xi if isinstance(xi, str) else f"{xi:g}",
-                "xi_points": points,
-                "won": won,
-                "verdict": verdict(delta, points),
-                "p_value": p_tolerance(deltas, points, "greater"),
-                "p_losing": p_tolerance(deltas, points, "less"),
-            }
-        )
-    return found
+def nested(mean: Callable[[Sequence[Sample]], list[float]], samples: Sequence[Sequence[Sample]]) -> list[list[float]]:
+    """The means of lists of samples, all taken at once."""
+    means = iter(mean(list(chain.from_iterable(samples))))
+    return [list(islice(means, len(some))) for some in samples]
+
+
+def per_seed(
+    tickets: Sequence[Seeds], column: str, mean: Callable[[Sequence[Sample]], list[float]] = averages
+) -> list[list[float]]:
+    """A column's mean for every seed of every ticket."""
+    return nested(mean, [[[row[column] for row in rows] for rows in ticket] for ticket in tickets])
+
+
+def _verdicts(
+    tickets: Sequence[Seeds],
+    deltas: Sequence[Sample],
+    dense: dict[tuple[Any, ...], list[Row]],
+    xi: float | str,
+    settings: StatisticsSettings,
+) -> list[Row]:
+    """One row per ticket, for one ξ."""
+    allowed = {family: tolerance(xi, [row["accuracy"] for row in rows]) for family, rows in dense.items()}
+    points = [allowed[ticket[0][0]["dataset"], ticket[0][0]["network"]] for ticket in tickets]
+    columns: dict[str, Iterable[Any]] = {
+        "xi": [xi if isinstance(xi, str) else f"{xi:g}"] * len(tickets),
+        "xi_points": points,
+        "won": [_won(*one) for one in zip(tickets, points, strict=True)],
+        "verdict": map(verdict, estimates(deltas, confidence=settings.confidence), points),
+        "p_value": p_tolerances(deltas, points, "greater"),
+        "p_losing": p_tolerances(deltas, points, "less"),
+    }
+    return in_rows(columns)
+
+
+def in_rows(columns: dict[str, Iterable[Any]]) -> list[Row]:
+    """Columns of one length as rows."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _won(ticket: Seeds, points: float | None) -> int | None:
+    if points is None:
+        return None
+    return sum(within(row["delta_accuracy"], points) for rows in ticket for row in rows)
 
 
 def _correct(family: Sequence[Row], confidence: float) -> None:
@@ -93,31 +134,28 @@ def _correct(family: Sequence[Row], confidence: float) -> None:
         row["verdict_holm"] = verdict_of_tests(p_winning, p_losing, confidence=confidence)
 
 
-def _means(rows: Sequence[Row], dense: Sequence[Row], settings: StatisticsSettings) -> Row:
-    parents = {row["seed"]: row for row in dense}
-    rows = [row | _savings(row, parents[row["seed"]]) for row in rows]
-    deltas = _per_seed(rows, "delta_accuracy")
-    accuracy = estimate(_per_seed(rows, "accuracy"), confidence=settings.confidence)
-    delta = estimate(deltas, confidence=settings.confidence)
-    low, high = bootstrap(deltas, confidence=settings.confidence, resamples=settings.resamples)
-    means: Row = {
-        "seeds": len(deltas),
-        "networks": len(rows),
-        "accuracy": accuracy.mean,
-        "accuracy_sd": accuracy.sd,
-        "delta_accuracy": delta.mean,
-        "delta_sd": delta.sd,
-        "delta_low": delta.low,
-        "delta_high": delta.high,
-        "boot_low": low,
-        "boot_high": high,
-        "confidence": settings.confidence,
+def _means(tickets: Sequence[Seeds], deltas: Sequence[Sample], settings: StatisticsSettings) -> list[Row]:
+    accuracy = estimates(per_seed(tickets, "accuracy"), confidence=settings.confidence)
+    delta = estimates(deltas, confidence=settings.confidence)
+    ends = bootstraps(deltas, confidence=settings.confidence, resamples=settings.resamples)
+    columns: dict[str, Iterable[Any]] = {
+        "seeds": map(len, tickets),
+        "networks": [sum(map(len, ticket)) for ticket in tickets],
+        "accuracy": [one.mean for one in accuracy],
+        "accuracy_sd": [one.sd for one in accuracy],
+        "delta_accuracy": [one.mean for one in delta],
+        "delta_sd": [one.sd for one in delta],
+        "delta_low": [one.low for one in delta],
+        "delta_high": [one.high for one in delta],
+        "boot_low": [low for low, _ in ends],
+        "boot_high": [high for _, high in ends],
+        "confidence": [settings.confidence] * len(tickets),
     }
     for saving in ("macs", "params", "memory", "energy"):
-        means[f"{saving}_reduction"] = average(_per_seed(rows, f"{saving}_reduction"))
+        columns[f"{saving}_reduction"] = averages(per_seed(tickets, f"{saving}_reduction"))
     for ratio in ("train_speedup", "latency_speedup"):
-        means[ratio] = geometric_mean(_per_seed(rows, ratio, geometric_mean))
-    return means
+        columns[ratio] = geometric_means(per_seed(tickets, ratio, geometric_means))
+    return in_rows(columns)
 
 
 def _savings(row: Row, dense: Row) -> Row:
@@ -127,14 +165,12 @@ def _savings(row: Row, dense: Row) -> Row:
     }
 
 
-def _robustness(conditions: Sequence[Row]) -> Row:
-    means: Row = {}
-    for kind in ("attack", "corruption", "shift"):
-        deltas = _per_seed((row for row in conditions if row["kind"] == kind and _counts(row)), "delta_accuracy")
-        means[f"{kind}_delta"] = average(deltas) if deltas else None
-    return means
-
-
-def _counts(row: Row) -> bool:
-    """Epsilon 0 is no attack; shifted sets have no level."""
-    return bool(row["kind"] != "attack" or row["level"] > 0)
+def _robustness(tickets: Sequence[Seeds]) -> list[Row]:
+    """Means over the seeds that were tested; a kind without any condition has none."""
+    columns: dict[str, Iterable[Any]] = {}
+    for kind in KINDS:
+        tested = [[np.concatenate([row[kind] for row in rows]).tolist() for rows in ticket] for ticket in tickets]
+        means = nested(averages, [[deltas for deltas in ticket if deltas] for ticket in tested])
+        known = iter(averages([seeds for seeds in means if seeds]))
+        columns[f"{kind}_delta"] = [next(known) if seeds else None for seeds in means]
+    return in_rows(columns)

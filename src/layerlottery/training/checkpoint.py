@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from layerlottery.errors import LayerLotteryError
+from layerlottery.errors import LayerLotteryError, what
 from layerlottery.results.artifacts import read_tensors, write_tensors
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def resume(
     try:
         arrays, facts = read_tensors(path)
     except LayerLotteryError as error:
-        log.info("checkpoint not used: %s", error)
+        log.info("checkpoint not used: %s", what(error))
         return fresh
     if facts.pop("config_hash") != fingerprint:
         log.info("checkpoint not used: %s belongs to another configuration", path)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from layerlottery.errors import LayerLotteryError
+from layerlottery.errors import LayerLotteryError, what
 from layerlottery.results.artifacts import read_facts, write_facts
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,10 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
     def _write(self, path: Path, segments: list[Segment]) -> None:
-        write_facts(path, {"segments": segments}, config_hash=self.fingerprint)
+        try:
+            write_facts(path, {"segments": segments}, config_hash=self.fingerprint)
+        except OSError as error:  # no reason to lose a training
+            log.info("energy not written down: %s", error)
 
 
 def _earlier(path: Path | None, fingerprint: str) -> list[Segment]:
@@ -76,7 +79,7 @@ def _earlier(path: Path | None, fingerprint: str) -> list[Segment]:
     try:
         facts = read_facts(path)
     except LayerLotteryError as error:
-        log.info("energy of earlier segments lost: %s", error)
+        log.info("energy of earlier segments lost: %s", what(error))
         return []
     if facts["config_hash"] != fingerprint:
         log.info("energy of earlier segments not used: %s belongs to another configuration", path)

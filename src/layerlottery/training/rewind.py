@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from layerlottery.errors import LayerLotteryError
+from layerlottery.errors import LayerLotteryError, what
 from layerlottery.networks.weights import load_network
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import TrainingSettings
@@ -74,7 +74,7 @@ def _load_kept(session: Session, path: Path) -> bool:
     try:
         network, facts = load_network(path)
     except LayerLotteryError as error:
-        log.info("kept weights not used: %s", error)
+        log.info("kept weights not used: %s", what(error))
         return False
     if facts["config_hash"] != session.fingerprint:
         log.info("kept weights not used: %s belongs to another configuration", path)

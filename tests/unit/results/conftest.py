@@ -21,16 +21,20 @@ REMOVED = [["stage1.1"], ["stage3.2"]]
 SETTINGS = {"function": "l1", "keep": "high"}
 
 
-def segment(run, share):
-    """Part of a training that drew 100 W by its design power."""
+def segment(run, share, hour=0):
+    """Part of a training that drew 100 W by its design power; each hour brought another host and job."""
     kwh = SECONDS[run] * share * 1e-5
     parts = {"cpu_kwh": 0.5 * kwh, "gpu_kwh": 0.0, "ram_kwh": 0.5 * kwh}
-    return {"kwh": kwh, "seconds": SECONDS[run] * share, "design_watts": 100.0, "power_source": "cpu_load"} | parts
+    place = {"host": f"gpu-{hour}", "slurm_job_id": f"4{hour}"}
+    place |= {"started": f"2030-01-01T0{hour}:00:00Z", "ended": f"2030-01-01T0{hour}:30:00Z"}
+    spent = {"kwh": kwh, "seconds": SECONDS[run] * share, "design_watts": 100.0, "power_source": "cpu_load"}
+    return spent | parts | place
 
 
 def write_training(root, run):
-    # the second ticket was interrupted once
-    segments = [segment(run, 0.25), segment(run, 0.75)] if run == TICKETS[1] else [segment(run, 1)]
+    # the second ticket was interrupted twice, and went on where it was
+    parts = [(0.25, 0), (0.25, 1), (0.5, 1)] if run == TICKETS[1] else [(1, 0)]
+    segments = [segment(run, *part) for part in parts]
     facts = {
         "accuracy": -1.0,  # the tables take the clean test set's
         "epochs": 2,
@@ -43,7 +47,11 @@ def write_training(root, run):
         "precision": "float32",
         "seed": run.seed,
         "package_version": "1.2.3",
+        "git_commit": "0123",
+        "training_settings": {"precision": "auto", "epochs": 2},
         "torch_version": "2",
+        "cuda_version": "13",
+        "driver_version": "600",
     }
     write_facts(root / paths.training_facts(run.folder), facts, config_hash=f"training of {run.folder}")
     names = ["learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"]

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from collections import Counter
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from layerlottery import paths
 from layerlottery.cost.carbon import carbon_intensity
 from layerlottery.errors import LayerLotteryError
+from layerlottery.results import collect
 from layerlottery.results.aggregate import aggregate
-from layerlottery.results.artifacts import read_facts, read_table, write_facts
+from layerlottery.results.artifacts import read_facts, read_table, write_facts, write_table
 from layerlottery.results.schemas import TABLES, arrow_schema
 from layerlottery.studies import AggregateSettings, Run
 
@@ -108,8 +112,32 @@ def test_co2_of_lacoste_is_design_power_times_time(runs):
 
 
 def test_an_interrupted_training_is_the_sum_of_its_segments(runs):
-    assert [runs[1, seed]["segments"] for seed in (0, 1)] == [1, 2]
+    assert [runs[1, seed]["segments"] for seed in (0, 1)] == [1, 3]
     assert runs[1, 1]["energy_kwh"] == pytest.approx(40e-5)
+
+
+def test_a_training_names_each_host_and_job_once_and_its_beginning_and_end(runs):
+    names = ("host", "slurm_job_id", "started", "ended")
+    assert [runs[1, 0][name] for name in names] == ["gpu-0", "40", "2030-01-01T00:00:00Z", "2030-01-01T00:30:00Z"]
+    resumed = ["gpu-0, gpu-1", "40, 41", "2030-01-01T00:00:00Z", "2030-01-01T01:30:00Z"]
+    assert [runs[1, 1][name] for name in names] == resumed
+    assert (runs[1, 1]["git_commit"], runs[1, 1]["cuda_version"], runs[1, 1]["driver_version"]) == ("0123", "13", "600")
+
+
+def test_facts_without_provenance_leave_it_null(results, tmp_path):
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / paths.training_facts(TICKET.folder)
+    facts = read_facts(path)
+    nowhere = ("host", "slurm_job_id", "started", "ended")
+    segments = [{name: held for name, held in part.items() if name not in nowhere} for part in facts.pop("segments")]
+    unknown = ("git_commit", "cuda_version", "driver_version", "training_settings")
+    kept = {name: held for name, held in facts.items() if name not in unknown}
+    write_facts(path, kept | {"segments": segments}, config_hash="t")
+    aggregate(tmp_path, settings())
+    row = of_l1(read_table(tmp_path / "tables" / "runs.parquet"))[2]
+    assert (row["density"], row["seed"]) == (1, 0)
+    assert {row[name] for name in (*nowhere, *unknown)} == {None}
+    assert row["torch_version"] == "2"
 
 
 def test_country_gives_the_intensity(results):
@@ -129,6 +157,7 @@ def test_identity_and_provenance(runs):
     assert (runs[0, 0]["structure"], runs[0, 0]["removed"]) == ("none", [])
     assert (runs[1, 0]["structure"], runs[1, 0]["removed"]) == ("layers", ["stage1.1"])
     assert json.loads(runs[1, 0]["criterion_settings"]) == {"function": "l1", "keep": "high"}
+    assert runs[0, 0]["training_settings"] == runs[1, 0]["training_settings"] == '{"epochs":2,"precision":"auto"}'
     assert runs[1, 0]["config_hash"] == f"training of {TICKET.folder}"
 
 
@@ -267,6 +296,56 @@ def test_a_profile_without_the_tickets_architecture_is_named(results, tmp_path):
     write_facts(ticket, read_facts(ticket) | {"architecture": {"depth": 8}}, config_hash="t")
     with pytest.raises(LayerLotteryError, match=r"seed=0/profile\.json: .*rewind=0 is not among its 3$"):
         aggregate(tmp_path, settings())
+
+
+def test_batches_give_the_same_rows_in_the_same_order(results, tables, monkeypatch):
+    monkeypatch.setattr(collect, "BATCH", 3)
+    assert aggregate(results, settings()) == COUNTS
+    for name, table in tables.items():
+        found = read_table(results / "tables" / f"{name}.parquet")
+        assert found.equals(table), name
+        assert found.schema.metadata[b"config_hash"] == table.schema.metadata[b"config_hash"]
+
+
+def test_networks_are_read_once_and_leave_a_row_group_a_batch(results, monkeypatch):
+    opened = Counter()
+    for name in ("read_facts", "read_table"):
+        read = getattr(collect, name)
+        monkeypatch.setattr(collect, name, lambda path, read=read: (opened.update([path]), read(path))[1])
+    monkeypatch.setattr(collect, "BATCH", 3)
+    aggregate(results, settings())
+    # eight networks of four files; two profiles; six tickets of two files more; four scorings
+    assert (opened.total(), max(opened.values())) == (8 * 4 + 2 + 6 * 2 + 4, 1)
+    for name in ("runs", "robustness", "curves"):
+        assert pq.ParquetFile(results / "tables" / f"{name}.parquet").num_row_groups == 3
+
+
+def test_a_damaged_network_leaves_no_table(results, tmp_path):
+    shutil.copytree(results / "networks", tmp_path / "networks")
+    damaged = tmp_path / paths.attack(TICKET.folder)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(LayerLotteryError, match=r"rewind=0/attack\.parquet: "):
+        aggregate(tmp_path, settings())
+    assert list((tmp_path / "tables").iterdir()) == []
+
+
+def test_a_condition_that_the_dense_network_lacks_is_named(results, tmp_path):
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / paths.attack(Run("digits", "resnet20", 0).folder)
+    write_table(path, read_table(path).slice(0, 2), config_hash="a")
+    with pytest.raises(LayerLotteryError, match=r"rewind=0: tested under \('attack', 'fgsm', 3\.0\), its dense"):
+        aggregate(tmp_path, settings())
+
+
+def test_a_condition_that_is_named_twice_is_one(results, tables, tmp_path):
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / paths.attack(TICKET.folder)
+    table = read_table(path)
+    made_by = table.schema.metadata[b"config_hash"].decode()
+    write_table(path, pa.concat_tables([table, table.slice(1, 1)]), config_hash=made_by)
+    aggregate(tmp_path, settings())
+    for name in ("robustness", "summary"):
+        assert read_table(tmp_path / "tables" / f"{name}.parquet").equals(tables[name]), name
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -54,6 +54,33 @@ def test_draws_of_the_control_are_averaged_within_a_seed():
     assert row["outcome"] == "better"
 
 
+def test_controls_of_one_function_are_pooled_in_the_order_of_the_table():
+    # 1 is lost beside 1e16, and 1 + 1 is not: the order of the sum shows in the mean
+    first = rows_of({0: [1.0, 1e16]}, "random")
+    second = rows_of({0: [1.0]}, "random", criterion="baseline")
+    found = [
+        compare(rows_of({0: [91.0]}), rows)["snip", "layers", "0", "random"]["difference"]
+        for rows in ([*first, *second], [first[0], *second, first[1]])
+    ]
+    assert found == [91.0 - float(np.mean([1.0, 1e16, 1.0])), 91.0 - float(np.mean([1.0, 1.0, 1e16]))]
+    assert found[0] != found[1]
+
+
+def test_tickets_of_unequal_seeds_stand_alone():
+    tickets = [
+        rows_of({seed: [90 + seed / 7] for seed in range(count)}, name)
+        for name, count in (("l1", 3), ("snip", 2), ("grasp", 1))
+    ]
+    random = rows_of(RANDOM, "random")
+    together = compare(random, *tickets)
+    corrected = ("p_holm", "compared", "outcome")
+    for rows in tickets:
+        for key, row in compare(random, rows).items():
+            assert {name: row[name] for name in row if name not in corrected} == {
+                name: together[key][name] for name in row if name not in corrected
+            }
+
+
 def test_pairs_are_the_seeds_that_have_both():
     found = compare(rows_of(SNIP), rows_of({1: [93.0], 2: [96.0], 7: [10.0]}, "random"))
     row = found["snip", "layers", "0", "random"]

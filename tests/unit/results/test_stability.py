@@ -1,33 +1,38 @@
 """Agreement of rankings, on toy tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from layerlottery.results.stability import stability_rows
+from layerlottery.results.stability import Ranking, stability_rows
+from layerlottery.studies import Run
 
 
-def rows_of(scores, function="snip", **changes):
-    """Rows of the table of scores; `scores` maps (seed, draw) to the scores of the removable blocks."""
-    row = {"dataset": "digits", "network": "resnet20", "criterion": function, "scored_at": "init", "function": function}
+def rankings_of(scores, function="snip", *, network="resnet20", scored_at="init"):
+    """`scores` maps (seed, draw) to the scores of the removable blocks."""
     return [
-        row
-        | changes
-        | {"seed": seed, "draw": draw, "block": f"stage1.{number}", "score": score, "removable": score is not None}
+        Ranking(
+            Run("digits", network, seed, "layers", function, draw, scored_at),
+            function,
+            {f"stage1.{number}": score for number, score in enumerate(values)},
+        )
         for (seed, draw), values in scores.items()
-        for number, score in enumerate(values)
     ]
 
 
-def test_blocks_that_stay_are_not_ranked():
-    (row,) = stability_rows(rows_of({(0, 0): [None, 1.0, 2.0, 3.0], (1, 0): [None, 5.0, 6.0, 9.0]}))
+def test_blocks_and_rankings_are_counted():
+    (row,) = stability_rows(rankings_of({(0, 0): [1.0, 2.0, 3.0], (1, 0): [5.0, 6.0, 9.0]}))
     assert (row["blocks"], row["rankings"], row["kendall_w"]) == (3, 2, pytest.approx(1))
 
 
 def test_every_criterion_and_its_scored_weights_stand_alone():
     opposite = {(0, 0): [1.0, 2.0, 3.0], (1, 0): [3.0, 2.0, 1.0]}
     equal = {(0, 0): [1.0, 2.0, 3.0], (1, 0): [4.0, 5.0, 6.0]}
-    found = stability_rows(rows_of(opposite) + rows_of(equal, scored_at="trained") + rows_of(equal, network="resnet32"))
+    found = stability_rows(
+        rankings_of(opposite) + rankings_of(equal, scored_at="trained") + rankings_of(equal, network="resnet32")
+    )
     assert [(row["network"], row["scored_at"], row["kendall_w"]) for row in found] == [
         ("resnet20", "init", 0.0),
         ("resnet20", "trained", pytest.approx(1)),
@@ -36,15 +41,15 @@ def test_every_criterion_and_its_scored_weights_stand_alone():
 
 
 def test_blocks_are_matched_by_name():
-    rows = rows_of({(0, 0): [1.0, 2.0, 3.0], (1, 0): [4.0, 5.0, 6.0]})
-    (row,) = stability_rows(rows[:3] + rows[:2:-1])
+    first, second = rankings_of({(0, 0): [1.0, 2.0, 3.0], (1, 0): [4.0, 5.0, 6.0]})
+    (row,) = stability_rows([first, replace(second, scores=dict(reversed(second.scores.items())))])
     assert row["kendall_w"] == pytest.approx(1)
 
 
 def test_seeds_and_draws_are_rankings():
     rankings = np.random.default_rng(0).normal(size=(6, 8))
     scores = {(number // 3, number % 3): ranking for number, ranking in enumerate(rankings.tolist())}
-    (row,) = stability_rows(rows_of(scores, "random"))
+    (row,) = stability_rows(rankings_of(scores, "random"))
     # W is (1 + (m - 1) r) / m with r the mean of Spearman's correlations of all pairs
     correlations = stats.spearmanr(rankings, axis=1).statistic[np.triu_indices(6, 1)]
     assert row["rankings"] == 6
@@ -54,17 +59,17 @@ def test_seeds_and_draws_are_rankings():
 
 def test_a_criterion_that_draws_nothing_does_not_agree_with_itself():
     once = {(0, draw): [1.0, 2.0, 3.0] for draw in range(5)}
-    (row,) = stability_rows(rows_of(once, "l1"))
+    (row,) = stability_rows(rankings_of(once, "l1"))
     assert (row["rankings"], row["kendall_w"], row["p_value"]) == (1, None, None)
-    (row,) = stability_rows(rows_of(once | {(1, draw): [3.0, 2.0, 1.0] for draw in range(5)}, "synflow"))
+    (row,) = stability_rows(rankings_of(once | {(1, draw): [3.0, 2.0, 1.0] for draw in range(5)}, "synflow"))
     assert (row["rankings"], row["kendall_w"]) == (2, 0.0)
 
 
 @pytest.mark.parametrize("scores", [{(0, 0): [1.0, 2.0, 3.0]}, {(0, 0): [1.0, 2.0], (1, 0): [1.0, 2.0]}])
 def test_one_ranking_or_two_blocks_have_no_agreement(scores):
-    (row,) = stability_rows(rows_of(scores))
+    (row,) = stability_rows(rankings_of(scores))
     assert row["kendall_w"] is row["p_value"] is None
 
 
-def test_nothing_scored_is_an_empty_table():
-    assert stability_rows([]) == []
+def test_nothing_scored_or_nothing_removable_is_an_empty_table():
+    assert stability_rows([]) == stability_rows(rankings_of({(0, 0): []})) == []

@@ -8,22 +8,37 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
+from layerlottery.results import statistics
 from layerlottery.results.statistics import (
+    ROUNDING,
     Estimate,
-    bootstrap,
+    averages,
+    bootstraps,
     estimate,
+    estimates,
     geometric_mean,
+    geometric_means,
     holm,
     kendall_w,
+    of_each,
     outcome,
-    p_tolerance,
+    p_tolerances,
     p_zero,
+    p_zeros,
     saved,
     seed_means,
     tolerance,
     verdict,
     verdict_of_tests,
 )
+
+
+def bootstrap(values, **settings):
+    return bootstraps([values], **settings)[0]
+
+
+def p_tolerance(deltas, xi, alternative):
+    return p_tolerances([deltas], [xi], alternative)[0]
 
 
 def sample(seed, size, *, mean=-0.4):
@@ -278,6 +293,75 @@ def test_kendall_is_corrected_for_ties():
 @pytest.mark.parametrize("rankings", [[[1, 2, 3]], [[1, 2], [1, 2]], [[5, 5, 5], [1, 1, 1]]])
 def test_kendall_needs_two_rankings_of_three_blocks(rankings):
     assert kendall_w(rankings) == (None, None)
+
+
+# as a benchmark has them: percentages of 10,000 images, so that many resamples have equal means; one without spread,
+# one of two values whose BCa interval does not exist, and single seeds
+SAMPLES = [np.round(sample(seed, (10, 3, 1, 8, 2, 17)[seed % 6]), 2).tolist() for seed in range(36)]
+SAMPLES[7:7] = [[0.5] * 10, [1.0, 2.0], [0.25]]
+
+
+def test_each_sample_keeps_its_place_whatever_its_size():
+    assert of_each(SAMPLES, lambda values, places: values.tolist()) == SAMPLES
+    assert of_each(SAMPLES, lambda values, places: places) == list(range(len(SAMPLES)))
+    assert of_each([], lambda values, places: places) == []
+
+
+def test_means_of_many_samples_round_like_those_of_one():
+    assert averages(SAMPLES) == [float(np.mean(one)) for one in SAMPLES]
+    ratios = [np.exp(one).tolist() for one in SAMPLES]
+    assert geometric_means(ratios) == [float(np.exp(np.mean(np.log(one)))) for one in ratios]
+
+
+def test_estimates_of_many_samples_are_those_of_one_by_scipy():
+    for one, found in zip(SAMPLES, estimates(SAMPLES, confidence=0.9), strict=True):
+        assert found.mean == np.mean(one)
+        if len(one) == 1:
+            assert found == Estimate(one[0], None, None, None)
+        else:
+            # the same operations on one sample: equal to the last bit
+            reach = stats.t.ppf(0.95, len(one) - 1) * np.std(one, ddof=1) / math.sqrt(len(one))
+            assert found.sd == np.std(one, ddof=1)
+            assert (found.low, found.high) == pytest.approx((found.mean - reach, found.mean + reach), rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:The BCa")
+def test_bootstraps_of_many_samples_are_those_of_one_by_scipy_bit_for_bit(monkeypatch):
+    # several samples at a time, and not all of a size at once
+    monkeypatch.setattr(statistics, "RESAMPLED", 3 * 499 * 10)
+    for one, found in zip(SAMPLES, bootstraps(SAMPLES, confidence=0.9, resamples=499), strict=True):
+        if len(one) == 1:
+            assert found == (None, None)
+        elif np.ptp(one) == 0:
+            assert found == (one[0], one[0])
+        else:
+            rng = np.random.default_rng
+            given = {"confidence_level": 0.9, "n_resamples": 499}
+            ends = stats.bootstrap((one,), np.mean, method="BCa", rng=rng(0), **given).confidence_interval
+            if not np.isfinite(ends).all():
+                ends = stats.bootstrap((one,), np.mean, method="percentile", rng=rng(0), **given).confidence_interval
+            assert found == tuple(ends), one
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less"])
+@pytest.mark.filterwarnings("error")
+def test_tests_of_many_samples_are_those_of_one_by_scipy_bit_for_bit(alternative):
+    xi = [None if number % 5 == 4 else number / 10 for number in range(len(SAMPLES))]
+    for one, points, found in zip(SAMPLES, xi, p_tolerances(SAMPLES, xi, alternative), strict=True):
+        if points is None or len(one) == 1:
+            assert found is None
+        elif np.ptp(one) == 0:
+            assert found == (0.0 if alternative == "greater" else 1.0)
+        else:
+            assert found == stats.ttest_1samp(one, -points - ROUNDING, alternative=alternative).pvalue
+
+
+def test_paired_tests_of_many_samples_are_those_of_one_by_scipy_bit_for_bit():
+    for one, found in zip(SAMPLES, p_zeros(SAMPLES), strict=True):
+        if len(one) == 1:
+            assert found is None
+        else:
+            assert found == (0.0 if np.ptp(one) == 0 else stats.ttest_1samp(one, 0.0).pvalue)
 
 
 def test_geometric_mean():

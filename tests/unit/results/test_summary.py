@@ -19,11 +19,16 @@ COST = {
 }
 
 
+# differences under the conditions of each kind
+UNTESTED = dict.fromkeys(("attack", "corruption", "shift"), np.array([]))
+
+
 def dense(seeds, network="resnet20"):
     return [
         {"dataset": "digits", "network": network, "seed": seed, "draw": 0, "accuracy": 90.0, "delta_accuracy": 0.0}
         | DENSE
         | COST
+        | UNTESTED
         for seed in seeds
     ]
 
@@ -35,14 +40,14 @@ def ticket(deltas, network="resnet20", **changes):
         | {"accuracy": 90 + delta, "delta_accuracy": delta}
         | TICKET
         | COST
+        | UNTESTED
         | changes
         for draw, (seed, delta) in enumerate(deltas)
     ]
 
 
-def summarize(rows, robustness=(), *, xi=(0.0,), **given):
-    settings = StatisticsSettings(xi=list(xi), resamples=199, **given)
-    return summary_rows(rows, robustness, settings)
+def summarize(rows, *, xi=(0.0,), **given):
+    return summary_rows(rows, StatisticsSettings(xi=list(xi), resamples=199, **given))
 
 
 def test_draws_are_averaged_within_a_seed_first():
@@ -80,16 +85,28 @@ def test_costs_are_averaged_within_a_seed_first():
 
 
 def test_robustness_is_averaged_within_a_seed_first():
-    rows = ticket([(0, 0.0), (0, 0.0), (1, 0.0)])
-    conditions = [
-        row | {"kind": kind, "level": level, "delta_accuracy": delta}
-        for row, delta in zip(rows, (-1.0, -3.0, -6.0), strict=True)
-        for kind, level in (("corruption", 1.0), ("corruption", 5.0), ("attack", 0.0))
-    ]
-    (row,) = summarize(dense([0, 1]) + rows, conditions)
-    assert row["corruption_delta"] == (-2 - 6) / 2
-    # images before the attack are no attack
+    # two draws of seed 0, one under a condition more; seed 2 was not corrupted
+    rows = ticket([(0, 0.0), (0, 0.0), (1, 0.0), (2, 0.0)])
+    for row, deltas in zip(rows, ([-1.0, -3.0], [-8.0], [-6.0, -6.0], []), strict=True):
+        row["corruption"] = np.array(deltas)
+    (row,) = summarize(dense([0, 1, 2]) + rows)
+    assert row["corruption_delta"] == (-4 - 6) / 2
     assert row["attack_delta"] is row["shift_delta"] is None
+
+
+def test_tickets_of_unequal_seeds_and_draws_stand_alone():
+    tickets = [
+        ticket([(seed, delta / 7) for seed, delta in enumerate(deltas)], density=density)
+        for density, deltas in enumerate(([1, 2, 3], [4, -2], [5], [3, 1, 9]), start=1)
+    ]
+    tickets.append(ticket([(0, 0.3), (0, 0.1), (1, 0.7)], density=5))
+    together = summarize(dense(range(3)) + [row for rows in tickets for row in rows], xi=[0.0, "sd"])
+    alone = [row for rows in tickets for row in summarize(dense(range(3)) + rows, xi=[0.0, "sd"])]
+    # but for what Holm's correction makes of the family
+    corrected = ("p_holm", "tickets", "verdict_holm")
+    assert [{name: row[name] for name in row if name not in corrected} for row in together] == [
+        {name: row[name] for name in row if name not in corrected} for row in alone
+    ]
 
 
 def planted(p_values, seeds=5):

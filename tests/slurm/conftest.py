@@ -1,0 +1,24 @@
+"""SLURM for the tests of this folder; without root or the programs they are skipped, with the reason."""
+
+import os
+import shutil
+
+import pytest
+from tests.slurm.cluster import Slurm
+
+PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: apt-get install slurm-wlm slurmdbd munge mariadb-server")
+    if os.geteuid() != 0:
+        pytest.skip("SLURM's daemons need root")
+    cluster = Slurm(tmp_path_factory.mktemp("slurm"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()

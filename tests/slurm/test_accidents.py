@@ -1,0 +1,140 @@
+"""Everything that happens to jobs on a cluster, on purpose: each run still ends, with the tables of a quiet one.
+
+Two small trainings, a dense network and its ticket. What comes before them is made once, without SLURM, and so is the
+quiet run that the others are compared with.
+"""
+
+import re
+
+import pytest
+import yaml
+from tests.slurm.cluster import Workflow, told, until
+from tests.workflow.project import DENSE, TICKET, TINY, clone
+
+from layerlottery import paths
+from layerlottery.results.artifacts import read_table
+from layerlottery.results.reproduction import differences
+
+pytestmark = pytest.mark.slurm
+
+LOGS = {
+    "train_dense": f"results/logs/train/{DENSE.removeprefix('results/')}.log",
+    "train_ticket": f"results/logs/train/{TICKET.removeprefix('results/')}.log",
+}
+CONFIG = ("--configfile", "tiny.yaml")
+# an epoch computes for 0.3 s; a checkpoint that nobody asked for would hide one that was not saved in time
+SLOW = TINY | {
+    "datasets": {"digits": {"source": "digits", "train_size": 600, "test_size": 30}},
+    "training": {"epochs": 80, "batch_size": 30},
+    "resources": {"checkpoint_seconds": 3600.0},
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A benchmark of which only the trainings, and what follows them, are left to do."""
+    project = clone(tmp_path_factory.mktemp("prepared"))
+    project.write(SLOW)
+    corrupted = paths.corrupted_facts("results/datasets/dataset=digits")
+    ran = project.snakemake(corrupted, paths.initial_weights(TICKET), paths.profile(DENSE))
+    assert ran.returncode == 0, ran.stderr
+    return project
+
+
+def copied(prepared, folder):
+    project = prepared.copy(folder)
+    project.write(SLOW)
+    return project
+
+
+@pytest.fixture(scope="module")
+def quiet(prepared, tmp_path_factory):
+    """The tables of a run that nothing disturbed."""
+    project = copied(prepared, tmp_path_factory.mktemp("quiet"))
+    ran = project.snakemake("--cores", "2")
+    assert ran.returncode == 0, ran.stderr
+    return project.results / "tables"
+
+
+@pytest.fixture
+def project(slurm, prepared, tmp_path):
+    return copied(prepared, tmp_path)
+
+
+def training(slurm, run, rule, epochs=3):
+    """The job of a training that has just completed some epochs."""
+    until(lambda: run.epochs(LOGS[rule]) >= epochs and rule in slurm.queue())
+    return slurm.queue()[rule].number
+
+
+def resumed(project, rule):
+    """After how many epochs the current part of a training began: its log starts anew with each part."""
+    path = project.root / LOGS[rule]
+    found = re.search(r"resumed after (\d+) epochs", path.read_text()) if path.exists() else None
+    return int(found[1]) if found else 0
+
+
+def gone_on(project):
+    """Wait until both trainings go on from a checkpoint: SLURM's warning was heard."""
+    until(lambda: all(resumed(project, rule) > 2 for rule in LOGS))
+
+
+def whole(project, quiet):
+    """The number of parts of each training, once the tables are known to be those of the quiet run."""
+    assert differences(project.results / "tables", quiet) == []
+    rows = read_table(project.results / "tables" / "runs.parquet").to_pylist()
+    return {"train_ticket" if row["density"] else "train_dense": row["segments"] for row in rows}
+
+
+def test_cancelled_requeued_drained_and_without_controller(slurm, project, quiet):
+    run = Workflow(project.root, *CONFIG)
+    cancelled, requeued = training(slurm, run, "train_dense"), training(slurm, run, "train_ticket")
+    told("scancel", cancelled)
+    told("scontrol", "requeue", requeued)
+    gone_on(project)
+    # the node takes nothing new while its trainings run on, with neither its daemon nor the controller there to see
+    node = told("sinfo", "--noheader", "--format=%N").split()[0]
+    told("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    for daemon in ("slurmctld", "slurmd"):
+        slurm.end_daemon(daemon)
+    slurm.start()
+    until(lambda: slurm.queue() and {job.state for job in slurm.queue().values()} == {"PENDING"})
+    told("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    run.ended_well()
+    assert whole(project, quiet) == {"train_dense": 2, "train_ticket": 2}
+    assert slurm.states(cancelled) == ["CANCELLED"]
+    assert slurm.states(requeued) == ["REQUEUED", "COMPLETED"]
+
+
+def test_displaced_crashed_and_without_snakemake(slurm, project, quiet):
+    run = Workflow(project.root, *CONFIG)
+    jobs = [training(slurm, run, rule) for rule in LOGS]
+    # somebody with more rights takes both GPUs for a moment
+    told("sbatch", "--partition=urgent", "--gpus=2", "--ntasks=1", "--output=/dev/null", "--wrap", "sleep 1")
+    gone_on(project)
+    slurm.crash_node()
+    slurm.start()
+    until(lambda: all(slurm.states(job)[2:] == ["RUNNING"] for job in jobs))
+    run.kill()
+    again = Workflow(project.root, *CONFIG)
+    again.ended_well()
+    assert min(whole(project, quiet).values()) >= 2
+
+
+def test_longer_than_the_time_limit(slurm, project, quiet):
+    # SLURM looks at limits twice a minute, so only a limit of two minutes leaves time for a warning
+    path = project.root / "workflow" / "profiles" / "slurm" / "profile.yaml"
+    profile = yaml.safe_load(path.read_text())
+    resources = profile["set-resources"]
+    resources["train_dense"] |= {"slurm_partition": "'minute'", "runtime": 1, "slurm_extra": "''"}
+    resources["train_ticket"] |= {"runtime": 2, "slurm_extra": "'--signal=TERM@15'"}
+    # a retry is for a failure, and a limit is none
+    path.write_text(yaml.safe_dump(profile | {"retries": 0}))
+    run = Workflow(project.root, *CONFIG)
+    jobs = [training(slurm, run, rule) for rule in LOGS]
+    run.ended_well()
+    parts = whole(project, quiet)
+    for rule, job in zip(LOGS, jobs, strict=True):
+        states = slurm.states(job)
+        assert len(states) == parts[rule] >= 2
+        assert states[-1] == "COMPLETED"

@@ -1,0 +1,63 @@
+"""The default benchmark on SLURM, as the profile sends it: what each job asks for, and the same tables as without."""
+
+import shutil
+
+import pytest
+from tests.slurm.cluster import Workflow
+from tests.workflow.project import ROOT, clone
+
+from layerlottery.results.reproduction import differences
+
+pytestmark = pytest.mark.slurm
+
+TRAININGS = {"train_dense": 3, "train_ticket": 39, "rewind": 3}
+# a job costs this machine more than the stages in it
+LARGE_GROUPS = ("--group-components", "initialize=6", "score_{scored_at}=12", "evaluate=20")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The tables of a run without SLURM: those of the checkout, if the benchmark has run there, brought up to date."""
+    project = clone(tmp_path_factory.mktemp("local"))
+    for name in ("results", ".snakemake"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, project.root / name, ignore=shutil.ignore_patterns(".lock", "locks"))
+    ran = project.snakemake("--cores", "2", config=())
+    assert ran.returncode == 0, ran.stderr
+    return project.results / "tables"
+
+
+@pytest.fixture(scope="module")
+def dispatched(slurm, tmp_path_factory):
+    """The folder of a run on SLURM, and its jobs."""
+    project = clone(tmp_path_factory.mktemp("dispatched"))
+    before = set(slurm.runs())
+    Workflow(project.root, *LARGE_GROUPS).ended_well(3600)
+    return project, [job for job in slurm.runs() if job not in before]
+
+
+def test_every_training_has_a_job_and_a_gpu_of_its_own(dispatched):
+    _, jobs = dispatched
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    for rule, count in TRAININGS.items():
+        trained = [job for job in jobs if job.rule == rule]
+        assert len(trained) == count
+        assert all("gres/gpu=1" in job.requested.split(",") for job in trained)
+        assert all("gres/gpu=1" in job.allocated.split(",") for job in trained)
+
+
+def test_groups_of_gpu_stages_share_one_gpu_and_the_others_have_none(dispatched):
+    _, jobs = dispatched
+    others = [job for job in jobs if job.rule not in TRAININGS]
+    evaluations = [job for job in others if job.rule.startswith("evaluate_")]
+    assert 1 < len(evaluations) < 20
+    assert all("gres/gpu=1" in job.allocated.split(",") for job in evaluations)
+    alone = [job for job in others if job not in evaluations]
+    assert {"prepare", "corrupt", "profile"} < {job.rule for job in alone}
+    assert all("gpu" not in job.requested + job.allocated for job in alone)
+
+
+def test_the_tables_are_those_of_a_run_without_slurm(dispatched, local):
+    project, _ = dispatched
+    assert differences(project.results / "tables", local) == []
+    assert (project.results / "report" / "index.html").is_file()

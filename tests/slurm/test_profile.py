@@ -1,0 +1,62 @@
+"""The SLURM profile fits the rules; no SLURM is needed for these tests."""
+
+import re
+
+import pytest
+import yaml
+from tests.workflow.project import ROOT, clone, job_table
+
+TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+RULES = set(re.findall(r"^rule (\w+):", TEXT, re.MULTILINE)) | set(re.findall(r"^use rule \w+ as (\w+)", TEXT, re.M))
+# only what trains has a checkpoint
+TRAIN = {"train_dense", "train_ticket", "rewind"}
+PROFILE = yaml.safe_load((ROOT / "workflow" / "profiles" / "slurm" / "profile.yaml").read_text())
+RESOURCES, GROUPS = PROFILE["set-resources"], PROFILE["groups"]
+
+
+def test_the_rules_that_train_are_those_with_a_checkpoint():
+    blocks = re.split(r"^(?:rule|use rule \w+ as) (\w+)", TEXT, flags=re.MULTILINE)
+    assert {name for name, body in zip(blocks[1::2], blocks[2::2], strict=True) if "checkpoint=" in body} == TRAIN
+
+
+@pytest.mark.parametrize("part", ["set-resources", "set-threads", "groups"])
+def test_every_rule_of_the_profile_exists(part):
+    assert set(PROFILE[part]) <= RULES
+
+
+@pytest.mark.parametrize("rule", sorted(TRAIN))
+def test_a_training_has_a_gpu_of_its_own_and_is_warned(rule):
+    assert RESOURCES[rule]["gpu"] == 1
+    assert re.fullmatch(r"'--signal=TERM@\d+'", RESOURCES[rule]["slurm_extra"])
+    assert rule not in GROUPS
+
+
+def test_a_group_has_gpus_in_all_its_jobs_or_in_none():
+    on_gpu = {rule for rule, wanted in RESOURCES.items() if wanted.get("gpu")}
+    for name in set(GROUPS.values()):
+        members = {rule for rule, group in GROUPS.items() if group == name}
+        assert members <= on_gpu or not members & on_gpu
+    assert set(PROFILE["group-components"]) <= set(GROUPS.values())
+
+
+def test_a_retry_asks_for_more_up_to_a_limit():
+    asked = [part[name] for part in (PROFILE["default-resources"], *RESOURCES.values()) for name in part]
+    growing = [text for text in asked if "attempt" in str(text)]
+    assert len(growing) == 2 + len(RESOURCES)
+    for text in growing:
+        first, limit = map(int, re.fullmatch(r"min\((\d+) \* attempt, (\d+)\)", text).groups())
+        assert first < limit
+
+
+def test_a_lost_job_is_noticed():
+    # the plugin looks again after 180 seconds at the latest, and takes squeue only if jobs stay in it for three times
+    # this setting
+    assert PROFILE["slurm-status-command"] == "squeue"
+    assert 3 * PROFILE["slurm-init-seconds-before-status-checks"] > 180
+
+
+@pytest.mark.slow
+def test_no_group_of_the_default_benchmark_waits_for_itself(tmp_path):
+    ran = clone(tmp_path).snakemake("--workflow-profile", "workflow/profiles/slurm", "--dry-run", config=())
+    assert ran.returncode == 0, ran.stderr
+    assert job_table(ran)["train_ticket"] == 39
