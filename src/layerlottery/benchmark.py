@@ -222,7 +222,7 @@ class Benchmark(Settings):
         for family in self.families.values():
             files += [paths.ticket_facts(f"{self.results}/{run.folder}") for run in family]
             files += [paths.similarity(f"{self.results}/{run.folder}") for run in family]
-            files += [paths.profile(f"{self.results}/{run.folder}") for run in {run.dense for run in family}]
+        files += [paths.profile(f"{self.results}/{run.folder}") for run in {run.dense: None for run in self.runs()}]
         scored = [run for run in expand_scorings(self.studies) if run.structure != "weights"]
         return files + [paths.scores(f"{self.results}/{run.scored}") for run in scored]
 

@@ -1,6 +1,7 @@
-"""A training that SLURM interrupts puts its job back into the queue, where it waits for its next turn and resumes.
+"""What a job asks of SLURM: to be queued again after an interruption, and to end after its Snakemake has died.
 
-So a training takes as many jobs as it needs, however short the time limit, and Snakemake's retries remain for failures.
+A training that SLURM interrupts puts its job back into the queue, where it waits for its next turn and resumes. So it
+takes as many jobs as it needs, however short the time limit, and Snakemake's retries remain for failures.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ import logging
 import os
 import re
 import subprocess
+import time
+from collections.abc import Collection
 
 log = logging.getLogger(__name__)
 
 # a controller that is busy or starting again may take a while; SIGTERM comes minutes before the limit
 PATIENCE = 30
+# until the last process of a cancelled job is gone: SLURM gives half a minute, unless its administrator changed that
+WITHDRAWAL, POLL_SECONDS = 120, 1
 
 
 def requeue() -> bool:
@@ -26,9 +31,9 @@ def requeue() -> bool:
     if job is None or "SLURM_STEP_ID" not in os.environ:
         return False
     try:
-        if not _wanted(_scontrol("show", "job", "--oneliner", job)):
+        if not _wanted(_told("scontrol", "show", "job", "--oneliner", job)):
             return False
-        _scontrol("requeue", job)
+        _told("scontrol", "requeue", job)
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
         log.info("SLURM did not queue job %s again: %s", job, " ".join(str(said).split()))
@@ -44,8 +49,30 @@ def _wanted(description: str) -> bool:
     return fields.get("JobState") == "RUNNING" or timed_out or displaced
 
 
-def _scontrol(*words: str) -> str:
-    """What scontrol prints; an error of subprocess when it fails, an OSError when there is none."""
-    command = ["scontrol", *words]
+def withdraw(jobs: Collection[str]) -> None:
+    """Cancel jobs that a dead Snakemake has left behind, and wait until they have ended.
+
+    Their trainings save their checkpoints, and jobs that follow go on from there instead of running beside them.
+    Numbers of jobs that have ended already do no harm.
+    """
+    if not jobs:
+        return
+    log.info("SLURM ends %d jobs of a Snakemake that was killed", len(jobs))
+    limit = time.monotonic() + WITHDRAWAL
+    try:
+        _told("scancel", "--quiet", *sorted(jobs))
+        while _left(jobs) and time.monotonic() < limit:
+            time.sleep(POLL_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        log.info("jobs %s may still run: %s", ", ".join(sorted(jobs)), " ".join(str(error).split()))
+
+
+def _left(jobs: Collection[str]) -> set[str]:
+    """Those that wait, run or are about to end; by user, since squeue refuses a list with a number that it forgot."""
+    return set(jobs) & set(_told("squeue", "--me", "--noheader", "--format=%i").split())
+
+
+def _told(*command: str) -> str:
+    """What a program of SLURM prints; an error of subprocess when it fails, an OSError when there is none."""
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603
     return ran.stdout

@@ -55,9 +55,11 @@ class Slurm:
         """The power of the node goes: its daemon and all that runs in jobs, at once."""
         managers = [one for one in psutil.process_iter() if one.name() == "slurmstepd" and self.log_of(one)]
         doomed = [self.process("slurmd"), *managers]
-        for process in doomed + [child for one in managers for child in one.children(recursive=True)]:
+        doomed += [child for one in managers for child in one.children(recursive=True)]
+        for process in doomed:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs(doomed)
 
     def log_of(self, process):
         """Whether a process writes to this SLURM's log, and not to another one's."""

@@ -1,4 +1,4 @@
-"""Back into the queue: when SLURM is asked, what it is asked, and what follows from its answers."""
+"""Into the queue again and out of it: when SLURM is asked, what it is asked, and what follows from its answers."""
 
 import logging
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from layerlottery import requeue as module
-from layerlottery.requeue import requeue
+from layerlottery.requeue import requeue, withdraw
 
 # as SLURM 22.05 prints them, shortened
 RUNNING = "JobId=7 JobState=RUNNING Reason=None Requeue=1 Restarts=0 PreemptTime=None TimeLimit=00:01:00"
@@ -103,3 +103,60 @@ def test_a_job_number_is_never_read_by_a_shell(slurm, monkeypatch, tmp_path):
     requeue()
     assert calls()[-1] == f"requeue 7; touch {tmp_path}/made"
     assert not (tmp_path / "made").exists()
+
+
+SCANCEL = """#!/bin/sh
+echo "$*" >> "{folder}/cancelled"
+echo "5 9" | tr " " "\\n" > "{folder}/queue"
+{answer}
+"""
+# each look at the queue finds one job less
+SQUEUE = """#!/bin/sh
+cat "{folder}/queue"
+sed -i 1d "{folder}/queue"
+echo "$*" >> "{folder}/looks"
+"""
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    """A function that puts scancel and squeue on PATH, with jobs 5 and 9 in the queue; returns the folder of calls."""
+
+    def install(answer="exit 0"):
+        for name, text in (("scancel", SCANCEL), ("squeue", SQUEUE)):
+            program = tmp_path / name
+            program.write_text(text.format(folder=tmp_path, answer=answer))
+            program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        monkeypatch.setattr(module, "POLL_SECONDS", 0)
+        return tmp_path
+
+    return install
+
+
+def test_jobs_left_behind_are_cancelled_and_waited_for(queue):
+    folder = queue()
+    withdraw({"9", "4"})
+    assert (folder / "cancelled").read_text() == "--quiet 4 9\n"
+    # 5 is somebody else's; 9 is gone at the third look
+    assert len((folder / "looks").read_text().splitlines()) == 3
+
+
+def test_without_jobs_left_behind_slurm_is_not_asked(queue):
+    folder = queue()
+    withdraw([])
+    assert not (folder / "cancelled").exists()
+
+
+def test_a_job_that_does_not_end_is_not_waited_for_for_ever(queue, monkeypatch):
+    folder = queue()
+    monkeypatch.setattr(module, "WITHDRAWAL", -1)
+    withdraw(["9"])
+    assert len((folder / "looks").read_text().splitlines()) == 1
+
+
+def test_a_scheduler_that_is_away_is_logged_and_no_error(queue, caplog):
+    queue(answer="exit 1")
+    with caplog.at_level(logging.INFO):
+        withdraw(["9"])
+    assert caplog.messages[-1].startswith("jobs 9 may still run: ")

@@ -14,10 +14,12 @@ from layerlottery.results.stale import find_stale
 
 
 def one_line(ran):
-    """The only line of stderr that a mistake in the configuration may print."""
+    """The only line of stderr that a mistake in the configuration may print, beside Snakemake's about its profile."""
     assert ran.returncode != 0
     assert "Traceback" not in ran.stdout + ran.stderr
-    lines = [line for line in ran.stderr.splitlines() if line.strip()]
+    lines = [
+        line for line in ran.stderr.splitlines() if line.strip() and not line.startswith("Using workflow specific")
+    ]
     assert len(lines) == 1, ran.stderr
     return lines[0]
 

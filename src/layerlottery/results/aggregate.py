@@ -6,8 +6,9 @@ in memory is what tickets are paired with and what statistics are made from.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -27,14 +28,29 @@ Tables = Mapping[str, ResultTable]
 
 def aggregate(results: Path, settings: AggregateSettings) -> dict[str, int]:
     """Write the tables of all networks that the studies ask for; returns the number of rows of each."""
-    with ExitStack() as opened:
+    with _uncollected(), ExitStack() as opened:
         tables = {name: opened.enter_context(result_table(results, name, settings)) for name in TABLES}
         runs = add_networks(results, expand(settings.studies), settings.energy, tables)
         rankings = add_scores(results, expand_scorings(settings.studies), tables)
+        # statsmodels collects garbage at every correction, come what may: these rows need not be walked each time
+        gc.freeze()
         tables["summary"].add_rows(summary_rows(runs, settings.statistics))
         tables["comparisons"].add_rows(comparison_rows(runs, settings.statistics))
         tables["stability"].add_rows(stability_rows(rankings))
     return {name: table.rows for name, table in tables.items()}
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Rows refer to nothing in circles, and looking for garbage among those of 20,000 networks takes its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
 
 
 def add_networks(results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables) -> list[Row]:
