@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from layerlottery import paths, submission, worker
+from layerlottery import paths, relay, requeue, submission, worker
 from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results import lock, recovery
@@ -27,9 +27,12 @@ except LayerLotteryError as error:
 
 FOLDERS = BENCHMARK.folders
 
-# after a power cut or a kill the same command simply goes on
 if workflow.is_main_process:
-    recovery.recover(BENCHMARK.results)
+    # after a power cut or a kill the same command simply goes on
+    abandoned = recovery.recover(BENCHMARK.results)
+else:
+    # SLURM speaks to the first process of a job alone
+    relay.relay_sigterm()
 
 
 onstart:
@@ -37,6 +40,8 @@ onstart:
         try:
             # one benchmark at a time in a results folder, whichever folder it was started from
             lock.acquire(Path(BENCHMARK.results))
+            requeue.withdraw(abandoned)
+            recovery.forget(BENCHMARK.results)
             if not workflow.local_exec:
                 typed = workflow.config_settings
                 submission.check_words(map(str, [Path.cwd(), *typed.configfiles, *(typed.config_args or ())]))

@@ -1,4 +1,5 @@
 # train: the same command for dense networks and tickets; a ticket shares its dense network's seed and data order
+# exec: a signal for the job is for the training itself, not for a shell around it
 # rewind: the weights of the dense network after the epochs that some ticket starts from
 
 
@@ -29,7 +30,7 @@ rule train_dense:
         start_epoch=0,
         revision=REVISIONS["train"],
     shell:
-        "layerlottery train --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
+        "exec layerlottery train --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --output {params.folder:q} --checkpoint {params.checkpoint:q}"
         " --checkpoint-seconds {params.seconds} --start-epoch {params.start_epoch}"
         " --kept {params.kept:q} {params.keep} --threads {threads} --log {log:q}"
@@ -78,7 +79,7 @@ rule rewind:
         seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
         revision=REVISIONS["rewind"],
     shell:
-        "layerlottery rewind --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
+        "exec layerlottery rewind --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --epoch {wildcards.epoch} --kept {params.kept:q}"
         " --checkpoint {params.checkpoint:q} --checkpoint-seconds {params.seconds}"
         " --output {output:q} --threads {threads} --log {log:q}"

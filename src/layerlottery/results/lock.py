@@ -134,7 +134,8 @@ def _open(path: Path, flags: int) -> int:
 def _sign(descriptor: int) -> None:
     start = datetime.now().astimezone().isoformat(timespec="seconds")
     command = shlex.join(sys.argv)
-    line = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "start": start, "command": command})
+    said = {"pid": os.getpid(), "host": socket.gethostname(), "start": start, "command": command}
+    line = json.dumps(said | {"job": os.environ.get("SLURM_JOB_ID")})
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{line}\n".encode(), 0)

@@ -9,6 +9,7 @@ Imports no torch: the Snakefile runs this.
 from __future__ import annotations
 
 import binascii
+import json
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,26 +21,49 @@ from layerlottery.results.lock import acquire
 TRAINED = [name("") for name in (paths.trained_weights, paths.curve, paths.training_facts)]
 
 
-def recover(results: str, state: Path = Path(".snakemake")) -> None:
+STATE = Path(".snakemake")
+
+
+def recover(results: str, state: Path = STATE) -> set[str]:
     """Make a plain `snakemake` go on in a results folder, unless another one works there.
 
-    `state` is Snakemake's own folder. Other results folders' records in it are left alone.
+    `state` is Snakemake's own folder. Other results folders' records in it are left alone. Returns the SLURM jobs that
+    may still work on what nobody waits for any more.
     """
     if not Path(results).is_dir():
-        return
+        return set()
     try:
         lock = acquire(Path(results))
     except LayerLotteryError:
-        return  # in use, or not ours to write: the run itself will say so
+        return set()  # in use, or not ours to write: the run itself will say so
     if lock is None:
-        return  # no locks here, so nobody can tell whether another Snakemake lives
+        return set()  # no locks here, so nobody can tell whether another Snakemake lives
     try:
         _void_locks(results, state / "locks")
+        jobs = {_said(path, "job") for path in Path(results, "checkpoints").rglob("*.lock")}
         for marker, output in _marked(results, state / "incomplete"):
+            job = _said(marker, "external_jobid")
+            jobs.add(job)
             _set_aside(results, output)
-            marker.unlink()
+            if job is None:  # the others' marks stay until their jobs have ended: a dry run ends none
+                marker.unlink()
     finally:
         lock.release()
+    return {job for job in jobs if job is not None}
+
+
+def forget(results: str, state: Path = STATE) -> None:
+    """Remove the marks that `recover` left, once their jobs have ended."""
+    for marker, _ in _marked(results, state / "incomplete"):
+        marker.unlink()
+
+
+def _said(path: Path, name: str) -> str | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")).get(name)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if value is None else str(value)
 
 
 def _void_locks(results: str, folder: Path) -> None:

@@ -6,17 +6,17 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from layerlottery.results.recovery import recover
+from layerlottery.results.recovery import forget, recover
 
 RUN = "networks/dataset=d/network=n/seed=0"
 OTHER = "elsewhere/scores.json"
 
 
-def mark(output, folder=".snakemake/incomplete"):
-    """As Snakemake marks an output of a running job."""
+def mark(output, job=None):
+    """As Snakemake marks an output of a running job; on a cluster with the job's number."""
     from snakemake.persistence.file import FilePersistence
 
-    FilePersistence(path=".snakemake")._mark_incomplete(output, None)
+    FilePersistence(path=".snakemake")._mark_incomplete(output, job)
 
 
 @pytest.fixture
@@ -82,6 +82,20 @@ def test_a_dry_run_of_a_fresh_clone_makes_no_folder(tmp_path, monkeypatch):
     recover("results")
     assert files(tmp_path) == []
     assert not (tmp_path / "results").exists()
+
+
+def test_jobs_that_live_on_are_named_until_they_have_ended(killed):
+    mark(f"results/{RUN}/shift.parquet", "17")
+    lock = killed / "results" / "checkpoints" / f"{RUN}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text('{"pid": 1, "job": "16"}')
+    # a dry run asks as well
+    assert recover("results") == {"16", "17"}
+    assert recover("results") == {"16", "17"}
+    forget("results")
+    lock.unlink()
+    assert recover("results") == set()
+    assert len(files(killed / ".snakemake" / "incomplete")) == 1
 
 
 def test_a_foreign_mark_is_left_alone(killed):
