@@ -113,7 +113,8 @@ class Workflow:
 
     def kill(self):
         """As a power cut does: Snakemake and its children, but no job."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from tests.slurm.cluster import Slurm
+from tests.slurm.cluster import Slurm, Workflow, told
 
 PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
 
@@ -22,3 +22,18 @@ def slurm(tmp_path_factory):
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def start(slurm):
+    """A function that starts Snakemake on SLURM; whatever still runs after the tests is ended."""
+    started = []
+
+    def begin(root, *words):
+        started.append(Workflow(root, *words))
+        return started[-1]
+
+    yield begin
+    for run in started:
+        run.kill()
+    told("scancel", "--me")

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import yaml
-from tests.slurm.cluster import Workflow, told, until
+from tests.slurm.cluster import told, until
 from tests.workflow.project import DENSE, TICKET, TINY, clone
 
 from layerlottery import paths
@@ -86,8 +86,8 @@ def whole(project, quiet):
     return {"train_ticket" if row["density"] else "train_dense": row["segments"] for row in rows}
 
 
-def test_cancelled_requeued_drained_and_without_controller(slurm, project, quiet):
-    run = Workflow(project.root, *CONFIG)
+def test_cancelled_requeued_drained_and_without_controller(slurm, start, project, quiet):
+    run = start(project.root, *CONFIG)
     cancelled, requeued = training(slurm, run, "train_dense"), training(slurm, run, "train_ticket")
     told("scancel", cancelled)
     told("scontrol", "requeue", requeued)
@@ -106,8 +106,8 @@ def test_cancelled_requeued_drained_and_without_controller(slurm, project, quiet
     assert slurm.states(requeued) == ["REQUEUED", "COMPLETED"]
 
 
-def test_displaced_crashed_and_without_snakemake(slurm, project, quiet):
-    run = Workflow(project.root, *CONFIG)
+def test_displaced_crashed_and_without_snakemake(slurm, start, project, quiet):
+    run = start(project.root, *CONFIG)
     jobs = [training(slurm, run, rule) for rule in LOGS]
     # somebody with more rights takes both GPUs for a moment
     told("sbatch", "--partition=urgent", "--gpus=2", "--ntasks=1", "--output=/dev/null", "--wrap", "sleep 1")
@@ -116,25 +116,28 @@ def test_displaced_crashed_and_without_snakemake(slurm, project, quiet):
     slurm.start()
     until(lambda: all(slurm.states(job)[2:] == ["RUNNING"] for job in jobs))
     run.kill()
-    again = Workflow(project.root, *CONFIG)
+    again = start(project.root, *CONFIG)
     again.ended_well()
     assert min(whole(project, quiet).values()) >= 2
 
 
-def test_longer_than_the_time_limit(slurm, project, quiet):
-    # SLURM looks at limits twice a minute, so only a limit of two minutes leaves time for a warning
+def test_longer_than_the_time_limit(slurm, start, project, quiet):
     path = project.root / "workflow" / "profiles" / "slurm" / "profile.yaml"
     profile = yaml.safe_load(path.read_text())
-    resources = profile["set-resources"]
-    resources["train_dense"] |= {"slurm_partition": "'minute'", "runtime": 1, "slurm_extra": "''"}
-    resources["train_ticket"] |= {"runtime": 2, "slurm_extra": "'--signal=TERM@15'"}
+    minute = profile["set-resources"]["train_dense"] | {"slurm_partition": "'minute'", "runtime": 1}
+    # SLURM looks at limits twice a minute, and warns up to half a minute early
+    profile["set-resources"] |= {
+        "train_dense": minute | {"slurm_extra": "''"},
+        "train_ticket": minute | {"slurm_extra": "'--signal=TERM@1'"},
+    }
     # a retry is for a failure, and a limit is none
     path.write_text(yaml.safe_dump(profile | {"retries": 0}))
-    run = Workflow(project.root, *CONFIG)
+    run = start(project.root, *CONFIG)
     jobs = [training(slurm, run, rule) for rule in LOGS]
     run.ended_well()
     parts = whole(project, quiet)
     for rule, job in zip(LOGS, jobs, strict=True):
         states = slurm.states(job)
         assert len(states) == parts[rule] >= 2
+        assert set(states[:-1]) == {"REQUEUED"}
         assert states[-1] == "COMPLETED"

@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-from tests.slurm.cluster import Workflow
 from tests.workflow.project import ROOT, clone
 
 from layerlottery.results.reproduction import differences
@@ -28,11 +27,11 @@ def local(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def dispatched(slurm, tmp_path_factory):
+def dispatched(slurm, start, tmp_path_factory):
     """The folder of a run on SLURM, and its jobs."""
     project = clone(tmp_path_factory.mktemp("dispatched"))
     before = set(slurm.runs())
-    Workflow(project.root, *LARGE_GROUPS).ended_well(3600)
+    start(project.root, *LARGE_GROUPS).ended_well(3600)
     return project, [job for job in slurm.runs() if job not in before]
 
 

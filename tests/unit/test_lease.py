@@ -324,7 +324,7 @@ def rules_with_a_device():
     text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
     commands = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, flags=re.M | re.S):
-        commands[name] = re.search(r'"layerlottery (\w+)', body)[1]
+        commands[name] = re.search(r'"(?:exec )?layerlottery (\w+)', body)[1]
     for parent, heir in re.findall(r"^use rule (\w+) as (\w+) with:", text, flags=re.M):
         commands[heir] = commands[parent]
     options = {name: {option.name for option in command.params} for name, command in cli.commands.items()}

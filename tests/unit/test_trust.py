@@ -69,18 +69,16 @@ class Made:
         self.project.write(TINY | SMALL)
         dry = self.project.snakemake("--dry-run", "--printshellcmds")
         assert dry.returncode == 0, dry.stderr
-        self.jobs = [
-            self._job(block) for block in re.split(r"\n\n", dry.stdout) if "Shell command: layerlottery " in block
-        ]
+        blocks = re.split(r"\n\n", dry.stdout)
+        self.jobs = [self._job(block) for block in blocks if re.search("Shell command: (exec )?layerlottery ", block)]
         commands = json.dumps([words for words, _ in self.jobs])
         self.ran = self.project.call(sys.executable, "-c", GUARD + EVERY_COMMAND, input=commands)
 
     @staticmethod
     def _job(block):
         read = re.search(r"^    input: (.+)$", block, re.MULTILINE)
-        return shlex.split(re.search(r"^Shell command: (.+)$", block, re.MULTILINE)[1]), read[1].split(
-            ", "
-        ) if read else []
+        words = shlex.split(re.search(r"^Shell command: (?:exec )?(.+)$", block, re.MULTILINE)[1])
+        return words, read[1].split(", ") if read else []
 
     def command(self, name, contains=""):
         """The first command of a stage that has this text in its words."""
