@@ -12,6 +12,7 @@ import re
 import subprocess
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +54,28 @@ def withdraw(jobs: Collection[str]) -> None:
     """Cancel jobs that a dead Snakemake has left behind, and wait until they have ended.
 
     Their trainings save their checkpoints, and jobs that follow go on from there instead of running beside them.
-    Numbers of jobs that have ended already do no harm.
+    Only this user's jobs that were started from this folder: where the results were copied to another cluster, a
+    number may be another job's.
     """
     if not jobs:
         return
-    log.info("SLURM ends %d jobs of a Snakemake that was killed", len(jobs))
     limit = time.monotonic() + WITHDRAWAL
     try:
-        _told("scancel", "--quiet", *sorted(jobs))
-        while _left(jobs) and time.monotonic() < limit:
+        left = _left(jobs)
+        if left:
+            log.info("SLURM ends %d jobs of a Snakemake that was killed", len(left))
+            _told("scancel", "--quiet", *sorted(left))
+        while left and time.monotonic() < limit:
             time.sleep(POLL_SECONDS)
+            left = _left(jobs)
     except (OSError, subprocess.SubprocessError) as error:
         log.info("jobs %s may still run: %s", ", ".join(sorted(jobs)), " ".join(str(error).split()))
 
 
 def _left(jobs: Collection[str]) -> set[str]:
     """Those that wait, run or are about to end; by user, since squeue refuses a list with a number that it forgot."""
-    return set(jobs) & set(_told("squeue", "--me", "--noheader", "--format=%i").split())
+    lines = (line.partition(" ") for line in _told("squeue", "--me", "--noheader", "--format=%i %Z").splitlines())
+    return {job for job, _, folder in lines if job in jobs and Path(folder).resolve() == Path.cwd().resolve()}
 
 
 def _told(*command: str) -> str:

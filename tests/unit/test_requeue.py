@@ -107,7 +107,6 @@ def test_a_job_number_is_never_read_by_a_shell(slurm, monkeypatch, tmp_path):
 
 SCANCEL = """#!/bin/sh
 echo "$*" >> "{folder}/cancelled"
-echo "5 9" | tr " " "\\n" > "{folder}/queue"
 {answer}
 """
 # each look at the queue finds one job less
@@ -120,13 +119,15 @@ echo "$*" >> "{folder}/looks"
 
 @pytest.fixture
 def queue(tmp_path, monkeypatch):
-    """A function that puts scancel and squeue on PATH, with jobs 5 and 9 in the queue; returns the folder of calls."""
+    """A function that puts scancel and squeue on PATH, with three jobs in the queue; returns the folder of calls."""
 
     def install(answer="exit 0"):
         for name, text in (("scancel", SCANCEL), ("squeue", SQUEUE)):
             program = tmp_path / name
             program.write_text(text.format(folder=tmp_path, answer=answer))
             program.chmod(0o755)
+        (tmp_path / "queue").write_text(f"5 {tmp_path}\n9 {tmp_path}\n12 /elsewhere\n")
+        monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
         monkeypatch.setattr(module, "POLL_SECONDS", 0)
         return tmp_path
@@ -137,9 +138,15 @@ def queue(tmp_path, monkeypatch):
 def test_jobs_left_behind_are_cancelled_and_waited_for(queue):
     folder = queue()
     withdraw({"9", "4"})
-    assert (folder / "cancelled").read_text() == "--quiet 4 9\n"
-    # 5 is somebody else's; 9 is gone at the third look
+    # 4 has ended, 5 nobody left behind; 9 is gone at the third look
+    assert (folder / "cancelled").read_text() == "--quiet 9\n"
     assert len((folder / "looks").read_text().splitlines()) == 3
+
+
+def test_a_job_of_the_same_number_from_another_folder_is_left_alone(queue):
+    folder = queue()
+    withdraw({"12"})
+    assert not (folder / "cancelled").exists()
 
 
 def test_without_jobs_left_behind_slurm_is_not_asked(queue):
