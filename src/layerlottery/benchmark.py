@@ -204,6 +204,14 @@ class Benchmark(Settings):
         criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
         return [paths.scores(self.folders.scored.format(**named | {"structure": "layers", "criterion": criterion}))]
 
+    def pruning_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
+        """What a ticket is cut from and by; one function, since Snakemake takes a look at each for every job."""
+        return {
+            "weights": self.start_weights(wildcards),
+            "scores": self.pruning_scores(wildcards),
+            "budget": self.budget_scores(wildcards),
+        }
+
     def kept_epochs(self, wildcards: Wildcards) -> list[int]:
         """Epochs whose weights a dense training keeps, since some study rewinds to them."""
         family = (wildcards.dataset, wildcards.network, str(wildcards.seed))

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
 SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
 TICKET = SCORED + "/density={density}/rewind={rewind}"
+# the same folder, for rules that need not know how the ticket was chosen: fewer wildcards, and its jobs are found sooner
+PRUNED = DENSE + "/{pruning}/rewind={rewind}"
 START = DENSE + "/rewind={epoch}"
 FRESH_START = DENSE + "/rewind=random"
 RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
+
+PRUNING = r"structure=[^/]+/criterion=[^/]+/draw=\d+/scored_at=[^/]+/density=\d+"
 
 WILDCARDS = {
     "dataset": r"[A-Za-z0-9_.-]+",
@@ -26,8 +30,8 @@ WILDCARDS = {
     "density": r"\d+",
     "rewind": r"\d+|random",
     "epoch": r"[1-9]\d*",
-    "run": r"network=[^/]+/seed=\d+(/structure=[^/]+/criterion=[^/]+/draw=\d+"
-    r"/scored_at=[^/]+/density=\d+/rewind=[^/]+)?",
+    "pruning": PRUNING,
+    "run": rf"network=[^/]+/seed=\d+(/{PRUNING}/rewind=[^/]+)?",
 }
 
 SPLITS = ("train", "test", "shifted")
@@ -58,6 +62,10 @@ class Folders:
     @property
     def ticket(self) -> str:
         return f"{self.results}/{TICKET}"
+
+    @property
+    def pruned(self) -> str:
+        return f"{self.results}/{PRUNED}"
 
     @property
     def run(self) -> str:

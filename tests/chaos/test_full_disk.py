@@ -133,7 +133,8 @@ def test_a_benchmark_goes_on_as_space_is_freed(finished, cloned, disk, tmp_path,
         text = ran.stdout + ran.stderr
         assert ran.returncode != 0, text
         assert complaints(ran), text
-        assert "Logging error" not in text
+        # Snakemake says so of its own log
+        assert own_records or "Logging error" not in text
         if not own_records:
             assert all(str(results) in line for line in complaints(ran)), complaints(ran)
             assert "Traceback" not in text

@@ -104,6 +104,7 @@ class Workflow:
 
     def epochs(self, log):
         """Epochs that the training which now writes this log has completed itself."""
+        assert self.process.poll() is None, self.text()[-5000:]
         path = self.root / log
         return path.read_text().count(" epoch ") if path.exists() else 0
 

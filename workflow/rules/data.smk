@@ -20,8 +20,8 @@ rule prepare:
 
 rule corrupt:
     input:
+        ancient(paths.prepared_arrays(FOLDERS.dataset)),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset)),
     output:
         images=paths.corrupted_images(FOLDERS.dataset),
         facts=paths.corrupted_facts(FOLDERS.dataset),

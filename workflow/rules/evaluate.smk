@@ -4,9 +4,9 @@
 
 rule attack:
     input:
+        ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
         weights=paths.trained_weights(FOLDERS.run),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
     output:
         paths.attack(FOLDERS.run),
     log:
@@ -24,9 +24,9 @@ rule attack:
 
 rule shift:
     input:
+        ancient(paths.prepared_arrays(FOLDERS.dataset, "test", "shifted")),
         weights=paths.trained_weights(FOLDERS.run),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "test", "shifted")),
         images=paths.corrupted_images(FOLDERS.dataset),
         facts=paths.corrupted_facts(FOLDERS.dataset),
     output:
@@ -47,14 +47,14 @@ rule shift:
 
 rule compare:
     input:
-        weights=paths.trained_weights(FOLDERS.ticket),
+        ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
+        weights=paths.trained_weights(FOLDERS.pruned),
         dense=paths.trained_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
     output:
-        paths.similarity(FOLDERS.ticket),
+        paths.similarity(FOLDERS.pruned),
     log:
-        FOLDERS.log("compare", paths.TICKET),
+        FOLDERS.log("compare", paths.PRUNED),
     conda:
         "../../envs/layerlottery.yaml"
     threads: BENCHMARK.resources.evaluation_threads

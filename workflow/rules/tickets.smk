@@ -33,9 +33,9 @@ use rule initialize as reinitialize with:
 
 rule score:
     input:
+        ancient(paths.prepared_arrays(FOLDERS.dataset, "train")),
         weights=BENCHMARK.scored_weights,
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train")),
     output:
         paths.scores(FOLDERS.scored),
     log:
@@ -59,9 +59,7 @@ use rule score as score_weights with:
 
 rule prune:
     input:
-        weights=BENCHMARK.start_weights,
-        scores=BENCHMARK.pruning_scores,
-        budget=BENCHMARK.budget_scores,
+        unpack(BENCHMARK.pruning_inputs),
     output:
         weights=paths.initial_weights(FOLDERS.ticket),
         facts=paths.ticket_facts(FOLDERS.ticket),

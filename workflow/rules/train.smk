@@ -5,9 +5,9 @@
 
 rule train_dense:
     input:
+        ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
         weights=paths.initial_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
     output:
         weights=paths.trained_weights(FOLDERS.dense),
         curve=paths.curve(FOLDERS.dense),
@@ -38,21 +38,21 @@ rule train_dense:
 
 use rule train_dense as train_ticket with:
     input:
-        weights=paths.initial_weights(FOLDERS.ticket),
+        ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
+        weights=paths.initial_weights(FOLDERS.pruned),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
     output:
-        weights=paths.trained_weights(FOLDERS.ticket),
-        curve=paths.curve(FOLDERS.ticket),
-        facts=paths.training_facts(FOLDERS.ticket),
+        weights=paths.trained_weights(FOLDERS.pruned),
+        curve=paths.curve(FOLDERS.pruned),
+        facts=paths.training_facts(FOLDERS.pruned),
     log:
-        FOLDERS.log("train", paths.TICKET),
+        FOLDERS.log("train", paths.PRUNED),
     params:
         settings=BENCHMARK.training.slice(),
         folder=subpath(output.facts, parent=True),
-        checkpoint=FOLDERS.checkpoint(paths.TICKET),
+        checkpoint=FOLDERS.checkpoint(paths.PRUNED),
         seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
-        kept=FOLDERS.kept(paths.TICKET),
+        kept=FOLDERS.kept(paths.PRUNED),
         keep=[],
         start_epoch=lambda wildcards: 0 if wildcards.rewind == "random" else int(wildcards.rewind),
         revision=REVISIONS["train"],
@@ -60,9 +60,9 @@ use rule train_dense as train_ticket with:
 
 rule rewind:
     input:
+        ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
         weights=paths.initial_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
-        arrays=ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
         # after the dense training, which keeps these weights on its way
         trained=paths.trained_weights(FOLDERS.dense),
     output:
