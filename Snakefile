@@ -1,18 +1,27 @@
 # layerlottery: configuration -> validated benchmark -> rules -> named targets.
 #   snakemake --cores all                                                        config.yaml, minutes on a laptop
 #   snakemake --cores all --configfile workflow/presets/cifar10_cpu.yaml         another benchmark
+import gc
 import sys
 from pathlib import Path
 
+from snakemake.settings.enums import Quietness
 from snakemake.utils import min_version
 
-from layerlottery import paths, relay, requeue, submission, worker
+from layerlottery import dry_run, paths, relay, requeue, submission, worker
 from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results import lock, recovery
 from layerlottery.revisions import REVISIONS
 
 min_version("9.0")
+
+# the jobs live to the end: looking through them all for garbage, again and again, takes a twelfth of the planning
+gc.set_threshold(100_000)
+
+DRY = workflow.output_settings.dryrun
+if DRY and Quietness.PROGRESS in (workflow.output_settings.quiet or ()):
+    dry_run.show_job_table()
 
 # a preset is a whole benchmark: config.yaml is not read beside it
 if not workflow.config_settings.configfiles:
@@ -29,7 +38,7 @@ FOLDERS = BENCHMARK.folders
 
 if workflow.is_main_process:
     # after a power cut or a kill the same command simply goes on
-    abandoned = recovery.recover(BENCHMARK.results)
+    abandoned = set() if DRY else recovery.recover(BENCHMARK.results)
 else:
     # SLURM speaks to the first process of a job alone
     relay.relay_sigterm()

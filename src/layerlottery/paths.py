@@ -10,7 +10,7 @@ from dataclasses import dataclass
 DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
 SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
 TICKET = SCORED + "/density={density}/rewind={rewind}"
-# the same folder, for rules that need not know how the ticket was chosen: fewer wildcards, and its jobs are found sooner
+# the same folder, for rules that need not know how a ticket was chosen: with fewer wildcards its jobs are found sooner
 PRUNED = DENSE + "/{pruning}/rewind={rewind}"
 START = DENSE + "/rewind={epoch}"
 FRESH_START = DENSE + "/rewind=random"

@@ -1,6 +1,7 @@
 """From a configuration to runs and slices, and what a bad configuration is told."""
 
 import copy
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layerlottery import paths
 from layerlottery.benchmark import Benchmark, load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.settings import CRITERIA, NetworkSettings
@@ -110,6 +112,28 @@ def test_rewinds_draws_and_structures_widen_the_grid():
     assert benchmark.kept_epochs(dense) == [3]
     starts = {run.rewind: benchmark.start_weights(run).rpartition("/")[2] for run in tickets}
     assert starts == {"0": "initial.safetensors", "3": "rewind=3.safetensors", "random": "rewind=random.safetensors"}
+
+
+def test_rules_that_need_not_know_how_a_ticket_was_chosen_find_its_folder():
+    benchmark = load_benchmark(changed(rewinds=[0, "random"], structures=["layers", "filters"], scored_at=["trained"]))
+    form = re.sub(r"{(\w+)}", lambda found: f"(?P<{found[1]}>{paths.WILDCARDS[found[1]]})", paths.PRUNED)
+    dense, tickets = benchmark.runs()[:2], benchmark.runs()[2:]
+    assert [re.fullmatch(form, run.folder) for run in dense] == [None, None]
+    for run in tickets:
+        found = re.fullmatch(form, run.folder)
+        assert (found["network"], found["seed"], found["rewind"]) == (run.network, str(run.seed), run.rewind)
+        assert paths.PRUNED.format(**found.groupdict()) == run.folder
+
+
+def test_a_ticket_is_cut_from_its_start_by_its_scores():
+    benchmark = load_benchmark(changed(rewinds=["random"], structures=["filters"], criteria=["snip"], seeds=[1]))
+    dense = "results/networks/dataset=digits/network=resnet20/seed=1"
+    scores = "criterion=snip/draw=0/scored_at=init/scores.json"
+    assert benchmark.pruning_inputs(benchmark.runs()[1]) == {
+        "weights": f"{dense}/rewind=random.safetensors",
+        "scores": f"{dense}/structure=filters/{scores}",
+        "budget": [f"{dense}/structure=layers/{scores}"],
+    }
 
 
 def test_an_empty_list_of_densities_only_scores():
