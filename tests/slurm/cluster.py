@@ -15,7 +15,7 @@ from tests.workflow.project import ROOT
 HERE = Path(__file__).parent
 PROFILE = ROOT / "workflow" / "profiles" / "slurm" / "profile.yaml"
 # for one small machine: few CPUs, a local disk, and a controller that may be asked often
-SMALL = ("--cores", "2", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "3")
+SMALL = ("--cores", "1", "--latency-wait", "10", "--slurm-init-seconds-before-status-checks", "3")
 # how long something may take before it counts as never; the machine may be busy
 PATIENCE = 900
 

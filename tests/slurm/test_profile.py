@@ -1,10 +1,13 @@
 """The SLURM profile fits the rules; no SLURM is needed for these tests."""
 
 import re
+from collections import Counter
 
 import pytest
 import yaml
 from tests.workflow.project import ROOT, clone, job_table
+
+from layerlottery.benchmark import load_benchmark
 
 TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
 RULES = set(re.findall(r"^rule (\w+):", TEXT, re.MULTILINE)) | set(re.findall(r"^use rule \w+ as (\w+)", TEXT, re.M))
@@ -39,13 +42,28 @@ def test_a_group_has_gpus_in_all_its_jobs_or_in_none():
     assert set(PROFILE["group-components"]) <= set(GROUPS.values())
 
 
-def test_a_retry_asks_for_more_up_to_a_limit():
-    asked = [part[name] for part in (PROFILE["default-resources"], *RESOURCES.values()) for name in part]
-    growing = [text for text in asked if "attempt" in str(text)]
-    assert len(growing) == 2 + len(RESOURCES)
-    for text in growing:
-        first, limit = map(int, re.fullmatch(r"min\((\d+) \* attempt, (\d+)\)", text).groups())
-        assert first < limit
+def minutes(rule, attempt):
+    asked = RESOURCES.get(rule, {}).get("runtime", PROFILE["default-resources"]["runtime"])
+    grows = re.fullmatch(r"min\((\d+) \* attempt, (\d+)\)", str(asked))
+    return min(int(grows[1]) * attempt, int(grows[2])) if grows else asked
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 1 + PROFILE["retries"]])
+def test_no_job_asks_for_more_than_four_hours(attempt):
+    limit = 240
+    assert max(minutes(rule, attempt) for rule in RULES) <= limit
+    many = PROFILE["group-components"]
+    assert many["initialize"] * minutes("initialize", attempt) <= limit
+    assert many["evaluate"] * minutes("attack", attempt) <= limit
+    assert sum(minutes(rule, attempt) for rule, group in GROUPS.items() if group == "tables") <= limit
+    # what hangs together: the tickets of a criterion, and its scores of every structure
+    runs = load_benchmark(yaml.safe_load((ROOT / "workflow" / "presets" / "paper.yaml").read_text())).runs()
+    pruned = Counter(
+        (run.dataset, run.network, run.seed, run.criterion, run.draw, run.scored_at) for run in runs if run.density
+    )
+    structures = len({run.structure for run in runs if run.density})
+    largest = structures * minutes("score", attempt) + max(pruned.values()) * minutes("prune", attempt)
+    assert many["score_{scored_at}"] * largest <= limit
 
 
 def test_a_lost_job_is_noticed():

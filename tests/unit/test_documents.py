@@ -130,7 +130,7 @@ def test_every_rule_that_computes_is_a_command_with_revision_and_log():
 
     for rule in re.split(r"^rule ", RULES, flags=re.MULTILINE)[1:]:
         rule = rule.split("\nuse rule ")[0]
-        command = re.search(r'"layerlottery (\w+) ', rule)[1]
+        command = re.search(r'"(?:exec )?layerlottery (\w+) ', rule)[1]
         assert command in cli.commands
         assert f'revision=REVISIONS["{command}"]' in rule
         assert "--log {log:q}" in rule
