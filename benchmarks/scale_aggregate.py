@@ -43,6 +43,7 @@ LAYERS |= {
 }
 REWINDS, DENSITIES = (0, 1, 2, 5, "random"), range(1, 11)
 EPOCHS, VARIANTS = 20, 50
+MEASURED = ("norm", "nll", "brier", "ece", "nll_scaled", "brier_scaled", "ece_scaled")
 
 Facts = dict[str, Any]
 
@@ -71,7 +72,7 @@ def synthesize(results: Path, chosen: Sequence[Study]) -> None:
     for run in expand(chosen):
         variant = int(rng.integers(VARIANTS))
         link(paths.training_facts(run.folder), "training", variant, run.seed)
-        for path in (paths.curve, paths.shift, paths.attack):
+        for path in (paths.curve, paths.shift, paths.detection, paths.attack):
             link(path(run.folder), path.__name__, variant)
         if run.density:
             link(paths.similarity(run.folder), "similarity", variant, run.network)
@@ -126,12 +127,21 @@ def curve(variant: int) -> pa.Table:
 
 def shift(variant: int) -> pa.Table:
     corrupted = product(["corruption"], CorruptionSettings().names, map(float, CorruptionSettings().severities))
-    return conditions([("clean", "clean", 0.0), ("shift", "cifar10.1", 0.0), *corrupted], variant, trusted=True)
+    clean = [("clean", "clean", 0.0), ("clean", "corrupted images", 0.0), ("shift", "cifar10.1", 0.0)]
+    table = conditions([*clean, *corrupted], variant, trusted=True)
+    return table.append_column("temperature", pa.array([1.5, *[None] * (len(table) - 1)], pa.float64()))
 
 
 def attack(variant: int) -> pa.Table:
-    attacks = product(["attack"], AttackSettings().attacks, [0.0, *AttackSettings().epsilons])
-    return conditions(list(attacks), variant, trusted=False)
+    settings = AttackSettings()
+    bounds = {name: settings.l2_epsilons if name.endswith("l2") else settings.epsilons for name in settings.attacks}
+    places = [("transfer", "pgd", level) for level in (0.0, *bounds.pop("transfer"))]
+    for name, levels in bounds.items():
+        if name.startswith("fmn"):
+            places.append(("minimum_norm", name, 0.0))
+        else:
+            places += [("attack", name, level) for level in (0.0, *levels)]
+    return conditions(places, variant, trusted=False)
 
 
 def conditions(places: Sequence[tuple[str, str, float]], variant: int, *, trusted: bool) -> pa.Table:
@@ -139,13 +149,28 @@ def conditions(places: Sequence[tuple[str, str, float]], variant: int, *, truste
     rng, count = figures("conditions", trusted, variant), len(places)
     kinds, names, levels = zip(*places, strict=True)
     # percent of 10,000 test images
-    accuracy = np.round(92 - np.arange(count) + rng.normal(0, 0.4, count), 2)
+    accuracy = np.round(92 - np.arange(count) / 4 + rng.normal(0, 0.4, count), 2)
     trust = rng.random(count).tolist() if trusted else [None] * count
     columns = {"kind": kinds, "name": names, "level": levels, "accuracy": accuracy, "images": [10_000] * count}
-    columns |= dict.fromkeys(("nll", "brier", "ece"), trust)
+    columns |= dict.fromkeys([name for name in MEASURED if name != "norm"], trust)
+    columns["norm"] = [rng.uniform(1, 9) if kind == "minimum_norm" else None for kind in kinds]
+    columns["origin"] = ["official" if kind == "corruption" else None for kind in kinds]
     left_out = ("dense_accuracy", "delta_accuracy", "config_hash")
     own = [field for field in own_columns("robustness") if field.name not in left_out]
     return pa.table([pa.array(columns[field.name], field.type) for field in own], schema=pa.schema(own))
+
+
+def detection(variant: int) -> pa.Table:
+    rng, scores = figures("detection", variant), ("msp", "max_logit", "energy")
+    sets = [("CIFAR100", "near"), ("SVHN", "far"), ("photographs", "far")]
+    columns: dict[str, Any] = {
+        "outliers": [name for name, _ in sets for _ in scores],
+        "distance": [distance for _, distance in sets for _ in scores],
+        "score": [*scores] * len(sets),
+    }
+    count = len(columns["score"])
+    columns |= {name: rng.random(count) for name in ("auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in")}
+    return pa.table(columns | dict.fromkeys(("in_images", "out_images"), [10_000] * count))
 
 
 def own_columns(table: str) -> list[pa.Field]:
@@ -204,7 +229,9 @@ def scores(network: str, criterion: str, seed: int) -> Facts:
     return {"settings": LAYERS[criterion].model_dump(mode="json"), "images": 100, "blocks": blocks, "ties": []}
 
 
-MAKERS = {make.__name__: make for make in (training, curve, shift, attack, similarity, ticket, profile, scores)}
+MAKERS = {
+    make.__name__: make for make in (training, curve, shift, attack, detection, similarity, ticket, profile, scores)
+}
 
 
 def measure(results: Path, chosen: Sequence[Study]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -29,6 +29,9 @@ from layerlottery.settings import (
     MarginSettings,
     Name,
     NetworkSettings,
+    OfficialCorruptions,
+    OfficialShift,
+    OutlierSettings,
     ProfileSettings,
     ReportSettings,
     Settings,
@@ -79,6 +82,7 @@ class Benchmark(Settings):
     training: TrainingSettings = Field(TrainingSettings(), description="recipe of every training")
     attack: AttackSettings = Field(AttackSettings(), description="adversarial examples")
     corruptions: CorruptionSettings = Field(CorruptionSettings(), description="corrupted test sets")
+    outliers: OutlierSettings = Field(OutlierSettings(), description="images of no class, to be told from test images")
     shift: ShiftSettings = Field(ShiftSettings(), description="evaluation on clean, shifted and corrupted sets")
     compare: CompareSettings = Field(CompareSettings(), description="similarity of tickets and dense networks")
     profile: ProfileSettings = Field(ProfileSettings(), description="cost of each architecture")
@@ -225,7 +229,7 @@ class Benchmark(Settings):
     def network_results(self) -> list[str]:
         """Everything that the tables are made from."""
         folders = [f"{self.results}/{run.folder}" for run in self.runs()]
-        each = (paths.training_facts, paths.curve, paths.shift, paths.attack)
+        each = (paths.training_facts, paths.curve, paths.shift, paths.detection, paths.attack)
         files = [file(folder) for folder in folders for file in each]
         for family in self.families.values():
             files += [paths.ticket_facts(f"{self.results}/{run.folder}") for run in family]
@@ -238,7 +242,13 @@ class Benchmark(Settings):
         return self.folders.dense.format(**_values(wildcards, DENSE_WILDCARDS))
 
     def dataset_slice(self, wildcards: Wildcards) -> str:
-        return self.datasets[wildcards.dataset].slice()
+        """What prepare reads: corrupted sets are the corrupt stage's."""
+        chosen = self.datasets[wildcards.dataset]
+        return chosen.model_copy(update={"official": chosen.official.of(get_args(OfficialShift))}).slice()
+
+    def official_slice(self, wildcards: Wildcards) -> str:
+        """The published corrupted sets that may take the place of generated ones."""
+        return self.datasets[wildcards.dataset].official.of(get_args(OfficialCorruptions)).slice()
 
     def network_slice(self, wildcards: Wildcards) -> str:
         return self.network(wildcards.network).slice()

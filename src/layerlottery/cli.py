@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from layerlottery import __version__, tools
 from layerlottery.benchmark import Benchmark
+from layerlottery.evaluation import commands as evaluation
 from layerlottery.guard import run_guarded
 from layerlottery.options import (
     CHECKPOINT,
@@ -31,15 +32,11 @@ from layerlottery.options import (
     use_machine,
 )
 from layerlottery.settings import (
-    AttackSettings,
-    CompareSettings,
-    CorruptionSettings,
     CriterionSettings,
     Dataset,
     NetworkSettings,
     ProfileSettings,
     ReportSettings,
-    ShiftSettings,
     Structure,
     TrainingSettings,
 )
@@ -61,19 +58,6 @@ def prepare(settings: str, output: Path, **options: Any) -> None:
     from layerlottery.data.prepare import prepare as stage
 
     stage(gather(TypeAdapter(Dataset), settings, options), output)
-
-
-@cli.command()
-@settings_options(CorruptionSettings)
-@DATA
-@click.option("--output-images", type=FILE, required=True, help="npy file to write")
-@click.option("--output-facts", type=FILE, required=True, help="JSON file to write")
-@log_option
-def corrupt(settings: str, data: Path, output_images: Path, output_facts: Path, **options: Any) -> None:
-    """Corrupt the test images of a set, once for all networks."""
-    from layerlottery.evaluation.corrupt import corrupt as stage
-
-    stage(data, output_images, output_facts, gather(CorruptionSettings, settings, options))
 
 
 @cli.command()
@@ -251,69 +235,6 @@ def rewind(
 
 
 @cli.command()
-@settings_options(AttackSettings)
-@WEIGHTS
-@DATA
-@OUTPUT
-@machine_options
-@log_option
-def attack(settings: str, weights: Path, data: Path, output: Path, threads: int, device: str, **options: Any) -> None:
-    """Accuracy of a trained network under adversarial attacks."""
-    chosen = gather(AttackSettings, settings, options)
-    on = use_machine(threads, device)
-    from layerlottery.evaluation.attack import attack as stage
-
-    stage(weights, data, output, chosen, device=on)
-
-
-@cli.command()
-@settings_options(ShiftSettings)
-@WEIGHTS
-@DATA
-@click.option("--corrupted-images", type=FILE, required=True, help="npy file of the corrupt stage")
-@click.option("--corrupted-facts", type=FILE, required=True, help="JSON file of the corrupt stage")
-@OUTPUT
-@machine_options
-@log_option
-def shift(
-    settings: str,
-    weights: Path,
-    data: Path,
-    corrupted_images: Path,
-    corrupted_facts: Path,
-    output: Path,
-    threads: int,
-    device: str,
-    **options: Any,
-) -> None:
-    """Accuracy and calibration of a trained network on clean, shifted and corrupted test images."""
-    chosen = gather(ShiftSettings, settings, options)
-    on = use_machine(threads, device)
-    from layerlottery.evaluation.shift import shift as stage
-
-    stage(weights, data, corrupted_images, corrupted_facts, output, chosen, device=on)
-
-
-@cli.command()
-@settings_options(CompareSettings)
-@WEIGHTS
-@click.option("--dense", type=FILE, required=True, help="trained weights of the dense network")
-@DATA
-@OUTPUT
-@machine_options
-@log_option
-def compare(
-    settings: str, weights: Path, dense: Path, data: Path, output: Path, threads: int, device: str, **options: Any
-) -> None:
-    """Similarity of a trained ticket's features and its dense network's, layer by layer."""
-    chosen = gather(CompareSettings, settings, options)
-    on = use_machine(threads, device)
-    from layerlottery.evaluation.compare import compare as stage
-
-    stage(weights, dense, data, output, chosen, device=on)
-
-
-@cli.command()
 @settings_options(ProfileSettings)
 @click.option("--weights", type=FILE, required=True, help="initial weights of the dense network")
 @click.option("--ticket", "tickets", type=FILE, multiple=True, help="ticket.json; repeat for several")
@@ -388,7 +309,7 @@ def report(settings: str, tables: Path, output: Path, **options: Any) -> None:
     stage(tables, output, gather(ReportSettings, settings, options))
 
 
-for command in tools.COMMANDS:
+for command in (*evaluation.COMMANDS, *tools.COMMANDS):
     cli.add_command(command)
 
 

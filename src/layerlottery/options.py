@@ -87,6 +87,8 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
 def _shown(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, Settings):
+        return value.slice()
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -34,9 +34,12 @@ WILDCARDS = {
     "run": rf"network=[^/]+/seed=\d+(/{PRUNING}/rewind=[^/]+)?",
 }
 
-SPLITS = ("train", "test", "shifted")
+SPLITS = ("train", "test", "shifted", "held_out")
 
-TABLES = ("runs", "robustness", "curves", "scores", "similarity", "summary", "comparisons", "stability")
+TABLES = (
+    *("runs", "robustness", "detection", "curves", "scores", "similarity"),
+    *("summary", "comparisons", "resilience", "stability"),
+)
 # the paper's tables and figure, and what its text claims: each also as Markdown and LaTeX
 PAPER = ("table1", "table2", "table3", "table4", "table5", "figure3", "claims")
 
@@ -109,6 +112,14 @@ def corrupted_facts(dataset: str) -> str:
     return f"{dataset}/corrupted.json"
 
 
+def outlier_images(dataset: str) -> str:
+    return f"{dataset}/outlier_images.npy"
+
+
+def outlier_facts(dataset: str) -> str:
+    return f"{dataset}/outliers.json"
+
+
 def initial_weights(run: str) -> str:
     return f"{run}/initial.safetensors"
 
@@ -147,8 +158,17 @@ def attack(run: str) -> str:
     return f"{run}/attack.parquet"
 
 
+def attack_progress(checkpoint: str) -> str:
+    """What AutoAttack has done, beside a training's checkpoint; Snakemake does not own it."""
+    return f"{checkpoint.removesuffix('.safetensors')}.autoattack.json"
+
+
 def shift(run: str) -> str:
     return f"{run}/shift.parquet"
+
+
+def detection(run: str) -> str:
+    return f"{run}/detection.parquet"
 
 
 def similarity(ticket: str) -> str:

@@ -5,19 +5,20 @@ parameters and must not import torch. Raising one reruns that stage and all that
 """
 
 REVISIONS = {
-    "prepare": 2,
-    "corrupt": 2,
+    "prepare": 3,
+    "corrupt": 3,
+    "outliers": 1,
     "initialize": 2,
     "score": 3,
     "prune": 3,
     "train": 2,
     "rewind": 2,
-    "attack": 2,
-    "shift": 2,
+    "attack": 3,
+    "shift": 3,
     "profile": 3,
-    "compare": 2,
-    "aggregate": 3,
-    "tabulate": 2,
+    "compare": 3,
+    "aggregate": 4,
+    "tabulate": 3,
     "manifest": 1,
-    "report": 3,
+    "report": 4,
 }

@@ -52,7 +52,7 @@ def test_groups_of_gpu_stages_share_one_gpu_and_the_others_have_none(dispatched)
     assert 1 < len(evaluations) < 42
     assert all("gres/gpu=1" in job.allocated.split(",") for job in evaluations)
     alone = [job for job in others if job not in evaluations]
-    assert {"prepare", "corrupt", "profile"} < {job.rule for job in alone}
+    assert {"prepare", "corrupt", "outliers", "profile"} < {job.rule for job in alone}
     assert all("gpu" not in job.requested + job.allocated for job in alone)
 
 

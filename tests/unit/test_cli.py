@@ -23,12 +23,14 @@ from layerlottery.results.hashing import digest
 STAGES = {
     "prepare": [settings.Digits, settings.ParquetImages, settings.ImageFolder, settings.TorchvisionImages],
     "corrupt": [settings.CorruptionSettings],
+    "outliers": [settings.OutlierSettings],
     "initialize": [settings.NetworkSettings],
     "score": [settings.CriterionSettings],
     "prune": [],
     "train": [settings.TrainingSettings],
     "attack": [settings.AttackSettings],
     "shift": [settings.ShiftSettings],
+    "evaluate": [settings.EvaluationSettings],
     "profile": [settings.ProfileSettings],
     "aggregate": [],
     "report": [settings.ReportSettings],
@@ -73,6 +75,7 @@ class Chain:
         self.root = root
         self.data, self.initial = root / "data" / "facts.json", root / "initial.safetensors"
         self.images, self.corrupted = root / "corrupted.npy", root / "corrupted.json"
+        self.outliers = {"outlier-images": root / "outliers.npy", "outlier-facts": root / "outliers.json"}
         self.scores, self.start, self.ticket = root / "scores.json", root / "start.safetensors", root / "ticket.json"
         self.trained = root / "trained" / "weights.safetensors"
 
@@ -80,6 +83,8 @@ class Chain:
         small = '{"source": "digits", "shifted": [], "test_size": 30, "train_size": 50}'
         seen = ["--data", self.data]
         yield "prepare", "--settings", small, "--train-size", 100, "--output", self.data.parent
+        strangers, about = self.outliers.values()
+        yield "outliers", *seen, "--images", 20, "--output-images", strangers, "--output-facts", about
         yield "corrupt", *seen, "--names", "contrast", "--severities", 3, "--images", 20, *self.corrupt_outputs()
         yield "initialize", *seen, "--depth", 20, "--width", 4, "--output", self.initial
         yield "score", *seen, "--function", "snip", "--weights", self.initial, "--output", self.scores
@@ -99,7 +104,9 @@ class Chain:
         return "--weights", self.start, "--epochs", 1, "--batch-size", 50
 
     def shift_inputs(self):
-        return "--weights", self.trained, "--corrupted-images", self.images, "--corrupted-facts", self.corrupted
+        made = {"corrupted-images": self.images, "corrupted-facts": self.corrupted} | self.outliers
+        given = [word for name, path in made.items() for word in (f"--{name}", path)]
+        return "--weights", self.trained, *given, "--output-detection", self.root / "detection.parquet"
 
     def attack_inputs(self):
         return "--weights", self.trained, "--attacks", "pgd", "--epsilons", 8, "--pgd-steps", 2, "--images", 10
@@ -128,7 +135,9 @@ def test_the_chain_leaves_its_results(chain):
     assert read_tensors(chain.initial)[1]["architecture"]["network"]["width"] == 4
     assert read_facts(chain.trained.parent / "training.json")["epochs"] == 1
     kinds = [(row["kind"], row["images"]) for row in read_table(chain.root / "shift.parquet").to_pylist()]
-    assert kinds == [("clean", 30), ("corruption", 20)]
+    assert kinds == [("clean", 30), ("clean", 20), ("corruption", 20)]
+    counts = {(row["in_images"], row["out_images"]) for row in read_table(chain.root / "detection.parquet").to_pylist()}
+    assert counts == {(30, 20)}
     levels = {row["level"] for row in read_table(chain.root / "attack.parquet").to_pylist()}
     assert 8.0 in levels
     profile = read_facts(chain.root / "profile.json")

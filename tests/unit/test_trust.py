@@ -21,13 +21,13 @@ import torch
 from PIL import Image
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
-from tests.unit import hostile
+from tests.unit import hostile, official_files
 from tests.workflow.project import FIRST, TINY, clone
 
 from layerlottery.cli import main
 from layerlottery.data.decode import Form, decode
 from layerlottery.data.download import Published
-from layerlottery.data.published import FILES
+from layerlottery.data.published import FILES, OFFICIAL
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results.artifacts import read_table, read_tensors
 
@@ -367,6 +367,22 @@ def test_members_of_an_archive_never_reach_the_disk(tmp_path, monkeypatch, marke
     words = prepare(archive.parent, tmp_path, source="torchvision", set="CIFAR10")
     assert refusal(words, archive) is None
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["cifar-10-binary.tar.gz", "set"]
+
+
+@pytest.mark.parametrize("name", ["CIFAR-10.1", "CIFAR-10.2"])
+def test_hostile_published_test_sets(tmp_path, marker, monkeypatch, name):
+    for part in ("train", "test"):
+        for number in range(10):
+            (tmp_path / part / str(number)).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (number, 50, 90)).save(tmp_path / part / str(number) / "one.png")
+    words = prepare(tmp_path, tmp_path, source="folder", official={"sets": [name], "location": str(tmp_path)})
+    assert refusal(words, next(iter(OFFICIAL[name])).join([f"{tmp_path}/", ": no such file"])) is None
+    for kind, content in hostile.arrays(marker).items():
+        official_files.publish(monkeypatch, name, [content] * len(OFFICIAL[name]))
+        for file in OFFICIAL[name]:
+            (tmp_path / file).write_bytes(content)
+        assert refusal(words, tmp_path / next(iter(OFFICIAL[name]))) is None, kind
+        assert not marker.exists(), kind
 
 
 # configurations

@@ -33,6 +33,7 @@ TINY = {
     "training": {"epochs": 2, "batch_size": 30},
     "attack": {"attacks": ["pgd"], "epsilons": [8.0], "pgd_steps": 2, "images": 20},
     "corruptions": {"names": ["contrast"], "severities": [3], "images": 20},
+    "outliers": {"images": 20},
     "profile": {"rounds": 1, "min_seconds": 0.001},
     "report": {"title": "a tiny benchmark"},
 }
@@ -46,12 +47,14 @@ GROWN = TINY | {
 EVERY_JOB = {
     "prepare": 1,
     "corrupt": 1,
+    "outliers": 1,
     "initialize": 1,
     "score": 1,
     "prune": 1,
     "train_dense": 1,
     "train_ticket": 1,
-    "attack": 2,
+    "attack": 1,
+    "attack_ticket": 1,
     "shift": 2,
     "compare": 1,
     "profile": 1,
@@ -61,7 +64,8 @@ EVERY_JOB = {
     "manifest": 1,
     "all": 1,
 }
-PER_SEED = {name: count for name, count in EVERY_JOB.items() if name not in ("prepare", "corrupt")}
+PER_DATASET = {"prepare": 1, "corrupt": 1, "outliers": 1}
+PER_SEED = {name: count for name, count in EVERY_JOB.items() if name not in PER_DATASET}
 
 
 class Job(NamedTuple):

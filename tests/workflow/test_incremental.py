@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from tests.workflow.project import DENSE, GROWN, PER_SEED, ROOT, TICKET, counted, edited, job_table, snapshot
+from tests.workflow.project import DENSE, GROWN, PER_DATASET, PER_SEED, ROOT, TICKET, counted, edited, job_table, snapshot
 
 from layerlottery import paths
 from layerlottery.results.artifacts import read_table
@@ -27,12 +27,13 @@ TAIL = {"aggregate": 1} | TABULATE
 
 def tickets(count):
     """The jobs of new tickets whose scores are there."""
-    return dict.fromkeys(("prune", "train_ticket", "attack", "shift", "compare"), count)
+    return dict.fromkeys(("prune", "train_ticket", "attack_ticket", "shift", "compare"), count)
 
 
-TRAININGS = {"train_dense": 2, "train_ticket": 5, "attack": 7, "shift": 7, "compare": 5}
+ATTACKS = {"attack": 2, "attack_ticket": 5}
+TRAININGS = {"train_dense": 2, "train_ticket": 5, **ATTACKS, "shift": 7, "compare": 5}
 SCORED = {"score": 3} | tickets(5) | {"profile": 2}
-EVERYTHING = {"prepare": 1, "corrupt": 1, "initialize": 2, **SCORED, **TRAININGS}
+EVERYTHING = {**PER_DATASET, "initialize": 2, **SCORED, **TRAININGS}
 
 
 class Edit(NamedTuple):
@@ -96,15 +97,21 @@ ADDED = {
             config["datasets"].update(more={"source": "digits", "train_size": 50}),
             config["studies"].append(config["studies"][0] | {"name": "third", "datasets": ["more"], "seeds": [0]}),
         ),
-        {"prepare": 1, "corrupt": 1} | PER_SEED | LAST,
+        PER_DATASET | PER_SEED | LAST,
         "/dataset=more/",
     ),
     "an image set that no study uses": Edit(lambda config: config["datasets"].update(more={"source": "digits"}), LAST),
 }
 CHANGED = {
-    "epsilon": Edit(sets("attack", epsilons=[4.0]), {"attack": 7} | TAIL),
-    "steps of an attack": Edit(sets("attack", pgd_steps=3), {"attack": 7} | TAIL),
+    "epsilon": Edit(sets("attack", epsilons=[4.0]), ATTACKS | TAIL),
+    "steps of an attack": Edit(sets("attack", pgd_steps=3), ATTACKS | TAIL),
     "severities": Edit(sets("corruptions", severities=[4]), {"corrupt": 1, "shift": 7} | TAIL),
+    "outliers": Edit(sets("outliers", images=10), {"outliers": 1, "shift": 7} | TAIL),
+    "images held out": Edit(lambda config: config["datasets"]["digits"].update(held_out=10), EVERYTHING | TAIL),
+    "official corruptions": Edit(
+        lambda config: config["datasets"]["digits"].update(official={"sets": ["CIFAR-10-C"]}),
+        {"corrupt": 1, "shift": 7} | TAIL,
+    ),
     "calibration bins": Edit(sets("shift", calibration_bins=10), {"shift": 7} | TAIL),
     "images of the comparison": Edit(sets("compare", images=20), {"compare": 5} | TAIL),
     "epochs": Edit(sets("training", epochs=3), TRAININGS | TAIL),
@@ -159,12 +166,13 @@ EDITS = {
 RAISED = {
     "prepare": EVERYTHING | TAIL,
     "corrupt": {"corrupt": 1, "shift": 7} | TAIL,
+    "outliers": {"outliers": 1, "shift": 7} | TAIL,
     "initialize": {"initialize": 2} | SCORED | TRAININGS | TAIL,
     "score": SCORED | TAIL,
     "prune": tickets(5) | {"profile": 2} | TAIL,
     "train": TRAININGS | TAIL,
     "rewind": {},
-    "attack": {"attack": 7} | TAIL,
+    "attack": ATTACKS | TAIL,
     "shift": {"shift": 7} | TAIL,
     "profile": {"profile": 2} | TAIL,
     "compare": {"compare": 5} | TAIL,
@@ -226,7 +234,7 @@ def test_an_added_rewind_trains_no_dense_network(announced):
 
 def test_added_seed_and_study_ran_alone_and_left_the_old_files_untouched(grown):
     new = {"initialize": 1, "train_dense": 1, "train_ticket": 4, "score": 2, "prune": 4, "profile": 2, "compare": 4}
-    assert job_table(grown.ran) == new | {"attack": 5, "shift": 5} | TAIL
+    assert job_table(grown.ran) == new | {"attack": 1, "attack_ticket": 4, "shift": 5} | TAIL
     # the family of seed 0 has new tickets: its profile alone is measured again
     now = {path: path.stat().st_mtime_ns for path in grown.before}
     assert [path.name for path in now if now[path] != grown.before[path]] == ["profile.json"]

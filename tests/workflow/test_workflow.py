@@ -47,7 +47,7 @@ def test_a_run_leaves_a_log_of_every_job_and_no_leftovers(finished):
 
 def test_every_file_lies_where_the_paths_say(finished):
     for run in (DENSE, TICKET):
-        for name in ("initial_weights", "trained_weights", "curve", "training_facts", "attack", "shift"):
+        for name in ("initial_weights", "trained_weights", "curve", "training_facts", "attack", "shift", "detection"):
             assert (finished.root / getattr(paths, name)(run)).is_file()
     assert (finished.root / paths.ticket_facts(TICKET)).is_file()
     assert (finished.root / paths.profile(DENSE)).is_file()
@@ -103,7 +103,7 @@ def test_every_structure_and_start_runs_to_the_report_and_none_of_its_files_is_s
 @pytest.mark.slow
 def test_a_deleted_result_is_made_again_when_asked_for(copied):
     (copied.root / TICKET / "attack.parquet").unlink()
-    assert copied.jobs(f"{TICKET}/attack.parquet") == {"attack": 1}
+    assert copied.jobs(f"{TICKET}/attack.parquet") == {"attack_ticket": 1}
 
 
 # where the configuration comes from
@@ -114,7 +114,7 @@ def test_without_a_configfile_config_yaml_counts(fresh):
     study = yaml.safe_load((ROOT / "config.yaml").read_text())["studies"][0]
     dense = len(study["seeds"])
     tickets = 39
-    assert (jobs["train_dense"], jobs["train_ticket"], jobs["attack"]) == (dense, tickets, dense + tickets)
+    assert (jobs["train_dense"], jobs["train_ticket"], jobs["shift"]) == (dense, tickets, dense + tickets)
 
 
 def test_a_preset_inherits_nothing_and_files_after_it_are_laid_over_it(fresh):

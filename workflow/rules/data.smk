@@ -1,5 +1,5 @@
-# prepare -> corrupt: one job each per image set; every later job memory-maps their arrays. Elsewhere these are ancient:
-# facts.json holds their hashes, so it alone says whether they changed
+# prepare -> corrupt, outliers: one job each per image set; every later job memory-maps their arrays. Other rules name the
+# facts alone, which hold the arrays' hashes: a file less for each of thousands of jobs that Snakemake looks at
 
 
 rule prepare:
@@ -31,7 +31,28 @@ rule corrupt:
         "../../envs/layerlottery.yaml"
     params:
         settings=BENCHMARK.corruptions.slice(),
+        official=BENCHMARK.official_slice,
         revision=REVISIONS["corrupt"],
     shell:
-        "layerlottery corrupt --settings {params.settings:q} --data {input.data:q}"
+        "layerlottery corrupt --settings {params.settings:q} --official {params.official:q} --data {input.data:q}"
+        " --output-images {output.images:q} --output-facts {output.facts:q} --log {log:q}"
+
+
+rule outliers:
+    input:
+        ancient(paths.prepared_arrays(FOLDERS.dataset)),
+        data=paths.prepared(FOLDERS.dataset),
+    output:
+        images=paths.outlier_images(FOLDERS.dataset),
+        facts=paths.outlier_facts(FOLDERS.dataset),
+    log:
+        FOLDERS.log("outliers", paths.DATASET),
+    conda:
+        "../../envs/layerlottery.yaml"
+    params:
+        # a function, since Snakemake looks for wildcards in plain text, and a folder's name may hold braces
+        settings=lambda wildcards: BENCHMARK.outliers.slice(),
+        revision=REVISIONS["outliers"],
+    shell:
+        "layerlottery outliers --settings {params.settings:q} --data {input.data:q}"
         " --output-images {output.images:q} --output-facts {output.facts:q} --log {log:q}"

@@ -1,36 +1,57 @@
-# attack, shift: one job each per trained network; compare: one per ticket; profile: one per dense network and all
-# its tickets
+# attack (attack_ticket for tickets), shift: one job each per trained network; compare: one per ticket; profile: one per
+# dense network and all its tickets
 
 
 rule attack:
     input:
-        ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
-        weights=paths.trained_weights(FOLDERS.run),
+        weights=paths.trained_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
     output:
-        paths.attack(FOLDERS.run),
+        paths.attack(FOLDERS.dense),
     log:
-        FOLDERS.log("attack", paths.RUN),
+        FOLDERS.log("attack", paths.DENSE),
     conda:
         "../../envs/layerlottery.yaml"
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.attack.slice(),
+        dense=[],
+        # not an output: it must outlive a failed job
+        progress=paths.attack_progress(FOLDERS.checkpoint(paths.DENSE)),
         revision=REVISIONS["attack"],
     shell:
-        "layerlottery attack --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
-        " --output {output:q} --threads {threads} --log {log:q}"
+        "layerlottery attack --settings {params.settings:q} --weights {input.weights:q} {params.dense:q}"
+        " --data {input.data:q} --progress {params.progress:q} --output {output:q} --threads {threads} --log {log:q}"
+
+
+# what fools the dense network is tried on the ticket
+use rule attack as attack_ticket with:
+    input:
+        weights=paths.trained_weights(FOLDERS.pruned),
+        dense=paths.trained_weights(FOLDERS.dense),
+        data=paths.prepared(FOLDERS.dataset),
+    output:
+        paths.attack(FOLDERS.pruned),
+    log:
+        FOLDERS.log("attack", paths.PRUNED),
+    params:
+        settings=BENCHMARK.attack.slice(),
+        dense=lambda wildcards, input: ["--dense", input.dense],
+        progress=paths.attack_progress(FOLDERS.checkpoint(paths.PRUNED)),
+        revision=REVISIONS["attack"],
 
 
 rule shift:
     input:
-        ancient(paths.prepared_arrays(FOLDERS.dataset, "test", "shifted")),
         weights=paths.trained_weights(FOLDERS.run),
         data=paths.prepared(FOLDERS.dataset),
         images=paths.corrupted_images(FOLDERS.dataset),
-        facts=paths.corrupted_facts(FOLDERS.dataset),
+        corrupted=paths.corrupted_facts(FOLDERS.dataset),
+        strangers=paths.outlier_images(FOLDERS.dataset),
+        outliers=paths.outlier_facts(FOLDERS.dataset),
     output:
-        paths.shift(FOLDERS.run),
+        conditions=paths.shift(FOLDERS.run),
+        detection=paths.detection(FOLDERS.run),
     log:
         FOLDERS.log("shift", paths.RUN),
     conda:
@@ -41,13 +62,13 @@ rule shift:
         revision=REVISIONS["shift"],
     shell:
         "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
-        " --corrupted-images {input.images:q} --corrupted-facts {input.facts:q}"
-        " --output {output:q} --threads {threads} --log {log:q}"
+        " --corrupted-images {input.images:q} --corrupted-facts {input.corrupted:q}"
+        " --outlier-images {input.strangers:q} --outlier-facts {input.outliers:q}"
+        " --output {output.conditions:q} --output-detection {output.detection:q} --threads {threads} --log {log:q}"
 
 
 rule compare:
     input:
-        ancient(paths.prepared_arrays(FOLDERS.dataset, "test")),
         weights=paths.trained_weights(FOLDERS.pruned),
         dense=paths.trained_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),

@@ -33,7 +33,6 @@ use rule initialize as reinitialize with:
 
 rule score:
     input:
-        ancient(paths.prepared_arrays(FOLDERS.dataset, "train")),
         weights=BENCHMARK.scored_weights,
         data=paths.prepared(FOLDERS.dataset),
     output:

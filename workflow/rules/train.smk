@@ -5,7 +5,6 @@
 
 rule train_dense:
     input:
-        ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
         weights=paths.initial_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
     output:
@@ -38,7 +37,6 @@ rule train_dense:
 
 use rule train_dense as train_ticket with:
     input:
-        ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
         weights=paths.initial_weights(FOLDERS.pruned),
         data=paths.prepared(FOLDERS.dataset),
     output:
@@ -60,7 +58,6 @@ use rule train_dense as train_ticket with:
 
 rule rewind:
     input:
-        ancient(paths.prepared_arrays(FOLDERS.dataset, "train", "test")),
         weights=paths.initial_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
         # after the dense training, which keeps these weights on its way

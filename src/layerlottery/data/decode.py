@@ -59,12 +59,27 @@ def decode(source: bytes | Path, form: Form, name: str) -> Images:
     """
     image = _open(source, form.channels, name)
     if form.image_size is not None:
-        image = image.resize((form.image_size, form.image_size), Image.Resampling.BILINEAR)
+        image = _scaled(image, form.image_size)
     elif image.width != image.height:
         found = f"{image.width}x{image.height}"
         raise LayerLotteryError(f"{name}: {found} pixels, not square; set image_size to resize all images")
     array = np.asarray(image, dtype=np.uint8)
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def resize(images: Images, size: int) -> Images:
+    """Colour images, uint8 (N, 3, H, W), as uint8 (N, 3, size, size): each as `decode` resizes one from a file."""
+    if images.shape[2:] == (size, size):
+        return images
+    resized = np.empty((len(images), 3, size, size), dtype=np.uint8)
+    for image, target in zip(images, resized, strict=True):
+        colours = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+        target[:] = np.asarray(_scaled(colours, size)).transpose(2, 0, 1)
+    return resized
+
+
+def _scaled(image: Image.Image, size: int) -> Image.Image:
+    return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _open(source: bytes | Path, channels: int | None, name: str) -> Image.Image:

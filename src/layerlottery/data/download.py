@@ -7,11 +7,12 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
-from io import BufferedRandom
+from io import BufferedRandom, BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -29,6 +30,12 @@ _TIMEOUT = 30.0
 _ATTEMPTS = 4
 _TRY_AGAIN = frozenset({408, 425, 429})
 _RANGE_NOT_SATISFIABLE = 416
+# how often a download of unknown size says how far it is
+_PROGRESS = 1 << 28
+_HASHES: dict[str, Callable[[], Any]] = {
+    "SHA-256": hashlib.sha256,
+    "MD5": partial(hashlib.new, "md5", usedforsecurity=False),
+}
 
 
 class _LostError(Exception):
@@ -37,11 +44,30 @@ class _LostError(Exception):
 
 @dataclass(frozen=True)
 class Published:
-    """A file at its publisher's: size in bytes, SHA-256 as 64 hexadecimal digits."""
+    """A file at its publisher's: size in bytes, SHA-256 and MD5 as hexadecimal digits.
+
+    What the publisher does not say is None, but one of the hashes is there; the SHA-256 counts where both are.
+    """
 
     url: str
-    size: int
-    sha256: str
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.sha256 or self.md5):
+            raise ValueError(f"{self.url}: no hash vouches for it")
+
+    def mistake(self, content: BufferedReader | BufferedRandom | BytesIO) -> str | None:
+        """What tells these bytes from the published ones, nothing if they are the same; read piece by piece."""
+        found = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        if self.size not in (None, found):
+            return f"{found} bytes found, expected {self.size}"
+        kind, expected = ("SHA-256", self.sha256) if self.sha256 else ("MD5", self.md5)
+        if (held := hashlib.file_digest(content, _HASHES[kind]).hexdigest()) != expected:
+            return f"{kind} {held} found, expected {expected}"
+        return None
 
 
 def download(file: Published, target: Path, *, pause: float = 1.0) -> Path:
@@ -56,24 +82,34 @@ def download(file: Published, target: Path, *, pause: float = 1.0) -> Path:
     if not target.exists():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _own(target.with_name(f".{target.name}.part")) as partial:
-                _complete(file, partial, target, pause=pause)
+            with _own(target.with_name(f".{target.name}.part")) as unfinished:
+                _complete(file, unfinished, target, pause=pause)
         except OSError as error:
             raise LayerLotteryError(f"{error.filename or target}: {error.strerror or error}") from error
-    read_verified(file, target)
+    verify(file, target)
     return target
+
+
+def verify(file: Published, path: Path) -> None:
+    """Raise LayerLotteryError when a local copy, of any size, is not the published file, byte by byte."""
+    with path.open("rb") as source:
+        _refuse(file, path, file.mistake(source))
 
 
 def read_verified(file: Published, path: Path) -> bytes:
     """The bytes of a local copy. Raises LayerLotteryError when it is not the published file, byte by byte."""
     with path.open("rb") as source:
-        found = os.fstat(source.fileno()).st_size
-        content = source.read() if found == file.size else b""
-    if found != file.size:
-        raise LayerLotteryError(f"{path}: {found} bytes found, expected {file.size}; {_remedy(file)}")
-    if (found_hash := hashlib.sha256(content).hexdigest()) != file.sha256:
-        raise LayerLotteryError(f"{path}: SHA-256 {found_hash} found, expected {file.sha256}; {_remedy(file)}")
+        # a file of another size may be too large to be read
+        if file.size not in (None, os.fstat(source.fileno()).st_size):
+            _refuse(file, path, file.mistake(source))
+        content = source.read()
+    _refuse(file, path, file.mistake(BytesIO(content)))
     return content
+
+
+def _refuse(file: Published, path: Path, mistake: str | None) -> None:
+    if mistake:
+        raise LayerLotteryError(f"{path}: {mistake}; {_remedy(file)}")
 
 
 def _remedy(file: Published) -> str:
@@ -82,77 +118,88 @@ def _remedy(file: Published) -> str:
 
 @contextmanager
 def _own(path: Path) -> Iterator[BufferedRandom]:
-    """Open a partial file that no other process writes meanwhile."""
+    """Open an unfinished file that no other process writes meanwhile."""
     while True:
-        with path.open("a+b") as partial:
-            fcntl.flock(partial, fcntl.LOCK_EX)
-            if _is_at(path, partial):
-                yield partial
+        with path.open("a+b") as unfinished:
+            fcntl.flock(unfinished, fcntl.LOCK_EX)
+            if _is_at(path, unfinished):
+                yield unfinished
                 return
 
 
-def _is_at(path: Path, partial: BufferedRandom) -> bool:
+def _is_at(path: Path, unfinished: BufferedRandom) -> bool:
     # the process that was waited for has renamed or removed the file that this one had opened
     try:
-        return os.path.samestat(path.stat(), os.fstat(partial.fileno()))
+        return os.path.samestat(path.stat(), os.fstat(unfinished.fileno()))
     except FileNotFoundError:
         return False
 
 
-def _complete(file: Published, partial: BufferedRandom, target: Path, *, pause: float) -> None:
+def _complete(file: Published, unfinished: BufferedRandom, target: Path, *, pause: float) -> None:
     if target.exists():
         # another process has fetched it while this one waited
-        Path(partial.name).unlink()
+        Path(unfinished.name).unlink()
         return
-    _fetch_all(file, partial, pause=pause)
-    _check_partial(file, partial)
-    Path(partial.name).replace(target)
+    _fetch_all(file, unfinished, pause=pause)
+    _check_partial(file, unfinished)
+    Path(unfinished.name).replace(target)
 
 
-def _fetch_all(file: Published, partial: BufferedRandom, *, pause: float) -> None:
-    most, failed = _size(partial), 0
-    while _size(partial) < file.size:
-        reason = _fetch_rest(file, partial)
-        if (held := _size(partial)) >= file.size:
-            return
+def _fetch_all(file: Published, unfinished: BufferedRandom, *, pause: float) -> None:
+    most, failed = _size(unfinished), 0
+    if _is_whole(file, unfinished):
+        return
+    while (reason := _fetch_rest(file, unfinished)) is not None:
+        held = _size(unfinished)
         most, failed = (held, 0) if held > most else (most, failed + 1)
         if failed == _ATTEMPTS:
-            raise LayerLotteryError(f"{file.url}: {reason}; {held} of {file.size} bytes are kept for the next try")
+            of = f"of {file.size} " if file.size else ""
+            raise LayerLotteryError(f"{file.url}: {reason}; {held} {of}bytes are kept for the next try")
         log.info("%s: %s; trying again", file.url, reason)
         time.sleep(pause * 2 ** (failed - 1))
 
 
-def _fetch_rest(file: Published, partial: BufferedRandom) -> str:
-    """Append what the server sends; returns why it stopped."""
+def _is_whole(file: Published, unfinished: BufferedRandom) -> bool:
+    if file.size is not None:
+        return _size(unfinished) >= file.size
+    # only the hash tells that nothing is missing
+    return _size(unfinished) > 0 and file.mistake(unfinished) is None
+
+
+def _fetch_rest(file: Published, unfinished: BufferedRandom) -> str | None:
+    """Append what the server sends; returns why it stopped before the end."""
     try:
-        _append(file, partial)
+        whole = _append(file, unfinished)
     except _LostError as error:
-        return str(error)
-    return "the connection was closed too early"
+        return None if file.size and _size(unfinished) >= file.size else str(error)
+    return None if whole else "the connection was closed too early"
 
 
-def _append(file: Published, partial: BufferedRandom) -> None:
-    start = _size(partial)
-    tenth = 10 * start // file.size
-    for offset, block in _blocks(file, start):
-        if offset == 0:
+def _append(file: Published, unfinished: BufferedRandom) -> bool:
+    """Whether all that the server announces has come; where it announces nothing, the hash will tell."""
+    total, said = file.size, _size(unfinished)
+    for offset, block, total in _blocks(file, _size(unfinished)):
+        if block and offset == 0:
             # also when a server that knows no ranges begins again
-            partial.truncate(0)
-        partial.write(block)
-        partial.flush()
-        if (done := 10 * (offset + len(block)) // file.size) > tenth:
-            tenth = done
-            log.info("%s: %d of %d MB", file.url, (offset + len(block)) >> 20, file.size >> 20)
+            unfinished.truncate(0)
+        unfinished.write(block)
+        unfinished.flush()
+        done = offset + len(block)
+        if done - said >= (total // 10 if total else _PROGRESS):
+            said = done
+            log.info("%s: %d of %s MB", file.url, done >> 20, total >> 20 if total else "?")
+    return total is None or _size(unfinished) >= total
 
 
-def _blocks(file: Published, start: int) -> Iterator[tuple[int, bytes]]:
-    """Offsets and bytes from `start` on, or from 0 where the server ignores ranges; never more than the size."""
+def _blocks(file: Published, start: int) -> Iterator[tuple[int, bytes, int | None]]:
+    """Offsets, bytes and whole size from `start` on, or from 0 where the server ignores ranges; no more than that."""
     try:
         with _open(file.url, start) as answer:
             offset = start if answer.headers.get("Content-Range", "").startswith(f"bytes {start}-") else 0
-            _check_size(file, answer, offset)
-            while block := answer.read(min(_CHUNK, file.size - offset)):
-                yield offset, block
+            total = _total(file, answer, offset)
+            yield offset, b"", total
+            while block := answer.read(_CHUNK if total is None else min(_CHUNK, total - offset)):
+                yield offset, block, total
                 offset += len(block)
     except HTTPError as error:
         if error.code < 500 and error.code not in _TRY_AGAIN:
@@ -175,10 +222,15 @@ def _open(url: str, start: int) -> Any:
         return _open(url, 0)
 
 
-def _check_size(file: Published, answer: Any, offset: int) -> None:
+def _total(file: Published, answer: Any, offset: int) -> int | None:
+    """The size that the publisher or else the server names, which agree; None where neither does."""
     held = answer.headers.get("Content-Length")
-    if held is not None and held.isdigit() and offset + int(held) != file.size:
-        raise LayerLotteryError(f"{file.url}: {offset + int(held)} bytes found, expected {file.size}")
+    if held is None or not held.isdigit():
+        return file.size
+    total = offset + int(held)
+    if file.size not in (None, total):
+        raise LayerLotteryError(f"{file.url}: {total} bytes found, expected {file.size}")
+    return total
 
 
 class _Redirects(HTTPRedirectHandler):
@@ -193,15 +245,13 @@ def _check_address(url: str) -> None:
         raise LayerLotteryError(f"{url}: found {parts.scheme or 'no scheme'}; allowed is https")
 
 
-def _check_partial(file: Published, partial: BufferedRandom) -> None:
-    partial.flush()
-    os.fsync(partial.fileno())
-    partial.seek(0)
-    found = hashlib.file_digest(partial, "sha256").hexdigest()
-    if found != file.sha256:
-        Path(partial.name).unlink()
-        raise LayerLotteryError(f"{file.url}: SHA-256 {found} found, expected {file.sha256}; nothing is kept")
+def _check_partial(file: Published, unfinished: BufferedRandom) -> None:
+    unfinished.flush()
+    os.fsync(unfinished.fileno())
+    if mistake := file.mistake(unfinished):
+        Path(unfinished.name).unlink()
+        raise LayerLotteryError(f"{file.url}: {mistake}; nothing is kept")
 
 
-def _size(partial: BufferedRandom) -> int:
-    return os.fstat(partial.fileno()).st_size
+def _size(unfinished: BufferedRandom) -> int:
+    return os.fstat(unfinished.fileno()).st_size

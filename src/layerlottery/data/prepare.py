@@ -13,13 +13,14 @@ import numpy as np
 from layerlottery.data.decode import Decoded
 from layerlottery.data.embedded import load_digits
 from layerlottery.data.folder import load_folder
+from layerlottery.data.official import load_shifted
 from layerlottery.data.parquet import load_parquet
 from layerlottery.data.prepared import ARRAYS, FACTS, GROUPS, Images, Split, balanced_subset
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results import artifacts
 from layerlottery.results.provenance import config_hash
-from layerlottery.settings import Dataset
+from layerlottery.settings import Dataset, OfficialSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +42,26 @@ def prepare(settings: Dataset, folder: Path) -> None:
     """Write the set that `settings` describes to `folder`, facts.json last.
 
     Raises LayerLotteryError when files are missing or broken, when the splits do not fit together, or
-    when train_size or test_size exceed what there is.
+    when train_size, test_size or held_out exceed what there is.
     """
-    decoded = LOADERS[settings.source](settings)
+    decoded = _with_official(LOADERS[settings.source](settings), settings.official)
     for name, split in {"train": decoded.train, "test": decoded.test, **decoded.shifted}.items():
         _check_agreement(name, split, decoded)
     train = _keep(decoded.train, settings.train_size, settings.sample_seed, "train_size")
     test = _keep(decoded.test, settings.test_size, settings.sample_seed, "test_size")
+    train, held_out = _hold_out(train, settings)
     kept = replace(decoded, train=train, test=test)
     _check_every_class_is_trained(kept)
-    _write(kept, settings, folder)
+    _write(kept, held_out, settings, folder)
     log.info("prepared %d training and %d test images in %s", len(kept.train), len(kept.test), folder)
+
+
+def _with_official(decoded: Decoded, official: OfficialSettings) -> Decoded:
+    channels, image_size = decoded.train.images.shape[1], decoded.train.images.shape[-1]
+    added = load_shifted(
+        official, channels=channels, classes=len(decoded.classes), image_size=image_size, present=[*decoded.shifted]
+    )
+    return replace(decoded, shifted=decoded.shifted | added)
 
 
 def _check_agreement(name: str, split: Split, decoded: Decoded) -> None:
@@ -73,7 +83,7 @@ def _check_every_class_is_trained(kept: Decoded) -> None:
     if not counts.all():
         name = kept.classes[int(np.argmin(counts))]
         raise LayerLotteryError(
-            f"train: no image of class {name} among the {len(kept.train)} kept, "
+            f"train: no image of class {name} among the {len(kept.train)} kept and not held out, "
             f"allowed is at least one of each of the {len(kept.classes)} classes"
         )
 
@@ -82,9 +92,17 @@ def _keep(split: Split, size: int | None, seed: int, key: str) -> Split:
     return split if size is None else split.take(balanced_subset(split.labels, size, seed, key=key))
 
 
-def _write(kept: Decoded, settings: Dataset, folder: Path) -> None:
+def _hold_out(train: Split, settings: Dataset) -> tuple[Split, Split]:
+    """The images that are trained with, and those that are taken from them."""
+    if settings.held_out is None:
+        return train, Split(train.images[:0], train.labels[:0])
+    taken = balanced_subset(train.labels, settings.held_out, settings.sample_seed, key="held_out")
+    return train.take(np.setdiff1d(np.arange(len(train)), taken)), train.take(taken)
+
+
+def _write(kept: Decoded, held_out: Split, settings: Dataset, folder: Path) -> None:
     shifted, bounds = _concatenate(kept)
-    groups = dict(zip(GROUPS, (kept.train, kept.test, shifted), strict=True))
+    groups = dict(zip(GROUPS, (kept.train, kept.test, shifted, held_out), strict=True))
     contents: dict[str, str] = {}
     for name, split in groups.items():
         contents[f"{name}_images.npy"] = artifacts.write_array(folder / f"{name}_images.npy", split.images)

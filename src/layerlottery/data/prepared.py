@@ -17,7 +17,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.results import artifacts
 
 FACTS = "facts.json"
-GROUPS = ("train", "test", "shifted")
+GROUPS = ("train", "test", "shifted", "held_out")
 ARRAYS = tuple(f"{group}_{part}.npy" for group in GROUPS for part in ("images", "labels"))
 _REQUIRED = {"source", "classes", "channels", "image_size", "mean", "std", "shifted", "counts", "arrays", "settings"}
 
@@ -95,11 +95,17 @@ class PreparedSet:
         bounds: dict[str, list[int]] = self.facts["shifted"]
         return {name: Split(whole.images[a:b], whole.labels[a:b]) for name, (a, b) in bounds.items()}
 
+    def held_out(self) -> Split:
+        """Training images that no training sees, for what is fitted afterwards; none if none were asked for."""
+        return self._read("held_out")
+
     def _read(self, group: str) -> Split:
         images, labels = (self._array(f"{group}_{part}.npy") for part in ("images", "labels"))
         return Split(images, labels)
 
     def _array(self, file: str) -> npt.NDArray[Any]:
+        if file not in self.facts["arrays"]:
+            raise LayerLotteryError(f"{self.folder / FACTS}: names no {file}; make it anew by the prepare stage")
         return artifacts.read_array(self.folder / file, self.facts["arrays"][file])
 
 

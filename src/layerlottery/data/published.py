@@ -1,12 +1,15 @@
-"""The files of the sets that are fetched: address, size and SHA-256, by their place below the set's location.
+"""The files of the sets that are fetched: address, size and hash, by their place below the set's location.
 
-Sizes and hashes are those of TensorFlow Datasets; they belong to the same files as the MD5s that torchvision and the
-publishers name. The places are torchvision's, so that what it has fetched before is found.
+FILES: sizes and SHA-256 are those of TensorFlow Datasets; they belong to the same files as the MD5s that torchvision
+and the publishers name. The places are torchvision's, so that what it has fetched before is found.
+OFFICIAL: the corrupted sets of Hendrycks & Dietterich (2019) are known by the MD5 that their publisher names; those
+of Recht et al. (2018, CIFAR-10.1) and Lu et al. (2020, CIFAR-10.2) by the SHA-256 of the files at the named commit.
 """
 
 from __future__ import annotations
 
 from layerlottery.data.download import Published
+from layerlottery.settings import OfficialCorruptions, OfficialShift
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
 _SVHN = "https://ufldl.stanford.edu/housenumbers"
@@ -62,6 +65,46 @@ FILES: dict[str, dict[str, Published]] = {
             f"{_FASHION}/t10k-labels-idx1-ubyte.gz",
             5_148,
             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+    },
+}
+
+_CIFAR_10_1 = (
+    "https://raw.githubusercontent.com/modestyachts/CIFAR-10.1/d9982abb0bfc4846b8d13a11e66b887d946205d0/datasets"
+)
+_CIFAR_10_2 = "https://raw.githubusercontent.com/modestyachts/cifar-10.2/521467a52ad494b78ff9c70051099c0d9ba74d40"
+
+OFFICIAL: dict[OfficialShift | OfficialCorruptions, dict[str, Published]] = {
+    "CIFAR-10-C": {
+        "CIFAR-10-C.tar": Published(
+            "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1",
+            2_918_471_680,
+            md5="56bf5dcef84df0e2308c6dcbcbbd8499",
+        ),
+    },
+    "CIFAR-100-C": {
+        "CIFAR-100-C.tar": Published(
+            "https://zenodo.org/records/3555552/files/CIFAR-100-C.tar?download=1",
+            md5="11f0ed0f1191edbf9fa23466ae6021d3",
+        ),
+    },
+    "CIFAR-10.1": {
+        "cifar10.1_v6_data.npy": Published(
+            f"{_CIFAR_10_1}/cifar10.1_v6_data.npy",
+            6_144_128,
+            "2997188e5816f5bd545dc77771b6227828c28146049fcecf3fa10775474cacc6",
+        ),
+        "cifar10.1_v6_labels.npy": Published(
+            f"{_CIFAR_10_1}/cifar10.1_v6_labels.npy",
+            8_128,
+            "ae40beda001693674edc94d925ee8268cfe68905f8f9aff800c8dcdfcd6c9448",
+        ),
+    },
+    "CIFAR-10.2": {
+        "cifar102_test.npz": Published(
+            f"{_CIFAR_10_2}/cifar102_test.npz",
+            6_393_664,
+            "e4fd6462bd5141ed293acd52ea570952f65d1bfd4ec9b068f87742f75a7a632e",
         ),
     },
 }

@@ -1,145 +1,202 @@
-"""Stage attack: accuracy on adversarial examples, L-infinity, crafted by foolbox against the network itself."""
+"""Stage attack: accuracy on adversarial examples, and how little it takes to fool the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from layerlottery.data.prepared import PreparedSet, Split
-from layerlottery.errors import LayerLotteryError
+from layerlottery.evaluation.adversaries import L2, Batch, correct, minimum_norms, perturb
+from layerlottery.evaluation.autoattack import PART, Parts, autoattack_survivors, find_autoattack
 from layerlottery.evaluation.conditions import Condition, write_conditions
-from layerlottery.evaluation.forward import batches
+from layerlottery.evaluation.forward import BATCH_SIZE, batches
+from layerlottery.evaluation.masking import gradient_check
 from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import AttackSettings
 
-if TYPE_CHECKING:
-    from foolbox.attacks.base import FixedEpsilonAttack
-
-Batch = tuple[Tensor, Tensor]  # float32 images (N, C, H, W) in [0, 1], int64 labels (N,)
-
-TOLERANCE = 1e-6  # float32 rounding of x + (x' - x) for values up to 1
+log = logging.getLogger(__name__)
 
 
-def fgsm(settings: AttackSettings) -> FixedEpsilonAttack:
-    """Fast gradient sign method: one step of size epsilon (Goodfellow et al. 2015)."""
-    from foolbox.attacks.fast_gradient_method import LinfFastGradientAttack
+@dataclass
+class Victim:
+    """A network under attack: frozen, in eval mode, images in [0, 1] in."""
 
-    return LinfFastGradientAttack(random_start=False)
+    model: nn.Module
+    source: nn.Module  # crafts the examples of transfer
+    test: Split
+    settings: AttackSettings
+    device: torch.device
+    parts: Parts = field(default_factory=Parts)  # what is done of autoattack
+    survivors: dict[tuple[str, float], list[Batch]] = field(default_factory=dict)  # by attack and level
+
+    def __post_init__(self) -> None:
+        chosen = select_images(self.test.labels, self.settings.images, seed=self.settings.seed)
+        self.chosen = self.test.take(chosen)
+        self.batches = list(_right(self.model, self.chosen, self.device))
+        self.untouched = self.percent(self.batches)
+
+    def percent(self, batches: Sequence[Batch]) -> float:
+        """Share of the chosen images that are left, percent."""
+        return 100 * sum(int(batch.left.sum()) for batch in batches) / len(self.chosen)
 
 
-def pgd(settings: AttackSettings) -> FixedEpsilonAttack:
-    """Projected gradient ascent on the cross-entropy from a random start (Madry et al. 2018)."""
-    from foolbox.attacks.projected_gradient_descent import LinfProjectedGradientDescentAttack
-
-    return LinfProjectedGradientDescentAttack(
-        rel_stepsize=settings.relative_step, steps=settings.pgd_steps, random_start=True
-    )
-
-
-ATTACKS: dict[str, Callable[[AttackSettings], FixedEpsilonAttack]] = {"fgsm": fgsm, "pgd": pgd}
-
-
-def attack(weights: Path, data: Path, output: Path, settings: AttackSettings, *, device: torch.device) -> None:
+def attack(
+    weights: Path,
+    data: Path,
+    output: Path,
+    settings: AttackSettings,
+    *,
+    device: torch.device,
+    dense: Path | None = None,
+    progress: Path | None = None,
+) -> None:
     """Attack one network with every attack and epsilon and write a row for each.
 
-    `data` is the facts file of a prepared set. Raises LayerLotteryError when an attack leaves its bounds.
+    `data` is the facts file of a prepared set. `dense` are the trained weights of the dense network, whose
+    examples transfer tries; a dense network itself has none, and tries its own. `progress` keeps the finished
+    parts of autoattack until all is done. Raises LayerLotteryError when an attack leaves its bounds, and when
+    autoattack is asked for and not installed.
     """
+    if "autoattack" in settings.attacks:
+        find_autoattack()  # before the minutes that the others take
     prepared = PreparedSet.open(data)
     model, facts = load_predictor(weights, prepared, device)
-    test = prepared.split("test")
-    chosen = test.take(select_images(test.labels, settings.images, seed=settings.seed))
-    rows = attack_accuracies(model, chosen, settings, device=device)
-    inputs = [facts["content"], prepared.content]
-    write_conditions(output, rows, config_hash=config_hash("attack", settings, inputs))
+    inputs, source = [facts["content"], prepared.content], model
+    if dense is not None and "transfer" in settings.attacks:
+        source, dense_facts = load_predictor(dense, prepared, device)
+        inputs.append(dense_facts["content"])
+    made_by = config_hash("attack", settings, inputs)
+    parts = Parts.open(progress, made_by)
+    rows = attack_rows(Victim(model, source, prepared.split("test"), settings, device, parts))
+    for problem in gradient_check(rows):
+        log.warning("gradients may be masked: %s", problem)
+    write_conditions(output, rows, config_hash=made_by)
+    parts.discard()
 
 
-def attack_accuracies(
-    model: nn.Module, test: Split, settings: AttackSettings, *, device: torch.device
-) -> list[Condition]:
-    """One row per attack and epsilon, the first for epsilon 0: the same images untouched.
+def attack_rows(victim: Victim) -> list[Condition]:
+    """The rows of every attack; where there are epsilons the first is for epsilon 0: the same images untouched.
 
-    `model` is frozen, in eval mode, and takes images in [0, 1]. An image that it gets wrong counts as wrong and is
-    not attacked: no change at all is an adversarial perturbation, too (the convention of Croce & Hein 2020). All
-    others are attacked anew at every epsilon, from the same random direction, so a row depends on its own attack
-    and epsilon only.
+    An image that the network gets wrong counts as wrong and is not attacked: no change at all is an adversarial
+    perturbation, too (the convention of Croce & Hein 2020). All others are attacked anew at every epsilon, from
+    the same random direction, so a row depends on its own attack and epsilon only.
     """
-    targets = [_still_correct(model, batch) for batch in _labelled(test, device)]
-    untouched = 100 * sum(len(labels) for _, labels in targets) / len(test)
-    rows = []
-    for name in settings.attacks:
-        rows.append(Condition("attack", name, 0.0, accuracy=untouched, images=len(test)))
-        for level in settings.epsilons:
-            with _seeded(settings.seed, device):
-                survivors = sum(_survivors(name, model, batch, level / 255, settings) for batch in targets)
-            rows.append(Condition("attack", name, level, accuracy=100 * survivors / len(test), images=len(test)))
+    return [row for name in victim.settings.attacks for row in ROWS.get(name, _bounded)(name, victim)]
+
+
+def _bounded(name: str, victim: Victim) -> list[Condition]:
+    """One random start, or none."""
+    return _sweep(name, victim, lambda level: victim.percent(_survivors(name, victim, level)))
+
+
+def _restarts(name: str, victim: Victim) -> list[Condition]:
+    """The worst of several random starts; the first is pgd's, so no image survives here that pgd fools."""
+
+    def worst(level: float) -> float:
+        left = _survivors("pgd", victim, level)
+        for restart in range(1, victim.settings.restarts):
+            left = _attacked("pgd", victim, left, level, restart=restart)
+        return victim.percent(left)
+
+    return _sweep(name, victim, worst)
+
+
+def _transfer(name: str, victim: Victim) -> list[Condition]:
+    """PGD on all chosen images by the source's gradients; those survive that the model gets right before and after."""
+    settings, rows = victim.settings, [Condition("transfer", "pgd", 0.0, victim.untouched, len(victim.chosen))]
+    for level in settings.epsilons:
+        left = []
+        with _seeded(settings.seed, victim.device):
+            for batch in victim.batches:
+                every = batch._replace(left=torch.ones_like(batch.left))
+                changed = perturb(name, victim.source, every, level / 255, settings)
+                left.append(batch._replace(left=correct(victim.model, changed, batch.labels, batch.left)))
+        rows.append(Condition("transfer", "pgd", level, victim.percent(left), len(victim.chosen)))
     return rows
 
 
-def perturb(name: str, model: nn.Module, batch: Batch, epsilon: float, settings: AttackSettings) -> Tensor:
-    """The batch's images, each value moved by at most `epsilon` (in units of [0, 1]) and kept inside [0, 1].
+def _minimum(name: str, victim: Victim) -> list[Condition]:
+    """The median norm over all chosen images, 0 for those that are wrong already.
 
-    Raises LayerLotteryError when images come in, or go out, that break these bounds.
+    It is null where it is infinite, for half of the images or more were never fooled.
     """
-    from foolbox.models.pytorch import PyTorchModel
-
-    images, labels = batch
-    # checked here, for foolbox answers with an assertion that says nothing
-    if not _inside(images):
-        raise LayerLotteryError(f"attack {name}: images to attack have values outside [0, 1]")
-    target = PyTorchModel(model, bounds=(0, 1), device=images.device)
-    # run, and not the attack's own call: that adds a forward pass and clips what we want to check
-    changed: Tensor = ATTACKS[name](settings).run(target, images, labels, epsilon=epsilon)
-    moved = float((changed - images).abs().max())
-    if not (_inside(changed) and moved <= epsilon + TOLERANCE):
-        raise LayerLotteryError(
-            f"attack {name}: a perturbation of {moved * 255:.4g}/255 or values outside [0, 1]; "
-            f"allowed is {epsilon * 255:.4g}/255"
-        )
-    return changed
+    with _seeded(victim.settings.seed, victim.device):
+        norms = [minimum_norms(name, victim.model, batch, victim.settings).cpu() for batch in victim.batches]
+    median = float(np.median(torch.cat(norms).numpy()))
+    norm = 255 * median if np.isfinite(median) else None
+    return [Condition("minimum_norm", name, 0.0, victim.untouched, len(victim.chosen), norm=norm)]
 
 
-def _labelled(test: Split, device: torch.device) -> Iterator[Batch]:
+def _autoattack(name: str, victim: Victim) -> list[Condition]:
+    """AutoAttack on images of its own number."""
+    settings = victim.settings
+    chosen = victim.test.take(select_images(victim.test.labels, settings.autoattack_images, seed=settings.seed))
+    found = list(_right(victim.model, chosen, victim.device, batch_size=PART))
+    counts = {0.0: sum(int(batch.left.sum()) for batch in found)}
+    for level in settings.autoattack_epsilons:
+        counts[level] = autoattack_survivors(victim.model, found, level, seed=settings.seed, parts=victim.parts)
+    return [
+        Condition("attack", name, level, accuracy=100 * count / len(chosen), images=len(chosen))
+        for level, count in counts.items()
+    ]
+
+
+# all others have one start or none, and a list of epsilons
+ROWS: dict[str, Callable[[str, Victim], list[Condition]]] = {
+    "pgd_restarts": _restarts,
+    "transfer": _transfer,
+    "fmn": _minimum,
+    "fmn_l2": _minimum,
+    "deepfool": _minimum,
+    "autoattack": _autoattack,
+}
+
+
+def _sweep(name: str, victim: Victim, accuracy: Callable[[float], float]) -> list[Condition]:
+    levels = victim.settings.l2_epsilons if name in L2 else victim.settings.epsilons
+    values = [(0.0, victim.untouched), *((level, accuracy(level)) for level in levels)]
+    return [Condition("attack", name, level, accuracy=value, images=len(victim.chosen)) for level, value in values]
+
+
+def _survivors(name: str, victim: Victim, level: float) -> list[Batch]:
+    """What an attack's first start leaves: kept, for pgd_restarts goes on from it."""
+    if (name, level) not in victim.survivors:
+        victim.survivors[name, level] = _attacked(name, victim, victim.batches, level)
+    return victim.survivors[name, level]
+
+
+def _attacked(name: str, victim: Victim, left: Sequence[Batch], level: float, *, restart: int = 0) -> list[Batch]:
+    survivors = []
+    with _seeded(victim.settings.seed, victim.device, restart=restart):
+        for batch in left:
+            changed = perturb(name, victim.model, batch, level / 255, victim.settings)
+            survivors.append(batch._replace(left=correct(victim.model, changed, batch.labels, batch.left)))
+    return survivors
+
+
+def _right(model: nn.Module, test: Split, device: torch.device, *, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
+    """The images in batches, those to attack being the ones that the model gets right."""
     labels = torch.from_numpy(test.labels.copy()).to(device)
     start = 0
-    for images in batches(test.images, device):
-        yield images, labels[start : start + len(images)]
+    for images in batches(test.images, device, batch_size=batch_size):
+        own = labels[start : start + len(images)]
+        yield Batch(images, own, correct(model, images, own, torch.ones_like(own, dtype=torch.bool)))
         start += len(images)
 
 
-def _still_correct(model: nn.Module, batch: Batch) -> Batch:
-    kept = _correct(model, *batch)
-    return batch[0][kept], batch[1][kept]
-
-
-def _correct(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits = model(images)
-    # a diverged network's NaN would count as class 0
-    correct: Tensor = logits.argmax(dim=1).eq(labels) & logits.isfinite().all(dim=1)
-    return correct
-
-
-def _survivors(name: str, model: nn.Module, batch: Batch, epsilon: float, settings: AttackSettings) -> int:
-    if not len(batch[1]):
-        return 0
-    changed = perturb(name, model, batch, epsilon, settings)
-    return int(_correct(model, changed, batch[1]).sum())
-
-
-def _inside(images: Tensor) -> bool:
-    return bool(((images >= 0) & (images <= 1)).all())
-
-
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def _seeded(seed: int, device: torch.device, *, restart: int = 0) -> Iterator[None]:
     forked = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=forked):
-        torch.manual_seed(seed)
+        # restarts of one seed must not be the first starts of the next
+        torch.manual_seed(int(np.random.SeedSequence((seed, restart)).generate_state(1)[0]) if restart else seed)
         yield

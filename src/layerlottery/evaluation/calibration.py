@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp
 
 from layerlottery.data.prepared import Labels
 
 Real = npt.NDArray[np.float64]
+
+COLDEST, HOTTEST = 0.05, 100.0
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,23 @@ def expected_calibration_error(confidences: Real, correct: npt.NDArray[np.bool_]
     places = np.digitize(confidences, inner_edges, right=True)
     gaps = np.bincount(places, weights=correct - confidences, minlength=bins)
     return float(np.abs(gaps).sum() / len(confidences))
+
+
+def fit_temperature(logits: npt.NDArray[np.floating[Any]], labels: Labels) -> float | None:
+    """The temperature T that gives logits (N, classes) / T the least nll (Guo et al. 2017, section 4.2).
+
+    T is from 0.05 to 100. The nll is convex in 1 / T, so the least one found is the least there is; 1 where no other
+    T has less. None if there are no images or some logit is not finite.
+    """
+    if not len(labels) or not np.isfinite(logits).all():
+        return None
+    exact = np.asarray(logits, dtype=np.float64)
+    margins = exact - exact[np.arange(len(labels)), labels][:, None]
+
+    def nll(temperature: float) -> float:
+        return float(logsumexp(margins / temperature, axis=1).mean())
+
+    bounds = (np.log(COLDEST), np.log(HOTTEST))
+    search = minimize_scalar(lambda log: nll(np.exp(log)), bounds=bounds, method="bounded", options={"xatol": 1e-8})
+    # the search comes near to its bounds, and never reaches them
+    return min((1.0, float(np.exp(search.x)), COLDEST, HOTTEST), key=nll)

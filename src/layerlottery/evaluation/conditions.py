@@ -14,20 +14,30 @@ from layerlottery.results.schemas import arrow_schema
 
 @dataclass(frozen=True)
 class Condition:
-    """Units and meaning as in the robustness table; attacks have no calibration."""
+    """Units and meaning as in the robustness table; attacks have no calibration.
+
+    `temperature` belongs to the network: the row of its clean test set has it, for the table runs.
+    """
 
     kind: str
     name: str
     level: float
     accuracy: float
     images: int
+    origin: str | None = None
+    norm: float | None = None
     nll: float | None = None
     brier: float | None = None
     ece: float | None = None
+    nll_scaled: float | None = None
+    brier_scaled: float | None = None
+    ece_scaled: float | None = None
+    temperature: float | None = None
 
 
 def write_conditions(path: Path, rows: Sequence[Condition], *, config_hash: str) -> None:
-    """Write the rows as a Parquet artifact, in the order of the robustness table's columns."""
+    """Write the rows as a Parquet artifact: the robustness table's columns in its order, then the temperature."""
     names = {field.name for field in fields(Condition)}
     schema = pa.schema([field for field in arrow_schema("robustness") if field.name in names])
+    schema = schema.append(arrow_schema("runs").field("temperature"))
     artifacts.write_table(path, pa.Table.from_pylist([asdict(row) for row in rows], schema), config_hash=config_hash)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from layerlottery.data.prepared import Images, Labels
 
 BATCH_SIZE = 500
+# on a processor, for activations that stay in a core's cache. Measured, ResNet20 at 32x32, one core, milliseconds an
+# image in batches of 25: 1.68, 50: 1.67, 64: 1.53, 100: 1.47, 128: 1.48, 250: 1.70, 500: 1.86
+CPU_BATCH_SIZE = 100
 
 
 def to_unit_interval(images: Images, device: torch.device) -> Tensor:
@@ -29,14 +32,18 @@ def batches(images: Images, device: torch.device, *, batch_size: int = BATCH_SIZ
 
 
 def evaluate_logits(
-    model: nn.Module, images: Images, device: torch.device, *, batch_size: int = BATCH_SIZE
+    model: nn.Module, images: Images, device: torch.device, *, batch_size: int | None = None
 ) -> npt.NDArray[np.float32]:
-    """Logits (N, classes), float32, of a model in eval mode for uint8 images (N, C, H, W); N is at least 1."""
+    """Logits (N, classes), float32, of a model in eval mode for uint8 images (N, C, H, W); N is at least 1.
+
+    Memory is that of one batch, also where `images` is a memory map. None takes the fastest batch size.
+    """
+    size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
     with torch.inference_mode():
-        logits = [model(batch).float().cpu() for batch in batches(images, device, batch_size=batch_size)]
-    return torch.cat(logits).numpy()
+        logits = torch.cat([model(batch).float() for batch in batches(images, device, batch_size=size)])
+    return logits.cpu().numpy()
 
 
 def accuracy(logits: npt.NDArray[np.floating[Any]], labels: Labels) -> float:
-    """Share of images whose largest logit is their label's, percent."""
-    return 100 * float(np.mean(logits.argmax(axis=1) == labels))
+    """Share of images whose largest logit is their label's, percent; a diverged network's NaN counts as wrong."""
+    return 100 * float(np.mean((logits.argmax(axis=1) == labels) & np.isfinite(logits).all(axis=1)))

@@ -1,32 +1,51 @@
-"""Stage shift: accuracy and calibration on the clean, the shifted and the corrupted test sets."""
+"""Stage shift: accuracy, calibration and outlier detection on clean, shifted and corrupted images, in one process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import torch
-from torch import nn
 
-from layerlottery.data.prepared import PreparedSet, Split
+from layerlottery.data.prepared import Images, Labels, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
-from layerlottery.evaluation.calibration import calibration
+from layerlottery.evaluation.calibration import calibration, fit_temperature
 from layerlottery.evaluation.conditions import Condition, write_conditions
+from layerlottery.evaluation.detection import SCORES, detection
 from layerlottery.evaluation.forward import accuracy, evaluate_logits
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.results import artifacts
 from layerlottery.results.provenance import config_hash
+from layerlottery.results.schemas import arrow_schema
 from layerlottery.settings import ShiftSettings
 
+Logits = npt.NDArray[np.float32]
+Predict = Callable[[Images], Logits]
+Facts = Mapping[str, Any]
 
-class TestSet(NamedTuple):
-    """Images with labels, and the row they fill."""
+CORRUPTED = ("conditions", "labels", "indices", "clean", "origin", "array")
+OUTLIERS = ("sets", "array")
+COLUMNS = (
+    *("outliers", "distance", "score", "auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in"),
+    *("in_images", "out_images"),
+)
+
+
+class Answers(NamedTuple):
+    """A network's logits (N, classes) for the images of one condition."""
 
     kind: str
     name: str
     level: float
-    split: Split
+    logits: Logits
+    labels: Labels
+    origin: str | None = None
 
 
 def shift(
@@ -38,47 +57,93 @@ def shift(
     settings: ShiftSettings,
     *,
     device: torch.device,
+    outlier_images: Path,
+    outlier_facts: Path,
+    output_detection: Path,
 ) -> None:
-    """Evaluate one network on every test set and write a row for each.
+    """Evaluate one network: to `output` a row for every condition, to `output_detection` one for every outlier score.
 
-    `data` is the facts file of a prepared set; both `corrupted_*` come from the corrupt stage. Raises
-    LayerLotteryError when they were made from another set.
+    `data` is the facts file of a prepared set, `corrupted_*` come from the corrupt stage, `outlier_*` from the
+    stage outliers. Raises LayerLotteryError when they were made from another set.
     """
     prepared = PreparedSet.open(data)
-    corruptions = artifacts.read_facts(corrupted_facts)
-    if corruptions.get("data") != prepared.content:
-        raise LayerLotteryError(f"{corrupted_facts}: not made from the image set {data}; run the corrupt stage on it")
+    corruptions = _facts_of(corrupted_facts, "corrupt", CORRUPTED, data, prepared)
+    outliers = _facts_of(outlier_facts, "outliers", OUTLIERS, data, prepared)
     model, facts = load_predictor(weights, prepared, device)
+    predict = partial(evaluate_logits, model, device=device)
+    test = prepared.split("test")
+    clean = Answers("clean", "clean", 0, predict(test.images), test.labels)
+    temperature = held_out_temperature(predict, prepared.held_out())
     rows = [
-        evaluate(model, test, bins=settings.calibration_bins, device=device)
-        for test in _test_sets(prepared, corrupted_images, corruptions)
+        condition(answers, temperature, bins=settings.calibration_bins)
+        for answers in _every_condition(predict, prepared, clean, corrupted_images, corruptions)
     ]
-    inputs = [facts["content"], prepared.content, corruptions["config_hash"], corruptions["array"]]
-    write_conditions(output, rows, config_hash=config_hash("shift", settings, inputs))
+    told = detections(predict, clean.logits, artifacts.read_array(outlier_images, outliers["array"]), outliers)
+    network = [facts["content"], prepared.content]
+
+    def made_by(other: Facts) -> str:
+        return config_hash("shift", settings, [*network, other["config_hash"], other["array"]])
+
+    artifacts.write_table(output_detection, told, config_hash=made_by(outliers))
+    write_conditions(output, rows, config_hash=made_by(corruptions))
 
 
-def evaluate(model: nn.Module, test: TestSet, *, bins: int, device: torch.device) -> Condition:
-    """One row: the model's accuracy and calibration on one test set."""
-    logits = evaluate_logits(model, test.split.images, device)
-    trust = calibration(logits, test.split.labels, bins)
+def held_out_temperature(predict: Predict, held_out: Split) -> float | None:
+    """The temperature that fits training images which no training saw; None if there are none."""
+    return fit_temperature(predict(held_out.images), held_out.labels) if len(held_out) else None
+
+
+def condition(answers: Answers, temperature: float | None, *, bins: int) -> Condition:
+    """One row: accuracy and calibration, and what `temperature` makes of the latter."""
+    logits, labels = answers.logits.astype(np.float64), answers.labels
+    trust: dict[str, Any] = asdict(calibration(logits, labels, bins))
+    if temperature is not None:
+        scaled = asdict(calibration(logits / temperature, labels, bins))
+        trust |= {f"{name}_scaled": value for name, value in scaled.items()}
+    if (answers.kind, answers.name) == ("clean", "clean"):
+        trust["temperature"] = temperature
     return Condition(
-        kind=test.kind,
-        name=test.name,
-        level=test.level,
-        accuracy=accuracy(logits, test.split.labels),
-        images=len(test.split),
-        nll=trust.nll,
-        brier=trust.brier,
-        ece=trust.ece,
+        kind=answers.kind,
+        name=answers.name,
+        level=answers.level,
+        accuracy=accuracy(logits, labels),
+        images=len(labels),
+        origin=answers.origin,
+        **trust,
     )
 
 
-def _test_sets(prepared: PreparedSet, corrupted_images: Path, corruptions: Mapping[str, Any]) -> Iterator[TestSet]:
-    clean = prepared.split("test")
-    yield TestSet("clean", "clean", 0, clean)
+def detections(predict: Predict, clean: Logits, images: Images, facts: Facts) -> pa.Table:
+    """A row for every set of outliers and score, all told from the same answers to clean test images (N, classes)."""
+    inside = {name: score(clean) for name, score in SCORES.items()}
+    rows = []
+    for held in facts["sets"]:
+        logits = predict(images[held["start"] : held["end"]])
+        place = {"outliers": held["name"], "distance": held["distance"]}
+        counts = {"in_images": len(clean), "out_images": len(logits)}
+        for name, score in SCORES.items():
+            rows.append(place | {"score": name} | asdict(detection(inside[name], score(logits))) | counts)
+    return pa.Table.from_pylist(rows, pa.schema([arrow_schema("detection").field(column) for column in COLUMNS]))
+
+
+def _every_condition(
+    predict: Predict, prepared: PreparedSet, clean: Answers, corrupted_images: Path, corruptions: Facts
+) -> Iterator[Answers]:
+    yield clean
+    labels = np.array(corruptions["labels"], dtype=np.int64)
+    if corruptions["clean"]:
+        yield Answers("clean", "corrupted images", 0, clean.logits[corruptions["indices"]], labels)
     for name, split in prepared.shifted().items():
-        yield TestSet("shift", name, 0, split)
-    labels = clean.labels[corruptions["indices"]]
+        yield Answers("shift", name, 0, predict(split.images), split.labels)
     array = artifacts.read_array(corrupted_images, corruptions["array"])
     for (name, severity), images in zip(corruptions["conditions"], array, strict=True):
-        yield TestSet("corruption", name, severity, Split(images, labels))
+        yield Answers("corruption", name, severity, predict(images), labels, corruptions["origin"])
+
+
+def _facts_of(path: Path, stage: str, needed: tuple[str, ...], data: Path, prepared: PreparedSet) -> dict[str, Any]:
+    facts = artifacts.read_facts(path)
+    if facts.get("data") != prepared.content:
+        raise LayerLotteryError(f"{path}: not made from the image set {data}; run the {stage} stage on it")
+    if missing := [name for name in needed if name not in facts]:
+        raise LayerLotteryError(f"{path}: {', '.join(missing)} missing; run the {stage} stage again")
+    return facts

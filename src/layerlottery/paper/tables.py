@@ -8,6 +8,7 @@ from layerlottery.paper.match import NO_FIGURE, NOT_MEASURED, equivalent_epoch, 
 from layerlottery.paper.measure import CIFAR_10_2, QUANTITIES, Quantity, Row, Ticket, averaged, plain
 from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
 from layerlottery.paper.rows import ACCURACY, Context, named, row, ticket_row
+from layerlottery.settings import MAIN_CORRUPTIONS
 from layerlottery.studies import expand_scorings
 
 SAVINGS = ("flops", "memory", "co2", "speedup")
@@ -94,14 +95,17 @@ def _unmeasured(context: Context, printed: Printed) -> Row:
 
 
 def _corruptions(context: Context, ticket: Ticket) -> str:
-    """How the corrupted images came about: they are not the files that the paper took."""
-    held = [one for one in context.results.conditions.get(ticket, []) if one["kind"] == "corruption"]
+    """Which corrupted images these are: the files that the paper took, or others with their constants."""
+    rows = context.results.conditions.get(ticket, [])
+    held = [one for one in rows if one["kind"] == "corruption" and one["name"] in MAIN_CORRUPTIONS]
     if not held:
         return ""
-    names = ", ".join(dict.fromkeys(one["name"] for one in held))
+    names = list(dict.fromkeys(one["name"] for one in held))
+    named = "the 15 corruptions" if set(names) == set(MAIN_CORRUPTIONS) else ", ".join(names)
     severities = ", ".join(f"{level:g}" for level in sorted({one["level"] for one in held}))
-    images = _span(held, "images")
-    return f"corrupted here with the constants of CIFAR-10-C: {names}, at severity {severities}, on {images} images"
+    official = {one["origin"] for one in held} == {"official"}
+    made = "the official files" if official else "corrupted here with the constants of CIFAR-10-C"
+    return f"{made}: {named}, at severity {severities}, on {_span(held, 'images')} images"
 
 
 def _budget(context: Context, ticket: Ticket) -> str:

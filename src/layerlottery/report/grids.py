@@ -14,6 +14,7 @@ from layerlottery.report.controls import CONTROLS
 from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
 from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, drawn_criteria, group_name, title, within
 from layerlottery.report.words import ABSENT, at, factor, interval, number, percent, probability, signed
+from layerlottery.settings import EXTRA_CORRUPTIONS
 
 TICKET = ["family", "density"]
 
@@ -174,20 +175,33 @@ def heat_grids(tables: Tables, kind: str, words: str) -> list[Grid]:
         matrix = difference_by_condition(own, kind)
         if not matrix.empty:
             reference = accuracy_by_condition(own, kind)
-            found.append(_heat(f"{kind}{index}", title(tables, group, words), matrix, reference))
+            origins = set(own.loc[own["kind"] == kind, "origin"].dropna())
+            heading = title(tables, group, words)
+            found.append(_heat(f"{kind}{index}", heading, matrix, reference, ORIGINS.get(frozenset(origins), "")))
     return found
 
 
-def _heat(name: str, heading: str, matrix: pd.DataFrame, reference: pd.Series) -> Grid:
-    values = matrix.assign(mean=matrix.mean(axis=1)) if len(matrix.columns) > 1 else matrix
+ORIGINS = {
+    frozenset({"official"}): " The images are the published files'.",
+    frozenset({"generated"}): " The images were generated with the constants of CIFAR-10-C.",
+}
+
+
+def _heat(name: str, heading: str, matrix: pd.DataFrame, reference: pd.Series, origin: str) -> Grid:
+    # the extra corruptions come last, and are in no mean
+    extra = [column for column in matrix.columns if column in EXTRA_CORRUPTIONS]
+    main = [column for column in matrix.columns if column not in extra]
+    averaged = len(main) > 1
+    values = matrix[main].assign(mean=matrix[main].mean(axis=1)) if averaged else matrix[main]
+    values = values.join(matrix[extra])
     limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
-    base = [float(reference.get(column, math.nan)) for column in matrix.columns]
-    base += [sum(base) / len(base)] if len(base) > 1 else []
-    rows = [[Cell("dense, %"), *(Cell(number(value, 1), "muted") for value in base)]]
+    known = {column: float(reference.get(column, math.nan)) for column in matrix.columns}
+    known |= {"mean": sum(known[column] for column in main) / len(main)} if averaged else {}
+    rows = [[Cell("dense, %"), *(Cell(number(known[column], 1), "muted") for column in values.columns)]]
     for key, row in zip(values.index.tolist(), values.to_numpy().tolist(), strict=True):
         rows.append([Cell(ticket_name(*key)), *(Cell(signed(value, 1), "heat", value / limit) for value in row)])
     heads = ["ticket", *(str(column).replace("_", " ") for column in values.columns)]
-    note = f"Full colour at ±{limit:.1f} percentage points: blue is better than dense, orange worse."
+    note = f"Full colour at ±{limit:.1f} percentage points: blue is better than dense, orange worse.{origin}"
     return Grid(name, heading, heads, rows, note)
 
 
@@ -196,7 +210,10 @@ def calibration_grids(tables: Tables) -> list[Grid]:
     found = []
     for index, group in enumerate(tables.groups()):
         own = tables.of(group)
-        joined = pd.concat([_means(own.runs, name).rename(name) for name in ("ece", "nll", "brier")], axis=1)
+        names = [name for name in TRUST if own.runs[name].notna().any()]
+        if not names:
+            continue
+        joined = pd.concat([_means(own.runs, name).rename(name) for name in names], axis=1)
         for kind in ("corruption", "shift"):
             other = own.robustness[own.robustness["kind"] == kind]
             joined = joined if other.empty else joined.join(_means(other, "ece").rename(kind))
@@ -209,14 +226,27 @@ def _means(rows: pd.DataFrame, value: str) -> pd.Series:
     return over_seeds(rows, TICKET, value).set_index(TICKET)["mean"]
 
 
+TRUST = ("ece", "nll", "brier", "ece_scaled", "nll_scaled")
+TRUST_HEADS = {
+    "ece": "ECE",
+    "corruption": "ECE, corrupted",
+    "shift": "ECE, shifted",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece_scaled": "ECE, scaled",
+    "nll_scaled": "NLL, scaled",
+}
+
+
 def _calibration(name: str, heading: str, rows: pd.DataFrame) -> Grid:
-    heads = {"ece": "ECE", "corruption": "ECE, corrupted", "shift": "ECE, shifted", "nll": "NLL", "brier": "Brier"}
-    known = {column: head for column, head in heads.items() if column in rows}
+    known = {column: head for column, head in TRUST_HEADS.items() if column in rows}
     cells = [
         [Cell(ticket_name(*key)), *(Cell(number(value, 3)) for value in row)]
         for key, row in zip(rows.index.tolist(), rows[list(known)].to_numpy().tolist(), strict=True)
     ]
     note = "Lower is better in every column. ECE: expected calibration error, 0 to 1; means over seeds."
+    if "ece_scaled" in known:
+        note += " Scaled: after dividing the logits by a temperature that was fitted to held-out training images."
     return Grid(name, heading, ["ticket", *known.values()], cells, note)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from layerlottery.report.evaluation import condition_rows, detection_rows, section
 from layerlottery.report.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start
 
 Facts = Mapping[str, Any]
@@ -30,29 +30,19 @@ def network_text(description: Facts, *, width: int | None = None) -> str:
 
 def _print(console: Console, description: Facts) -> None:
     removal, training = description["removal"], description["training"]
-    _section(console, "network", _identity(description["identity"]))
-    _section(console, "result", _result(description["result"]))
+    section(console, "network", _identity(description["identity"]))
+    section(console, "result", _result(description["result"]))
     if removal is not None:
-        _section(console, "removed", _removed(removal))
+        section(console, "removed", _removed(removal))
         _table(console, ("block", "score", "raw", ""), map(_score, removal["scores"]))
-    _section(console, "cost", _cost(description["cost"]))
-    _section(console, "training", _energy(training))
+    section(console, "cost", _cost(description["cost"]))
+    section(console, "training", _energy(training))
     _table(console, SEGMENT, map(_segment, training["segments"]))
-    _section(console, "provenance", map(_provenance, description["provenance"].items()))
-    _section(console, "evaluation", [*_conditions(description["evaluation"]), *_similarity(description["similarity"])])
+    section(console, "provenance", map(_provenance, description["provenance"].items()))
+    tested = [*condition_rows(description["evaluation"]), *detection_rows(description["detection"])]
+    section(console, "evaluation", [*tested, *_similarity(description["similarity"])])
     files = description["files"]
-    _section(console, "files", map(_file, files), styles=[STYLES.get(file["state"]) for file in files])
-
-
-def _section(console: Console, title: str, rows: Iterable[Row], styles: Sequence[str | None] = ()) -> None:
-    console.print(f"\n{title}", style="bold")
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    # a hash of 64 digits beside it fits 80 columns
-    grid.add_column(min_width=14)
-    grid.add_column(overflow="fold")
-    for place, row in enumerate(list(rows) or [(ABSENT,)]):
-        grid.add_row(*row, style=styles[place] if styles else None)
-    console.print(grid)
+    section(console, "files", map(_file, files), styles=[STYLES.get(file["state"]) for file in files])
 
 
 def _table(console: Console, heads: Row, rows: Iterable[Row]) -> None:
@@ -154,15 +144,6 @@ def _segment(segment: Facts) -> Row:
     restarts = segment.get("slurm_restarts")
     job = _text(segment.get("slurm_job_id")) + (f" (requeued {restarts}{TIMES})" if restarts else "")
     return (*times, _text(segment.get("host")), job, seconds(segment["seconds"]), _kwh(segment["kwh"]))
-
-
-def _conditions(rows: Sequence[Facts]) -> Iterable[Row]:
-    """Accuracies by level: severity of a corruption, epsilon of an attack in 1/255."""
-    for (_, name), same in groupby(rows, key=lambda row: (row["kind"], row["name"])):
-        tested = list(same)
-        plain = len(tested) == 1 and not tested[0]["level"]
-        levels = (f"{row['level']:g}: {number(row['accuracy'], 1)}" for row in tested)
-        yield name, percent(tested[0]["accuracy"]) if plain else f"{', '.join(levels)} %"
 
 
 def _similarity(rows: Sequence[Facts]) -> Iterable[Row]:

@@ -12,7 +12,7 @@ from layerlottery.report.blocks import blocks_picture
 from layerlottery.report.cost import cost_of, savings_picture, speed_picture
 from layerlottery.report.paper import figure3_picture, paper_grids, paper_note
 from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
-from layerlottery.report.robustness import attack_picture
+from layerlottery.report.robustness import attack_picture, detection_grids, masking_note, resilience_grids
 from layerlottery.report.similarity import density_picture, layer_picture, similarity_grids
 from layerlottery.report.structures import structures_grids, structures_picture
 from layerlottery.report.style import Picture
@@ -69,6 +69,7 @@ def left_out(tables: Tables) -> str:
         "attacks": "attack" not in tested,
         "corruptions": "corruption" not in tested,
         "shifted test sets": "shift" not in tested,
+        "outliers": tables.detection.empty,
         "similarity to the dense network": tables.similarity.empty,
         "latency": tables.runs["latency_ms"].isna().all(),
         "energy": tables.runs["energy_kwh"].isna().all(),
@@ -88,15 +89,17 @@ def _cost(tables: Tables, xi: str) -> Section:
 
 
 def _robustness(tables: Tables, xi: str) -> Section:
-    heated = [
+    made = [
+        *resilience_grids(tables),
         *grids.heat_grids(tables, "corruption", "Corruptions"),
         *grids.heat_grids(tables, "shift", "Shifted test sets"),
+        *detection_grids(tables),
+        *grids.calibration_grids(tables),
     ]
     means = [f"{name} {words}" for name, words in grids.robustness_means(tables, xi)]
-    note = f"Tickets against dense, means over conditions and seeds: {'; '.join(means)}." if means else ""
-    return Section(
-        "robustness", "Robustness", (attack_picture(tables),), (*heated, *grids.calibration_grids(tables)), note
-    )
+    said = [f"Tickets against dense, means over conditions and seeds: {'; '.join(means)}." if means else ""]
+    note = " ".join(filter(None, [*said, masking_note(tables)]))
+    return Section("robustness", "Robustness", (attack_picture(tables),), tuple(made), note)
 
 
 def _similarity(tables: Tables) -> Section:

@@ -39,7 +39,7 @@ def accuracy_by_density(runs: pd.DataFrame) -> pd.DataFrame:
 
 def attack_by_epsilon(robustness: pd.DataFrame, attack: str) -> pd.DataFrame:
     """Accuracy over seeds per criterion, density and level; level 0 are the same images untouched."""
-    rows = robustness[(robustness["kind"] == "attack") & (robustness["name"] == attack)]
+    rows = robustness[robustness["name"] == attack]
     return over_seeds(rows, ["criterion", "density", "level"], "accuracy").sort_values("level", kind="stable")
 
 

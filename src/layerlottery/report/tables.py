@@ -37,11 +37,13 @@ class Tables:
 
     runs: pd.DataFrame
     robustness: pd.DataFrame
+    detection: pd.DataFrame
     curves: pd.DataFrame
     scores: pd.DataFrame
     similarity: pd.DataFrame
     summary: pd.DataFrame
     comparisons: pd.DataFrame
+    resilience: pd.DataFrame
     stability: pd.DataFrame
 
     def groups(self) -> list[tuple[str, str]]:

@@ -34,11 +34,11 @@ def factor(value: float) -> str:
     return ABSENT if math.isnan(value) else f"{value:.2f}{TIMES}"
 
 
-def interval(mean: float, low: float, high: float) -> str:
+def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
     """A mean difference and, where there is one, its interval."""
     if math.isnan(low) or math.isnan(high):
-        return signed(mean)
-    return f"{signed(mean)} [{signed(low)}, {signed(high)}]"
+        return signed(mean, digits)
+    return f"{signed(mean, digits)} [{signed(low, digits)}, {signed(high, digits)}]"
 
 
 def seconds(value: float) -> str:

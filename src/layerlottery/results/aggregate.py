@@ -10,12 +10,17 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
-from layerlottery.results.collect import Facts, read_ahead, read_networks, read_scores
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from layerlottery.results.collect import Batch, Facts, read_ahead, read_networks, read_scores
 from layerlottery.results.comparisons import comparison_rows
+from layerlottery.results.conditions import Conditions
 from layerlottery.results.pairing import Pair, Pairing, Row
+from layerlottery.results.resilience import Measurements, resilience_columns
 from layerlottery.results.schemas import TABLES
 from layerlottery.results.stability import Ranking, stability_rows
 from layerlottery.results.summary import summary_rows
@@ -30,12 +35,11 @@ def aggregate(results: Path, settings: AggregateSettings) -> dict[str, int]:
     """Write the tables of all networks that the studies ask for; returns the number of rows of each."""
     with _uncollected(), ExitStack() as opened:
         tables = {name: opened.enter_context(result_table(results, name, settings)) for name in TABLES}
-        runs = add_networks(results, expand(settings.studies), settings.energy, tables)
+        runs, measured = add_networks(results, expand(settings.studies), settings.energy, tables)
         rankings = add_scores(results, expand_scorings(settings.studies), tables)
-        # statsmodels collects garbage at every correction, come what may: these rows need not be walked each time
-        gc.freeze()
         tables["summary"].add_rows(summary_rows(runs, settings.statistics))
         tables["comparisons"].add_rows(comparison_rows(runs, settings.statistics))
+        tables["resilience"].add_columns(*resilience_columns(runs, measured, confidence=settings.statistics.confidence))
         tables["stability"].add_rows(stability_rows(rankings))
     return {name: table.rows for name, table in tables.items()}
 
@@ -48,34 +52,47 @@ def _uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.unfreeze()
         if enabled:
             gc.enable()
 
 
-def add_networks(results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables) -> list[Row]:
+def add_networks(
+    results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables
+) -> tuple[list[Row], Measurements]:
     """Write a row per trained network, and its rows for each condition, epoch and compared layer.
 
     Returns what statistics need of each network.
     """
-    pairing, kept = Pairing(results, energy), []
-    for networks in read_networks(results, runs):
-        pairs = [pairing.pair(network) for network in networks]
+    conditions = Conditions()
+    pairing, measured = Pairing(results, energy, conditions), Measurements(conditions)
+    aurocs: dict[tuple[object, ...], float] = {}
+    kept: list[Row] = []
+    for batch in read_networks(results, runs):
+        pairs = pairing.pair(batch)
         tables["runs"].add_rows([pair.row for pair in pairs])
-        _add_robustness(pairs, tables["robustness"])
-        tables["curves"].add_tables([(network.run, network.curve) for network in networks])
-        compared = [(network.run, network.similarity) for network in networks if network.similarity is not None]
-        tables["similarity"].add_tables(compared)
-        kept += [pair.kept() for pair in pairs]
-    return kept
+        _add_robustness(batch, pairs, tables["robustness"])
+        _add_detection(batch, aurocs, tables["detection"])
+        for name in ("curves", "similarity"):
+            tables[name].add_table(batch.tables[name])
+        measured.add(batch, pairs)
+        kept += pairing.kept(pairs)
+    return kept, measured
 
 
-def _add_robustness(pairs: Sequence[Pair], table: ResultTable) -> None:
-    table.add_tables(
-        [(pair.run, conditions) for pair in pairs for conditions in pair.conditions],
-        dense_accuracy=list(chain.from_iterable(pair.dense_accuracy for pair in pairs)),
-        delta_accuracy=list(chain.from_iterable(pair.delta_accuracy for pair in pairs)),
-    )
+def _add_robustness(batch: Batch, pairs: Sequence[Pair], table: ResultTable) -> None:
+    dense, deltas = (np.concatenate([getattr(pair, name) for pair in pairs]) for name in ("dense", "deltas"))
+    table.add_table(batch.tables["robustness"], dense_accuracy=pa.array(dense), delta_accuracy=pa.array(deltas))
+
+
+def _add_detection(batch: Batch, aurocs: dict[tuple[object, ...], float], table: ResultTable) -> None:
+    """Each row beside the dense network's; `aurocs` remembers those of the dense networks."""
+    rows = batch.tables["detection"]
+    names = ("dataset", "network", "seed", "outliers", "score")
+    keys = list(zip(*(rows[name].to_pylist() for name in names), strict=True))
+    own, densities = rows["auroc"].to_pylist(), rows["density"].to_pylist()
+    aurocs.update({key: value for key, value, density in zip(keys, own, densities, strict=True) if not density})
+    dense = pa.array([aurocs.get(key) for key in keys], pa.float64())
+    table.add_table(rows, dense_auroc=dense, delta_auroc=pc.subtract(rows["auroc"], dense))
 
 
 def add_scores(results: Path, scorings: Sequence[Run], tables: Tables) -> list[Ranking]:
@@ -83,8 +100,7 @@ def add_scores(results: Path, scorings: Sequence[Run], tables: Tables) -> list[R
     rankings = []
     layers = [scoring for scoring in scorings if scoring.structure == "layers"]
     for scored in read_ahead(partial(read_scores, results), layers):
-        for scoring, facts in scored:
-            rankings.append(_ranking(scoring, facts))
+        rankings += [_ranking(scoring, facts) for scoring, facts in scored]
         tables["scores"].add_rows([row for scoring, facts in scored for row in _score_rows(scoring, facts)])
     return rankings
 

@@ -1,12 +1,18 @@
-"""What the networks of a benchmark left on disk, each file read once, a batch of networks at a time."""
+"""What the networks of a benchmark left on disk, each file read once, a batch of networks at a time.
+
+Reading is most of what aggregation does: several processes share it where there are many networks.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +20,7 @@ import pyarrow as pa
 
 from layerlottery import paths
 from layerlottery.results.artifacts import read_facts, read_table
+from layerlottery.results.tables import identified
 from layerlottery.studies import Run
 
 Facts = dict[str, Any]
@@ -22,58 +29,126 @@ Held = TypeVar("Held")
 
 # rows of a batch become one row group of each table
 BATCH = 500
-# on a cluster's file system opening a file takes longer than reading it, and waiting costs nothing
-READERS = 4
+# what a process of its own costs before it has read anything pays from here on
+MANY = 3 * BATCH
+
+CLEAN = ("accuracy", "nll", "brier", "ece", "temperature", "nll_scaled", "brier_scaled", "ece_scaled")
+# what several files of one network fill, and those that every trained network has
+FILES: dict[str, tuple[Callable[[str], str], ...]] = {
+    "robustness": (paths.shift, paths.attack),
+    "detection": (paths.detection,),
+    "curves": (paths.curve,),
+    "similarity": (paths.similarity,),
+}
+OF_TICKETS = frozenset({"similarity"})
 
 
 @dataclass(frozen=True)
 class Network:
-    """The artifacts of one trained network: `profile` is a dense network's, `ticket` and `similarity` a ticket's."""
+    """The facts of one trained network: `profile` is a dense network's, `ticket` a ticket's.
+
+    `clean` is its row for the clean test set.
+    """
 
     run: Run
     training: Facts
-    curve: pa.Table
-    conditions: list[pa.Table]
+    clean: Facts
     profile: Facts | None = None
     ticket: Facts | None = None
-    similarity: pa.Table | None = None
 
 
-def read_networks(results: Path, runs: Sequence[Run]) -> Iterator[list[Network]]:
+@dataclass(frozen=True)
+class Batch:
+    """Networks in their order; their rows of each table with their identity, and how many rows each network has."""
+
+    networks: list[Network]
+    tables: dict[str, pa.Table]
+    rows: dict[str, list[int]]
+
+
+def read_networks(results: Path, runs: Sequence[Run]) -> Iterator[Batch]:
     """All networks in their order, in batches."""
-    return read_ahead(partial(read_network, results), runs)
+    return read_ahead(partial(read_batch, results), runs)
 
 
-def read_network(results: Path, run: Run) -> Network:
-    """One network's artifacts; raises LayerLotteryError that names the file which is missing or damaged."""
-    folder = f"{results}/{run.folder}"
-    profile = None if run.density else read_facts(Path(paths.profile(folder)))
-    return Network(
-        run,
-        profile=profile,
-        training=read_facts(Path(paths.training_facts(folder))),
-        ticket=read_facts(Path(paths.ticket_facts(folder))) if run.density else None,
-        conditions=[read_table(Path(path(folder))) for path in (paths.shift, paths.attack)],
-        curve=read_table(Path(paths.curve(folder))),
-        similarity=read_table(Path(paths.similarity(folder))) if run.density else None,
+def read_batch(results: Path, runs: Sequence[Run]) -> Batch:
+    """The artifacts of some networks; raises LayerLotteryError that names the file which is missing or damaged."""
+    held = {name: [_read_tables(results, run, name) for run in runs] for name in FILES}
+    networks = [_network(results, run, tables[0]) for run, tables in zip(runs, held["robustness"], strict=True)]
+    pieces = {
+        name: [(run, one) for run, tables in zip(runs, held[name], strict=True) for one in tables] for name in held
+    }
+    return Batch(
+        networks,
+        {name: identified(name, pieces[name]) for name in FILES},
+        {name: [sum(map(len, tables)) for tables in held[name]] for name in FILES},
     )
 
 
-def read_scores(results: Path, scoring: Run) -> tuple[Run, Facts]:
-    """The scores of one network, criterion and draw."""
-    return scoring, read_facts(Path(paths.scores(f"{results}/{scoring.scored}")))
+def _read_tables(results: Path, run: Run, name: str) -> list[pa.Table]:
+    if name in OF_TICKETS and not run.density:
+        return []
+    tables = [read_table(Path(path(f"{results}/{run.folder}"))) for path in FILES[name]]
+    return [distinct(table) for table in tables] if name == "robustness" else tables
 
 
-def read_ahead(read: Callable[[Item], Held], items: Sequence[Item]) -> Iterator[list[Held]]:
-    """What `read` gives for every item, in their order, in batches; the next batch is read meanwhile."""
-    pool = ThreadPoolExecutor(READERS)
+def distinct(table: pa.Table) -> pa.Table:
+    """A condition that the configuration names twice is one, the last."""
+    conditions = list(zip(*(table[name].to_pylist() for name in ("kind", "name", "level")), strict=True))
+    last = dict(zip(conditions, range(len(table)), strict=True))
+    return table if len(last) == len(table) else table.take(list(last.values()))
+
+
+def _network(results: Path, run: Run, shift: pa.Table) -> Network:
+    folder = f"{results}/{run.folder}"
+    place = list(zip(shift["kind"].to_pylist(), shift["name"].to_pylist(), strict=True)).index(("clean", "clean"))
+    clean = {name: shift[name][place].as_py() for name in CLEAN if name in shift.column_names}
+    return Network(
+        run,
+        training=read_facts(Path(paths.training_facts(folder))),
+        clean=clean,
+        profile=None if run.density else read_facts(Path(paths.profile(folder))),
+        ticket=read_facts(Path(paths.ticket_facts(folder))) if run.density else None,
+    )
+
+
+def read_scores(results: Path, scorings: Sequence[Run]) -> list[tuple[Run, Facts]]:
+    """The scores of some networks, criteria and draws."""
+    return [(one, read_facts(Path(paths.scores(f"{results}/{one.scored}")))) for one in scorings]
+
+
+def read_ahead(read: Callable[[Sequence[Item]], Held], items: Sequence[Item]) -> Iterator[Held]:
+    """What `read` gives for the items, in their order, a batch at a time; the next ones are read meanwhile."""
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    pool, ahead = _pool(len(items))
     try:
-        reading: deque[Iterator[Held]] = deque()
-        for start in range(0, len(items), BATCH):
-            reading.append(pool.map(read, items[start : start + BATCH]))
-            if len(reading) == 2:
-                yield list(reading.popleft())
-        for last in reading:
-            yield list(last)
+        reading = deque(pool.submit(read, batch) for batch in batches[: ahead + 1])
+        for batch in batches[ahead + 1 :]:
+            yield reading.popleft().result()
+            reading.append(pool.submit(read, batch))
+        while reading:
+            yield reading.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _pool(items: int) -> tuple[Executor, int]:
+    """Who reads, and how many batches ahead."""
+    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if items <= MANY or processes < 2:
+        return ThreadPoolExecutor(1), 1
+    processes = min(processes, 4)
+    # not forked: Arrow's threads would be missing in the copy
+    return ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent), processes
+
+
+def _end_with_parent() -> None:
+    """A reader whose parent was killed would wait for its next batch for ever."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

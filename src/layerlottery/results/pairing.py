@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
 from layerlottery import paths
 from layerlottery.cost.carbon import carbon_intensity, lacoste_co2
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.collect import Facts, Network
+from layerlottery.results.collect import Batch, Facts, Network
+from layerlottery.results.conditions import Array, Conditions, Places
 from layerlottery.results.hashing import canonical, digest
 from layerlottery.results.statistics import saved
 from layerlottery.results.summary import KINDS
@@ -22,8 +22,6 @@ from layerlottery.settings import EnergySettings
 from layerlottery.studies import Run
 
 Row = dict[str, Any]
-Condition = tuple[str, str, float]  # kind, name, level
-Array = npt.NDArray[np.float64]
 
 # columns of the table runs that statistics are made from
 KEPT = (
@@ -42,66 +40,76 @@ KEPT = (
 
 @dataclass
 class _Family:
-    """A dense network's profile with the costs of each architecture, its row, and its accuracies."""
+    """A dense network's profile with the costs of each architecture, its row, and its accuracy under each condition."""
 
     profile: Facts
     costs: dict[str, Row]
+    accuracy: dict[int, float]
     row: Row = field(default_factory=dict)
-    accuracy: dict[Condition, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A network beside its dense one: its row of the table runs, and its accuracies under `conditions`."""
+    """A network beside its dense one: its row of the table runs, and both accuracies under its conditions."""
 
-    run: Run
     row: Row
-    conditions: list[pa.Table]
-    dense_accuracy: list[float]
-    delta_accuracy: list[float]
-    deltas: dict[str, Array]
+    places: Places
+    accuracy: Array
+    dense: Array
 
-    def kept(self) -> Row:
-        """What statistics need: some columns, and the differences of all conditions of each kind."""
-        return {name: self.row[name] for name in KEPT} | self.deltas
+    @property
+    def deltas(self) -> Array:
+        """Accuracy minus that of the dense network, percentage points."""
+        return self.accuracy - self.dense
 
 
 class Pairing:
     """Pairs networks with their dense ones; a dense network comes before its tickets."""
 
-    def __init__(self, results: Path, energy: EnergySettings) -> None:
-        self._results, self._energy = results, energy
+    def __init__(self, results: Path, energy: EnergySettings, conditions: Conditions) -> None:
+        self._results, self._energy, self._conditions = results, energy, conditions
         self._intensity = energy.carbon_intensity
         if self._intensity is None:
             self._intensity = carbon_intensity(energy.country)
         self._families: dict[Run, _Family] = {}
 
-    def pair(self, network: Network) -> Pair:
-        """Raises LayerLotteryError if the profile lacks the architecture, or the dense network a condition."""
-        run, tables = network.run, [_distinct(table) for table in network.conditions]
-        accuracy = {condition: value for _, accuracies in tables for condition, value in accuracies.items()}
+    def pair(self, batch: Batch) -> list[Pair]:
+        """Raises LayerLotteryError if the profile lacks an architecture, or a dense network a condition."""
+        table = batch.tables["robustness"]
+        places, accuracy = self._conditions.places(table), table["accuracy"].to_numpy()
+        ends = pairwise(accumulate(batch.rows["robustness"], initial=0))
+        return [
+            self._pair(network, places[start:end], accuracy[start:end])
+            for network, (start, end) in zip(batch.networks, ends, strict=True)
+        ]
+
+    def _pair(self, network: Network, places: Places, accuracy: Array) -> Pair:
+        run = network.run
         if network.profile is not None:
             costs = {one["architecture"]: one for one in network.profile["architectures"]}
-            self._families[run] = _Family(network.profile, costs, accuracy=accuracy)
+            known = dict(zip(places.tolist(), accuracy.tolist(), strict=True))
+            self._families[run] = _Family(network.profile, costs, known)
         family = self._families[run.dense]
         row = self._row(network, family)
         if network.profile is not None:
             family.row = row
         row |= _differences(row, family.row)
-        dense = self._dense_accuracy(run, accuracy, family)
-        deltas = [value - other for value, other in zip(accuracy.values(), dense, strict=True)]
-        kinds = {kind: _of_kind(kind, dict(zip(accuracy, deltas, strict=True))) for kind in KINDS}
-        return Pair(run, row, [table for table, _ in tables], dense, deltas, kinds)
+        return Pair(row, places, accuracy, self._dense_accuracy(run, places, family))
+
+    def kept(self, pairs: Sequence[Pair]) -> Iterator[Row]:
+        """What statistics need: some columns, and the differences under all conditions of each kind."""
+        for pair in pairs:
+            chosen = self._conditions.of_kinds(pair.places)
+            yield {name: pair.row[name] for name in KEPT} | {kind: pair.deltas[chosen[kind]] for kind in KINDS}
 
     def _row(self, network: Network, family: _Family) -> Row:
-        training, shift = network.training, network.conditions[0]
-        clean = shift["kind"].to_pylist().index("clean")
+        training = network.training
         return (
             vars(network.run)
             | self._cost_and_choice(network, family)
             | {name: value for name, value in training.items() if name != "segments"}
             | {"training_settings": _text(training.get("training_settings"))}
-            | {name: shift[name][clean].as_py() for name in ("accuracy", "nll", "brier", "ece")}
+            | network.clean
             | self._used(training["segments"])
             | _where_and_when(training["segments"])
         )
@@ -139,12 +147,11 @@ class Pairing:
             "segments": len(segments),
         }
 
-    def _dense_accuracy(self, run: Run, accuracy: dict[Condition, float], family: _Family) -> list[float]:
+    def _dense_accuracy(self, run: Run, places: Places, family: _Family) -> Array:
         try:
-            return [family.accuracy[condition] for condition in accuracy]
+            return np.array([family.accuracy[place] for place in places.tolist()])
         except KeyError as missing:
-            (condition,) = missing.args
-            place = f"{self._results}/{run.folder}"
+            condition, place = tuple(self._conditions.keys[missing.args[0]]), f"{self._results}/{run.folder}"
             raise LayerLotteryError(f"{place}: tested under {condition}, its dense network was not") from None
 
 
@@ -167,20 +174,3 @@ def _differences(row: Row, dense: Row) -> Row:
         "delta_accuracy": row["accuracy"] - dense["accuracy"],
         "train_speedup": dense["train_seconds"] / row["train_seconds"],
     } | {f"{name}_reduction": saved(row[column], dense[column]) for name, column in saving.items()}
-
-
-def _distinct(table: pa.Table) -> tuple[pa.Table, dict[Condition, float]]:
-    """A table and its accuracies. A condition that the configuration names twice is one."""
-    conditions = list(zip(*(table[name].to_pylist() for name in ("kind", "name", "level")), strict=True))
-    last = dict(zip(conditions, range(len(table)), strict=True))
-    if len(last) < len(table):
-        table = table.take(list(last.values()))
-    return table, dict(zip(last, table["accuracy"].to_pylist(), strict=True))
-
-
-def _of_kind(kind: str, deltas: dict[Condition, float]) -> Array:
-    """Epsilon 0 is no attack; shifted sets have no level."""
-    counted = [
-        delta for (found, _, level), delta in deltas.items() if found == kind and (kind != "attack" or level > 0)
-    ]
-    return np.array(counted, dtype=np.float64)

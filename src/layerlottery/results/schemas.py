@@ -48,6 +48,10 @@ RUNS = (
     Column("nll", REAL, "mean negative log-likelihood on the clean test set, nats"),
     Column("brier", REAL, "Brier score on the clean test set, 0 to 2"),
     Column("ece", REAL, "expected calibration error on the clean test set, equal-width bins, 0 to 1"),
+    Column("temperature", REAL, "what logits are divided by, fitted to the images held out; null without such images"),
+    Column("nll_scaled", REAL, "nll at that temperature, nats"),
+    Column("brier_scaled", REAL, "brier at that temperature, 0 to 2"),
+    Column("ece_scaled", REAL, "ece at that temperature, 0 to 1"),
     Column(
         "ties", INTEGER, "kept blocks, filters or weights whose score equals a removed one's; network order decided"
     ),
@@ -123,20 +127,47 @@ RUNS = (
 
 ROBUSTNESS = (
     *IDENTITY,
-    Column("kind", TEXT, "attack, corruption or shift; clean for the untouched test set"),
-    Column("name", TEXT, "name of the attack, corruption or shifted test set"),
+    Column(
+        "kind",
+        TEXT,
+        "attack, minimum_norm, transfer, corruption or shift; clean: the untouched test images, all of them or those "
+        "that were corrupted",
+    ),
+    Column("name", TEXT, "name of the attack, corruption or test set"),
     Column(
         "level",
         REAL,
-        "attack: epsilon in 1/255, 0 for the same images untouched; corruption: severity 1 to 5; otherwise 0",
+        "attack, transfer: epsilon in 1/255, 0 for the same images untouched; corruption: severity 1 to 5; otherwise 0",
     ),
-    Column("accuracy", REAL, "accuracy under this condition, percent"),
+    Column("origin", TEXT, "corruption: official (the published files) or generated; otherwise null"),
+    Column("accuracy", REAL, "accuracy under this condition, percent; minimum_norm: of the untouched images"),
     Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
     Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
+    Column("norm", REAL, "minimum_norm: median over images of the least change that fools, 1/255; otherwise null"),
     Column("nll", REAL, "mean negative log-likelihood, nats; null for attacks"),
     Column("brier", REAL, "Brier score, 0 to 2; null for attacks"),
     Column("ece", REAL, "expected calibration error, 0 to 1; null for attacks"),
+    Column("nll_scaled", REAL, "nll at the temperature of the table runs, nats; null without one"),
+    Column("brier_scaled", REAL, "brier at that temperature, 0 to 2"),
+    Column("ece_scaled", REAL, "ece at that temperature, 0 to 1"),
     Column("images", INTEGER, "images evaluated"),
+    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this evaluation"),
+)
+
+DETECTION = (
+    *IDENTITY,
+    Column("outliers", TEXT, "name of the set of images that belong to no class"),
+    Column("distance", TEXT, "near or far: how the configuration lists that set"),
+    Column("score", TEXT, "what tells them apart, low for outliers: msp (largest softmax), max_logit, energy"),
+    Column("auroc", REAL, "area under the ROC curve, 0 to 1; 0.5 is chance"),
+    Column("aupr_in", REAL, "area under the precision-recall curve, test images as positives, 0 to 1"),
+    Column("aupr_out", REAL, "the same with outliers as positives"),
+    Column("fpr95", REAL, "share of test images taken for outliers where 95 % of the outliers are found, 0 to 1"),
+    Column("fpr95_in", REAL, "share of outliers taken for test images where 95 % of the test images are kept, 0 to 1"),
+    Column("dense_auroc", REAL, "auroc of the dense network of this dataset, network and seed"),
+    Column("delta_auroc", REAL, "auroc minus dense_auroc"),
+    Column("in_images", INTEGER, "test images"),
+    Column("out_images", INTEGER, "outliers"),
     Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this evaluation"),
 )
 
@@ -216,7 +247,12 @@ SUMMARY = (
     Column(
         "attack_delta", REAL, "mean paired accuracy difference over all attacks and epsilons above 0, percentage points"
     ),
-    Column("corruption_delta", REAL, "mean paired accuracy difference over all corruptions, percentage points"),
+    Column(
+        "corruption_delta",
+        REAL,
+        "mean paired accuracy difference over the corruptions (of the 15 where some of them were made) and severities, "
+        "percentage points",
+    ),
     Column("shift_delta", REAL, "mean paired accuracy difference over the shifted test sets, percentage points"),
 )
 
@@ -243,6 +279,25 @@ COMPARISONS = (
     ),
     Column("p_holm", REAL, "p_value after Holm's correction for the comparisons of this dataset, network and control"),
     Column("compared", INTEGER, "comparisons that Holm's correction counts; null with one seed"),
+    Column("outcome", TEXT, "better, worse or can't tell: p_holm against 1 - confidence; single seed if there is one"),
+)
+
+RESILIENCE = (
+    *TICKET,
+    Column("measure", TEXT, "what is compared; docs/robustness.md has the formulas"),
+    Column("name", TEXT, "name of the attack, corruption, test set or outliers; null for a mean over all"),
+    Column("level", REAL, "epsilon in 1/255, or severity; null where there is none or a mean over all"),
+    Column("unit", TEXT, "unit of value, dense, difference, sd, low and high"),
+    Column("better", TEXT, "higher or lower: which end of the measure is the better one"),
+    Column("seeds", INTEGER, "seeds that have both, the unit of the intervals; draws of a seed are averaged first"),
+    Column("value", REAL, "mean of the tickets"),
+    Column("dense", REAL, "mean of their dense networks"),
+    Column("difference", REAL, "mean paired difference, ticket minus dense"),
+    Column("sd", REAL, "standard deviation of the difference over seeds; null with one seed"),
+    Column("low", REAL, "lower end of the t interval; null with one seed"),
+    Column("high", REAL, "upper end of the t interval; null with one seed"),
+    Column("p_value", REAL, "two-sided paired t test, as in comparisons; null with one seed"),
+    Column("p_holm", REAL, "p_value after Holm's correction for the tickets of this dataset, network and measure"),
     Column("outcome", TEXT, "better, worse or can't tell: p_holm against 1 - confidence; single seed if there is one"),
 )
 
@@ -293,11 +348,13 @@ PAPER = (
 TABLES: dict[str, tuple[Column, ...]] = {
     "runs": RUNS,
     "robustness": ROBUSTNESS,
+    "detection": DETECTION,
     "curves": CURVES,
     "scores": SCORES,
     "similarity": SIMILARITY,
     "summary": SUMMARY,
     "comparisons": COMPARISONS,
+    "resilience": RESILIENCE,
     "stability": STABILITY,
 }
 PAPER_TABLES: dict[str, tuple[Column, ...]] = dict.fromkeys(paths.PAPER, PAPER)
@@ -305,11 +362,13 @@ PAPER_TABLES: dict[str, tuple[Column, ...]] = dict.fromkeys(paths.PAPER, PAPER)
 ABOUT = {
     "runs": "one row per trained network",
     "robustness": "one row per trained network and condition",
+    "detection": "one row per trained network, set of outliers and score",
     "curves": "one row per trained network and epoch",
     "scores": "one row per scored network, criterion and residual block",
     "similarity": "one row per trained ticket and layer",
     "summary": "one row per ticket (over its seeds) and tolerance",
     "comparisons": "one row per ticket (over its seeds) and control",
+    "resilience": "one row per ticket (over its seeds) and measure of robustness",
     "stability": "one row per criterion that ranks blocks",
     "table1": "rewinding, table 1 of the paper: one row per ticket",
     "table2": "tickets at initialization, table 2: one row per ticket",

@@ -30,7 +30,7 @@ PROVENANCE = ("config_hash", *MACHINE, "driver_version", "device", "threads", "p
 
 
 def describe(path: Path) -> Facts:
-    """Identity, result, removal, cost, training, provenance, evaluation, similarity and files of one network.
+    """Identity, result, removal, cost, training, provenance, tests, similarity and files of one network.
 
     `path` is its folder or a file in it. What no intact file tells is None or empty; units are those of the data
     dictionary. Raises LayerLotteryError when the path belongs to no network.
@@ -45,6 +45,7 @@ def describe(path: Path) -> Facts:
         "training": _training(training),
         "provenance": {name: training.get(name) for name in PROVENANCE},
         "evaluation": [row for name in (paths.shift, paths.attack) for row in network.read(name) or []],
+        "detection": network.read(paths.detection) or [],
         "similarity": (network.read(paths.similarity) or []) if run.density else [],
     }
     return found | {"files": network.files()}
@@ -107,7 +108,7 @@ class Network:
     def _expected(self) -> list[str]:
         own = self.folder(self.run)
         each: list[Callable[[str], str]] = [paths.initial_weights, paths.trained_weights, paths.curve]
-        each += [paths.training_facts, paths.shift, paths.attack]
+        each += [paths.training_facts, paths.shift, paths.detection, paths.attack]
         each += [paths.ticket_facts, paths.similarity] if self.run.density else [paths.profile]
         starts = Path(own).glob(Path(paths.start_weights(own, "*")).name)
         return [*(name(own) for name in each), *map(str, starts)]

@@ -43,7 +43,8 @@ class Stale:
 def _of_dataset(folder: str) -> list[str]:
     prepared = [paths.prepared(folder), *paths.prepared_arrays(folder)]
     corrupted = [paths.corrupted_images(folder), paths.corrupted_facts(folder)]
-    return [*prepared, *corrupted, *_logs(folder, "prepare", "corrupt")]
+    strangers = [paths.outlier_images(folder), paths.outlier_facts(folder)]
+    return [*prepared, *corrupted, *strangers, *_logs(folder, "prepare", "corrupt", "outliers")]
 
 
 def _of_dense(folder: str) -> list[str]:
@@ -53,8 +54,9 @@ def _of_dense(folder: str) -> list[str]:
 
 def _of_training(folder: str) -> list[str]:
     trained = [paths.trained_weights(folder), paths.curve(folder), paths.training_facts(folder)]
-    evaluated = [paths.attack(folder), paths.shift(folder), *_logs(folder, "train", "attack", "shift")]
-    return [*trained, *evaluated, *paths.training_state(HERE.checkpoint(folder))]
+    evaluated = [paths.attack(folder), paths.shift(folder), paths.detection(folder)]
+    logs, checkpoint = _logs(folder, "train", "attack", "shift"), HERE.checkpoint(folder)
+    return [*trained, *evaluated, *logs, *paths.training_state(checkpoint), paths.attack_progress(checkpoint)]
 
 
 def _of_ticket(folder: str) -> list[str]:

@@ -237,15 +237,23 @@ def _t_tests(values: Array, expected: Array, alternative: str, *, without_spread
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's (1979) step-down correction of one family of tests; None stays None and does not count."""
-    tested = [number for number, p in enumerate(p_values) if p is not None]
-    corrected: list[float | None] = [None] * len(p_values)
-    if not tested:
-        return corrected
-    from statsmodels.stats.multitest import multipletests
+    column = np.array([math.nan if p is None else p for p in p_values], dtype=np.float64)
+    return [None if math.isnan(p) else p for p in holm_columns(column[:, np.newaxis])[:, 0].tolist()]
 
-    found = multipletests([p_values[number] for number in tested], method="holm")[1]
-    for number, p in zip(tested, found, strict=True):
-        corrected[number] = float(p)
+
+def holm_columns(p_values: Array) -> Array:
+    """`holm` of every column of a matrix (tests, families); NaN stays NaN and does not count.
+
+    Not statsmodels' multipletests, which takes one family and collects garbage at every call: most of the time of
+    a benchmark with hundreds of families.
+    """
+    order = np.argsort(p_values, axis=0, kind="stable")  # NaN last
+    ordered = np.take_along_axis(p_values, order, axis=0)
+    tested = (~np.isnan(p_values)).sum(axis=0)
+    factors = tested - np.arange(len(p_values))[:, np.newaxis]
+    stepped = np.minimum(np.maximum.accumulate(ordered * factors, axis=0), 1.0)
+    corrected = np.empty_like(p_values)
+    np.put_along_axis(corrected, order, stepped, axis=0)
     return corrected
 
 

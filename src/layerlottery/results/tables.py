@@ -19,6 +19,27 @@ from layerlottery.studies import AggregateSettings, Run
 Row = dict[str, Any]
 
 
+def identified(name: str, tables: Sequence[tuple[Run, pa.Table]]) -> pa.Table:
+    """Tables of many networks as one of schema `name`: each row with its network and the hash of what made it."""
+    schema = arrow_schema(name)
+    if not tables:
+        return schema.empty_table()
+    places = pa.array(np.repeat(np.arange(len(tables)), [len(table) for _, table in tables]))
+    rows = pa.concat_tables([table for _, table in tables], promote_options="permissive")
+    held: dict[str, Any] = {one: rows[one] for one in rows.column_names}
+    for column in IDENTITY:
+        held[column.name] = pa.array([getattr(run, column.name) for run, _ in tables], column.type).take(places)
+    made_by = pa.array([table.schema.metadata[b"config_hash"].decode() for _, table in tables])
+    held["config_hash"] = made_by.take(places)
+    return in_schema(held, schema, len(places))
+
+
+def in_schema(held: dict[str, Any], schema: pa.Schema, rows: int) -> pa.Table:
+    """Columns in the order of a schema: those that are not given are null, those without a place are left out."""
+    columns = [held[field.name] if field.name in held else pa.nulls(rows, field.type) for field in schema]
+    return pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema).combine_chunks()
+
+
 class ResultTable:
     """Takes rows in the order of the configuration; each piece becomes a row group."""
 
@@ -32,23 +53,13 @@ class ResultTable:
         # by way of one struct, as from_pylist asks every row for every column in Python
         self._add(pa.Table.from_struct_array(pa.array(rows, pa.struct(self._schema))))
 
-    def add_tables(self, tables: Sequence[tuple[Run, pa.Table]], **columns: Sequence[float]) -> None:
-        """Append the tables of many networks, each with its network's identity and the hash of what made it.
+    def add_columns(self, columns: dict[str, Any], rows: int) -> None:
+        """Append rows that are given column by column; a column that is not given is null."""
+        self._add(in_schema(columns, self._schema, rows))
 
-        `columns` hold a value for every row of all the tables.
-        """
-        if not tables:
-            return
-        places = pa.array(np.repeat(np.arange(len(tables)), [len(table) for _, table in tables]))
-        rows = pa.concat_tables([table for _, table in tables], promote_options="permissive")
-        held = {name: rows[name] for name in rows.column_names} | {name: pa.array(columns[name]) for name in columns}
-        for column in IDENTITY:
-            values = [getattr(run, column.name) for run, _ in tables]
-            held[column.name] = pa.array(values, column.type).take(places)
-        held["config_hash"] = pa.array([table.schema.metadata[b"config_hash"].decode() for _, table in tables])
-        held["config_hash"] = held["config_hash"].take(places)
-        null = {field.name: pa.nulls(len(places), field.type) for field in self._schema if field.name not in held}
-        self._add(pa.table(held | null, schema=self._schema).combine_chunks())
+    def add_table(self, table: pa.Table, **columns: Any) -> None:
+        """Append a table of this schema, with some columns replaced."""
+        self.add_columns(dict(zip(table.column_names, table.columns, strict=True)) | columns, len(table))
 
     def _add(self, piece: pa.Table) -> None:
         if not len(piece):

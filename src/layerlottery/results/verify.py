@@ -22,13 +22,15 @@ from layerlottery.results.lock import NAME, held, holder
 HERE = paths.Folders(".")
 NETWORKS, STARTS = (paths.DENSE, paths.TICKET), (paths.START, paths.FRESH_START)
 TRAINED = (paths.trained_weights, paths.curve, paths.training_facts)
-EVALUATED = (paths.initial_weights, paths.attack, paths.shift)
+EVALUATED = (paths.initial_weights, paths.attack, paths.shift, paths.detection)
 # a file is ours by its place: damage may have taken every other mark
 MADE = (
     paths.prepared(paths.DATASET),
     *paths.prepared_arrays(paths.DATASET),
     paths.corrupted_images(paths.DATASET),
     paths.corrupted_facts(paths.DATASET),
+    paths.outlier_images(paths.DATASET),
+    paths.outlier_facts(paths.DATASET),
     *(name(run) for run in NETWORKS for name in (*TRAINED, *EVALUATED)),
     *(f"{start}.safetensors" for start in STARTS),
     paths.profile(paths.DENSE),
@@ -40,11 +42,12 @@ MADE = (
     HERE.report(),
     HERE.manifest(),
 )
-# of trainings on their way: Snakemake does not know them, and a training does without them
+# of work on its way: Snakemake does not know them, and a job does without them
 ON_THE_WAY = (
     *(name for run in NETWORKS for name in paths.training_state(HERE.checkpoint(run)) if not name.endswith(".lock")),
     HERE.checkpoint(paths.START),
     paths.kept_weights(HERE.kept(paths.DENSE), "{epoch}"),
+    *(paths.attack_progress(HERE.checkpoint(run)) for run in NETWORKS),
 )
 # of the last Snakemake's command, what says which benchmark it was and where its jobs ran
 OPTIONS = ("--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile")
@@ -162,8 +165,8 @@ def _check(path: Path, found: Findings) -> None:
 def _facts(array: Path) -> Path:
     """The facts that hold an npy file's hash."""
     folder = str(array.parent)
-    name = paths.corrupted_facts if str(array) == paths.corrupted_images(folder) else paths.prepared
-    return Path(name(folder))
+    apart = {paths.corrupted_images(folder): paths.corrupted_facts, paths.outlier_images(folder): paths.outlier_facts}
+    return Path(apart.get(str(array), paths.prepared)(folder))
 
 
 def _stated(array: Path, facts: Path) -> str | None:

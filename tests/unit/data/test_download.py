@@ -1,75 +1,26 @@
 """Downloads from a server on this machine that fails in every way it is told to."""
 
-import contextlib
 import hashlib
-import http.server
 import logging
 import re
 import resource
 import threading
+import tracemalloc
 
-import numpy as np
 import pytest
+from tests.unit.data.serving import CONTENT, HALF, running
 
-from layerlottery.data.download import Published, download, read_verified
+from layerlottery.data.download import Published, download, read_verified, verify
 from layerlottery.errors import LayerLotteryError
 
-CONTENT = np.random.default_rng(0).bytes(1_000_000)
-HALF = 1 << 19
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves CONTENT; `cuts` are the bytes after which each answer in turn breaks off."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.ranges, self.cuts, self.status, self.location = CONTENT, True, [], 200, None
-        self.asked, self.stalls, self.released = [], 0, threading.Event()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/set.bin"
-
-    def file(self, **changes):
-        given = {"url": self.url, "size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
-        return Published(**given | changes)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        server, wanted = self.server, self.headers["Range"]
-        server.asked.append(wanted)
-        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and server.ranges else 0
-        beyond = start >= len(server.body)
-        status = server.status if server.status != 200 else 416 if beyond else 206 if start else 200
-        self.send_response(status)
-        if server.location:
-            self.send_header("Location", server.location)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
-        body = server.body[start:] if status in (200, 206) else b""
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):  # who has seen enough goes away
-            self.wfile.write(body[: server.cuts.pop(0) if server.cuts else None])
-        if server.stalls:
-            server.stalls -= 1
-            server.released.wait(10)
-
-    def log_message(self, *_):
-        pass
+MD5 = hashlib.md5(CONTENT).hexdigest()  # noqa: S324 - publishers use it
+UNKNOWN_SIZE = {"size": None, "sha256": None, "md5": MD5}
 
 
 @pytest.fixture
 def server():
-    with Server() as serving:
-        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with running() as serving:
         yield serving
-        serving.shutdown()
-        thread.join()
 
 
 def fetch(server, target, **changes):
@@ -259,3 +210,82 @@ def test_bytes_are_read_only_with_the_right_hash(server, tmp_path):
     assert read_verified(server.file(), tmp_path / "set.bin") == CONTENT
     with pytest.raises(LayerLotteryError, match="SHA-256"):
         read_verified(server.file(sha256="0" * 64), tmp_path / "set.bin")
+
+
+# files whose size, or SHA-256, no publisher tells
+
+
+@pytest.mark.parametrize("announces", [True, False])
+def test_a_file_of_unknown_size_arrives_whole(server, tmp_path, announces):
+    server.announces = announces
+    assert fetch(server, tmp_path / "set.bin", **UNKNOWN_SIZE).read_bytes() == CONTENT
+    assert (server.asked, list(tmp_path.iterdir())) == ([None], [tmp_path / "set.bin"])
+
+
+def test_a_file_of_unknown_size_goes_on_where_it_was_interrupted(server, tmp_path):
+    server.cuts = [HALF, 100_000, 0]
+    assert fetch(server, tmp_path / "set.bin", **UNKNOWN_SIZE).read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={HALF}-", *[f"bytes={HALF + 100_000}-"] * 2]
+
+
+def test_what_came_of_a_file_of_unknown_size_is_kept_for_the_next_call(server, tmp_path):
+    target = tmp_path / "set.bin"
+    server.cuts = [HALF] + [0] * 100
+    line = failure(server, target, **UNKNOWN_SIZE)
+    assert line == f"{server.url}: the connection was closed too early; {HALF} bytes are kept for the next try"
+    server.cuts, server.asked = [], []
+    assert fetch(server, target, **UNKNOWN_SIZE).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={HALF}-"]
+
+
+def test_a_whole_file_of_unknown_size_is_not_fetched_again(server, tmp_path):
+    partial(tmp_path / "set.bin").write_bytes(CONTENT)
+    assert fetch(server, tmp_path / "set.bin", **UNKNOWN_SIZE).read_bytes() == CONTENT
+    assert server.asked == []
+
+
+def test_a_partial_file_beyond_an_unknown_end_is_thrown_away(server, tmp_path):
+    partial(tmp_path / "set.bin").write_bytes(CONTENT + b"more")
+    assert fetch(server, tmp_path / "set.bin", **UNKNOWN_SIZE).read_bytes() == CONTENT
+
+
+def test_a_wrong_md5_is_named_and_nothing_is_kept(server, tmp_path):
+    server.body = b"<html>please log in</html>"
+    found = hashlib.md5(server.body).hexdigest()  # noqa: S324
+    line = failure(server, tmp_path / "set.bin", **UNKNOWN_SIZE)
+    assert line == f"{server.url}: MD5 {found} found, expected {MD5}; nothing is kept"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_sha256_counts_where_both_hashes_are_known(server, tmp_path):
+    (tmp_path / "set.bin").write_bytes(CONTENT)
+    verify(server.file(md5="0" * 32), tmp_path / "set.bin")
+    with pytest.raises(LayerLotteryError, match="SHA-256"):
+        verify(server.file(sha256="0" * 64, md5=MD5), tmp_path / "set.bin")
+
+
+@pytest.mark.parametrize("read", [verify, read_verified])
+@pytest.mark.parametrize("held", [CONTENT[:HALF], b"x" + CONTENT[1:]])
+def test_a_local_file_with_another_md5_is_named_and_left_alone(server, tmp_path, read, held):
+    (tmp_path / "set.bin").write_bytes(held)
+    with pytest.raises(LayerLotteryError, match=rf"^{tmp_path}/set.bin: MD5 .* expected {MD5}; delete it, or put"):
+        read(server.file(**UNKNOWN_SIZE), tmp_path / "set.bin")
+    assert (tmp_path / "set.bin").read_bytes() == held
+
+
+def test_a_file_that_nothing_vouches_for_is_no_published_file():
+    with pytest.raises(ValueError, match="no hash"):
+        Published("https://localhost/gone", 1)
+
+
+def test_a_large_file_is_checked_in_little_memory(tmp_path):
+    size = 1 << 25
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(size)
+    file = Published("https://localhost/gone", md5=hashlib.md5(bytes(size)).hexdigest())  # noqa: S324
+    tracemalloc.start()
+    try:
+        verify(file, tmp_path / "large")
+        assert tracemalloc.get_traced_memory()[1] < size // 8
+    finally:
+        tracemalloc.stop()

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from tests.unit import official_files
 
 from layerlottery.data import prepare as stage
 from layerlottery.data.decode import Decoded
 from layerlottery.data.prepare import channel_statistics, prepare
 from layerlottery.data.prepared import ARRAYS, PreparedSet, Split, balanced_subset
 from layerlottery.errors import LayerLotteryError
+from layerlottery.paper.measure import CIFAR_10_2, plain
 from layerlottery.results import artifacts
 from layerlottery.settings import Digits
 
@@ -98,7 +100,9 @@ def test_prepared_set_gives_back_what_was_decoded(prepare_fake):
         assert np.array_equal(split.images, decoded.shifted[name].images)
         assert split.labels.tolist() == decoded.shifted[name].labels.tolist()
     assert (prepared.classes, prepared.channels, prepared.image_size) == (("a", "b", "c"), 3, 8)
-    assert prepared.facts["counts"] == {"train": 14, "test": 4, "shifted": 5}
+    assert prepared.facts["counts"] == {"train": 14, "test": 4, "shifted": 5, "held_out": 0}
+    assert prepared.held_out().images.shape == (0, 3, 8, 8)
+    assert len(prepared.held_out()) == 0
     assert prepared.split("train").images.dtype == np.uint8
     assert prepared.split("train").labels.dtype == np.int64
 
@@ -111,6 +115,92 @@ def test_statistics_come_from_the_kept_training_images(prepare_fake):
     np.testing.assert_allclose(prepared.mean, kept.mean(axis=(0, 2, 3)) / 255, rtol=1e-12)
     np.testing.assert_allclose(prepared.std, kept.std(axis=(0, 2, 3)) / 255, rtol=1e-12)
     assert sorted(prepared.split("test").labels) == [0, 1, 2]
+
+
+def whole(split):
+    """The images of a split with their labels, in no order."""
+    return sorted((image.tobytes(), label) for image, label in zip(split.images, split.labels.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts", "trained"),
+    [({"held_out": 3}, [1, 1, 1], 11), ({"held_out": 5, "train_size": 9}, [1, 2, 2], 4)],
+)
+def test_held_out_images_are_balanced_and_taken_out_of_training(prepare_fake, settings, counts, trained):
+    decoded = make_set()
+    facts = prepare_fake(decoded, **settings, sample_seed=2)
+    prepared = PreparedSet.open(facts)
+    train, held_out = prepared.split("train"), prepared.held_out()
+    assert sorted(np.bincount(held_out.labels, minlength=3)) == counts
+    assert (len(train), len(held_out)) == (trained, sum(counts))
+    assert (prepared.facts["counts"]["train"], prepared.facts["counts"]["held_out"]) == (trained, sum(counts))
+    without = PreparedSet.open(prepare_fake(decoded, **settings | {"held_out": None}, sample_seed=2)).split("train")
+    assert sorted(whole(train) + whole(held_out)) == whole(without)
+    assert not set(whole(train)) & set(whole(held_out))
+
+
+def test_held_out_images_move_no_statistic(prepare_fake):
+    prepared = PreparedSet.open(prepare_fake(make_set(), held_out=3))
+    trained = prepared.split("train").images / 255
+    np.testing.assert_allclose(prepared.mean, trained.mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(prepared.std, trained.std(axis=(0, 2, 3)), rtol=1e-12)
+
+
+def test_holding_out_changes_the_content(prepare_fake):
+    contents = {PreparedSet.open(prepare_fake(make_set(), held_out=size)).content for size in (None, 3, 4)}
+    assert len(contents) == 3
+
+
+def test_a_set_of_before_there_were_held_out_images_is_named(prepare_fake):
+    facts = prepare_fake(make_set())
+    held = artifacts.read_facts(facts)
+    del held["arrays"]["held_out_images.npy"]
+    artifacts.write_facts(facts, held, config_hash="0" * 64)
+    with pytest.raises(LayerLotteryError, match=rf"^{facts}: names no held_out_images.npy; make it anew"):
+        PreparedSet.open(facts).held_out()
+
+
+PHOTOS = np.random.default_rng(7).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+
+
+def make_coloured(**changes):
+    """Ten classes, in colour, of the usual size."""
+    splits = {"train": make_split([*range(10)] * 2, 0, side=32), "test": make_split([*range(10)], 1, side=32)}
+    parts = {"classes": tuple("abcdefghij"), **splits, "shifted": {}}
+    return Decoded(**(parts | changes))
+
+
+@pytest.fixture
+def cifar_10_2(monkeypatch, tmp_path):
+    """The settings of a set that has CIFAR-10.2 beside it: a small file of its layout."""
+    content = official_files.npz(images=PHOTOS, labels=np.arange(20) % 10)
+    official_files.publish(monkeypatch, "CIFAR-10.2", [content])
+    (tmp_path / "cifar102_test.npz").write_bytes(content)
+    return {"official": {"sets": ["CIFAR-10.2", "CIFAR-10-C"], "location": str(tmp_path)}}
+
+
+def test_an_official_test_set_is_a_shifted_set(prepare_fake, cifar_10_2):
+    night = make_split([3, 4], 2, side=32)
+    shifted = PreparedSet.open(prepare_fake(make_coloured(shifted={"night": night}), **cifar_10_2)).shifted()
+    assert list(shifted) == ["night", "cifar10.2"]
+    assert np.array_equal(shifted["night"].images, night.images)
+    assert np.array_equal(shifted["cifar10.2"].images, np.moveaxis(PHOTOS, 3, 1))
+    assert shifted["cifar10.2"].labels.tolist() == [*range(10)] * 2
+    assert plain("cifar10.2") == CIFAR_10_2
+
+
+def test_the_training_images_are_the_same_with_an_official_test_set(prepare_fake, cifar_10_2):
+    arrays = [PreparedSet.open(prepare_fake(make_coloured(), **chosen)).facts for chosen in ({}, cifar_10_2)]
+    for file in ("train_images.npy", "test_images.npy"):
+        assert len({facts["arrays"][file] for facts in arrays}) == 1
+    assert arrays[0]["arrays"]["shifted_images.npy"] != arrays[1]["arrays"]["shifted_images.npy"]
+
+
+def test_an_official_test_set_that_is_not_there_stops_the_stage(prepare_fake, cifar_10_2, tmp_path):
+    (tmp_path / "cifar102_test.npz").unlink()
+    with pytest.raises(LayerLotteryError, match=r"cifar102_test.npz: no such file, and official.download is false"):
+        prepare_fake(make_coloured(), **cifar_10_2)
+    assert not (tmp_path / "set").exists()
 
 
 def test_files_are_the_same_without_shifted_sets(prepare_fake):
@@ -134,9 +224,10 @@ def test_a_changed_array_is_refused(prepare_fake, file):
     held[-1] ^= 1
     (facts.parent / file).write_bytes(held)
     prepared = PreparedSet.open(facts)
-    group = file.split("_")[0]
+    group = file.rpartition("_")[0]
+    read = {"shifted": prepared.shifted, "held_out": prepared.held_out}
     with pytest.raises(LayerLotteryError, match=f"{file}: its content does not match"):
-        prepared.shifted() if group == "shifted" else prepared.split(group)
+        read[group]() if group in read else prepared.split(group)
 
 
 def test_changed_or_foreign_facts_are_refused(prepare_fake, tmp_path):
@@ -160,6 +251,11 @@ def test_changed_or_foreign_facts_are_refused(prepare_fake, tmp_path):
         ({"train": make_split([0, 0, 2], 1)}, {}, "train: no image of class b"),
         ({}, {"train_size": 2}, "no image of class"),
         ({}, {"train_size": 15}, "train_size: 15 images asked for, allowed is 1 to 14"),
+        ({}, {"held_out": 15}, "held_out: 15 images asked for, allowed is 1 to 14"),
+        ({}, {"train_size": 9, "held_out": 10}, "held_out: 10 images asked for, allowed is 1 to 9"),
+        ({}, {"held_out": 14}, "train: no image of class a among the 0 kept and not held out"),
+        ({}, {"held_out": 6}, "train: no image of class a among the 8 kept and not held out"),
+        ({}, {"official": {"sets": ["CIFAR-10.1"]}}, "official.sets: CIFAR-10.1 .* 10 classes, .* of 3 classes"),
         ({}, {"test_size": 5}, "test_size: 5 images asked for, allowed is 1 to 4"),
     ],
 )

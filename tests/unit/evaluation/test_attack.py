@@ -1,66 +1,32 @@
+"""Attacks within a bound against a plain loop and closed forms."""
+
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from tests.unit.evaluation.attacked import counts, digits, floats, frozen, lengths, plain_pgd, rows, train, whole
 from torch import nn
 from torch.nn import functional as F
 
 from layerlottery.data.prepared import Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import attack as stage
-from layerlottery.evaluation.attack import ATTACKS, attack, attack_accuracies, perturb
+from layerlottery.evaluation.adversaries import BOUNDED, L2, MINIMUM, Batch, perturb
 from layerlottery.evaluation.forward import evaluate_logits
-from layerlottery.evaluation.selection import select_images
-from layerlottery.networks.predictor import load_predictor
-from layerlottery.results.artifacts import read_table
-from layerlottery.results.schemas import arrow_schema
 from layerlottery.settings import AttackSettings
 
-
-def plain_pgd(model, images, labels, epsilon, *, steps, step, seed):
-    """Projected gradient ascent as Madry et al. (2018) write it."""
-    generator = torch.Generator().manual_seed(seed)
-    offset = (2 * torch.rand(images.shape, generator=generator) - 1) * epsilon
-    changed = (images + offset).clamp(0, 1)
-    for _ in range(steps):
-        changed.requires_grad_(True)
-        loss = F.cross_entropy(model(changed), labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, changed)
-        changed = changed.detach() + step * gradient.sign()
-        changed = torch.minimum(torch.maximum(changed, images - epsilon), images + epsilon).clamp(0, 1)
-    return changed
-
-
-def frozen(model):
-    return model.eval().requires_grad_(False)
+SEVERAL = {"pgd_restarts", "autoattack"}
 
 
 @pytest.fixture(scope="module")
-def digits():
-    held = load_digits()
-    images = np.minimum(held.images * 16, 255).astype(np.uint8)[:, None]
-    return Split(images, held.target.astype(np.int64))
+def trained():
+    return train()
 
 
 @pytest.fixture(scope="module")
-def trained(digits):
-    """A convolution and a linear layer after a second of training on all but the last 200 digits."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
-    images, labels = torch.tensor(digits.images[:-200]) / 255, torch.tensor(digits.labels[:-200])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(40):
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-    return frozen(model)
-
-
-@pytest.fixture(scope="module")
-def held_out(digits):
-    return Split(digits.images[-200:], digits.labels[-200:])
+def held_out():
+    return digits().take(np.arange(len(digits()) - 200, len(digits())))
 
 
 @pytest.fixture(scope="module")
@@ -72,26 +38,26 @@ def two_classes():
         model[1].weight.copy_(torch.tensor(generator.normal(0, 0.3, (2, 64))))
         model[1].bias.copy_(-0.5 * model[1].weight.sum(dim=1))  # both classes occur
     images = generator.integers(64, 192, (150, 1, 8, 8), dtype=np.uint8)
-    return frozen(model), images
+    labels = evaluate_logits(frozen(model), images, torch.device("cpu")).argmax(axis=1)
+    assert len(set(labels)) == 2
+    return model, Split(images, labels)
 
 
-def floats(split):
-    return torch.tensor(split.images) / 255, torch.tensor(split.labels)
-
-
-def survivors(rows, count):
-    return [round(row.accuracy * count / 100) for row in rows]
+def margins(model, split):
+    """Differences of the logits, and of the weights, by numpy."""
+    weight, bias = (value.numpy().astype(float) for value in model[1].parameters())
+    scores = split.images.reshape(len(split), 64) / 255 @ weight.T + bias
+    return np.abs(scores[:, 0] - scores[:, 1]), weight[0] - weight[1]
 
 
 def test_settings_name_every_attack():
     (allowed,) = get_args(AttackSettings.model_fields["attacks"].annotation)
-    assert tuple(ATTACKS) == get_args(allowed)
+    assert {*BOUNDED, *MINIMUM, *SEVERAL} == set(get_args(allowed))
 
 
 @pytest.mark.parametrize("level", [8.0, 16.0, 32.0])
-def test_pgd_agrees_with_a_plain_one(trained, held_out, cpu, level):
-    settings = AttackSettings(attacks=["pgd"], epsilons=[level])
-    found = survivors(attack_accuracies(trained, held_out, settings, device=cpu), 200)[1]
+def test_pgd_agrees_with_a_plain_one(trained, held_out, level):
+    found = counts(rows(trained, held_out, AttackSettings(attacks=["pgd"], epsilons=[level])))[1]
     images, labels = floats(held_out)
     epsilon = level / 255
     changed = plain_pgd(trained, images, labels, epsilon, steps=20, step=0.25 * epsilon, seed=9)
@@ -100,63 +66,78 @@ def test_pgd_agrees_with_a_plain_one(trained, held_out, cpu, level):
     assert 2 < found < 198  # else any attack would agree
 
 
-def test_fgsm_flips_a_linear_model_exactly_beyond_its_margin(two_classes, cpu):
-    model, images = two_classes
-    weight, bias = (value.numpy().astype(float) for value in model[1].parameters())
-    labels = evaluate_logits(model, images, cpu).argmax(axis=1)
-    scores = images.reshape(150, 64) / 255 @ weight.T + bias
-    margins = np.abs(scores[:, 0] - scores[:, 1])
-    levels = [0.5, 1.0, 2.0, 4.0, 8.0]
-    reach = np.abs(weight[0] - weight[1]).sum()
-    expected = [int((margins > level / 255 * reach).sum()) for level in levels]
-    settings = AttackSettings(attacks=["fgsm"], epsilons=levels)
-    found = survivors(attack_accuracies(model, Split(images, labels), settings, device=cpu), 150)
-    assert found == [150, *expected]  # epsilon 0 comes first
+@pytest.mark.parametrize("level", [64.0, 96.0, 192.0])
+def test_pgd_in_l2_agrees_with_a_plain_one(trained, held_out, level):
+    found = counts(rows(trained, held_out, AttackSettings(attacks=["pgd_l2"], l2_epsilons=[level])))[1]
+    images, labels = floats(held_out)
+    epsilon = level / 255
+    changed = plain_pgd(trained, images, labels, epsilon, steps=20, step=0.25 * epsilon, seed=9, norm="l2")
+    right = (trained(images).argmax(1) == labels) & (trained(changed).argmax(1) == labels)
+    assert abs(found - int(right.sum())) <= 1
+    assert 2 < found < 198
+
+
+@pytest.mark.parametrize(("name", "levels"), [("fgsm", [0.5, 1, 2, 4, 8]), ("fgsm_l2", [4, 8, 16, 32, 64])])
+def test_one_step_flips_a_linear_model_exactly_beyond_its_margin(two_classes, name, levels):
+    model, split = two_classes
+    margin, difference = margins(model, split)
+    reach = np.linalg.norm(difference) if name in L2 else np.abs(difference).sum()
+    expected = [int((margin > level / 255 * reach).sum()) for level in levels]
+    settings = AttackSettings(
+        attacks=[name], epsilons=[float(e) for e in levels], l2_epsilons=[float(e) for e in levels]
+    )
+    assert counts(rows(model, split, settings)) == [150, *expected]  # epsilon 0 comes first
     assert 150 > expected[0] > expected[1] > expected[2] > expected[3] > expected[4] > 0
-    assert len(set(labels)) == 2
 
 
-def test_pgd_reaches_the_same_margin_on_a_linear_model(two_classes, cpu):
-    model, images = two_classes
-    labels = evaluate_logits(model, images, cpu).argmax(axis=1)
-    both = AttackSettings(attacks=["fgsm", "pgd"], epsilons=[2.0, 8.0])
-    rows = attack_accuracies(model, Split(images, labels), both, device=cpu)
-    assert [row.accuracy for row in rows[:3]] == [row.accuracy for row in rows[3:]]
+@pytest.mark.parametrize(("once", "iterated"), [("fgsm", "pgd"), ("fgsm_l2", "pgd_l2")])
+def test_pgd_reaches_the_same_margin_on_a_linear_model(two_classes, once, iterated):
+    both = AttackSettings(attacks=[once, iterated], epsilons=[2.0, 8.0], l2_epsilons=[8.0, 32.0])
+    found = counts(rows(*two_classes, both))
+    assert found[:3] == found[3:]
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", BOUNDED)
 def test_every_value_stays_in_reach_and_in_range(trained, held_out, name):
     images, labels = floats(held_out)
-    epsilon = 8 / 255
-    changed = perturb(name, trained, (images, labels), epsilon, AttackSettings())
-    moved = (changed - images).abs()
-    assert moved.max() == pytest.approx(epsilon, rel=1e-5)
+    epsilon = 0.5 if name in L2 else 8 / 255
+    changed = perturb(name, trained, whole(images, labels), epsilon, AttackSettings())
+    moved = lengths(changed - images) if name in L2 else (changed - images).abs()
+    assert moved.max() <= epsilon * (1 + 1e-5)
+    assert moved.max() > 0.6 * epsilon
     assert changed.min() == 0
     assert changed.max() == 1
     assert F.cross_entropy(trained(changed), labels) > F.cross_entropy(trained(images), labels)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", BOUNDED)
+def test_images_that_are_not_to_be_attacked_stay_as_they_are(trained, held_out, name):
+    images, labels = floats(held_out)
+    left = torch.arange(200) % 3 == 0
+    torch.manual_seed(0)
+    some = perturb(name, trained, Batch(images, labels, left), 0.1, AttackSettings())
+    torch.manual_seed(0)
+    everything = perturb(name, trained, whole(images, labels), 0.1, AttackSettings())
+    assert torch.equal(some[~left], images[~left])
+    # nor do they change what happens to the others, who get the same random starts
+    assert torch.allclose(some[left], everything[left], atol=1e-5)
+    assert not torch.equal(some[left], images[left])
+
+
+@pytest.mark.parametrize("name", BOUNDED)
 def test_images_out_of_range_are_refused(trained, held_out, name):
     images, labels = floats(held_out)
     with pytest.raises(LayerLotteryError, match=rf"^attack {name}: images .* outside \[0, 1\]$"):
-        perturb(name, trained, (images * 255, labels), 0.1, AttackSettings())
+        perturb(name, trained, whole(images * 255, labels), 0.1, AttackSettings())
 
 
-class Cheat:
-    def __init__(self, offset):
-        self.offset = offset
-
-    def run(self, model, images, labels, *, epsilon):
-        return images + self.offset
-
-
+@pytest.mark.parametrize("name", ["fgsm", "fgsm_l2"])
 @pytest.mark.parametrize("offset", [0.02, -0.6, float("nan")])
-def test_an_attack_that_breaks_its_bound_is_named(trained, monkeypatch, offset):
-    monkeypatch.setitem(ATTACKS, "fgsm", lambda settings: Cheat(offset))
-    batch = torch.full((3, 1, 8, 8), 0.5), torch.tensor([0, 1, 2])
-    with pytest.raises(LayerLotteryError, match=r"^attack fgsm: .* allowed is 4/255$"):
-        perturb("fgsm", trained, batch, 4 / 255, AttackSettings())
+def test_an_attack_that_breaks_its_bound_is_named(trained, monkeypatch, name, offset):
+    monkeypatch.setitem(BOUNDED, name, lambda model, batch, epsilon, settings: batch.images + offset)
+    batch = whole(torch.full((3, 1, 8, 8), 0.5), torch.tensor([0, 1, 2]))
+    with pytest.raises(LayerLotteryError, match=rf"^attack {name}: .* allowed is 4/255$"):
+        perturb(name, trained, batch, 4 / 255, AttackSettings())
 
 
 class Valley(nn.Module):
@@ -167,20 +148,94 @@ class Valley(nn.Module):
         return torch.stack([distance - 0.1, torch.zeros_like(distance)], dim=1)
 
 
-def test_an_image_that_is_wrong_already_stays_wrong(cpu):
+def test_an_image_that_is_wrong_already_stays_wrong():
     # the sign step leaps across the valley, where the model would be right by accident
-    images, labels = np.full((1, 1, 8, 8), 115, dtype=np.uint8), np.array([0])
+    split = Split(np.full((1, 1, 8, 8), 115, dtype=np.uint8), np.array([0]))
     settings = AttackSettings(attacks=["fgsm"], epsilons=[51.0])
-    changed = perturb("fgsm", Valley().eval(), floats(Split(images, labels)), 0.2, settings)
+    changed = perturb("fgsm", Valley().eval(), whole(*floats(split)), 0.2, settings)
     assert Valley()(changed).argmax() == 0
-    assert attack_accuracies(Valley().eval(), Split(images, labels), settings, device=cpu)[0].accuracy == 0
+    assert counts(rows(Valley().eval(), split, settings)) == [0, 0]
 
 
-def test_a_diverged_network_has_no_accuracy(held_out, cpu):
+class Ditch(nn.Module):
+    """Class 1 wins where the mean is between 0.45 and 0.5; the slope of class 0's loss leads up and across."""
+
+    def forward(self, images):
+        mean = images.mean(dim=(1, 2, 3))
+        inside = (mean > 0.45) & (mean < 0.5)
+        return torch.stack([-mean, torch.where(inside, 1.0, -2.0) + 0 * mean], dim=1)
+
+
+def test_an_adversarial_example_on_the_way_counts():
+    # steps of 0.05 from about 0.4 up to 0.6: the last iterate lies beyond the ditch
+    split = Split(np.full((20, 1, 8, 8), 102, dtype=np.uint8), np.zeros(20, dtype=np.int64))
+    images, labels = floats(split)
+    changed = plain_pgd(Ditch(), images, labels, 0.2, steps=20, step=0.04, seed=0)
+    assert (Ditch()(changed).argmax(1) == 0).all()
+    settings = AttackSettings(attacks=["pgd"], epsilons=[51.0], relative_step=0.2)
+    assert counts(rows(Ditch().eval(), split, settings)) == [20, 0]
+
+
+def test_a_diverged_network_has_no_accuracy(held_out):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     nn.init.constant_(model[1].weight, float("nan"))
     zeros = Split(held_out.images, np.zeros(200, dtype=np.int64))
-    assert {row.accuracy for row in attack_accuracies(frozen(model), zeros, AttackSettings(), device=cpu)} == {0}
+    names = [*BOUNDED, *MINIMUM, "pgd_restarts"]
+    found = rows(frozen(model), zeros, AttackSettings(attacks=names, norm_steps=2))
+    assert {row.accuracy for row in found} == {0}
+    assert {row.norm for row in found} == {0, None}
+
+
+class Plateaus(nn.Module):
+    """Right, and flat, but for a band of means that only some random starts fall into."""
+
+    def forward(self, images):
+        high = images.mean(dim=(1, 2, 3)) > 0.505
+        return torch.stack([torch.where(high, 0.0, 1.0), torch.full((len(images),), 0.5)], dim=1) + 0 * images.sum()
+
+
+def test_more_starts_find_what_one_does_not():
+    split = Split(np.full((200, 1, 8, 8), 128, dtype=np.uint8), np.zeros(200, dtype=np.int64))
+    settings = AttackSettings(attacks=["pgd", "pgd_restarts"], epsilons=[8.0], restarts=4, pgd_steps=2)
+    _, one, _, several = counts(rows(Plateaus().eval(), split, settings))
+    # the mean of 64 uniform values within 8/255 exceeds 0.505 - 128/255 with probability 0.09, by its normal limit
+    chance = 0.5 * float(torch.erfc(torch.tensor((0.505 - 128 / 255) / (8 / 255 / 3**0.5 / 8) / 2**0.5)))
+    assert abs(one / 200 - (1 - chance)) < 0.08
+    assert abs(several / 200 - (1 - chance) ** 4) < 0.12
+    assert several < one
+
+
+def test_restarts_are_never_weaker_and_need_no_pgd_beside_them(trained, held_out):
+    levels = [2.0, 8.0, 16.0, 24.0]
+    both = rows(trained, held_out, AttackSettings(attacks=["pgd", "pgd_restarts"], epsilons=levels))
+    alone = rows(trained, held_out, AttackSettings(attacks=["pgd_restarts"], epsilons=levels))
+    assert all(several <= one for one, several in zip(counts(both)[:5], counts(both)[5:], strict=True))
+    assert alone == both[5:]
+
+
+def plain_transfer(source, model, images, labels, epsilon):
+    changed = plain_pgd(source, images, labels, epsilon, steps=20, step=0.25 * epsilon, seed=9)
+    return int(((model(images).argmax(1) == labels) & (model(changed).argmax(1) == labels)).sum())
+
+
+def test_transfer_crafts_on_the_source_and_counts_on_the_model(trained, held_out):
+    images, labels = floats(held_out)
+    source = train(seed=1)
+    settings = AttackSettings(attacks=["transfer", "pgd"], epsilons=[16.0])
+    untouched, foreign, _, own = counts(rows(trained, held_out, settings, source=source))
+    assert untouched == int((trained(images).argmax(1) == labels).sum())
+    assert abs(foreign - plain_transfer(source, trained, images, labels, 16 / 255)) <= 1
+    assert own < foreign < untouched
+
+
+def test_transfer_to_itself_is_pgd_at_its_last_iterate(trained, held_out):
+    images, labels = floats(held_out)
+    settings = AttackSettings(attacks=["transfer", "pgd"], epsilons=[4.0, 16.0])
+    found = rows(trained, held_out, settings)
+    assert [(row.kind, row.name, row.level) for row in found[:3]] == [("transfer", "pgd", e) for e in (0, 4, 16)]
+    for craft, own, level in zip(counts(found)[1:3], counts(found)[4:], (4, 16), strict=True):
+        assert abs(craft - plain_transfer(trained, trained, images, labels, level / 255)) <= 1
+        assert own <= craft
 
 
 @pytest.fixture
@@ -196,70 +251,44 @@ def recorded(monkeypatch):
     return seen
 
 
-def test_a_row_depends_on_its_own_attack_and_epsilon_only(trained, held_out, cpu, recorded):
-    attack_accuracies(trained, held_out, AttackSettings(), device=cpu)
-    first = recorded["pgd", 4.0]
-    attack_accuracies(trained, held_out, AttackSettings(attacks=["pgd"], epsilons=[4.0]), device=cpu)
-    assert recorded["pgd", 4.0] is not first
-    assert torch.equal(recorded["pgd", 4.0], first)
-
-
-def test_the_seed_moves_the_random_start_and_no_other_random_numbers(trained, held_out, cpu, recorded):
-    state = torch.random.get_rng_state()
-    chosen = {"attacks": ["fgsm", "pgd"], "epsilons": [8.0], "pgd_steps": 1}
-    attack_accuracies(trained, held_out, AttackSettings(**chosen), device=cpu)
+def test_a_row_depends_on_its_own_attack_and_epsilon_only(trained, held_out, recorded):
+    everything = {"epsilons": [2.0, 4.0], "l2_epsilons": [32.0, 64.0], "norm_steps": 2}
+    rows(trained, held_out, AttackSettings(attacks=[*BOUNDED, "pgd_restarts", *MINIMUM], **everything))
     first = dict(recorded)
-    attack_accuracies(trained, held_out, AttackSettings(**chosen, seed=1), device=cpu)
-    assert torch.equal(first["fgsm", 8.0], recorded["fgsm", 8.0])
-    assert not torch.equal(first["pgd", 8.0], recorded["pgd", 8.0])
+    for name, level in (("transfer", 4.0), ("fgsm", 4.0), ("pgd_l2", 64.0)):
+        rows(trained, held_out, AttackSettings(attacks=[name], epsilons=[4.0], l2_epsilons=[64.0]))
+        assert recorded[name, level] is not first[name, level]
+        assert torch.equal(recorded[name, level], first[name, level])
+
+
+def test_the_seed_moves_the_random_start_and_no_other_random_numbers(trained, held_out, recorded):
+    torch.manual_seed(7)
+    state = torch.random.get_rng_state()
+    chosen = {"attacks": [*BOUNDED, *MINIMUM, "pgd_restarts"], "epsilons": [8.0], "l2_epsilons": [8.0]}
+    chosen |= {"pgd_steps": 1, "norm_steps": 2}
+    rows(trained, held_out, AttackSettings(**chosen))
+    first = dict(recorded)
+    rows(trained, held_out, AttackSettings(**chosen, seed=1))
+    moved = {name for name in BOUNDED if not torch.equal(first[name, 8.0], recorded[name, 8.0])}
+    assert moved == {"pgd", "pgd_l2", "transfer"}
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_steps_and_step_size_reach_pgd(trained, held_out):
-    images, labels = floats(held_out)
+    batch = whole(*floats(held_out))
 
-    def distance(**settings):
+    def loss(**settings):
         torch.manual_seed(0)
-        changed = perturb("pgd", trained, (images, labels), 0.1, AttackSettings(**settings))
-        return F.cross_entropy(trained(changed), labels)
+        changed = perturb("transfer", trained, batch, 0.1, AttackSettings(**settings))
+        return F.cross_entropy(trained(changed), batch.labels)
 
-    assert distance(pgd_steps=1) < distance(pgd_steps=20)
-    assert distance(relative_step=0.001) < distance(relative_step=0.25)
-
-
-@pytest.mark.parametrize(("images", "count"), [(20, 20), (None, 60), (1000, 60)])
-def test_the_stage_writes_a_row_per_attack_and_epsilon(bench, tmp_path, cpu, images, count):
-    settings = AttackSettings(epsilons=[1.0, 8.0], images=images, pgd_steps=2)
-    attack(bench.weights, bench.data, tmp_path / "attack.parquet", settings, device=cpu)
-    table = read_table(tmp_path / "attack.parquet")
-    rows = table.to_pylist()
-    assert [(row["name"], row["level"]) for row in rows] == [(name, e) for name in ("fgsm", "pgd") for e in (0, 1, 8)]
-    assert {row["kind"] for row in rows} == {"attack"}
-    assert {row["images"] for row in rows} == {count}
-    assert all(row[name] is None for row in rows for name in ("nll", "brier", "ece"))
-    assert all(field.type == arrow_schema("robustness").field(field.name).type for field in table.schema)
+    assert loss(pgd_steps=1) < loss(pgd_steps=20)
+    assert loss(relative_step=0.001) < loss(relative_step=0.25)
 
 
-def test_the_stage_attacks_the_chosen_images_of_the_saved_network(bench, tmp_path, cpu):
-    settings = AttackSettings(images=30, epsilons=[4.0], attacks=["fgsm"], seed=5)
-    attack(bench.weights, bench.data, tmp_path / "attack.parquet", settings, device=cpu)
-    model, _ = load_predictor(bench.weights, bench.prepared, cpu)
-    test = bench.prepared.split("test")
-    chosen = test.take(select_images(test.labels, 30, seed=5))
-    assert np.bincount(chosen.labels, minlength=10).tolist() == [3] * 10
-    images, labels = floats(chosen)
-    images.requires_grad_(True)
-    (gradient,) = torch.autograd.grad(F.cross_entropy(model(images), labels, reduction="sum"), images)
-    changed = (images + 4 / 255 * gradient.sign()).clamp(0, 1)
-    right = (model(images).argmax(1) == labels) & (model(changed).argmax(1) == labels)
-    found = read_table(tmp_path / "attack.parquet")["accuracy"][1].as_py()
-    assert found == pytest.approx(100 * float(right.float().mean()))
-
-
-def test_the_hash_follows_settings_and_weights(bench, tmp_path, cpu):
-    hashes = set()
-    for seed in (0, 1):
-        settings = AttackSettings(images=10, epsilons=[1.0], attacks=["fgsm"], seed=seed)
-        attack(bench.weights, bench.data, tmp_path / "attack.parquet", settings, device=cpu)
-        hashes.add(read_table(tmp_path / "attack.parquet").schema.metadata[b"config_hash"])
-    assert len(hashes) == 2
+@pytest.mark.parametrize("key", ["epsilons", "l2_epsilons", "autoattack_epsilons"])
+@pytest.mark.parametrize("value", [0, -1, float("inf")])
+def test_bounds_that_are_none_are_refused(key, value):
+    with pytest.raises(ValueError, match=rf"{key}\.0\n") as raised:
+        AttackSettings(**{key: [float(value)]})
+    assert f"input_value={float(value)}" in str(raised.value)

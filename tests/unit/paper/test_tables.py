@@ -196,7 +196,7 @@ def test_random_tickets_answer_no_figure_but_are_the_control_of_others(context, 
 
 
 def test_corruptions_are_averaged_and_named(context, run, condition):
-    kinds = [("contrast", 1.0, 1.0), ("contrast", 5.0, 2.0), ("jpeg", 1.0, 3.0), ("jpeg", 5.0, 6.0)]
+    kinds = [("contrast", 1.0, 1.0), ("contrast", 5.0, 2.0), ("fog", 1.0, 3.0), ("fog", 5.0, 6.0)]
     robustness = [
         condition(delta + 0.1 * seed, "corruption", name, level, seed=seed)
         for seed in (0, 1)
@@ -209,7 +209,7 @@ def test_corruptions_are_averaged_and_named(context, run, condition):
     ]
     assert row["measured"] == pytest.approx(3.05)
     assert (row["paper"], row["seeds"], row["margin"]) == (1.13, 2, 1.0)
-    assert "contrast, jpeg, at severity 1, 5, on 100 images" in row["note"]
+    assert "contrast, fog, at severity 1, 5, on 100 images" in row["note"]
 
 
 @pytest.mark.parametrize("name", ["cifar10.2", "cifar10_2", "CIFAR-10.2"])

@@ -18,7 +18,7 @@ from layerlottery.results.artifacts import write_table
 from layerlottery.results.schemas import PAPER_TABLES, TABLES, arrow_schema
 from layerlottery.settings import ReportSettings
 
-CORRUPTED = ("gaussian_noise", "gaussian_blur", "brightness", "contrast", "jpeg", "pixelate")
+CORRUPTED = ("gaussian_noise", "brightness", "contrast", "jpeg_compression", "pixelate", "gaussian_blur")
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 BLOCK_MACS, DENSE_MACS, DENSE_PARAMS = 4_718_592, 69_124_736, 466_906
 # planted: grasp wins at density 1 and random loses there; snip loses at density 3; the rest scatters
@@ -83,6 +83,8 @@ def write_benchmark(folder: Path, benchmark: Benchmark) -> Path:
     rows = {
         "runs": runs,
         "robustness": [one for run in runs for one in _conditions(benchmark, run)],
+        "detection": [],
+        "resilience": list(_resilience(runs, benchmark)),
         "curves": [one for run in runs for one in _curve(benchmark, run)],
         "scores": list(_scores(benchmark)),
         "similarity": [one for run in runs if benchmark.similar for one in _similarity(benchmark, run)],
@@ -154,6 +156,7 @@ def _conditions(benchmark: Benchmark, run: Row) -> Iterator[Row]:
         change = run["delta_accuracy"] + (benchmark.rng.standard_normal() if kind != "clean" else 0)
         facts = {
             "kind": kind,
+            "origin": "generated" if kind == "corruption" else None,
             "name": name,
             "level": level,
             "images": 360,
@@ -286,6 +289,25 @@ def _compared(values: list[float]) -> Row:
         return facts | {"low": low, "high": high, "p_value": 1.0}
     p_value = 2 * float(stdtr(len(values) - 1, -abs(facts["difference"]) / error))
     return facts | {"low": low, "high": high, "p_value": p_value}
+
+
+def _resilience(runs: list[Row], benchmark: Benchmark) -> Iterator[Row]:
+    """Tickets of density 1 are better under corruption and worse under attack; the rest can't be told."""
+    measures = {
+        ("accuracy, corrupted", None): ("corruption", 70.0, 1.5, "higher"),
+        ("mCE", None): ("corruption", 100.0, -2.5, "lower"),
+        ("accuracy, attacked", None): ("attack", 30.0, -3.5, "higher"),
+        ("median minimum norm", "fmn_l2"): ("attack", 25.0, 0.5, "higher"),
+        ("AUROC", "shuffled, energy"): ("shift", 0.9, 0.025, "higher"),
+    }
+    for key, rows in _by_ticket(runs).items():
+        for (measure, name), (kind, dense, change, better) in measures.items():
+            if kind in benchmark.kinds:
+                told = "better" if change * (1 if better == "higher" else -1) > 0 else "worse"
+                facts = {"measure": measure, "name": name, "better": better, "seeds": len(rows), "dense": dense}
+                facts |= {"value": dense + change, "difference": change, "low": change - 1, "high": change + 1}
+                outcome = told if key[5] == 1 and measure != "median minimum norm" else "can't tell"
+                yield dict(zip(TICKET, key, strict=True)) | facts | {"outcome": outcome}
 
 
 def _outcome(p_value: float | None, difference: float) -> str:

@@ -76,6 +76,15 @@ def description():
             {"kind": "corruption", "name": "contrast", "level": 3.0, "accuracy": 80.0},
             {"kind": "attack", "name": "fgsm", "level": 0.0, "accuracy": 96.0},
             {"kind": "attack", "name": "fgsm", "level": 0.5, "accuracy": 50.0},
+            {"kind": "transfer", "name": "pgd", "level": 0.0, "accuracy": 96.0},
+            {"kind": "transfer", "name": "pgd", "level": 0.5, "accuracy": 70.0},
+            {"kind": "minimum_norm", "name": "fmn_l2", "level": 0.0, "accuracy": 96.0, "norm": 12.5},
+            {"kind": "minimum_norm", "name": "deepfool", "level": 0.0, "accuracy": 96.0, "norm": None},
+        ],
+        "detection": [
+            {"distance": "near", "outliers": "shuffled", "score": "msp", "auroc": 0.75, "fpr95": 0.5},
+            {"distance": "near", "outliers": "shuffled", "score": "energy", "auroc": 0.875, "fpr95": 0.25},
+            {"distance": "far", "outliers": "photographs", "score": "msp", "auroc": None, "fpr95": None},
         ],
         "similarity": [
             {"layer": "stage1.0", "cka": 0.5},
@@ -120,6 +129,11 @@ def lines(description, width=120):
         "clean 97.5 %",
         "contrast 3: 80.0 %",
         "fgsm 0: 96.0, 0.5: 50.0 %",
+        "transferred pgd 0: 96.0, 0.5: 70.0 %",
+        "minimum norm, fmn l2 12.50/255 in the median",
+        "minimum norm, deepfool more than half can't be fooled",
+        "near, shuffled AUROC msp 0.750 (0.500), energy 0.875 (0.250)",
+        f"far, photographs {ABSENT}",
         "CKA to dense stage1.0 0.500, penultimate 0.750",
         "curve.parquet damaged: it is empty",
         "training.json intact",
@@ -140,7 +154,8 @@ def test_segments_of_an_older_version_have_dashes(description):
 
 
 def test_what_is_not_there_yet_is_a_dash(description):
-    description |= {"cost": None, "evaluation": [], "similarity": [], "training": PARTS | {"segments": []}}
+    description |= {"cost": None, "evaluation": [], "detection": [], "similarity": []}
+    description |= {"training": PARTS | {"segments": []}}
     description["result"] |= dict.fromkeys(["accuracy", "delta_accuracy", "epochs"])
     description["removal"] |= {"removed": None, "tied": None, "settings": None, "scores": []}
     text = "\n".join(lines(description))

@@ -1,5 +1,6 @@
 """The page holds every section that has data, needs nothing else, and stays readable."""
 
+import dataclasses
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,10 +11,11 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.report.accuracy import curves_picture
 from layerlottery.report.cost import cost_of, speed_picture
 from layerlottery.report.report import report
-from layerlottery.report.robustness import attack_picture
+from layerlottery.report.robustness import attack_picture, detection_grids, masking_note, resilience_grids
 from layerlottery.report.sections import left_out
 from layerlottery.report.style import inline
 from layerlottery.report.tables import read_tables
+from layerlottery.report.words import MINUS
 from layerlottery.settings import ReportSettings
 
 PLANTED = ["verdict", "key", "paper", "accuracy", "summary", "controls", "cost", "robustness", "similarity"]
@@ -102,13 +104,13 @@ def test_hostile_names_are_escaped(make, tmp_path):
 
 def test_what_was_not_evaluated_leaves_no_section_but_is_named(small_page):
     assert sections(small_page) == [name for name in PLANTED if name not in ("paper", "similarity")]
-    assert "attacks, corruptions, shifted test sets, similarity to the dense network" in small_page
+    assert "attacks, corruptions, shifted test sets, outliers, similarity to the dense network" in small_page
     assert "figure-attacks" not in small_page
 
 
 def test_latency_that_was_not_measured_is_named(make, tmp_path):
     tables = read_tables(make(tmp_path, latency=False, densities=(1,), kinds=()))
-    assert left_out(tables).endswith("shifted test sets, latency")
+    assert left_out(tables).endswith("shifted test sets, outliers, latency")
     assert speed_picture(cost_of(tables, "1")).caption.endswith("Not measured: latency.")
 
 
@@ -134,7 +136,7 @@ def test_many_densities_stay_readable(make, tmp_path):
     tables = read_tables(make(tmp_path, kinds=("attack",), densities=tuple(range(1, 14)), **facts))
     curves, attacks = curves_picture(tables), attack_picture(tables)
     assert [panel.title for panel in curves.panels] == [f"p = {density}" for density in (1, 3, 6, 8, 11, 13)]
-    assert [panel.title for panel in attacks.panels][3:] == [f"PGD, p = {density}" for density in (1, 7, 13)]
+    assert [panel.title for panel in attacks.panels][3:] == [f"PGD, L∞, p = {density}" for density in (1, 7, 13)]
     assert curves.caption.endswith("at most 6 are drawn a network.")
     assert attacks.caption.endswith("at most 3 are drawn a network and attack.")
 
@@ -161,3 +163,28 @@ def test_inlined_svg_has_its_own_ids_and_escapes_its_label():
 def test_inlined_svg_shortens_coordinates_but_no_tick():
     shown = str(inline('<svg viewBox="0 0 1 1"><text x="3.14159">0.775</text></svg>', prefix="x", label="l"))
     assert '<text x="3.14">0.775</text>' in shown
+
+
+def test_every_measure_stands_beside_the_dense_networks(make, tmp_path):
+    tables = read_tables(make(tmp_path, densities=(1, 2)))
+    (robust,), (detected,) = resilience_grids(tables), detection_grids(tables)
+    assert robust.columns[1:] == ["accuracy, corrupted", "mCE", "accuracy, attacked", "median minimum norm, fmn l2"]
+    assert detected.columns[1:] == ["shuffled, energy"]
+    assert [cell.text for cell in robust.rows[0]] == ["dense", "70.00", "100.00", "30.00", "25.00"]
+    rows = {row[0].text.replace("\N{NO-BREAK SPACE}", " "): row[1:] for row in robust.rows}
+    # less mCE is better, less accuracy under attack is worse
+    assert [cell.tone for cell in rows["snip, p = 1"]] == ["win", "win", "lose", "muted"]
+    assert {cell.tone for cell in rows["snip, p = 2"]} == {"muted"}
+    assert rows["snip, p = 1"][1].text .replace(MINUS, "-") == "-2.50 [-3.50, -1.50]"
+    assert detected.rows[1][1].text .replace(MINUS, "-") == "+0.025 [-0.975, +1.025]"
+
+
+def test_signs_of_masked_gradients_are_told(make, tmp_path):
+    folder = make(tmp_path, seeds=(0,), densities=(1,), criteria=("snip",))
+    tables = read_tables(folder)
+    rows = tables.robustness.assign(accuracy=90 - tables.robustness["level"])
+    honest = dataclasses.replace(tables, robustness=rows)
+    assert masking_note(honest) == "Gradients: no sign of masking in 2 networks."
+    rising = rows["criterion"].notna() & (rows["name"] == "pgd") & (rows["level"] == 8)
+    masked = dataclasses.replace(tables, robustness=rows.assign(accuracy=rows["accuracy"].mask(rising, 95.0)))
+    assert masking_note(masked).startswith("Gradients may be masked in 1 network of 2: accuracy under pgd rises from")

@@ -59,23 +59,58 @@ def write_training(root, run):
     write_table(root / paths.curve(run.folder), pa.Table.from_pylist(rows), config_hash="c")
 
 
-def write_conditions(root, run):
-    fields = ["kind", "name", "level", "accuracy", "nll", "brier", "ece", "images"]
-    schema = pa.schema([arrow_schema("robustness").field(name) for name in fields])
-    trust = {"nll": 0.25, "brier": 0.125, "ece": 0.0625, "images": 100}
-    accuracy = ACCURACY[run]
-    shift = [
-        {"kind": "clean", "name": "clean", "level": 0.0, "accuracy": accuracy} | trust,
-        {"kind": "shift", "name": "mnist", "level": 0.0, "accuracy": accuracy - 40} | trust,
-        {"kind": "corruption", "name": "contrast", "level": 3.0, "accuracy": accuracy - 10 - 2 * run.density} | trust,
+TRUST = {"nll": 0.25, "brier": 0.125, "ece": 0.0625, "nll_scaled": 0.2, "brier_scaled": 0.1, "ece_scaled": 0.05}
+
+
+def shift_rows(run):
+    """Clean, shifted and corrupted test sets: of the 15 corruptions two, of the extras one."""
+    accuracy, density = ACCURACY[run], run.density
+    corrupted = {
+        ("contrast", 3.0): accuracy - 10 - 2 * density,
+        ("fog", 3.0): accuracy - 20,
+        ("fog", 5.0): accuracy - 40 + 4 * density,
+        ("spatter", 3.0): accuracy - 5,
+    }
+    rows = [("clean", "clean", 0.0, accuracy), ("clean", "corrupted images", 0.0, accuracy - 1)]
+    rows += [("shift", "mnist", 0.0, accuracy - 40)]
+    rows += [("corruption", *condition, value) for condition, value in corrupted.items()]
+    return [
+        dict(zip(("kind", "name", "level", "accuracy"), row, strict=True))
+        | {"images": 100, "origin": "generated" if row[0] == "corruption" else None}
+        | TRUST
+        for row in rows
     ]
+
+
+def write_conditions(root, run):
+    accuracy, density = ACCURACY[run], run.density
     attack = [
-        {"kind": "attack", "name": "fgsm", "level": level, "accuracy": accuracy - 5 * level - run.density * level}
+        {"kind": "attack", "name": "fgsm", "level": level, "accuracy": accuracy - 5 * level - density * level}
         for level in (0.0, 1.0, 3.0)
     ]
-    attack = [row | {"images": 50} for row in attack]
-    for path, rows in ((paths.shift, shift), (paths.attack, attack)):
-        write_table(root / path(run.folder), pa.Table.from_pylist(rows, schema), config_hash=f"{path.__name__} made")
+    attack += [{"kind": "transfer", "name": "pgd", "level": 1.0, "accuracy": accuracy - 2}]
+    attack += [{"kind": "minimum_norm", "name": "fmn", "level": 0.0, "accuracy": accuracy, "norm": 2.0 + density / 4}]
+    names = ["kind", "name", "level", "origin", "accuracy", "norm", *TRUST, "images"]
+    schema = pa.schema([arrow_schema("robustness").field(name) for name in names])
+    with_temperature = schema.append(pa.field("temperature", pa.float64()))
+    shift = shift_rows(run)
+    shift[0] |= {"temperature": 1.5}
+    shifted = pa.Table.from_pylist(shift, with_temperature)
+    write_table(root / paths.shift(run.folder), shifted, config_hash="shift made")
+    attacked = pa.Table.from_pylist([row | {"images": 50} for row in attack], schema)
+    write_table(root / paths.attack(run.folder), attacked, config_hash="attack made")
+    write_detection(root, run)
+
+
+def write_detection(root, run):
+    names = ["outliers", "distance", "score", "auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in"]
+    rows = [
+        ("shuffled", "near", "msp", 0.75 + run.density / 16, 0.7, 0.7, 0.5, 0.25 + run.density / 8),
+        ("shuffled", "near", "energy", 0.5, 0.7, 0.7, 0.5 - run.density / 8, 0.25),
+    ]
+    schema = pa.schema([arrow_schema("detection").field(name) for name in (*names, "in_images", "out_images")])
+    held = [dict(zip(names, row, strict=True)) | {"in_images": 100, "out_images": 80} for row in rows]
+    write_table(root / paths.detection(run.folder), pa.Table.from_pylist(held, schema), config_hash="detected")
 
 
 def architecture(run):

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from layerlottery import paths
 from layerlottery.cost.carbon import carbon_intensity
@@ -18,6 +19,8 @@ from layerlottery.results.artifacts import read_facts, read_table, write_facts, 
 from layerlottery.results.schemas import TABLES, arrow_schema
 from layerlottery.studies import AggregateSettings, Run
 
+# of each kind one
+NAMED = ("clean", "mnist", "contrast", "fgsm")
 TICKET = Run("digits", "resnet20", 0, "layers", "l1", 0, "init", 1, "0")
 
 STUDY = {
@@ -31,12 +34,14 @@ STUDY = {
 STUDIES = [STUDY, STUDY | {"name": "filters", "structures": ["filters"], "criteria": ["l1"]}]
 COUNTS = {
     "runs": 8,
-    "robustness": 48,
+    "robustness": 96,
+    "detection": 16,
     "curves": 16,
     "scores": 16,
     "similarity": 12,
     "summary": 9,
     "comparisons": 2,
+    "resilience": 3 * (7 + 2 + 5 + 18 + 4),  # of tickets: corruptions, shift, attacks, calibration, outliers
     "stability": 2,
 }
 
@@ -162,7 +167,9 @@ def test_identity_and_provenance(runs):
 
 
 def test_robustness_is_paired_by_condition_and_seed(tables):
-    rows = {(r["density"], r["seed"], r["kind"], r["level"]): r for r in of_l1(tables["robustness"])}
+    rows = {
+        (r["density"], r["seed"], r["kind"], r["level"]): r for r in of_l1(tables["robustness"]) if r["name"] in NAMED
+    }
     assert len(rows) == 24
     assert rows[1, 0, "attack", 1.0]["delta_accuracy"] == 1.0 - 1
     assert rows[1, 1, "attack", 3.0]["delta_accuracy"] == -1.0 - 3
@@ -177,7 +184,83 @@ def test_robustness_is_paired_by_condition_and_seed(tables):
 
 def test_attacks_have_no_calibration(tables):
     for row in tables["robustness"].to_pylist():
-        assert (row["nll"] is None) == (row["kind"] == "attack")
+        attacked = row["kind"] in ("attack", "transfer", "minimum_norm")
+        assert {row[name] is None for name in ("nll", "brier", "ece", "nll_scaled")} == {attacked}
+
+
+def test_what_only_some_conditions_have(tables):
+    for row in tables["robustness"].to_pylist():
+        assert row["origin"] == ("generated" if row["kind"] == "corruption" else None)
+        assert (row["norm"] is None) == (row["kind"] != "minimum_norm")
+    assert {row["temperature"] for row in tables["runs"].to_pylist()} == {1.5}
+
+
+def test_detection_is_paired_with_the_dense_network(tables):
+    rows = {(row["density"], row["score"]): row for row in of_l1(tables["detection"]) if row["seed"] == 1}
+    assert (rows[1, "msp"]["auroc"], rows[1, "msp"]["dense_auroc"], rows[1, "msp"]["delta_auroc"]) == (
+        0.8125,
+        0.75,
+        0.0625,
+    )
+    assert rows[1, "energy"]["delta_auroc"] == rows[0, "msp"]["delta_auroc"] == 0
+    assert {row["config_hash"] for row in rows.values()} == {"detected"}
+
+
+@pytest.fixture(scope="module")
+def resilience(tables):
+    return {(row["measure"], row["name"], row["level"]): row for row in of_l1(tables["resilience"])}
+
+
+def test_measures_of_corruption_by_hand(resilience):
+    # dense: clean 90 and 94, contrast 80 and 84, fog 70, 50 and 74, 54; the ticket's clean 91 and 93
+    own = [((91 - 12) + (71 + 55) / 2) / 2, ((93 - 12) + (73 + 57) / 2) / 2]
+    dense = [(80 + 60) / 2, (84 + 64) / 2]
+    row = resilience["accuracy, corrupted", None, None]
+    assert (row["value"], row["dense"], row["difference"]) == (
+        sum(own) / 2,
+        sum(dense) / 2,
+        (sum(own) - sum(dense)) / 2,
+    )
+    assert resilience["accuracy, corrupted", "fog", None]["value"] == (63 + 65) / 2
+    # the extras stand apart
+    assert resilience["accuracy, extra corruptions", None, None]["value"] == (86 + 88) / 2
+    assert resilience["accuracy, corrupted", "spatter", None]["dense"] == (85 + 89) / 2
+    # errors: contrast 21 of 20, fog 74 of 80; in the other seed 19 of 16 and 70 of 72
+    mce = [100 * (21 / 20 + 74 / 80) / 2, 100 * (19 / 16 + 70 / 72) / 2]
+    row = resilience["mCE", None, None]
+    assert (row["value"], row["dense"], row["better"], row["unit"]) == (pytest.approx(sum(mce) / 2), 100, "lower", "%")
+    # from the same images uncorrupted: errors 10 and 8 (ticket), 11 and 7 (dense), at each of fog's two severities
+    relative = [100 * (11 / 9 + 54 / 58) / 2, 100 * (11 / 9 + 54 / 58) / 2]
+    assert resilience["relative mCE", None, None]["value"] == pytest.approx(sum(relative) / 2)
+
+
+def test_measures_of_the_other_tests_by_hand(resilience):
+    assert resilience["gap to clean", "mnist", None]["value"] == 40
+    assert resilience["accuracy, attacked", "fgsm", 3.0]["difference"] == -3
+    assert resilience["accuracy, attacked", None, None]["difference"] == -2
+    assert ("accuracy, attacked", "fgsm", 0.0) not in resilience
+    assert resilience["accuracy, transferred attack", "pgd", 1.0]["value"] == 90
+    row = resilience["median minimum norm", "fmn", None]
+    assert (row["value"], row["dense"], row["unit"], row["better"]) == (2.25, 2.0, "1/255", "higher")
+    assert resilience["AUROC", "shuffled, msp", None]["difference"] == 0.0625
+    assert resilience["FPR at 95 % TPR", "shuffled, energy", None]["difference"] == -0.125
+    assert resilience["ECE", "clean", None]["value"] == 0.0625
+    assert resilience["NLL, scaled", "corruptions", None]["value"] == pytest.approx(0.2)
+
+
+def test_intervals_and_tests_of_measures(resilience):
+    row = resilience["accuracy, corrupted", "contrast", None]
+    # differences 1 - 2 and -1 - 2: mean -2, standard deviation and error
+    assert (row["seeds"], row["difference"], row["sd"]) == (2, -2, pytest.approx(2**0.5))
+    assert (row["low"], row["high"]) == pytest.approx((-2 - 12.7062, -2 + 12.7062), rel=1e-5)
+    assert row["p_value"] == pytest.approx(stats.ttest_1samp([-1.0, -3.0], 0).pvalue)
+    # Holm: the filters' ticket has -3 twice, p = 0; that of random removal -4 and -2; this one is the third
+    assert row["p_holm"] == pytest.approx(2 * stats.ttest_1samp([-4.0, -2.0], 0).pvalue)
+    assert row["p_holm"] > row["p_value"]
+    # all seeds agree: better, and worse
+    assert (resilience["FPR at 95 % TPR", "shuffled, energy", None]["outcome"]) == "better"
+    assert resilience["accuracy, attacked", "fgsm", 3.0]["outcome"] == "can't tell"
+    assert resilience["ECE", "clean", None]["outcome"] == "can't tell"
 
 
 def test_ranks_follow_the_turned_scores(tables):
@@ -215,7 +298,7 @@ def test_summary_means(summary):
     assert (row["latency_speedup"], row["macs_reduction"], row["params_reduction"]) == pytest.approx((2, 25, 10))
     # epsilon 0 is no attack
     assert row["attack_delta"] == pytest.approx((0 - 2 - 2 - 4) / 4)
-    assert (row["corruption_delta"], row["shift_delta"]) == pytest.approx((-2, 0))
+    assert (row["corruption_delta"], row["shift_delta"]) == pytest.approx(((-2 + 0 + 4) / 3, 0))
 
 
 def test_filters_come_with_their_budget_and_no_removed_block(tables):
@@ -286,7 +369,7 @@ def test_no_study_at_all_is_empty_and_valid(results, tmp_path):
 
 
 def test_a_missing_file_is_named(results):
-    with pytest.raises(LayerLotteryError, match=r"seed=2/profile\.json: no such file$"):
+    with pytest.raises(LayerLotteryError, match=r"seed=2/shift\.parquet: no such file$"):
         aggregate(results, settings(studies=[STUDY | {"seeds": [0, 1, 2]}]))
 
 
@@ -307,6 +390,18 @@ def test_batches_give_the_same_rows_in_the_same_order(results, tables, monkeypat
         assert found.schema.metadata[b"config_hash"] == table.schema.metadata[b"config_hash"]
 
 
+def test_many_networks_are_read_by_several_processes(results, tables, monkeypatch):
+    monkeypatch.setattr(collect, "MANY", 2)
+    monkeypatch.setattr(collect.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.setattr(collect, "BATCH", 3)
+    seen = []
+    monkeypatch.setattr(collect, "ThreadPoolExecutor", lambda *given: seen.append(given))
+    assert aggregate(results, settings()) == COUNTS
+    assert seen == []
+    for name, table in tables.items():
+        assert read_table(results / "tables" / f"{name}.parquet").equals(table), name
+
+
 def test_networks_are_read_once_and_leave_a_row_group_a_batch(results, monkeypatch):
     opened = Counter()
     for name in ("read_facts", "read_table"):
@@ -314,8 +409,8 @@ def test_networks_are_read_once_and_leave_a_row_group_a_batch(results, monkeypat
         monkeypatch.setattr(collect, name, lambda path, read=read: (opened.update([path]), read(path))[1])
     monkeypatch.setattr(collect, "BATCH", 3)
     aggregate(results, settings())
-    # eight networks of four files; two profiles; six tickets of two files more; four scorings
-    assert (opened.total(), max(opened.values())) == (8 * 4 + 2 + 6 * 2 + 4, 1)
+    # eight networks of five files; two profiles; six tickets of two files more; four scorings
+    assert (opened.total(), max(opened.values())) == (8 * 5 + 2 + 6 * 2 + 4, 1)
     for name in ("runs", "robustness", "curves"):
         assert pq.ParquetFile(results / "tables" / f"{name}.parquet").num_row_groups == 3
 
@@ -344,7 +439,7 @@ def test_a_condition_that_is_named_twice_is_one(results, tables, tmp_path):
     made_by = table.schema.metadata[b"config_hash"].decode()
     write_table(path, pa.concat_tables([table, table.slice(1, 1)]), config_hash=made_by)
     aggregate(tmp_path, settings())
-    for name in ("robustness", "summary"):
+    for name in ("robustness", "summary", "resilience"):
         assert read_table(tmp_path / "tables" / f"{name}.parquet").equals(tables[name]), name
 
 

@@ -23,6 +23,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.attack import attack
 from layerlottery.evaluation.compare import compare
 from layerlottery.evaluation.corrupt import corrupt
+from layerlottery.evaluation.outliers import outliers
 from layerlottery.evaluation.shift import shift
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.prune import prune
@@ -52,6 +53,8 @@ class Stages:
         prepare(settings.Digits(source="digits", train_size=60, test_size=30), self.data.parent)
         corrupt(self.data, *corrupted, settings.CorruptionSettings(names=["contrast"], severities=[2, 3], images=20))
         self.corrupted = corrupted
+        self.outliers = self.data.with_name("outlier_images.npy"), self.data.with_name("outliers.json")
+        outliers(self.data, *self.outliers, settings.OutlierSettings(images=20))
         self.initial = self.file(paths.initial_weights, DENSE.folder)
         initialize_network(self.data, self.initial, settings.NetworkSettings(depth=20, width=2), seed=0)
 
@@ -80,6 +83,9 @@ class Stages:
             self.file(paths.shift, run.folder),
             settings.ShiftSettings(),
             device=CPU,
+            outlier_images=self.outliers[0],
+            outlier_facts=self.outliers[1],
+            output_detection=self.file(paths.detection, run.folder),
         )
         attacks = settings.AttackSettings(attacks=["fgsm"], epsilons=[8.0], images=20)
         attack(weights, self.data, self.file(paths.attack, run.folder), attacks, device=CPU)

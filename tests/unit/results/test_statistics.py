@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from layerlottery.results import statistics
@@ -19,6 +20,7 @@ from layerlottery.results.statistics import (
     geometric_mean,
     geometric_means,
     holm,
+    holm_columns,
     kendall_w,
     of_each,
     outcome,
@@ -373,3 +375,16 @@ def test_saved():
     assert saved(75, 100) == 25.0
     assert saved(100, 100) == 0.0
     assert saved(110, 100) == pytest.approx(-10.0)
+
+
+def test_holm_agrees_with_statsmodels_family_by_family():
+    rng = np.random.default_rng(4)
+    p_values = np.round(rng.random((40, 12)) ** 3, 2)  # many small ones, and ties
+    p_values[rng.random(p_values.shape) < 0.2] = np.nan
+    p_values[:, 3] = np.nan
+    found = holm_columns(p_values)
+    assert np.array_equal(np.isnan(found), np.isnan(p_values))
+    for own, corrected in zip(p_values.T, found.T, strict=True):
+        known = ~np.isnan(own)
+        if known.any():
+            assert corrected[known] == pytest.approx(multipletests(own[known], method="holm")[1], abs=1e-15)

@@ -1,0 +1,115 @@
+"""Noise that strikes each value alone.
+
+A value has 256 levels before and after, so such noise is a table of 256x256 probabilities, which are exact, and one
+random number a value picks from its row (Walker's alias method, as Vose 1991 builds it, for all rows at once).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from layerlottery.evaluation.corruptions.constants import constants
+from layerlottery.evaluation.corruptions.pixels import Floats, Generators
+
+LEVELS = np.arange(256)
+
+
+def gaussian_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
+    """Independent normal noise on every value."""
+    return _sampled("gaussian_noise", images, severity, generators)
+
+
+def speckle_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
+    """Independent normal noise in proportion to the value."""
+    return _sampled("speckle_noise", images, severity, generators)
+
+
+def shot_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
+    """Poisson counts of photons, whose mean is the value times the photons of a white pixel."""
+    return _sampled("shot_noise", images, severity, generators)
+
+
+def impulse_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
+    """A share of the values, each channel by itself, turns black or white with equal chances."""
+    return _sampled("impulse_noise", images, severity, generators)
+
+
+def transitions(name: str, severity: int) -> Floats:
+    """Probabilities (256, 256) that a level (row) becomes another (column), clipped and truncated."""
+    (constant,) = constants(name, severity)
+    if name == "impulse_noise":
+        table = np.eye(256) * (1 - constant)
+        table[:, [0, 255]] += constant / 2
+        return table
+    if name == "shot_noise":
+        return _poisson(constant)
+    deviations = np.full(256, constant) if name == "gaussian_noise" else constant * LEVELS / 255
+    return _normal(deviations)
+
+
+def _normal(deviations: Floats) -> Floats:
+    from scipy.special import ndtr
+
+    # a level k holds what lies in [k, k + 1); the first and the last also what is clipped
+    distances = (LEVELS[None, 1:] - LEVELS[:, None]) / 255
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = np.where(deviations[:, None] > 0, ndtr(distances / deviations[:, None]), distances > 0)
+    return np.diff(below, axis=1, prepend=0, append=1)
+
+
+def _poisson(photons: float) -> Floats:
+    from scipy.special import pdtr
+
+    # the count from which on a level is reached, by the very division that turns counts into levels
+    counts = np.arange(int(photons) + 1)
+    first = np.searchsorted((counts / photons * 255).astype(np.uint8), LEVELS[1:])
+    means = LEVELS[:, None] / 255 * photons
+    below = np.where(first > 0, pdtr(first - 1, means), 0)
+    return np.diff(below, axis=1, prepend=0, append=1)
+
+
+@lru_cache(maxsize=32)
+def alias_table(name: str, severity: int) -> npt.NDArray[np.uint32]:
+    """(256 * 256,): above, in 24 bits, the chance to stay in a column; below, in 8, the level to take otherwise."""
+    left = transitions(name, severity) * 256
+    rows = np.arange(256)
+    table = np.zeros((256, 256), dtype=np.uint32)
+    lows, highs = left.copy(), left
+    for _ in range(256):
+        low, high = lows.argmin(axis=1), highs.argmax(axis=1)
+        chance = lows[rows, low]
+        whole = np.minimum(np.maximum(chance, 0) * 2**24, 2**24 - 1).astype(np.uint32)
+        # at chance 1 a column is its own alias, and the missing 2**-24 does not matter
+        table[rows, low] = (whole << 8) | np.where(chance >= 1, low, high).astype(np.uint32)
+        lows[rows, high] -= 1 - chance
+        highs[rows, high] = lows[rows, high]
+        lows[rows, low], highs[rows, low] = np.inf, -np.inf
+    return table.ravel()
+
+
+def _sampled(name: str, images: Tensor, severity: int, generators: Generators) -> Tensor:
+    table = alias_table(name, severity)
+    levels = images.numpy().reshape(len(images), -1)
+    words = -(-levels.shape[1] // 2)
+    drawn = np.empty((len(levels), words), dtype=np.uint64)
+    for row, generator in zip(drawn, generators, strict=True):
+        row[:] = generator.bit_generator.random_raw(words)
+    bits = drawn.astype("<u8", copy=False).view(np.uint32)[:, : levels.shape[1]]
+    return torch.from_numpy(pick(table, levels, bits)).reshape(images.shape)
+
+
+def pick(
+    table: npt.NDArray[np.uint32], levels: npt.NDArray[np.uint8], bits: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.uint8]:
+    """The level that follows each level, by 32 random bits each: 8 for a column, 24 against its chance."""
+    columns = bits.astype(np.uint8)
+    places = levels.astype(np.int64)
+    places <<= 8
+    places |= columns
+    entries = table.take(places, mode="clip")
+    return np.where((bits >> 8) < (entries >> 8), columns, entries.astype(np.uint8))

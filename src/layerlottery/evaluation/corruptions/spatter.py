@@ -1,0 +1,168 @@
+"""Spatter: drops of water or mud on the lens.
+
+Water needs, for each image, an edge detector, a distance from the edges and an equalized histogram. They are done
+here for all images at once as OpenCV does them for one, whole number by whole number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from layerlottery.evaluation.corruptions.constants import constants, pixel_scale
+from layerlottery.evaluation.corruptions.pixels import (
+    Generators,
+    drawn,
+    gaussian_filter,
+    mirrored,
+    repeated,
+    tint,
+    truncate,
+    unit,
+)
+
+WATER, MUD = (175.0, 238.0, 238.0), (63.0, 42.0, 20.0)
+WEAK, STRONG = 50, 150  # gradients from which on a pixel may be, and is, an edge
+FARTHEST = 20  # pixels at which distances end
+THIN = 0.8  # mud below is not seen
+EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
+
+ONE = 2**16  # distances are whole multiples of 2**-16 pixel
+STRAIGHT, DIAGONAL, KNIGHT = ONE, round(1.4 * ONE), round(2.1969 * ONE)  # Borgefors 1986, as OpenCV rounds them
+FAR = 2**29
+TANGENT = round((2**0.5 - 1) * 2**15)  # of 22.5 degrees, in 2**-15
+
+
+def spatter(images: Tensor, severity: int, generators: Generators) -> Tensor:
+    """Drops of water (severities 1 to 3) or mud where a smooth random field is above a threshold."""
+    size = images.shape[-1]
+    layers = drawn(generators, lambda source: source.standard_normal((1, size, size)))
+    return spattered(images, torch.from_numpy(layers).double(), severity=severity)
+
+
+def spattered(images: Tensor, layers: Tensor, *, severity: int) -> Tensor:
+    """Spatter by given standard normal layers (N, 1, H, W)."""
+    mean, deviation, sigma, threshold, last, mud = constants("spatter", severity)
+    scale = pixel_scale(images.shape[-1])
+    # smoothing over more pixels would leave less than the published share above the threshold
+    liquid = gaussian_filter(layers * (deviation * scale) + mean, sigma * scale)
+    values = unit(images)
+    if mud:
+        cover = gaussian_filter((liquid > threshold).double(), last * scale)
+        cover = cover.masked_fill(cover < THIN, 0)
+        return truncate(values * (1 - cover) + cover * tint(images.shape[1], MUD))
+    drops = (liquid.masked_fill(liquid < threshold, 0) * 255).int() & 255  # a byte, which a value above 1 leaves again
+    light = drops * _relief(drops)
+    greatest = light.amax(dim=(2, 3), keepdim=True)
+    shine = light.double() / greatest.clamp(min=1) * last
+    return truncate(values + shine * tint(images.shape[1], WATER))
+
+
+def _relief(drops: Tensor) -> Tensor:
+    """Height of the drops (N, 1, H, W), whole numbers 0..255, embossed from the distance to their edges."""
+    near = distances(edges(drops)).clamp_(max=FARTHEST * ONE)
+    # the mean in float32, as OpenCV returns it, so that nine equal distances are not truncated below themselves
+    mean = (_summed(near).double() * (1 / (9 * ONE))).float().int()
+    padded = _mirrored(equalized(mean))
+    embossed = torch.zeros_like(drops)
+    for (row, column), weight in np.ndenumerate(EMBOSS):
+        if weight:
+            embossed += _shifted(padded, row, column) * int(weight)
+    return (_summed(embossed.clamp_(0, 255)) * 2 + 9) // 18  # a ninth, rounded
+
+
+def edges(drops: Tensor) -> Tensor:
+    """Canny's edges (1986) of levels (N, 1, H, W): gradients by Sobel, as sums of magnitudes."""
+    across, down = _gradients(drops)
+    strength = across.abs() + down.abs()
+    padded = F.pad(strength, (1, 1, 1, 1))
+    # gradients are at most 1020, so that nothing here leaves 32 bits
+    x, y = across.abs(), down.abs() << 15
+    flat = x * TANGENT
+    steep = flat + (x << 16)
+    up, below = _shifted(padded, 0, 1), _shifted(padded, 2, 1)
+    left, right = _shifted(padded, 1, 0), _shifted(padded, 1, 2)
+    falling = (across ^ down) >= 0
+    before = torch.where(falling, _shifted(padded, 0, 0), _shifted(padded, 0, 2))
+    after = torch.where(falling, _shifted(padded, 2, 2), _shifted(padded, 2, 0))
+    peak = (strength > before) & (strength > after)
+    peak = torch.where(y > steep, (strength > up) & (strength >= below), peak)
+    peak = torch.where(y < flat, (strength > left) & (strength >= right), peak)
+    weak = (peak & (strength > WEAK)).to(torch.uint8)
+    return _connected(weak & (strength > STRONG).to(torch.uint8), weak)
+
+
+def _gradients(levels: Tensor) -> tuple[Tensor, Tensor]:
+    padded = repeated(repeated(levels, 1, -2), 1, -1)
+    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    columns = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
+    return rows[..., 2:] - rows[..., :-2], columns[:, :, 2:] - columns[:, :, :-2]
+
+
+def _connected(found: Tensor, weak: Tensor) -> Tensor:
+    """Weak edges that touch a strong one, a neighbour's neighbour included."""
+    while True:
+        padded = F.pad(found, (1, 1, 1, 1))
+        rows = padded[:, :, :-2] | padded[:, :, 1:-1] | padded[:, :, 2:]
+        grown = (rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]) & weak
+        if torch.equal(grown, found):
+            return found
+        found = grown
+
+
+def distances(found: Tensor) -> Tensor:
+    """Distances (N, 1, H, W) to the nearest edge in 2**-16 pixel, by steps to 16 neighbours (chamfer 5x5)."""
+    start = np.where(found.numpy()[:, 0].transpose(1, 2, 0), 0, FAR).astype(np.int32)
+    for _ in range(2):  # down and right, then up and left
+        start = _swept(start)[::-1, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(start.transpose(2, 0, 1)))[:, None]
+
+
+def _swept(start: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """One pass over (H, W, N): steps from the two rows above and from the left."""
+    height, width, count = start.shape
+    swept = np.full((height + 2, width + 4, count), FAR, dtype=np.int32)
+    walked = (np.arange(width, dtype=np.int32) * STRAIGHT)[:, None]
+    for row in range(height):
+        above, farther = swept[row + 1], swept[row]
+        knights = np.minimum(np.minimum(above[:-4], above[4:]), np.minimum(farther[1:-3], farther[3:-1]))
+        best = np.minimum(start[row], above[2:-2] + STRAIGHT)
+        np.minimum(best, np.minimum(above[1:-3], above[3:-1]) + DIAGONAL, out=best)
+        np.minimum(best, knights + KNIGHT, out=best)
+        # steps to the right: the least offer of a pixel at the left, all counted from the first column
+        np.minimum.accumulate(best - walked, axis=0, out=best)
+        swept[row + 2, 2:-2] = best + walked
+    return swept[2:, 2:-2]
+
+
+def equalized(levels: Tensor) -> Tensor:
+    """Levels (N, 1, H, W), 0 to 20, spread over 0..255 by the share of pixels that are not above them."""
+    count, pixels = len(levels), levels[0].numel()
+    bins = FARTHEST + 1
+    places = levels.flatten(1).long() + torch.arange(count)[:, None] * bins
+    counts = torch.bincount(places.flatten(), minlength=count * bins).reshape(count, bins)
+    least = counts.gather(1, levels.flatten(1).amin(dim=1, keepdim=True).long())
+    scale = 255 / (pixels - least).clamp(min=1).float()
+    spread = ((counts.cumsum(dim=1) - least).clamp(min=0).float() * scale).round().clamp_(0, 255).int()
+    # an image of one level keeps it
+    spread = torch.where(least == pixels, torch.arange(bins, dtype=torch.int32), spread)
+    return spread.flatten().index_select(0, places.flatten()).reshape(levels.shape)
+
+
+def _mirrored(levels: Tensor) -> Tensor:
+    return mirrored(mirrored(levels, 1, -2), 1, -1)
+
+
+def _shifted(padded: Tensor, row: int, column: int) -> Tensor:
+    size = padded.shape[-1] - 2
+    return padded[:, :, row : row + size, column : column + size]
+
+
+def _summed(levels: Tensor) -> Tensor:
+    """Sums of 3x3 pixels, the image mirrored at its edges."""
+    padded = _mirrored(levels)
+    rows = padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]
+    return rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
