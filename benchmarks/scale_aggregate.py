@@ -157,6 +157,8 @@ def conditions(places: Sequence[tuple[str, str, float]], variant: int, *, truste
     columns["origin"] = ["official" if kind == "corruption" else None for kind in kinds]
     left_out = ("dense_accuracy", "delta_accuracy", "config_hash")
     own = [field for field in own_columns("robustness") if field.name not in left_out]
+    # as write_conditions does
+    own = [field for field in own if any(value is not None for value in columns[field.name])]
     return pa.table([pa.array(columns[field.name], field.type) for field in own], schema=pa.schema(own))
 
 

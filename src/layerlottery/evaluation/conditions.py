@@ -36,8 +36,13 @@ class Condition:
 
 
 def write_conditions(path: Path, rows: Sequence[Condition], *, config_hash: str) -> None:
-    """Write the rows as a Parquet artifact: the robustness table's columns in its order, then the temperature."""
+    """Write the rows as a Parquet artifact: the robustness table's columns in its order, then the temperature.
+
+    A column without any value is left out: aggregation reads thousands of these files, and a column costs time.
+    """
     names = {field.name for field in fields(Condition)}
     schema = pa.schema([field for field in arrow_schema("robustness") if field.name in names])
     schema = schema.append(arrow_schema("runs").field("temperature"))
-    artifacts.write_table(path, pa.Table.from_pylist([asdict(row) for row in rows], schema), config_hash=config_hash)
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema)
+    filled = [name for name in table.column_names if table[name].null_count < len(table)]
+    artifacts.write_table(path, table.select(filled), config_hash=config_hash)

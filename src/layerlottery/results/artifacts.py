@@ -101,7 +101,10 @@ def check(path: Path) -> Path:
 
 def _checked(path: Path) -> bytes:
     """The bytes of a file whose seal is intact: what was checked is what is parsed."""
-    held = _present(path).read_bytes()
+    try:
+        held = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        held = _present(path).read_bytes()
     try:
         seals.check_bytes(held)
     except seals.BrokenSeal as broken:

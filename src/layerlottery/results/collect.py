@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from layerlottery import paths
+from layerlottery.errors import LayerLotteryError
 from layerlottery.results.artifacts import read_facts, read_table
 from layerlottery.results.tables import identified
 from layerlottery.studies import Run
@@ -74,35 +75,51 @@ def read_networks(results: Path, runs: Sequence[Run]) -> Iterator[Batch]:
 def read_batch(results: Path, runs: Sequence[Run]) -> Batch:
     """The artifacts of some networks; raises LayerLotteryError that names the file which is missing or damaged."""
     held = {name: [_read_tables(results, run, name) for run in runs] for name in FILES}
+    held["robustness"] = list(map(_Distinct(), held["robustness"]))
     networks = [_network(results, run, tables[0]) for run, tables in zip(runs, held["robustness"], strict=True)]
-    pieces = {
-        name: [(run, one) for run, tables in zip(runs, held[name], strict=True) for one in tables] for name in held
-    }
-    return Batch(
-        networks,
-        {name: identified(name, pieces[name]) for name in FILES},
-        {name: [sum(map(len, tables)) for tables in held[name]] for name in FILES},
-    )
+    rows = {name: [sum(map(len, tables)) for tables in held[name]] for name in FILES}
+    return Batch(networks, {name: identified(name, list(_each(runs, held[name]))) for name in FILES}, rows)
+
+
+def _each(runs: Sequence[Run], held: Sequence[list[pa.Table]]) -> Iterator[tuple[Run, pa.Table]]:
+    for run, tables in zip(runs, held, strict=True):
+        yield from ((run, table) for table in tables)
 
 
 def _read_tables(results: Path, run: Run, name: str) -> list[pa.Table]:
     if name in OF_TICKETS and not run.density:
         return []
-    tables = [read_table(Path(path(f"{results}/{run.folder}"))) for path in FILES[name]]
-    return [distinct(table) for table in tables] if name == "robustness" else tables
+    folder = f"{results}/{run.folder}"
+    return [read_table(Path(path(folder))) for path in FILES[name]]
 
 
-def distinct(table: pa.Table) -> pa.Table:
-    """A condition that the configuration names twice is one, the last."""
-    conditions = list(zip(*(table[name].to_pylist() for name in ("kind", "name", "level")), strict=True))
-    last = dict(zip(conditions, range(len(table)), strict=True))
-    return table if len(last) == len(table) else table.take(list(last.values()))
+class _Distinct:
+    """A condition that the configuration names twice is one, the last. Most networks share their conditions."""
+
+    def __init__(self) -> None:
+        self._known: list[pa.Table] = []
+
+    def __call__(self, tables: Sequence[pa.Table]) -> list[pa.Table]:
+        return [self._distinct(table) for table in tables]
+
+    def _distinct(self, table: pa.Table) -> pa.Table:
+        named = table.select(["kind", "name", "level"])
+        if any(known.equals(named) for known in self._known):
+            return table
+        conditions = list(zip(*(column.to_pylist() for column in named.columns), strict=True))
+        last = dict(zip(conditions, range(len(table)), strict=True))
+        if len(last) < len(table):
+            return table.take(list(last.values()))
+        self._known.append(named)
+        return table
 
 
 def _network(results: Path, run: Run, shift: pa.Table) -> Network:
     folder = f"{results}/{run.folder}"
-    place = list(zip(shift["kind"].to_pylist(), shift["name"].to_pylist(), strict=True)).index(("clean", "clean"))
-    clean = {name: shift[name][place].as_py() for name in CLEAN if name in shift.column_names}
+    first = shift.slice(0, 1)
+    if (first["kind"][0].as_py(), first["name"][0].as_py()) != ("clean", "clean"):
+        raise LayerLotteryError(f"{paths.shift(folder)}: the first row is not the clean test set's; make it anew")
+    clean = {name: first[name][0].as_py() for name in CLEAN if name in first.column_names}
     return Network(
         run,
         training=read_facts(Path(paths.training_facts(folder))),
