@@ -5,7 +5,7 @@ import gc
 import sys
 from pathlib import Path
 
-from snakemake.settings.enums import Quietness
+from snakemake.settings.types import DeploymentMethod, Quietness
 from snakemake.utils import min_version
 
 from layerlottery import dry_run, paths, relay, requeue, submission, worker
@@ -18,6 +18,11 @@ min_version("9.0")
 
 # the jobs live to the end: looking through them all for garbage, again and again, takes a twelfth of the planning
 gc.set_threshold(100_000)
+
+# Snakemake works out the environment of every single job, a tenth of the planning: only for those who use it, and for
+# lint, which plans nothing
+PLANNED, WANTED = workflow.dag_settings, workflow.deployment_settings.deployment_method
+ENVIRONMENT = None if PLANNED and DeploymentMethod.CONDA not in WANTED else "../../envs/layerlottery.yaml"
 
 DRY = workflow.output_settings.dryrun
 if DRY and Quietness.PROGRESS in (workflow.output_settings.quiet or ()):

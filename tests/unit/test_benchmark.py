@@ -224,6 +224,11 @@ RESNET = "resnet20 gives at most 3"
         ),
         (GIVEN | {"criteria": {"snip": {"magic": 1}}}, "criteria.snip: unknown key 'magic'"),
         (GIVEN | {"statistics": {"xi": ["iqr"]}}, "statistics.xi.0"),
+        (GIVEN | {"outliers": {"near": ["shuffled"] * 2}}, "outliers: near, far: shuffled is listed twice; allowed"),
+        (GIVEN | {"outliers": {"near": ["SVHN"], "far": ["SVHN"]}}, "outliers: near, far: SVHN is listed twice"),
+        (GIVEN | {"attack": {"epsilons": [0]}}, "attack.epsilons.0: found 0; input should be greater than 0"),
+        (GIVEN | {"attack": {"l2_epsilons": [-1.0]}}, "attack.l2_epsilons.0: found -1.0; input should be greater than"),
+        (GIVEN | {"corruptions": {"names": ["jpeg"]}}, 'corruptions.names.0: found "jpeg"; '),
         (GIVEN | {"energy": {"country": "Germany"}}, 'energy.country: found "Germany"; '),
     ],
 )

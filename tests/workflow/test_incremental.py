@@ -11,7 +11,18 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from tests.workflow.project import DENSE, GROWN, PER_DATASET, PER_SEED, ROOT, TICKET, counted, edited, job_table, snapshot
+from tests.workflow.project import (
+    DENSE,
+    GROWN,
+    PER_DATASET,
+    PER_SEED,
+    ROOT,
+    TICKET,
+    counted,
+    edited,
+    job_table,
+    snapshot,
+)
 
 from layerlottery import paths
 from layerlottery.results.artifacts import read_table

@@ -198,3 +198,11 @@ def test_lint_finds_nothing(fresh):
     ran = fresh.snakemake("--lint")
     assert ran.returncode == 0, ran.stderr + ran.stdout
     assert "Congratulations" in ran.stderr + ran.stdout
+
+
+def test_conda_is_asked_for_where_it_is_wanted(cloned, tmp_path):
+    # without --sdm no rule has an environment, since Snakemake would work out each job's
+    project = cloned(tmp_path)
+    ran = project.snakemake("--dry-run", "--sdm", "conda")
+    assert "conda" in (ran.stdout + ran.stderr).partition("Building DAG")[2].lower() or "conda info" in ran.stderr
+    assert "conda" not in project.snakemake("--dry-run").stderr.lower()

@@ -9,7 +9,7 @@ rule prepare:
     log:
         FOLDERS.log("prepare", paths.DATASET),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         settings=BENCHMARK.dataset_slice,
         folder=subpath(output.facts, parent=True),
@@ -28,7 +28,7 @@ rule corrupt:
     log:
         FOLDERS.log("corrupt", paths.DATASET),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         settings=BENCHMARK.corruptions.slice(),
         official=BENCHMARK.official_slice,
@@ -48,7 +48,7 @@ rule outliers:
     log:
         FOLDERS.log("outliers", paths.DATASET),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         # a function, since Snakemake looks for wildcards in plain text, and a folder's name may hold braces
         settings=lambda wildcards: BENCHMARK.outliers.slice(),

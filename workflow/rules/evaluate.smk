@@ -11,7 +11,7 @@ rule attack:
     log:
         FOLDERS.log("attack", paths.DENSE),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.attack.slice(),
@@ -45,9 +45,7 @@ rule shift:
     input:
         weights=paths.trained_weights(FOLDERS.run),
         data=paths.prepared(FOLDERS.dataset),
-        images=paths.corrupted_images(FOLDERS.dataset),
         corrupted=paths.corrupted_facts(FOLDERS.dataset),
-        strangers=paths.outlier_images(FOLDERS.dataset),
         outliers=paths.outlier_facts(FOLDERS.dataset),
     output:
         conditions=paths.shift(FOLDERS.run),
@@ -55,15 +53,18 @@ rule shift:
     log:
         FOLDERS.log("shift", paths.RUN),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.shift.slice(),
+        # made with the facts, which hold their hashes
+        images=paths.corrupted_images(FOLDERS.dataset),
+        strangers=paths.outlier_images(FOLDERS.dataset),
         revision=REVISIONS["shift"],
     shell:
         "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
-        " --corrupted-images {input.images:q} --corrupted-facts {input.corrupted:q}"
-        " --outlier-images {input.strangers:q} --outlier-facts {input.outliers:q}"
+        " --corrupted-images {params.images:q} --corrupted-facts {input.corrupted:q}"
+        " --outlier-images {params.strangers:q} --outlier-facts {input.outliers:q}"
         " --output {output.conditions:q} --output-detection {output.detection:q} --threads {threads} --log {log:q}"
 
 
@@ -77,7 +78,7 @@ rule compare:
     log:
         FOLDERS.log("compare", paths.PRUNED),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.compare.slice(),
@@ -99,7 +100,7 @@ rule profile:
     log:
         FOLDERS.log("profile", paths.DENSE),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     threads: 1024
     params:
         settings=BENCHMARK.profile.slice(),

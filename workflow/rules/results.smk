@@ -10,7 +10,7 @@ rule aggregate:
     log:
         FOLDERS.log("aggregate"),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         settings=BENCHMARK.aggregate_slice(),
         results=subpath(output[0], ancestor=2),
@@ -27,7 +27,7 @@ rule tabulate:
     log:
         FOLDERS.log("tabulate"),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         settings=BENCHMARK.tabulate_slice(),
         tables=subpath(input[0], parent=True),
@@ -44,7 +44,7 @@ rule manifest:
     log:
         FOLDERS.log("manifest"),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         settings=lambda wildcards: BENCHMARK.manifest_slice(),
         tables=subpath(input[0], parent=True),
@@ -61,7 +61,7 @@ rule report:
     log:
         FOLDERS.log("report"),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         # a function, since Snakemake looks for wildcards in plain text, and a title may hold braces
         settings=lambda wildcards: BENCHMARK.report.slice(),

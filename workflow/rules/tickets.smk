@@ -9,7 +9,7 @@ rule initialize:
     log:
         FOLDERS.log("initialize", paths.DENSE),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         settings=BENCHMARK.network_slice,
         draw=0,
@@ -40,7 +40,7 @@ rule score:
     log:
         FOLDERS.log("score", paths.SCORED),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.criterion_slice,
@@ -65,7 +65,7 @@ rule prune:
     log:
         FOLDERS.log("prune", paths.TICKET),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     params:
         budget=lambda wildcards, input: [word for scores in input.budget for word in ("--budget", scores)],
         revision=REVISIONS["prune"],

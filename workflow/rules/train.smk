@@ -14,7 +14,7 @@ rule train_dense:
     log:
         FOLDERS.log("train", paths.DENSE),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     threads: BENCHMARK.resources.training_threads
     params:
         settings=BENCHMARK.training.slice(),
@@ -67,7 +67,7 @@ rule rewind:
     log:
         FOLDERS.log("rewind", paths.START),
     conda:
-        "../../envs/layerlottery.yaml"
+        ENVIRONMENT
     threads: BENCHMARK.resources.training_threads
     params:
         settings=BENCHMARK.training.slice(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,9 +40,8 @@ SHOWN = {
 }
 SMALLEST, LARGEST = 2, 8  # sides of a patch, in sides of an image
 CONTRAST = 5  # grey levels: least standard deviation of a patch in one of its channels
-DRAWS = (
-    1000  # of one patch at most; 5,000 patches from 8x8 to 64x64 took 19 at most, the flattest photograph 4 on average
-)
+# of one patch at most; 5,000 patches from 8x8 to 64x64 took 19 at most, the flattest photograph 4 on average
+DRAWS = 1000
 
 
 def outliers(data: Path, output_images: Path, output_facts: Path, settings: OutlierSettings) -> None:
@@ -51,8 +49,8 @@ def outliers(data: Path, output_images: Path, output_facts: Path, settings: Outl
 
     `data` is the facts file of a prepared set. `output_images` becomes one npy array, uint8 (M, C, H, W), to be
     memory-mapped; `output_facts` holds "sets" (name, distance, start and end in the array, in its order), "data"
-    and "array" (content hashes). Raises LayerLotteryError for a set named twice, or that is the data set itself,
-    and when a file is missing.
+    and "array" (content hashes). Raises LayerLotteryError for a set that is the data set itself, and when
+    a file is missing.
     """
     prepared = PreparedSet.open(data)
     named = [(name, "near") for name in settings.near] + [(name, "far") for name in settings.far]
@@ -130,8 +128,6 @@ KINDS: dict[str, Callable[[PreparedSet, OutlierSettings], Images]] = {
 
 
 def _check_names(names: Sequence[str], prepared: PreparedSet) -> None:
-    if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise LayerLotteryError(f"near, far: {repeated[0]} is listed twice; allowed is once in one of them")
     if (own := prepared.facts["settings"].get("set")) in names:
         raise LayerLotteryError(f"near, far: {own} is the data set itself; allowed are sets of other images")
 

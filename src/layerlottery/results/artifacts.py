@@ -238,7 +238,9 @@ def write_array(path: Path, array: Array) -> str:
 
 def read_array(path: Path, content: str) -> Array:
     """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds."""
-    if seals.file_digest(_present(path)) != content:
+    if not path.is_file():
+        raise LayerLotteryError(f"{path}: no such file; make it anew: snakemake --cores all {path}")
+    if seals.file_digest(path) != content:
         raise _broken(path, "its content does not match its hash")
     try:
         # unlike np.load it opens no other format, such as an archive of arrays

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from layerlottery.settings.base import Count, Positive, Settings
 from layerlottery.settings.data import OfficialSettings
@@ -97,6 +97,13 @@ class OutlierSettings(Settings):
     seed: int = Field(0, ge=0, description="seed of the choice of images, patches and orders")
     location: str = Field("downloads", description="folder that keeps the files of torchvision's sets", min_length=1)
     download: bool = Field(False, description="fetch torchvision's sets when they are not in location")
+
+    @model_validator(mode="after")
+    def _each_set_once(self) -> Self:
+        named = [*self.near, *self.far]
+        if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
+            raise ValueError(f"near, far: {twice[0]} is listed twice; allowed is once in one of them")
+        return self
 
 
 class ShiftSettings(Settings):

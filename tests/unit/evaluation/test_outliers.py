@@ -281,16 +281,6 @@ def test_a_published_set_that_is_not_there_is_named(bench, tmp_path):
         make(bench.data, tmp_path, near=["CIFAR10"], location=str(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize(
-    "lists",
-    [{"near": ["shuffled", "shuffled"]}, {"near": ["SVHN"], "far": ["SVHN"]}, {"far": ["photographs"] * 2}],
-)
-def test_a_set_listed_twice_is_refused(bench, tmp_path, lists):
-    name = (lists.get("near") or lists["far"])[0]
-    with pytest.raises(LayerLotteryError, match=rf"^near, far: {name} is listed twice; allowed is once"):
-        make(bench.data, tmp_path, **lists)
-
-
 def test_the_data_set_itself_is_refused(bench, tmp_path, monkeypatch):
     itself = bench.prepared.facts | {"settings": {"source": "torchvision", "set": "SVHN"}}
     monkeypatch.setattr(PreparedSet, "open", lambda path: PreparedSet(path.parent, itself))

@@ -175,8 +175,8 @@ def test_every_measure_stands_beside_the_dense_networks(make, tmp_path):
     # less mCE is better, less accuracy under attack is worse
     assert [cell.tone for cell in rows["snip, p = 1"]] == ["win", "win", "lose", "muted"]
     assert {cell.tone for cell in rows["snip, p = 2"]} == {"muted"}
-    assert rows["snip, p = 1"][1].text .replace(MINUS, "-") == "-2.50 [-3.50, -1.50]"
-    assert detected.rows[1][1].text .replace(MINUS, "-") == "+0.025 [-0.975, +1.025]"
+    assert rows["snip, p = 1"][1].text.replace(MINUS, "-") == "-2.50 [-3.50, -1.50]"
+    assert detected.rows[1][1].text.replace(MINUS, "-") == "+0.025 [-0.975, +1.025]"
 
 
 def test_signs_of_masked_gradients_are_told(make, tmp_path):
