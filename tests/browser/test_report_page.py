@@ -113,6 +113,8 @@ def test_tables_have_their_rows(page):
     )
     tickets, criteria = 48, 6
     assert rows == {
+        "table-resilience0": tickets + 1,
+        "table-detection0": tickets + 1,
         "table-table1": 4,
         "table-table2": 4,
         "table-table4": 5,

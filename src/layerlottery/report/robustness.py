@@ -59,7 +59,7 @@ def attack_picture(tables: Tables) -> Picture:
         "horizontal axis are not to scale, and 0 are the same images untouched."
     )
     every = densities(tickets(rows)["density"])
-    caption += f" Of the densities {every}, at most {MOST_DENSITIES} are drawn a network and attack." if hidden else ""
+    caption += f" Of the densities {every}, only some are drawn." if hidden else ""
     return Picture("attacks", tuple(panels), legend(entries, first_starts(rows)), caption)
 
 

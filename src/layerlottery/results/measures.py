@@ -56,7 +56,7 @@ def _named(conditions: Sequence[Condition], kind: str) -> dict[str, Indices]:
     """Where each name of a kind stands, at all its levels; epsilon 0 is no attack."""
     places: dict[str, Indices] = defaultdict(list)
     for place, one in enumerate(conditions):
-        if one.kind == kind and (kind not in ("attack", "transfer") or one.level > 0):
+        if one.kind == kind and (kind != "attack" or one.level > 0):
             places[one.name].append(place)
     return dict(places)
 
@@ -107,10 +107,10 @@ def _attacks(conditions: Sequence[Condition], values: Columns, dense: Array) -> 
     accuracy, places = values["accuracy"], _named(conditions, "attack")
     if places:
         yield _percent("accuracy, attacked"), accuracy[:, [one for at in places.values() for one in at]].mean(axis=1)
-    for words, kind in (("accuracy, attacked", "attack"), ("accuracy, transferred attack", "transfer")):
-        for name, at in _named(conditions, kind).items():
-            for place in at:
-                yield _percent(words, name, conditions[place].level), accuracy[:, place]
+    # transferred examples are the dense network's own: on itself they are no transfer, and there is no difference
+    for name, at in places.items():
+        for place in at:
+            yield _percent("accuracy, attacked", name, conditions[place].level), accuracy[:, place]
     for name, (place,) in _named(conditions, "minimum_norm").items():
         yield Measure("median minimum norm", name, None, "1/255", "higher"), values["norm"][:, place]
 

@@ -15,7 +15,7 @@ from layerlottery.report.robustness import attack_picture, detection_grids, mask
 from layerlottery.report.sections import left_out
 from layerlottery.report.style import inline
 from layerlottery.report.tables import read_tables
-from layerlottery.report.words import MINUS
+from layerlottery.report.words import DASH, MINUS
 from layerlottery.settings import ReportSettings
 
 PLANTED = ["verdict", "key", "paper", "accuracy", "summary", "controls", "cost", "robustness", "similarity"]
@@ -138,7 +138,7 @@ def test_many_densities_stay_readable(make, tmp_path):
     assert [panel.title for panel in curves.panels] == [f"p = {density}" for density in (1, 3, 6, 8, 11, 13)]
     assert [panel.title for panel in attacks.panels][3:] == [f"PGD, L∞, p = {density}" for density in (1, 7, 13)]
     assert curves.caption.endswith("at most 6 are drawn a network.")
-    assert attacks.caption.endswith("at most 3 are drawn a network and attack.")
+    assert attacks.caption.endswith(f"Of the densities 1{DASH}13, only some are drawn.")
 
 
 def test_missing_table_and_unknown_tolerance(planted, tmp_path):
