@@ -16,7 +16,7 @@ OfficialCorruptions = Literal["CIFAR-10-C", "CIFAR-100-C"]
 class OfficialSettings(Settings):
     """Published test sets of CIFAR: corrupted (CIFAR-10-C, CIFAR-100-C) and collected anew (CIFAR-10.1, CIFAR-10.2)."""
 
-    sets: list[OfficialShift | OfficialCorruptions] = Field(
+    sets: list[Literal[OfficialShift, OfficialCorruptions]] = Field(
         [], description="CIFAR-10-C, CIFAR-100-C: in place of the generated corruptions; CIFAR-10.1 (v6), CIFAR-10.2"
     )
     location: str = Field(

@@ -67,7 +67,7 @@ EXTRA_CORRUPTIONS: tuple[ExtraCorruption, ...] = get_args(ExtraCorruption)
 class CorruptionSettings(Settings):
     """Common corruptions with the constants of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
 
-    names: list[MainCorruption | ExtraCorruption] = Field(
+    names: list[Literal[MainCorruption, ExtraCorruption]] = Field(
         [*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS],
         description="which corruptions, by the names of the official files; the 4 extras stay out of means",
     )
