@@ -31,7 +31,7 @@ def every_rule(project, *targets):
     found = {}
     for block in re.split(r"\n(?=(?:local)?rule )", ran.stdout + ran.stderr)[1:]:
         rule = block.partition(":")[0].split()[-1]
-        command = re.search(r"^Shell command: layerlottery (.+)$", block, re.MULTILINE)
+        command = re.search(r"^Shell command: (?:exec )?layerlottery (.+)$", block, re.MULTILINE)
         if command:
             found[rule] = Job(rule, _listed("input", block), _listed("output", block), shlex.split(command[1]))
     return found

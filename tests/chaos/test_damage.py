@@ -39,10 +39,12 @@ WIDE = TINY | {
 # neither is an artifact: logs, the lock's file, a stamp of Snakemake's own
 NO_ARTIFACT = re.compile(r"logs/.*|.*\.lock|.*\.snakemake_timestamp")
 # what a rule waits for, but its stage does not read
+UNTESTED = {f"{split}_{part}.npy" for split in ("train", "shifted", "held_out") for part in ("images", "labels")}
 UNREAD = {
     "rewind": {"weights.safetensors"},
-    "corrupt": {f"{split}_{part}.npy" for split in ("train", "shifted") for part in ("images", "labels")},
-    "tabulate": {"curves.parquet", "stability.parquet"},
+    "corrupt": UNTESTED,
+    "outliers": UNTESTED,
+    "tabulate": {f"{table}.parquet" for table in ("curves", "stability", "detection", "resilience")},
 }
 
 
@@ -190,7 +192,8 @@ def test_a_rewind_passes_over_damaged_kept_weights(copied, jobs):
 
 def vouched_for(path):
     """Whether verify can tell that a file is damaged, and the facts beside it are not."""
-    return path.name != "corrupted.json" and (path.suffix != ".npy" or path.name == "corrupted_images.npy")
+    facts, arrays = ("corrupted.json", "outliers.json"), ("corrupted_images.npy", "outlier_images.npy")
+    return path.name not in facts and (path.suffix != ".npy" or path.name in arrays)
 
 
 def test_what_was_removed_is_made_anew_on_request(copied, finished):
