@@ -58,10 +58,13 @@ def held_still(folder):
     stopped = []
     while new := [process for process in working_in(folder) if process not in stopped]:
         for process in new:
-            process.suspend()
+            # one that ends just now has nothing more to do
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
         stopped += new
     try:
         yield
     finally:
         for process in stopped:
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
