@@ -22,10 +22,11 @@ LOGS = {
     "train_ticket": f"results/logs/train/{TICKET.removeprefix('results/')}.log",
 }
 CONFIG = ("--configfile", "tiny.yaml")
-# an epoch computes for 0.3 s; a checkpoint that nobody asked for would hide one that was not saved in time
+# an epoch computes for 0.3 s, all of them for longer than a limit of a minute, which SLURM may notice half a minute late,
+# on a fast and idle machine, too; a checkpoint that nobody asked for would hide one that was not saved in time
 SLOW = TINY | {
     "datasets": {"digits": {"source": "digits", "train_size": 600, "test_size": 30}},
-    "training": {"epochs": 80, "batch_size": 30},
+    "training": {"epochs": 400, "batch_size": 30},
     "resources": {"checkpoint_seconds": 3600.0},
 }
 
