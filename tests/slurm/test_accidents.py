@@ -22,8 +22,8 @@ LOGS = {
     "train_ticket": f"results/logs/train/{TICKET.removeprefix('results/')}.log",
 }
 CONFIG = ("--configfile", "tiny.yaml")
-# an epoch computes for 0.3 s, all of them for longer than a limit of a minute, which SLURM may notice half a minute late,
-# on a fast and idle machine, too; a checkpoint that nobody asked for would hide one that was not saved in time
+# an epoch computes for 0.3 s, and all of them for longer than a limit of a minute that SLURM notices half a minute
+# late, on a fast and idle machine, too; a checkpoint that nobody asked for would hide one that was not saved in time
 SLOW = TINY | {
     "datasets": {"digits": {"source": "digits", "train_size": 600, "test_size": 30}},
     "training": {"epochs": 400, "batch_size": 30},
