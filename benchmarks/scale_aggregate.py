@@ -10,7 +10,6 @@ plausible, and each network's files are links to them. A folder that is given is
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from layerlottery import paths
@@ -237,16 +237,25 @@ MAKERS = {
 
 
 def measure(results: Path, chosen: Sequence[Study]) -> tuple[float, float]:
-    """Seconds and peak resident GiB of the command in a process of its own."""
+    """Seconds of the command, and the most GiB that its process and its readers have at once."""
     settings = AggregateSettings(studies=list(chosen)).slice()
     command = ["layerlottery", "aggregate", "--settings", settings, "--results", str(results)]
-    began = time.perf_counter()
-    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    began, peak = time.perf_counter(), 0
+    child = psutil.Popen(command, stderr=subprocess.DEVNULL)
+    while child.poll() is None:
+        peak = max(peak, sum(map(own_bytes, [child, *child.children(recursive=True)])))
+        time.sleep(0.2)
     if child.returncode:
         sys.exit(f"aggregate failed with status {child.returncode}")
-    return time.perf_counter() - began, used.ru_maxrss / 2**20
+    return time.perf_counter() - began, peak / 2**30
+
+
+def own_bytes(process: psutil.Process) -> int:
+    """Memory that no other process shares."""
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:  # it ends just now
+        return 0
 
 
 def report(networks: int, seconds: float, gib: float) -> bool:

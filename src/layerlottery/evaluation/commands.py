@@ -170,7 +170,7 @@ def compare(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="folder for shift.parquet, detection.parquet, attack.parquet, and the images that are not given",
+    help="folder for shift.parquet, detection.parquet, attack.parquet and the images that they tell of",
 )
 @machine_options
 @log_option

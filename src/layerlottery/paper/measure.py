@@ -150,7 +150,7 @@ def _by_ticket(rows: Iterable[Row]) -> dict[Ticket, list[Row]]:
 
 def _fits(row: Row, quantity: Quantity) -> bool:
     """The extra corruptions of CIFAR-10-C are in no mean, here as in the papers."""
-    if row["name"] in EXTRA_CORRUPTIONS:
+    if row["kind"] == "corruption" and row["name"] in EXTRA_CORRUPTIONS:
         return False
     return row["kind"] == quantity.kind and quantity.name in (None, plain(row["name"]))
 
