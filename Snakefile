@@ -8,9 +8,10 @@ from pathlib import Path
 from snakemake.settings.types import DeploymentMethod, Quietness
 from snakemake.utils import min_version
 
-from layerlottery import dry_run, paths, relay, requeue, submission, worker
+from layerlottery import dry_run, paths, relay, requeue, scheduling, submission, worker
 from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
+from layerlottery.extensions import trust
 from layerlottery.results import lock, recovery
 from layerlottery.revisions import REVISIONS
 
@@ -41,6 +42,9 @@ except LayerLotteryError as error:
 
 FOLDERS = BENCHMARK.folders
 
+# weights files name the code of the user's own networks: jobs run none but what the configuration names
+trust(*BENCHMARK.networks.values())
+
 if workflow.is_main_process:
     # after a power cut or a kill the same command simply goes on
     abandoned = set() if DRY else recovery.recover(BENCHMARK.results)
@@ -50,6 +54,7 @@ else:
 
 
 onstart:
+    scheduling.lift_default_limit(workflow.scheduler)
     if workflow.is_main_process:
         try:
             # one benchmark at a time in a results folder, whichever folder it was started from

@@ -1,3 +1,56 @@
-"""layerlottery: layer pruning at initialization, as a benchmark and as a method."""
+"""layerlottery: layer pruning at initialization, as a benchmark and as a method.
+
+The method for anyone's own residual network:
+
+    blocks = layerlottery.find_blocks(model, example)
+    scores = layerlottery.score(model, batch=(x, y), criterion="grasp")
+    small = layerlottery.prune(model, remove=["layer3.4", "layer2.2"])
+    ticket = layerlottery.find_ticket(model, batch=(x, y), criterion="grasp", density=3)
+    layerlottery.save_ticket(ticket, "ticket.safetensors")
+    ticket = layerlottery.load_ticket("ticket.safetensors", model_factory)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from layerlottery.errors import LayerLotteryError
+    from layerlottery.networks.blocks import Block, find_blocks
+    from layerlottery.settings import CRITERIA, CriterionSettings
+    from layerlottery.tickets import Cost, Ticket, find_ticket, load_ticket, prune, save_ticket, score
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("LayerLotteryError",),
+    "networks.blocks": ("Block", "find_blocks"),
+    "settings": ("CRITERIA", "CriterionSettings"),
+    "tickets": ("Cost", "Ticket", "find_ticket", "load_ticket", "prune", "save_ticket", "score"),
+}
+
+__all__ = [
+    "CRITERIA",
+    "Block",
+    "Cost",
+    "CriterionSettings",
+    "LayerLotteryError",
+    "Ticket",
+    "find_blocks",
+    "find_ticket",
+    "load_ticket",
+    "prune",
+    "save_ticket",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # when first asked for: the Snakefile imports this package in every job, and torch takes seconds
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"layerlottery.{home}"), name)
+    raise AttributeError(f"module 'layerlottery' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

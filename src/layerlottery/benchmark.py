@@ -6,7 +6,6 @@ study never trains again what exists. This module imports no torch: the Snakefil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol, Self, get_args
@@ -19,15 +18,18 @@ from layerlottery.results.hashing import canonical
 from layerlottery.settings import (
     CRITERIA,
     DATA_FREE,
+    NAMES,
     AttackSettings,
     CompareSettings,
     CorruptionSettings,
     Count,
     CriterionSettings,
+    CustomSettings,
     Dataset,
     EnergySettings,
     MarginSettings,
     Name,
+    Network,
     NetworkSettings,
     OfficialCorruptions,
     OfficialShift,
@@ -38,6 +40,8 @@ from layerlottery.settings import (
     ShiftSettings,
     StatisticsSettings,
     TrainingSettings,
+    is_named,
+    named_network,
 )
 from layerlottery.studies import AggregateSettings, Run, Study, TabulateSettings, expand, expand_scorings
 
@@ -74,7 +78,7 @@ class Benchmark(Settings):
         "results", description="folder for everything that is made", pattern=r"^[^{}\s\x00-\x1f][^{}\x00-\x1f]*$"
     )
     datasets: dict[Name, Dataset] = Field(description="image sets by name", min_length=1)
-    networks: dict[Name, NetworkSettings] = Field({}, description="networks beside resnet20, resnet32, …, by name")
+    networks: dict[Name, Network] = Field({}, description=f"networks by name, beside {NAMES}")
     criteria: dict[Name, CriterionSettings] = Field(
         {}, description="criteria beside the built-in ones, or changes to them"
     )
@@ -117,6 +121,16 @@ class Benchmark(Settings):
             self._check_rewinds(study)
         return self
 
+    @model_validator(mode="after")
+    def _own_code_has_own_names(self) -> Self:
+        for name, criterion in self.criteria.items():
+            if criterion.is_own and name in CRITERIA:
+                raise ValueError(f"criteria.{name}: {name} is built in; a function of your own needs another name")
+        for name, network in self.networks.items():
+            if isinstance(network, CustomSettings) and is_named(name):
+                raise ValueError(f"networks.{name}: {name} is built in; a function of your own needs another name")
+        return self
+
     def _check_criterion(self, study: Study, name: str) -> None:
         settings, key = self.criterion(name), f"studies.{study.name}.criteria: found {name!r}"
         for structure in study.structures:
@@ -145,22 +159,23 @@ class Benchmark(Settings):
 
     def _check_network(self, study: Study, name: str) -> None:
         try:
-            most = self.network(name).most_removable
+            network = self.network(name)
         except KeyError as error:
-            known = ", ".join(["resnet20, resnet32 and all resnet(6n+2)", *self.networks])
+            known = ", ".join([NAMES, *self.networks])
             raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
-        if max(study.densities, default=0) > most:
-            found = max(study.densities)
+        most, found = network.most_removable, max(study.densities, default=0)
+        if most is not None and found > most:
             raise ValueError(f"studies.{study.name}.densities: found {found}; {name} gives at most {most}")
+        others = [structure for structure in study.structures if structure != "layers"]
+        if others and not isinstance(network, NetworkSettings):
+            raise ValueError(
+                f"studies.{study.name}.structures: found {others[0]}, which only CIFAR ResNets can lose; "
+                f"allowed for {name} is layers"
+            )
 
-    def network(self, name: str) -> NetworkSettings:
+    def network(self, name: str) -> Network:
         """The settings of a network by its name; KeyError when there is none."""
-        if name in self.networks:
-            return self.networks[name]
-        depth = re.fullmatch(r"resnet(\d+)", name)
-        if not depth or int(depth[1]) < 8 or (int(depth[1]) - 2) % 6:
-            raise KeyError(name)
-        return NetworkSettings(depth=int(depth[1]))
+        return self.networks[name] if name in self.networks else named_network(name)
 
     def criterion(self, name: str) -> CriterionSettings:
         """The settings of a criterion by its name."""
@@ -313,7 +328,8 @@ def load_benchmark(config: Mapping[str, Any]) -> Benchmark:
 def first_line(error: ValidationError) -> str:
     """The first problem of a validation error, and how many more there are."""
     problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    # which member of a union it was stands there in angle brackets, and not in the configuration
+    key = ".".join(str(part) for part in problem["loc"] if str(part)[:1] != "<")
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         text = "missing; this key is needed"

@@ -34,7 +34,7 @@ from layerlottery.options import (
 from layerlottery.settings import (
     CriterionSettings,
     Dataset,
-    NetworkSettings,
+    Network,
     ProfileSettings,
     ReportSettings,
     Structure,
@@ -61,7 +61,7 @@ def prepare(settings: str, output: Path, **options: Any) -> None:
 
 
 @cli.command()
-@settings_options(NetworkSettings)
+@settings_options(*union_fields(Network))
 @DATA
 @OUTPUT
 @SEED
@@ -71,7 +71,7 @@ def initialize(settings: str, data: Path, output: Path, seed: int, draw: int, **
     """Draw the random weights that a dense network and its tickets share."""
     from layerlottery.networks.initialize import initialize_network
 
-    initialize_network(data, output, gather(NetworkSettings, settings, options), seed=seed, draw=draw)
+    initialize_network(data, output, gather(TypeAdapter(Network), settings, options), seed=seed, draw=draw)
 
 
 @cli.command()

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -64,14 +64,15 @@ def settings_options(*models: type[Settings]) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for name, field in reversed(fields.items()):
-            command = _option(name, field)(command)
+            kinds = [_metavar(model.model_fields[name]) for model in models if name in model.model_fields]
+            command = _option(name, field, "|".join(dict.fromkeys(kinds)))(command)
         text = "settings as JSON; the options below replace single values"
         return click.option("--settings", default="{}", metavar="JSON", help=text)(command)
 
     return decorate
 
 
-def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+def _option(name: str, field: FieldInfo, metavar: str) -> Callable[[Command], Command]:
     many = get_origin(field.annotation) is list
     default = "" if field.default is PydanticUndefined else f"  [default: {_shown(field.default)}]"
     repeat = "; repeat for several" if many else ""
@@ -79,8 +80,8 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
         f"--{name.replace('_', '-')}",
         name,
         multiple=many,
-        metavar=_metavar(field.annotation),
-        help=f"{field.description}{repeat}{default}",
+        metavar=metavar,
+        help=f"{field.description or 'kind of these settings'}{repeat}{default}",
     )
 
 
@@ -92,14 +93,20 @@ def _shown(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _metavar(annotation: Any) -> str:
-    schema = TypeAdapter(annotation).json_schema()
+def _metavar(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    whole: Any = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+    schema = TypeAdapter(whole).json_schema()
     schema = schema.get("items", schema)
+    return "|".join(dict.fromkeys(word for part in schema.get("anyOf", [schema]) for word in _allowed(part)))
+
+
+def _allowed(schema: Mapping[str, Any]) -> list[str]:
     choices = schema.get("enum") or ([schema["const"]] if "const" in schema else None)
     if choices:
-        return "|".join(map(str, choices))
-    kinds = [part.get("type", "value") for part in schema.get("anyOf", [schema])]
-    return "|".join("JSON" if kind == "object" else kind for kind in kinds).upper()
+        return list(map(str, choices))
+    kind = str(schema.get("type", "value"))
+    return ["JSON" if kind == "object" else kind.upper()]
 
 
 def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Mapping[str, Any]) -> Model:
@@ -208,5 +215,5 @@ def _gpu(device: str) -> int:
 
 def union_fields(union: Any) -> list[type[Settings]]:
     """The models of an annotated union."""
-    inner = get_args(union)[0]
-    return list(get_args(inner))
+    members = get_args(get_args(union)[0])
+    return [get_args(member)[0] if get_origin(member) is Annotated else member for member in members]

@@ -11,6 +11,7 @@ import click
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.options import FILE, gather, settings_options
+from layerlottery.planning.command import plan
 from layerlottery.settings import ReportSettings
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -118,4 +119,4 @@ def dictionary() -> None:
     click.echo(data_dictionary(), nl=False)
 
 
-COMMANDS = (summary, show, verify, diff, clean, schema, dictionary)
+COMMANDS = (plan, summary, show, verify, diff, clean, schema, dictionary)

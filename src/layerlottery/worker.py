@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import selectors
@@ -26,18 +27,30 @@ from typing import NoReturn, TypedDict
 
 from layerlottery.launcher import ADDRESS, LENGTH, PROCESS, STATUS, STREAMS, receive
 
-# what the stages of a second or so need; nothing here may start threads or touch a GPU before the fork
+# what the stages of a second or so need, down to what they import late: a child imports anew what is not here. Nothing
+# here may start threads or touch a GPU before the fork
 PRELOADED = (
     "layerlottery.cli",
+    "layerlottery.networks.initialize",
+    "layerlottery.networks.prune",
+    "layerlottery.criteria.elements",
     "layerlottery.criteria.score",
+    "layerlottery.training.rewind",
     "layerlottery.training.train",
     "layerlottery.training.progress",
     "layerlottery.evaluation.attack",
+    "layerlottery.evaluation.compare",
     "layerlottery.evaluation.shift",
     "layerlottery.cost.profile",
+    "safetensors.numpy",
+    "sklearn.metrics",
     "torch._dynamo",  # counting MACs imports it
     "foolbox",
+    "eagerpy.tensor.pytorch",
     "codecarbon",
+    "codecarbon.core.powermetrics",
+    "cpuinfo",
+    "pyarrow.pandas_compat",
     "pandas",
 )
 PR_SET_PDEATHSIG = 1
@@ -211,6 +224,9 @@ def main(descriptor: int, address: str) -> None:
     """Import, then serve until the owner ends."""
     for name in PRELOADED:
         __import__(name)
+    # what is imported lives to the end: no child looks through it for garbage, and copies its pages by doing so
+    gc.collect()
+    gc.freeze()
     try:
         Worker(socket.socket(fileno=descriptor)).serve()
     finally:

@@ -14,7 +14,8 @@ rule attack:
         ENVIRONMENT
     threads: BENCHMARK.resources.evaluation_threads
     params:
-        settings=BENCHMARK.attack.slice(),
+        # a function, since Snakemake looks for wildcards in plain text, and options of the user's own may hold braces
+        settings=lambda wildcards: BENCHMARK.attack.slice(),
         dense=[],
         # not an output: it must outlive a failed job
         progress=paths.attack_progress(FOLDERS.checkpoint(paths.DENSE)),
@@ -35,7 +36,7 @@ use rule attack as attack_ticket with:
     log:
         FOLDERS.log("attack", paths.PRUNED),
     params:
-        settings=BENCHMARK.attack.slice(),
+        settings=lambda wildcards: BENCHMARK.attack.slice(),
         dense=lambda wildcards, input: ["--dense", input.dense],
         progress=paths.attack_progress(FOLDERS.checkpoint(paths.PRUNED)),
         revision=REVISIONS["attack"],

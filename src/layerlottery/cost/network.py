@@ -38,8 +38,8 @@ def filters(model: nn.Module) -> int:
     return sum(module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d))
 
 
-def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of convolutions and fully connected layers for one image (channels, height, width)."""
+def macs(model: nn.Module, image_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of convolutions and fully connected layers for one image, (channels, height, width)."""
     # a copy without storage: nothing is computed, and the caller's mode and buffers stay as they are
     shadow = copy.deepcopy(model).to("meta").eval()
     counter = FlopCounterMode(display=False)
@@ -48,7 +48,7 @@ def macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def training_memory(model: nn.Module, image_shape: tuple[int, int, int], *, batch_size: int) -> TrainingMemory:
+def training_memory(model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int) -> TrainingMemory:
     """Bytes of one training step on `batch_size` images: float32, cross-entropy, SGD with momentum.
 
     Computed on a copy on the processor, so the model, its gradients and the random state stay untouched.
@@ -59,6 +59,16 @@ def training_memory(model: nn.Module, image_shape: tuple[int, int, int], *, batc
     trained = sum(parameter.nbytes for parameter in twin.parameters() if parameter.requires_grad)
     activations = _saved_bytes(twin, torch.zeros(batch_size, *image_shape))
     return TrainingMemory(activations, held, gradients=trained, optimizer=trained)
+
+
+def step_memory(model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int) -> int:
+    """Bytes of one training step, as training_memory counts them, for a batch that need not fit this machine.
+
+    Activations grow by the same amount with every image, so two small batches tell.
+    """
+    small, larger = (training_memory(model, image_shape, batch_size=count) for count in (2, 3))
+    each = larger.activations - small.activations
+    return small.total + each * (batch_size - 2)
 
 
 def _saved_bytes(model: nn.Module, images: Tensor) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from layerlottery.cost.latency import latency
-from layerlottery.cost.network import filters, macs, parameters, training_memory
+from layerlottery.cost.network import filters, macs, parameters, step_memory
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.networks.masks import fold_masks
 from layerlottery.networks.weights import build
@@ -86,7 +86,7 @@ def _distinct_costs(
     return {
         name: {
             "macs": macs(model, shape),
-            "memory_bytes": training_memory(model, shape, batch_size=batch_size).total,
+            "memory_bytes": step_memory(model, shape, batch_size=batch_size),
             "latency_ms": times[name],
         }
         for name, model in distinct.items()

@@ -7,33 +7,48 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from layerlottery.criteria.batches import Batches, each, parts
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
-from layerlottery.representation.features import captured
+from layerlottery.representation.features import captured, channel_axis
 from layerlottery.settings import CriterionSettings
-
-IMAGES_AT_A_TIME = 100
 
 
 @torch.no_grad()
 def reduced_outputs(
-    model: nn.Module, blocks: list[Block], images: Tensor, reduce: Callable[[Tensor], Tensor]
+    model: nn.Module,
+    blocks: list[Block],
+    batches: Batches,
+    reduce: Callable[[Tensor], Tensor],
+    *,
+    spatial: bool = False,
 ) -> dict[str, Tensor]:
-    """`reduce` of each block's output (n, C, h, w) after its last ReLU, joined along n, in float64.
+    """`reduce` of each block's output (n, C, …) after its last activation, joined along n, in float64.
 
-    Raises when an output is not finite, naming the first such block.
+    Channels come first, wherever the network has them. Raises when an output is not finite, or when it is no map
+    (n, C, h, w) where a `spatial` one is needed, naming the first such block.
     """
+    found: dict[str, list[Tensor]] = {block.name: [] for block in blocks}
+    axes = {block.name: channel_axis(model.get_submodule(block.name), block.shape) for block in blocks}
     # the outputs of all blocks are large, so images go in parts; batch statistics are those of all images
-    count = len(images) if model.training else IMAGES_AT_A_TIME
-    parts: dict[str, list[Tensor]] = {block.name: [] for block in blocks}
-    with captured(model, list(parts)) as held:
-        for part in images.split(count):
-            model(part)
-            for name, reduced in parts.items():
-                if not held[name].isfinite().all():
-                    raise LayerLotteryError(f"block {name}: found outputs that are not finite; scores need finite ones")
-                reduced.append(reduce(held[name]).double())
-    return {name: torch.cat(reduced) for name, reduced in parts.items()}
+    together = any(module.training for module in model.modules())
+    with captured(model, list(found)) as held:
+        for images, _ in each(batches):
+            for part in parts(images, together=together):
+                model(part)
+                for name, reduced in found.items():
+                    maps = held[name].movedim(axes[name], 1)
+                    _check(name, maps, spatial=spatial)
+                    reduced.append(reduce(maps).double())
+    return {name: torch.cat(reduced) for name, reduced in found.items()}
+
+
+def _check(name: str, maps: Tensor, *, spatial: bool) -> None:
+    if spatial and maps.dim() != 4:
+        shape = tuple(maps.shape[1:])
+        raise LayerLotteryError(f"block {name}: puts out {shape} for an image; hrank takes the ranks of maps (C, h, w)")
+    if not maps.isfinite().all():
+        raise LayerLotteryError(f"block {name}: found outputs that are not finite; scores need finite ones")
 
 
 def relative_rank(maps: Tensor) -> Tensor:
@@ -43,20 +58,20 @@ def relative_rank(maps: Tensor) -> Tensor:
 
 
 def hrank(
-    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
     """Mean rank of a block's output maps over images and channels (Lin et al. 2020).
 
     Divided by max(h, w), so that the stages' map sizes compare. Singular values below max(h, w) times
     float32's resolution times the largest count as zero.
     """
-    ranks = reduced_outputs(model, blocks, batch[0], relative_rank)
+    ranks = reduced_outputs(model, blocks, batches, relative_rank, spatial=True)
     return {name: values.mean().item() for name, values in ranks.items()}
 
 
 def expectabs(
-    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
     """Mean absolute output of a block over images, channels and pixels (DropNet, Tan & Motani 2020)."""
-    sizes = reduced_outputs(model, blocks, batch[0], lambda maps: maps.double().abs().mean(dim=(1, 2, 3)))
+    sizes = reduced_outputs(model, blocks, batches, lambda maps: maps.double().abs().flatten(1).mean(dim=1))
     return {name: values.mean().item() for name, values in sizes.items()}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from torch import nn
-
-from layerlottery.networks.blocks import find_blocks, remove_blocks
+from layerlottery.networks.blocks import Block
 from layerlottery.settings import MINIMUM_PER_STAGE
 
 
@@ -35,32 +33,37 @@ def rank_once(values: dict[str, float], *, keep: str) -> Ranking:
     return Ranking(values, _lowest_goes(values, keep), ties)
 
 
-def may_go(model: nn.Module) -> list[str]:
-    """Removable blocks of the stages that hold more than the least number of blocks, in network order."""
-    blocks = find_blocks(model)
-    left = Counter(block.stage for block in blocks)
-    return [block.name for block in blocks if block.removable and left[block.stage] > MINIMUM_PER_STAGE]
+def may_go(blocks: Sequence[Block], gone: Collection[str] = (), *, minimum: int = MINIMUM_PER_STAGE) -> list[str]:
+    """Removable blocks of the stages that still hold more than `minimum` blocks when some are gone, in their order."""
+    left = Counter(block.stage for block in blocks if block.name not in gone)
+    return [
+        block.name for block in blocks if block.removable and block.name not in gone and left[block.stage] > minimum
+    ]
 
 
 def rank_one_by_one(
-    model: nn.Module, values: dict[str, float], evaluate: Callable[[nn.Module], dict[str, float]], *, keep: str
+    blocks: Sequence[Block],
+    values: dict[str, float],
+    evaluate: Callable[[list[str]], dict[str, float]],
+    *,
+    keep: str,
+    minimum: int = MINIMUM_PER_STAGE,
 ) -> Ranking:
     """Remove the lowest block that may go, evaluate the smaller network, and so on until none may go.
 
-    `values` are those of `model` itself. A block's score is the round (from 0) of its removal, or the number
-    of rounds if it stays; its raw value is the last that it had. Ties are blocks that were equally low when
-    one of them went.
+    `values` are those of the whole network, `evaluate` gives those of the network less the named blocks. A block's
+    score is the round (from 0) of its removal, or the number of rounds if it stays; its raw value is the last that it
+    had. Ties are blocks that were equally low when one of them went.
     """
     raw = dict(values)
     order: list[str] = []
     tied: set[str] = set()
-    while going := may_go(model):
+    while going := may_go(blocks, order, minimum=minimum):
         now = _lowest_goes({name: raw[name] for name in going}, keep)
         lowest = [name for name in going if now[name] == min(now.values())]
         tied.update(lowest if len(lowest) > 1 else [])
         order.append(lowest[0])
-        model = remove_blocks(model, lowest[:1])
-        raw |= evaluate(model)
+        raw |= evaluate(order)
     rounds = {name: float(number) for number, name in enumerate(order)}
     score = {name: rounds.get(name, float(len(order))) for name in raw}
     return Ranking(raw, score, [name for name in raw if name in tied])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from layerlottery.criteria.activations import reduced_outputs
+from layerlottery.criteria.batches import Batches, each
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
 from layerlottery.settings import CriterionSettings
@@ -56,14 +57,14 @@ def variable_importance(features: Matrix, targets: Matrix, *, components: int) -
 
 
 def pls(
-    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
     """Mean VIP of a block's globally averaged channels (Jordao et al. 2020).
 
     All blocks stand in one fit: the mean of VIP² is 1 in every fit, so that separate ones could not be compared.
     """
-    images, labels = batch
-    pooled = reduced_outputs(model, blocks, images, lambda maps: maps.double().mean(dim=(2, 3)))
+    labels = torch.cat([labels for _, labels in each(batches)])
+    pooled = reduced_outputs(model, blocks, batches, lambda maps: maps.double().flatten(2).mean(dim=2))
     one_hot = (labels[:, None] == labels.unique()).double().cpu().numpy()
     vip = variable_importance(
         torch.cat(list(pooled.values()), dim=1).cpu().numpy(), one_hot, components=settings.components

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.criteria import activations, divergence, gradients, regression, similarity, weights
+from layerlottery.criteria.batches import Batches, each
+from layerlottery.criteria.own import own_scores
 from layerlottery.criteria.ranking import Ranking, rank_once, rank_one_by_one
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet, balanced_subset
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block, find_blocks
-from layerlottery.networks.weights import load_network
+from layerlottery.networks.blocks import Block, remove_blocks, residual_blocks
+from layerlottery.networks.examples import device_of, unwrapped
+from layerlottery.networks.weights import load_network, network_settings
 from layerlottery.results.artifacts import write_facts
 from layerlottery.results.hashing import derived_seed
 from layerlottery.results.provenance import config_hash
-from layerlottery.settings import DATA_FREE, CriterionSettings
+from layerlottery.settings import DATA_FREE, MINIMUM_PER_STAGE, CriterionSettings, ResidualSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,38 +51,76 @@ DRAWN = {"random", "random_spread"}
 
 
 def score_blocks(
-    model: nn.Module, batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int = 0
+    model: nn.Module,
+    batches: Batches,
+    settings: CriterionSettings,
+    *,
+    seed: int = 0,
+    blocks: Sequence[Block] | None = None,
 ) -> dict[str, float]:
-    """The criterion's value of every removable block; `batch` is images (N, C, H, W) and labels (N,).
+    """The criterion's value of every removable block; a batch is images (N, C, H, W) and labels (N,).
 
-    The model is not changed. Raises when a value is not finite, naming the block, and when the function
-    does not score blocks.
+    `blocks` are the network's, by default those that the paper may remove. The model is not changed, nor are random
+    states. Raises when a value is not finite, naming the block, and when the function does not score blocks.
     """
-    if settings.function not in FUNCTIONS:
+    if not settings.is_own and settings.function not in FUNCTIONS:
         raise LayerLotteryError(f"function: {settings.function} scores no blocks; allowed are {', '.join(FUNCTIONS)}")
-    scored = copy.deepcopy(model).train(settings.batchnorm == "train").requires_grad_(True)
-    blocks = [block for block in find_blocks(scored) if block.removable]
-    if not blocks:
+    scored = scoring_copy(model, settings)
+    known = blocks if blocks is not None else paper_blocks(scored, batches)
+    removable = [block for block in known if block.removable]
+    if not removable:
         return {}
-    values = FUNCTIONS[settings.function](scored, blocks, batch, settings, seed=seed)
+    devices = [device_of(scored)] if device_of(scored).type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
+        torch.manual_seed(derived_seed("scoring", seed))
+        criterion = own_scores if settings.is_own else FUNCTIONS[settings.function]
+        values = criterion(scored, removable, batches, settings, seed=seed)
     for name, value in values.items():
         if not math.isfinite(value):
             raise LayerLotteryError(f"block {name}: {settings.function} gave {value}; scores must be finite numbers")
     return values
 
 
+def scoring_copy(model: nn.Module, settings: CriterionSettings) -> nn.Module:
+    """A copy that computes what is scored: nothing random, BatchNorm with batch or running statistics."""
+    scored = copy.deepcopy(unwrapped(model)).eval().requires_grad_(True)
+    for module in scored.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(settings.batchnorm == "train")
+    return scored
+
+
+def paper_blocks(model: nn.Module, batches: Batches) -> list[Block]:
+    """All residual blocks; the first of each stage stays (Jordao et al. 2023, section 3)."""
+    images = next(each(batches))[0]
+    # data-free criteria come with a batch of no images
+    example = images if len(images) else images.new_zeros(2, *images.shape[1:])
+    return residual_blocks(model, example, keep_first=True)
+
+
 def rank_blocks(
-    model: nn.Module, batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int = 0
+    model: nn.Module,
+    batches: Batches,
+    settings: CriterionSettings,
+    *,
+    seed: int = 0,
+    blocks: Sequence[Block] | None = None,
+    minimum: int = MINIMUM_PER_STAGE,
 ) -> Ranking:
     """Values and ranks of all removable blocks, scored once or, if `iterative`, again after every removal."""
-    values = score_blocks(model, batch, settings, seed=seed)
+    known = blocks if blocks is not None else paper_blocks(model, batches)
+    values = score_blocks(model, batches, settings, seed=seed, blocks=known)
     if not settings.iterative:
         return rank_once(values, keep=settings.keep)
+    removals = {block.name: block.removal for block in known}
 
-    def evaluate(smaller: nn.Module) -> dict[str, float]:
-        return {} if settings.function in DRAWN else score_blocks(smaller, batch, settings, seed=seed)
+    def evaluate(gone: list[str]) -> dict[str, float]:
+        if settings.function in DRAWN:
+            return {}
+        left = [block for block in known if block.name not in gone]
+        return score_blocks(remove_blocks(model, gone, removals), batches, settings, seed=seed, blocks=left)
 
-    return rank_one_by_one(model, values, evaluate, keep=settings.keep)
+    return rank_one_by_one(known, values, evaluate, keep=settings.keep, minimum=minimum)
 
 
 def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -101,6 +142,7 @@ class Scoring:
     """What every scoring starts from: a network, a batch, the seed of a draw, facts to record and their hash."""
 
     model: nn.Module
+    network: ResidualSettings
     batch: tuple[Tensor, Tensor]
     seed: int
     facts: dict[str, Any]
@@ -125,7 +167,8 @@ def begin(
     batch = scoring_batch(prepared, per_class, seed=chosen_by, device=device)
     facts = {"settings": settings.model_dump(mode="json"), "images": len(batch[1])}
     made_by = config_hash("score", settings, [held["content"], prepared.content], seed=seed, draw=draw, **structure)
-    return Scoring(model.to(device), batch, chosen_by, facts, made_by)
+    network = network_settings(held["architecture"])
+    return Scoring(model.to(device), network, batch, chosen_by, facts, made_by)
 
 
 def score(
@@ -143,13 +186,21 @@ def score(
     Draws above 0 choose other images and make other random choices for the same network.
     """
     given = begin(weights, data, settings, seed=seed, draw=draw, device=device)
-    ranking = rank_blocks(given.model, given.batch, settings, seed=given.seed)
+    images = given.batch[0]
+    example = images if len(images) else images.new_zeros(2, *images.shape[1:])
+    blocks = residual_blocks(given.model, example, keep_first=given.network.keep_first)
+    ranking = rank_blocks(
+        given.model, given.batch, settings, seed=given.seed, blocks=blocks, minimum=given.network.minimum
+    )
     if ranking.ties:
         log.info("%s: equal scores, ranked in network order: %s", settings.function, ", ".join(ranking.ties))
-    rows = [_row(block, ranking) for block in find_blocks(given.model)]
-    write_facts(output, given.facts | {"blocks": rows, "ties": ranking.ties}, config_hash=given.made_by)
+    facts = given.facts | {"blocks": [_row(block, ranking) for block in blocks], "ties": ranking.ties}
+    if given.network.minimum != MINIMUM_PER_STAGE:
+        facts["minimum"] = given.network.minimum
+    write_facts(output, facts, config_hash=given.made_by)
 
 
 def _row(block: Block, ranking: Ranking) -> dict[str, object]:
     values = {"raw": ranking.raw.get(block.name), "score": ranking.score.get(block.name)}
-    return {"name": block.name, "stage": block.stage, "removable": block.removable, **values}
+    row = {"name": block.name, "stage": block.stage, "removable": block.removable, **values}
+    return row if block.removal.trivial else row | {"removal": block.removal.facts()}

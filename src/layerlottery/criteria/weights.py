@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from layerlottery.criteria.parameters import reduce
+from layerlottery.criteria.batches import Batches
+from layerlottery.criteria.parameters import connecting_weights, reduce
 from layerlottery.networks.blocks import Block
 from layerlottery.results.hashing import derived_seed
 from layerlottery.settings import CriterionSettings
 
 
 def random(
-    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
     """Uniform in [0, 1): the control that every criterion must beat."""
     generator = torch.Generator().manual_seed(derived_seed("random criterion", seed))
@@ -21,7 +22,7 @@ def random(
 
 
 def random_spread(
-    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
     """Places, from 1, in a random order that takes one block of every stage in turn.
 
@@ -47,17 +48,15 @@ def random_spread(
 
 
 def l1(
-    model: nn.Module, blocks: list[Block], batch: tuple[Tensor, Tensor], settings: CriterionSettings, *, seed: int
+    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
     """Mean over a block's filters of each filter's absolute weights, summed or averaged (Li et al. 2017).
 
-    Projections of a shortcut do not count; blocks that have one are never scored.
+    A row of a fully connected layer is a filter. 0 for a block without weights.
     """
     scores = {}
     for block in blocks:
-        kernels = [
-            module.weight for module in model.get_submodule(block.name).modules() if isinstance(module, nn.Conv2d)
-        ]
+        kernels = connecting_weights(model.get_submodule(block.name))
         filters = [reduce(kernel.detach().double().abs().flatten(1), settings.reduction, dim=1) for kernel in kernels]
-        scores[block.name] = torch.cat(filters).mean().item()
+        scores[block.name] = torch.cat(filters).mean().item() if filters else 0.0
     return scores

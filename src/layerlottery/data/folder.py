@@ -1,61 +1,96 @@
-"""Image folders: one sub-folder a class, its name the class name, classes in sorted order."""
+"""Image folders: one sub-folder a class, its name the class name, classes in sorted order.
+
+A test set may come in one folder instead, with a file that names the class of each image, as Tiny-ImageNet's does.
+"""
 
 from __future__ import annotations
 
-import logging
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from layerlottery.data.decode import Decoded, Form, decode_all
-from layerlottery.data.prepared import Split
+from layerlottery.data.annotations import annotated
+from layerlottery.data.decode import Decoded, Encoded, Form, Source
+from layerlottery.data.prepared import Rows
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import ImageFolder
-
-log = logging.getLogger(__name__)
+from layerlottery.settings import ANNOTATIONS, ImageFolder
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 
-_Files = dict[str, list[Path]]
+# texts, since a million paths would fill a gigabyte
+_Files = dict[str, list[str]]
 
 
 def load_folder(settings: ImageFolder) -> Decoded:
-    """Decode every folder of the set. Raises LayerLotteryError naming the folder or the image."""
+    """List every folder of the set; images are decoded when they are asked for.
+
+    Raises LayerLotteryError naming the folder or the image.
+    """
     location = Path(settings.location)
-    folders = {"train": location / settings.train, "test": location / settings.test}
-    folders |= {f"shifted.{name}": location / folder for name, folder in settings.shifted.items()}
-    files = {key: _files(folder) for key, folder in folders.items()}
+    train, others = location / settings.train, {"test": location / settings.test}
+    others |= {f"shifted.{name}": location / folder for name, folder in settings.shifted.items()}
+    files = {"train": _in_class_folders(train)}
     classes = tuple(files["train"])
-    for key, folder in folders.items():
+    _check_annotations(settings, list(others.values()))
+    for key, folder in others.items():
+        files[key] = _files(folder, classes, settings.annotations)
         _check_classes(folder, tuple(files[key]), classes)
     form, splits = Form.wanted(settings), {}
-    for key, folder in folders.items():
-        log.info("decoding %s", folder)
-        splits[key] = _decode_folder(files[key], form)
+    for key, folder in {"train": train, **others}.items():
+        splits[key] = _encoded(folder, files[key], form)
         form = form.followed_by(splits[key])
     shifted = {name: splits[f"shifted.{name}"] for name in settings.shifted}
     return Decoded(classes, splits["train"], splits["test"], shifted)
 
 
-def _files(folder: Path) -> _Files:
+def _check_annotations(settings: ImageFolder, folders: Sequence[Path]) -> None:
+    paths = [folder / settings.annotations for folder in folders]
+    if settings.annotations != ANNOTATIONS and not any(path.is_file() for path in paths):
+        raise LayerLotteryError(f"{' and '.join(map(str, paths))}: no such file; it is named in annotations")
+
+
+def _files(folder: Path, classes: tuple[str, ...], annotations: str) -> _Files:
+    """Image files by class, from class folders; where there are none, from the file that annotates the images."""
+    listed = folder / annotations
+    if listed.is_file() and not any((folder / name).is_dir() for name in classes):
+        return annotated(listed, images_below(folder))
+    return _in_class_folders(folder)
+
+
+def _in_class_folders(folder: Path) -> _Files:
     if not folder.is_dir():
         raise LayerLotteryError(f"{folder}: no such folder")
     # hidden folders are what tools leave behind (.ipynb_checkpoints), not classes
     classes = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
     if not classes:
         raise LayerLotteryError(f"{folder}: holds no class folders")
-    files = {one.name: _images(one) for one in classes}
+    files = {one.name: images_below(one) for one in classes}
     if empty := [name for name, images in files.items() if not images]:
         raise LayerLotteryError(f"{folder / empty[0]}: holds no images ({' '.join(sorted(SUFFIXES))})")
     return files
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(
-        one
-        for one in folder.iterdir()
-        if one.suffix.lower() in SUFFIXES and one.is_file() and not one.name.startswith(".")
-    )
+def images_below(folder: Path) -> list[str]:
+    """Paths of the image files in a folder and, at any depth, in the folders below it, sorted.
+
+    Hidden ones are left out. Links to files are followed, and so are links to folders, but not in a circle.
+    """
+    return sorted(_walk(str(folder), (os.path.realpath(folder),)))
+
+
+def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
+    # the directory itself knows which entries are files: asking for each takes long with a million
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():  # noqa: PTH122
+                yield entry.path
+            elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
+                yield from _walk(entry.path, (*above, real))
 
 
 def _check_classes(folder: Path, found: tuple[str, ...], classes: tuple[str, ...]) -> None:
@@ -64,8 +99,12 @@ def _check_classes(folder: Path, found: tuple[str, ...], classes: tuple[str, ...
         raise LayerLotteryError(f"{folder}: its classes differ from those of the training folder in {differ}")
 
 
-def _decode_folder(files: _Files, form: Form) -> Split:
+def _encoded(folder: Path, files: _Files, form: Form) -> Encoded:
     counts = [len(images) for images in files.values()]
-    sources = ((str(path), path) for images in files.values() for path in images)
-    images = decode_all(sources, sum(counts), form)
-    return Split(images, np.repeat(np.arange(len(counts), dtype=np.int64), counts))
+    paths = [path for images in files.values() for path in images]
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    return Encoded.begin(str(folder), labels, partial(_read, paths), form)
+
+
+def _read(paths: Sequence[str], rows: Rows) -> Iterator[tuple[str, Source]]:
+    return ((paths[row], paths[row]) for row in rows.tolist())

@@ -1,117 +1,105 @@
-"""Parquet files in the Hugging Face layout: columns image (struct of bytes and path) and label."""
+"""Parquet files in the Hugging Face layout: columns image (struct of bytes and path) and label, in one file or many."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from glob import glob
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from layerlottery.data.decode import Decoded, Form, decode_all
-from layerlottery.data.prepared import Labels, Split
+from layerlottery.data.decode import Decoded, Encoded, Form, Source
+from layerlottery.data.prepared import Labels, Rows
+from layerlottery.data.shards import Shard, open_shard
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import ParquetImages
+from layerlottery.settings import Files, ParquetImages
 
 log = logging.getLogger(__name__)
 
 
 def load_parquet(settings: ParquetImages) -> Decoded:
-    """Decode every file of the set. Raises LayerLotteryError naming the file, and the row of a bad image."""
-    location = Path(settings.location)
-    paths = {"train": location / settings.train, "test": location / settings.test}
-    paths |= {f"shifted.{name}": location / file for name, file in settings.shifted.items()}
+    """Open every file of the set and read its labels; images are decoded when they are asked for.
+
+    Raises LayerLotteryError naming the file, and the row of a bad image.
+    """
+    files = {"train": settings.train, "test": settings.test}
+    files |= {f"shifted.{name}": chosen for name, chosen in settings.shifted.items()}
     # all files are opened before the first is decoded: a wrong path shows at once
-    files = {key: _open(path) for key, path in paths.items()}
-    labels = {key: _labels(file, paths[key]) for key, file in files.items()}
-    classes = _class_names(files["train"], paths["train"], labels["train"])
+    paths = {key: _paths(Path(settings.location), chosen) for key, chosen in files.items()}
+    _check_disjoint(paths)
+    shards = {key: [open_shard(path, settings) for path in found] for key, found in paths.items()}
+    classes = _class_names(shards["train"])
     form, splits = Form.wanted(settings), {}
-    for key, file in files.items():
-        _check_names(file, paths[key], classes)
-        log.info("decoding %s", paths[key])
-        images = decode_all(_encoded(file, paths[key]), len(labels[key]), form)
-        splits[key] = Split(images, labels[key])
+    for key, held in shards.items():
+        for shard in held:
+            _check_names(shard, classes)
+        splits[key] = _encoded(_described(settings, files[key]), held, form)
         form = form.followed_by(splits[key])
     shifted = {name: splits[f"shifted.{name}"] for name in settings.shifted}
     return Decoded(classes, splits["train"], splits["test"], shifted)
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    if not path.is_file():
-        raise LayerLotteryError(f"{path}: no such file")
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise LayerLotteryError(f"{path}: not a readable Parquet file ({type(error).__name__})") from error
-    schema = file.schema_arrow
-    if missing := [column for column in ("image", "label") if column not in schema.names]:
-        found = ", ".join(schema.names) or "none"
-        raise LayerLotteryError(f"{path}: column {' and '.join(missing)} missing, found {found}")
-    image = schema.field("image").type
-    if not pa.types.is_struct(image) or image.get_field_index("bytes") < 0:
-        raise LayerLotteryError(f"{path}: column image is {image}, allowed is a struct with bytes")
-    if file.metadata.num_rows == 0:
-        raise LayerLotteryError(f"{path}: holds no rows")
-    return file
+def _paths(location: Path, chosen: Files) -> list[Path]:
+    """The files of a split: of each pattern sorted by name, the patterns in their order."""
+    found: list[Path] = []
+    for name in [chosen] if isinstance(chosen, str) else chosen:
+        # a name that holds the signs of a pattern is a name, too
+        if (location / name).is_file() or not any(sign in name for sign in "*?["):
+            found.append(location / name)
+            continue
+        # unlike Path.glob it leaves out hidden files, and takes a pattern that begins with /
+        if not (matching := sorted(glob(name, root_dir=location, recursive=True))):  # noqa: PTH207
+            raise LayerLotteryError(f"{location / name}: no file has such a name")
+        found += [location / one for one in matching]
+    if len(set(found)) < len(found):
+        twice = next(path for path in found if found.count(path) > 1)
+        raise LayerLotteryError(f"{twice}: named twice, its images would count twice")
+    return found
 
 
-def _labels(file: pq.ParquetFile, path: Path) -> Labels:
-    column = _read(file, path, "label")
-    if not pa.types.is_integer(column.type):
-        raise LayerLotteryError(f"{path}: column label is {column.type}, allowed are integers from 0")
-    if column.null_count:
-        row = column.is_null().index(True).as_py()
-        raise LayerLotteryError(f"{path}: row {row} has no label, allowed are integers from 0")
-    labels: Labels = column.to_numpy().astype(np.int64)
-    if labels.min() < 0:
-        row = int(np.argmax(labels < 0))
-        raise LayerLotteryError(f"{path}: row {row} has label {labels[row]}, allowed are integers from 0")
-    return labels
+def _check_disjoint(paths: dict[str, list[Path]]) -> None:
+    # one and the same file in two places is somebody's wish, what a pattern took along is not
+    for (one, first), (other, second) in combinations(paths.items(), 2):
+        shared = set(first) & set(second)
+        if shared and len(first) + len(second) > 2:
+            raise LayerLotteryError(f"{min(shared)}: found in {one} and in {other}, allowed is one of them")
 
 
-def _read(file: pq.ParquetFile, path: Path, column: str, group: int | None = None) -> pa.ChunkedArray:
-    try:
-        table = file.read(columns=[column]) if group is None else file.read_row_group(group, columns=[column])
-    except (pa.ArrowException, OSError) as error:
-        raise LayerLotteryError(f"{path}: column {column} is not readable ({type(error).__name__})") from error
-    return table.column(column)
+def _described(settings: ParquetImages, chosen: Files) -> str:
+    return " ".join(str(Path(settings.location) / name) for name in ([chosen] if isinstance(chosen, str) else chosen))
 
 
-def _encoded(file: pq.ParquetFile, path: Path) -> Iterator[tuple[str, bytes]]:
-    row = 0
-    # one row group at a time: a large set is never in memory twice
-    for group in range(file.num_row_groups):
-        for image in _read(file, path, "image", group).to_pylist():
-            name = f"{path}: image in row {row} (from 0)"
-            content = image and image["bytes"]
-            if not isinstance(content, bytes):
-                raise LayerLotteryError(f"{name}: no bytes (images outside the file are not followed)")
-            yield name, content
-            row += 1
+def _encoded(name: str, shards: Sequence[Shard], form: Form) -> Encoded:
+    labels: Labels = np.concatenate([shard.labels for shard in shards])
+    return Encoded.begin(name, labels, partial(_read, shards), form)
 
 
-def _class_names(file: pq.ParquetFile, path: Path, labels: Labels) -> tuple[str, ...]:
-    if names := _held_names(file):
+def _read(shards: Sequence[Shard], rows: Rows) -> Iterator[tuple[str, Source]]:
+    """The named images at `rows` (sorted) of all shards in a row."""
+    start = 0
+    for shard in shards:
+        end = start + len(shard.labels)
+        first, last = np.searchsorted(rows, (start, end))
+        yield from shard.images(rows[first:last] - start)
+        start = end
+
+
+def _class_names(shards: Sequence[Shard]) -> tuple[str, ...]:
+    if names := shards[0].names:
         return names
-    found = np.unique(labels)
+    found = np.unique(np.concatenate([shard.labels for shard in shards]))
     if len(found) != found[-1] + 1:
         gap = int(np.argmax(found != np.arange(len(found))))
+        path = shards[0].path if len(shards) == 1 else f"{shards[0].path} and {len(shards) - 1} more"
         raise LayerLotteryError(f"{path}: labels go up to {found[-1]} but {gap} is missing, allowed is 0, 1, 2, …")
     return tuple(str(label) for label in found)
 
 
-def _held_names(file: pq.ParquetFile) -> tuple[str, ...] | None:
-    metadata = file.schema_arrow.metadata or {}
-    try:
-        names = json.loads(metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return tuple(str(name) for name in names) or None
-
-
-def _check_names(file: pq.ParquetFile, path: Path, classes: tuple[str, ...]) -> None:
-    if (names := _held_names(file)) and names != classes:
-        raise LayerLotteryError(f"{path}: its class names {names} differ from those of the training file, {classes}")
+def _check_names(shard: Shard, classes: tuple[str, ...]) -> None:
+    if (names := shard.names) and names != classes:
+        raise LayerLotteryError(
+            f"{shard.path}: its class names {names} differ from those of the training file, {classes}"
+        )

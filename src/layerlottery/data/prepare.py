@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from layerlottery.data.decode import Decoded
+from layerlottery.data.decode import Decoded, Part
 from layerlottery.data.embedded import load_digits
 from layerlottery.data.folder import load_folder
 from layerlottery.data.official import load_shifted
+from layerlottery.data.own import load_own
 from layerlottery.data.parquet import load_parquet
-from layerlottery.data.prepared import ARRAYS, FACTS, GROUPS, Images, Split, balanced_subset
+from layerlottery.data.prepared import ARRAYS, FACTS, GROUPS, Images, Labels, Rows, balanced_subset
+from layerlottery.data.statistics import Levels
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results import artifacts
@@ -32,40 +35,38 @@ LOADERS: dict[str, Callable[[Any], Decoded]] = {
     "parquet": load_parquet,
     "folder": load_folder,
     "torchvision": load_torchvision,
+    "custom": load_own,
 }
-
-# one grey level: a channel with less contrast holds nothing, and dividing by 0 would end in NaN
-_STD_FLOOR = 1 / 255
 
 
 def prepare(settings: Dataset, folder: Path) -> None:
     """Write the set that `settings` describes to `folder`, facts.json last.
 
-    Raises LayerLotteryError when files are missing or broken, when the splits do not fit together, or
-    when train_size, test_size or held_out exceed what there is.
+    Images are chosen by their labels, then decoded straight into the arrays on disk: the memory this takes does not
+    depend on their number. Raises LayerLotteryError when files are missing or broken, when the splits do not fit
+    together, or when train_size, test_size or held_out exceed what there is.
     """
     decoded = _with_official(LOADERS[settings.source](settings), settings.official)
-    for name, split in {"train": decoded.train, "test": decoded.test, **decoded.shifted}.items():
-        _check_agreement(name, split, decoded)
+    for name, part in {"train": decoded.train, "test": decoded.test, **decoded.shifted}.items():
+        _check_agreement(name, part, decoded)
     train = _keep(decoded.train, settings.train_size, settings.sample_seed, "train_size")
     test = _keep(decoded.test, settings.test_size, settings.sample_seed, "test_size")
-    train, held_out = _hold_out(train, settings)
-    kept = replace(decoded, train=train, test=test)
-    _check_every_class_is_trained(kept)
-    _write(kept, held_out, settings, folder)
-    log.info("prepared %d training and %d test images in %s", len(kept.train), len(kept.test), folder)
+    train, held_out = _hold_out(decoded.train.labels, train, settings)
+    _check_every_class_is_trained(decoded.train.labels[train], decoded.classes)
+    _write(decoded, {"train": train, "test": test, "held_out": held_out}, settings, folder)
+    log.info("prepared %d training and %d test images in %s", len(train), len(test), folder)
 
 
 def _with_official(decoded: Decoded, official: OfficialSettings) -> Decoded:
-    channels, image_size = decoded.train.images.shape[1], decoded.train.images.shape[-1]
+    channels, _, image_size = decoded.train.shape
     added = load_shifted(
         official, channels=channels, classes=len(decoded.classes), image_size=image_size, present=[*decoded.shifted]
     )
-    return replace(decoded, shifted=decoded.shifted | added)
+    return replace(decoded, shifted={**decoded.shifted, **added})
 
 
-def _check_agreement(name: str, split: Split, decoded: Decoded) -> None:
-    found, wanted = split.images.shape[1:], decoded.train.images.shape[1:]
+def _check_agreement(name: str, part: Part, decoded: Decoded) -> None:
+    found, wanted = part.shape, decoded.train.shape
     if min(found[1:]) < SMALLEST:
         size = f"{found[2]}x{found[1]}"
         raise LayerLotteryError(f"{name}: images of {size} pixels; allowed are {SMALLEST} or more a side (image_size)")
@@ -74,48 +75,50 @@ def _check_agreement(name: str, split: Split, decoded: Decoded) -> None:
             f"{name}: images of (channels, height, width) {found}, the training images are {wanted}; "
             "set image_size and channels to bring them together"
         )
-    if (highest := int(split.labels.max())) >= len(decoded.classes):
+    if (highest := int(part.labels.max())) >= len(decoded.classes):
         raise LayerLotteryError(f"{name}: label {highest} found, allowed is 0 to {len(decoded.classes) - 1}")
 
 
-def _check_every_class_is_trained(kept: Decoded) -> None:
-    counts = np.bincount(kept.train.labels, minlength=len(kept.classes))
+def _check_every_class_is_trained(labels: Labels, classes: tuple[str, ...]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
     if not counts.all():
-        name = kept.classes[int(np.argmin(counts))]
+        name = classes[int(np.argmin(counts))]
         raise LayerLotteryError(
-            f"train: no image of class {name} among the {len(kept.train)} kept and not held out, "
-            f"allowed is at least one of each of the {len(kept.classes)} classes"
+            f"train: no image of class {name} among the {len(labels)} kept and not held out, "
+            f"allowed is at least one of each of the {len(classes)} classes"
         )
 
 
-def _keep(split: Split, size: int | None, seed: int, key: str) -> Split:
-    return split if size is None else split.take(balanced_subset(split.labels, size, seed, key=key))
+def _keep(part: Part, size: int | None, seed: int, key: str) -> Rows:
+    return np.arange(len(part)) if size is None else balanced_subset(part.labels, size, seed, key=key)
 
 
-def _hold_out(train: Split, settings: Dataset) -> tuple[Split, Split]:
-    """The images that are trained with, and those that are taken from them."""
+def _hold_out(labels: Labels, train: Rows, settings: Dataset) -> tuple[Rows, Rows]:
+    """The rows that are trained with, and those that are taken from them."""
     if settings.held_out is None:
-        return train, Split(train.images[:0], train.labels[:0])
-    taken = balanced_subset(train.labels, settings.held_out, settings.sample_seed, key="held_out")
-    return train.take(np.setdiff1d(np.arange(len(train)), taken)), train.take(taken)
+        return train, train[:0]
+    taken = balanced_subset(labels[train], settings.held_out, settings.sample_seed, key="held_out")
+    return np.delete(train, taken), train[taken]
 
 
-def _write(kept: Decoded, held_out: Split, settings: Dataset, folder: Path) -> None:
-    shifted, bounds = _concatenate(kept)
-    groups = dict(zip(GROUPS, (kept.train, kept.test, shifted, held_out), strict=True))
+def _write(decoded: Decoded, rows: dict[str, Rows], settings: Dataset, folder: Path) -> None:
+    channels, _, image_size = decoded.train.shape
+    labels, bounds = _labels(decoded, rows)
+    levels = Levels(channels)
+    images = _write_images(decoded, rows, {name: len(labels[name]) for name in GROUPS}, levels, folder)
     contents: dict[str, str] = {}
-    for name, split in groups.items():
-        contents[f"{name}_images.npy"] = artifacts.write_array(folder / f"{name}_images.npy", split.images)
-        contents[f"{name}_labels.npy"] = artifacts.write_array(folder / f"{name}_labels.npy", split.labels)
-    mean, std = channel_statistics(kept.train.images)
+    for name in GROUPS:
+        contents[f"{name}_images.npy"] = images[name]
+        contents[f"{name}_labels.npy"] = artifacts.write_array(folder / f"{name}_labels.npy", labels[name])
+    mean, std = levels.statistics()
     facts = {
         "source": settings.source,
-        "classes": list(kept.classes),
-        "channels": kept.train.images.shape[1],
-        "image_size": kept.train.images.shape[-1],
+        "classes": list(decoded.classes),
+        "channels": channels,
+        "image_size": image_size,
         "mean": mean,
         "std": std,
-        "counts": {name: len(split) for name, split in groups.items()},
+        "counts": {name: len(labels[name]) for name in GROUPS},
         "shifted": bounds,
         "arrays": contents,
         "settings": settings.model_dump(mode="json"),
@@ -124,29 +127,47 @@ def _write(kept: Decoded, held_out: Split, settings: Dataset, folder: Path) -> N
     artifacts.write_facts(folder / FACTS, facts, config_hash=made_by)
 
 
-def _concatenate(kept: Decoded) -> tuple[Split, dict[str, list[int]]]:
-    # the empty start gives a set without shifted sets its zero-length arrays
-    images, labels = [kept.train.images[:0]], [kept.train.labels[:0]]
-    bounds: dict[str, list[int]] = {}
+def _labels(decoded: Decoded, rows: dict[str, Rows]) -> tuple[dict[str, Labels], dict[str, list[int]]]:
+    """Labels of each array, and where the shifted sets begin and end in theirs."""
+    source = {"train": decoded.train.labels, "test": decoded.test.labels, "held_out": decoded.train.labels}
+    labels = {name: held[rows[name]] for name, held in source.items()}
+    # the empty start gives a set without shifted sets its zero-length array
+    shifted, bounds, start = [labels["train"][:0]], {}, 0
+    for name, part in decoded.shifted.items():
+        shifted.append(part.labels)
+        bounds[name] = [start, start := start + len(part)]
+    return labels | {"shifted": np.concatenate(shifted)}, bounds
+
+
+def _write_images(
+    decoded: Decoded, rows: dict[str, Rows], counts: dict[str, int], levels: Levels, folder: Path
+) -> dict[str, str]:
+    """Decode into the four arrays; they take their names, and their hashes are returned, when all are whole."""
+    with ExitStack() as stack:
+
+        def sink(name: str) -> artifacts.ArrayWriter:
+            shape = (counts[name], *decoded.train.shape)
+            return stack.enter_context(artifacts.array_writer(folder / f"{name}_images.npy", shape, np.uint8))
+
+        sinks = {name: sink(name) for name in GROUPS}
+        for images, held_out in _apart(decoded.train, rows["train"], rows["held_out"]):
+            levels.add(images)
+            sinks["train"].write(images)
+            sinks["held_out"].write(held_out)
+        for images in decoded.test.pieces(rows["test"]):
+            sinks["test"].write(images)
+        for part in decoded.shifted.values():
+            for images in part.pieces(np.arange(len(part))):
+                sinks["shifted"].write(images)
+    return {name: one.content for name, one in sinks.items()}
+
+
+def _apart(part: Part, train: Rows, held_out: Rows) -> Iterator[tuple[Images, Images]]:
+    """The images at two sets of rows, a piece at a time: read together, since each file would be read twice."""
+    rows = np.sort(np.concatenate([train, held_out]))
+    is_held_out = np.isin(rows, held_out)
     start = 0
-    for name, split in kept.shifted.items():
-        images.append(split.images)
-        labels.append(split.labels)
-        bounds[name] = [start, start := start + len(split)]
-    return Split(np.concatenate(images), np.concatenate(labels)), bounds
-
-
-def channel_statistics(images: Images, *, chunk: int = 4096) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of uint8 (N, C, H, W), for values in [0, 1].
-
-    Computed in float64 from exact counts of the 256 grey levels, `chunk` images at a time, so that
-    neither the order of the images nor the size of the set moves the result.
-    """
-    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for start in range(0, len(images), chunk):
-        for channel, count in enumerate(counts):
-            count += np.bincount(images[start : start + chunk, channel].ravel(), minlength=256)
-    shares, levels = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
-    mean = shares @ levels
-    variance = (shares * (levels - mean[:, None]) ** 2).sum(axis=1)
-    return mean.tolist(), np.maximum(np.sqrt(variance), _STD_FLOOR).tolist()
+    for images in part.pieces(rows):
+        out = is_held_out[start : start + len(images)]
+        yield images[~out], images[out]
+        start += len(images)

@@ -5,7 +5,7 @@ This module imports no torch: every later stage opens its data here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,19 @@ _REQUIRED = {"source", "classes", "channels", "image_size", "mean", "std", "shif
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.intp]
+# channels, height, width
+Shape = tuple[int, int, int]
+
+# bytes of images that are handled at once, whatever their number
+_PIECE = 1 << 24
+
+
+def bounds_of_pieces(rows: Rows, shape: Shape) -> Iterator[tuple[int, int]]:
+    """The bounds of pieces of `rows`, each of which holds 16 MB of images at most (one image at least)."""
+    step = max(1, _PIECE // int(np.prod(shape)))
+    for start in range(0, len(rows), step):
+        yield start, min(start + step, len(rows))
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: npt.NDArray[np.intp]) -> Split:
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of every image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def pieces(self, rows: Rows) -> Iterator[Images]:
+        """The images at `rows`, in their order, as uint8 (n, C, H, W), a piece at a time."""
+        for start, end in bounds_of_pieces(rows, self.shape):
+            yield self.images[rows[start:end]]
+
+    def take(self, indices: Rows) -> Split:
         """The images at `indices`, in their order, as a copy."""
         return Split(self.images[indices], self.labels[indices])
 
@@ -109,9 +133,7 @@ class PreparedSet:
         return artifacts.read_array(self.folder / file, self.facts["arrays"][file])
 
 
-def balanced_subset(
-    labels: npt.NDArray[np.integer[Any]], size: int, seed: int, *, key: str = "size"
-) -> npt.NDArray[np.intp]:
+def balanced_subset(labels: npt.NDArray[np.integer[Any]], size: int, seed: int, *, key: str = "size") -> Rows:
     """Sorted indices of `size` images, as many of each class as the classes allow (counts differ by 1 at most).
 
     A class with too few images gives all it has and the others fill up. A smaller subset of the same seed

@@ -154,7 +154,7 @@ def minimum_norms(name: str, model: nn.Module, batch: Batch, settings: AttackSet
     changed = MINIMUM[name](model, batch, settings)
     check_range(name, changed)
     unfooled = correct(model, changed, batch.labels, batch.left)
-    return torch.where(unfooled, torch.inf, _norms(name, changed - batch.images))
+    return torch.where(unfooled, torch.inf, _norms(changed - batch.images, l2=name in L2))
 
 
 def check_range(name: str, images: Tensor) -> None:
@@ -163,11 +163,15 @@ def check_range(name: str, images: Tensor) -> None:
         raise LayerLotteryError(f"attack {name}: images to attack have values outside [0, 1]")
 
 
-def check_bound(name: str, changed: Tensor, images: Tensor, epsilon: float) -> None:
-    """Raise unless `changed` is in [0, 1] and no farther from `images` than epsilon, up to float32 rounding."""
-    moved = float(_norms(name, changed - images).max())
+def check_bound(name: str, changed: Tensor, images: Tensor, epsilon: float, *, l2: bool | None = None) -> None:
+    """Raise unless `changed` is in [0, 1] and no farther from `images` than epsilon, up to float32 rounding.
+
+    `l2` says which norm that is; None takes that of the built-in attack `name`.
+    """
+    l2 = name in L2 if l2 is None else l2
+    moved = float(_norms(changed - images, l2=l2).max())
     # of x + (x' - x) for values up to 1, in each value
-    rounding = 1e-6 if name not in L2 else 1e-7 * math.sqrt(images[0].numel()) + 1e-5 * epsilon
+    rounding = 1e-6 if not l2 else 1e-7 * math.sqrt(images[0].numel()) + 1e-5 * epsilon
     if not (_inside(changed) and moved <= epsilon + rounding):
         raise LayerLotteryError(
             f"attack {name}: a perturbation of {moved * 255:.4g}/255 or values outside [0, 1]; "
@@ -259,8 +263,8 @@ def _target(model: nn.Module, batch: Batch) -> Any:
     return PyTorchModel(model, bounds=(0, 1), device=batch.images.device)
 
 
-def _norms(name: str, moved: Tensor) -> Tensor:
-    norms: Tensor = moved.flatten(1).norm(p=2 if name in L2 else math.inf, dim=1)
+def _norms(moved: Tensor, *, l2: bool) -> Tensor:
+    norms: Tensor = moved.flatten(1).norm(p=2 if l2 else math.inf, dim=1)
     return norms
 
 

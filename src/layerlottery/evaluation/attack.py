@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,11 @@ from layerlottery.evaluation.autoattack import PART, Parts, autoattack_survivors
 from layerlottery.evaluation.conditions import Condition, write_conditions
 from layerlottery.evaluation.forward import BATCH_SIZE, batches
 from layerlottery.evaluation.masking import gradient_check
+from layerlottery.evaluation.own import own_perturb
 from layerlottery.evaluation.selection import select_images
+from layerlottery.extensions import load
 from layerlottery.networks.predictor import load_predictor
+from layerlottery.results.hashing import derived_seed
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import AttackSettings
 
@@ -63,11 +67,14 @@ def attack(
 
     `data` is the facts file of a prepared set. `dense` are the trained weights of the dense network, whose
     examples transfer tries; a dense network itself has none, and tries its own. `progress` keeps the finished
-    parts of autoattack until all is done. Raises LayerLotteryError when an attack leaves its bounds, and when
-    autoattack is asked for and not installed.
+    parts of autoattack until all is done. Raises LayerLotteryError when an attack leaves its bounds, and when one is
+    asked for and not installed, or not to be loaded.
     """
+    # before the minutes that the others take
     if "autoattack" in settings.attacks:
-        find_autoattack()  # before the minutes that the others take
+        find_autoattack()
+    for own in settings.custom.values():
+        load(own)
     prepared = PreparedSet.open(data)
     model, facts = load_predictor(weights, prepared, device)
     inputs, source = [facts["content"], prepared.content], model
@@ -90,7 +97,8 @@ def attack_rows(victim: Victim) -> list[Condition]:
     perturbation, too (the convention of Croce & Hein 2020). All others are attacked anew at every epsilon, from
     the same random direction, so a row depends on its own attack and epsilon only.
     """
-    return [row for name in victim.settings.attacks for row in ROWS.get(name, _bounded)(name, victim)]
+    built_in = [row for name in victim.settings.attacks for row in ROWS.get(name, _bounded)(name, victim)]
+    return built_in + [row for name in victim.settings.custom for row in _own(name, victim)]
 
 
 def _bounded(name: str, victim: Victim) -> list[Condition]:
@@ -150,6 +158,23 @@ def _autoattack(name: str, victim: Victim) -> list[Condition]:
     ]
 
 
+def _own(name: str, victim: Victim) -> list[Condition]:
+    """An attack of the user's own; it gets a copy of the network, and the same seeds at every epsilon."""
+    settings, attack = victim.settings, load(victim.settings.custom[name])
+    model, in_l2 = copy.deepcopy(victim.model), settings.custom[name].norm == "l2"
+
+    def accuracy(level: float) -> float:
+        left = []
+        with _seeded(settings.seed, victim.device):
+            for number, batch in enumerate(victim.batches):
+                seed = derived_seed("attack", settings.seed, number) >> 32
+                changed = own_perturb(name, attack, model, batch, level / 255, l2=in_l2, seed=seed)
+                left.append(batch._replace(left=correct(victim.model, changed, batch.labels, batch.left)))
+        return victim.percent(left)
+
+    return _sweep(name, victim, accuracy)
+
+
 # all others have one start or none, and a list of epsilons
 ROWS: dict[str, Callable[[str, Victim], list[Condition]]] = {
     "pgd_restarts": _restarts,
@@ -162,7 +187,9 @@ ROWS: dict[str, Callable[[str, Victim], list[Condition]]] = {
 
 
 def _sweep(name: str, victim: Victim, accuracy: Callable[[float], float]) -> list[Condition]:
-    levels = victim.settings.l2_epsilons if name in L2 else victim.settings.epsilons
+    own = victim.settings.custom.get(name)
+    in_l2 = name in L2 if own is None else own.norm == "l2"
+    levels = victim.settings.l2_epsilons if in_l2 else victim.settings.epsilons
     values = [(0.0, victim.untouched), *((level, accuracy(level)) for level in levels)]
     return [Condition("attack", name, level, accuracy=value, images=len(victim.chosen)) for level, value in values]
 

@@ -16,7 +16,7 @@ from layerlottery.data.prepared import Images, PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.forward import BATCH_SIZE, to_unit_interval
 from layerlottery.evaluation.selection import select_images
-from layerlottery.networks.blocks import find_blocks
+from layerlottery.networks.blocks import residual_blocks
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.representation.cka import FEWEST_IMAGES, cka_of, gram, hsic
 from layerlottery.representation.features import PENULTIMATE, captured
@@ -42,8 +42,8 @@ def compare(
     (ticket, facts), (whole, dense_facts) = (load_predictor(path, prepared, device) for path in (weights, dense))
     _check_architectures(weights, facts["architecture"], dense, dense_facts["architecture"])
     images = _test_images(prepared, settings)
-    kept = {block.name for block in find_blocks(ticket.get_submodule("network"))}
-    layers = _layers(whole.get_submodule("network"), kept)
+    removed = facts["architecture"]["removed"]
+    layers = _layers(whole.get_submodule("network"), to_unit_interval(images[:2], device), removed)
     values = similarities(whole, ticket, images, list(layers), device=device)
     rows = [
         place | {"layer": name, "cka": None if math.isnan(values[name]) else values[name], "images": len(images)}
@@ -105,13 +105,13 @@ def grams(predictor: nn.Module, batch: Tensor, names: Sequence[str]) -> dict[str
     return found
 
 
-def _layers(dense: nn.Module, kept: Collection[str]) -> dict[str, dict[str, object]]:
+def _layers(dense: nn.Module, example: Tensor, removed: Collection[str]) -> dict[str, dict[str, object]]:
     """Stage and position, in the dense network, of the blocks that the ticket kept; the penultimate layer is last."""
-    blocks = find_blocks(dense)
+    blocks = residual_blocks(dense, example)
     layers: dict[str, dict[str, object]] = {
         block.name: {"stage": block.stage, "position": position}
         for position, block in enumerate(blocks, start=1)
-        if block.name in kept
+        if block.name not in removed
     }
     return layers | {PENULTIMATE: {"stage": None, "position": len(blocks) + 1}}
 

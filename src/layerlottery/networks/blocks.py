@@ -1,55 +1,295 @@
-"""Finding the residual blocks of a network and removing them."""
+"""Finding residual blocks by what a network does: a sub-module whose contribution is added to an identity."""
 
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import groupby, takewhile
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.resnet import BasicBlock
+from layerlottery.networks.examples import example_for, remember, unwrapped
+from layerlottery.networks.removal import Removal, left_over, take_out
+from layerlottery.networks.streams import Branch, Streams, last_addition, staying
+from layerlottery.networks.trace import Call, Trace, WithoutBranches, record
+
+RELATIVE_ERROR = 1e-4
 
 
 @dataclass(frozen=True)
 class Block:
-    """A residual block: its named_modules() name, its stage, and whether it may go."""
+    """A residual block, or one branch of a block that has several, by its named_modules() name.
+
+    `shape` is that of the stream behind it, without the images' dimension; `stage` is what blocks of one shape that
+    follow one another have in common. `reason` says why it is not removable.
+    """
 
     name: str
     stage: str
     removable: bool
+    reason: str = ""
+    shape: tuple[int, ...] = ()
+    removal: Removal = field(default_factory=Removal, compare=False)
 
 
-def find_blocks(model: nn.Module) -> list[Block]:
-    """All residual blocks in network order.
+def residual_blocks(
+    model: nn.Module, example: Tensor | None = None, *, keep_first: bool = False, branches: bool = False
+) -> list[Block]:
+    """All residual blocks in the order of their first call, those that can't be removed with the reason.
 
-    Removable are those whose shortcut is the identity, save the first block of a stage, which follows
-    the stem or changes the shape (Jordao et al. 2023, section 3).
+    `example` is a batch of images (N, …), of which two are looked at; without one, what the network was last seen to
+    take, or images of a usual size. `keep_first` keeps the first block of every stage (Jordao et al. 2023, section 3).
+    `branches` gives the single branches of blocks that have several, such as attention and MLP.
     """
-    found: list[Block] = []
-    for name, module in model.named_modules():
-        if isinstance(module, BasicBlock):
-            stage = name.rpartition(".")[0]
-            first = all(block.stage != stage for block in found)
-            found.append(Block(name, stage, isinstance(module.shortcut, nn.Identity) and not first))
-    return found
+    network = copy.deepcopy(unwrapped(model)).eval().requires_grad_(False)
+    given = example_for(model, example)
+    trace = run(network, given)
+    remember(model, given)
+    finder = _Finder(network, trace)
+    found = finder.branches() if branches else finder.blocks()
+    refuted = _refuted(network, given, found, trace)
+    blocks = [replace(one.block, **refuted.get(one.block.name, {})) for one in found]
+    return list(_staged(blocks, keep_first=keep_first))
 
 
-def remove_blocks(model: nn.Module, names: Collection[str]) -> nn.Module:
-    """A smaller copy without the named blocks; the kept ones keep their weights and their names."""
-    removable = {block.name for block in find_blocks(model) if block.removable}
-    for name in names:
-        if name not in removable:
-            allowed = ", ".join(sorted(removable)) or "none"
-            raise LayerLotteryError(f"block {name!r} can't be removed; removable are {allowed}")
-    small = copy.deepcopy(model)
-    for parent in {name.rpartition(".")[0] for name in names}:
-        kept = OrderedDict(
-            (child, module)
-            for child, module in small.get_submodule(parent).named_children()
-            if f"{parent}.{child}" not in names
-        )
-        small.set_submodule(parent, nn.Sequential(kept))
+def find_blocks(model: nn.Module, example: Tensor | None = None, *, branches: bool = False) -> dict[str, Block]:
+    """Removable residual blocks by their named_modules() name, in the order of the forward pass.
+
+    Each was seen to work on the example: without it the network computes what it computes with the block's
+    branches set to zero. Of a wrapped model (DataParallel, torch.compile) the names are those inside. For
+    transformers, `branches=True` gives attention and MLP singly. Nothing about the model is changed.
+    Raises LayerLotteryError where there is none, with the reason.
+    """
+    found = residual_blocks(model, example, branches=branches)
+    removable = {block.name: block for block in found if block.removable}
+    if not removable:
+        raise LayerLotteryError(why_none(model, found, example))
+    return removable
+
+
+def remove_blocks(model: nn.Module, names: Collection[str], removals: Mapping[str, Removal] | None = None) -> nn.Module:
+    """A smaller copy without the named blocks; the kept ones keep their weights and their names.
+
+    `removals` says what stays of a block; an identity takes the place of those that are not in it. Nothing is
+    looked at or computed: see `tickets.prune` for names that come from a user.
+    """
+    small = copy.deepcopy(unwrapped(model))
+    known = {name for name, _ in small.named_modules()}
+    for name in outermost(names):
+        if name not in known:
+            raise LayerLotteryError(f"block {name!r}: {type(small).__name__} has no such module")
+        take_out(small, name, (removals or {}).get(name, Removal()))
     return small
+
+
+def outermost(names: Collection[str]) -> list[str]:
+    """The names that lie inside none of the others, in their order."""
+    return [name for name in dict.fromkeys(names) if not any(name.startswith(f"{other}.") for other in names)]
+
+
+def run(network: nn.Module, example: Tensor) -> Trace:
+    """The record of one forward pass; what goes wrong in it is the example's fault, and said in one line."""
+    try:
+        return record(network, example)
+    except Exception as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise LayerLotteryError(
+            f"images: {type(network).__name__} can't take the shape {tuple(example.shape)} ({line[:160]})"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A block, the call that showed it, and the additions (operation, operand) that leave with it."""
+
+    block: Block
+    call: Call
+    zeroed: tuple[Branch, ...] = ()
+
+
+class _Finder:
+    """Looks through a trace for calls that own an addition."""
+
+    def __init__(self, network: nn.Module, trace: Trace) -> None:
+        self.network, self.trace, self.streams = network, trace, Streams(trace)
+        self.times = Counter(id(call.module) for call in trace.calls)
+
+    def owners(self) -> list[Call]:
+        """Calls in which a residual addition stands, each module once, in order."""
+        found: dict[int, Call] = {}
+        for operation in self.trace.operations:
+            call = operation.call if operation.joins else None
+            # an addition that is a module of its own belongs to the module that calls it
+            while call is not None and len(call.inputs) > 1 and not any(call.module.children()):
+                call = call.parent
+            if call is not None and call.name and call.tuple_length == 0 and call.inputs:
+                found.setdefault(id(call.module), call)
+        return sorted(found.values(), key=lambda call: call.begin)
+
+    def blocks(self) -> list[_Found]:
+        return [found for call in self.owners() if (found := self._block(call))]
+
+    def _block(self, call: Call) -> _Found | None:
+        assert call.shapes is not None
+        block = Block(call.name, "", removable=False, shape=tuple(call.shapes[1][1:]))
+        steps = self.streams.through(call) if call.shapes[0] == call.shapes[1] else None
+        added = [step for step in steps or [] if isinstance(step, Branch)]
+        if steps is None or not added or not all(self._own(step, call) for step in added):
+            return _Found(replace(block, reason=self._why_not(call)), call) if self._residual(call) else None
+        if self.times[id(call.module)] > 1:
+            return _Found(replace(block, reason=f"it is used {self.times[id(call.module)]} times"), call)
+        removal = Removal(tuple(staying(self.streams, steps, call)), extra=call.arguments > 1)
+        return _Found(replace(block, removable=True, removal=removal), call, tuple(added))
+
+    def _own(self, step: Branch, call: Call) -> bool:
+        inner = self.trace.operations[step.addition].call
+        return inner is call or (inner is not None and inner.parent is call and len(inner.inputs) > 1)
+
+    def _residual(self, call: Call) -> bool:
+        """Whether both operands of the last addition come from the call's input."""
+        last = last_addition(self.streams, call)
+        if last is None or self.trace.operations[last].call not in (call, *self._adders(call)):
+            return False
+        return all(self.streams.depends(value, call) for value in self.trace.operations[last].inputs)
+
+    def _adders(self, call: Call) -> list[Call]:
+        return [one for one in self.trace.calls if one.parent is call and len(one.inputs) > 1]
+
+    def _why_not(self, call: Call) -> str:
+        assert call.shapes is not None
+        before, after = (tuple(shape[1:]) for shape in call.shapes)
+        if before != after:
+            return f"its removal changes a shape: it takes {before} and gives {after}"
+        return "its shortcut is no identity"
+
+    def branches(self) -> list[_Found]:
+        """Single branches of blocks with several; blocks with one branch are taken whole."""
+        found = []
+        for whole in self.blocks():
+            parts = [self._branch(whole, step) for step in whole.zeroed] if len(whole.zeroed) > 1 else []
+            found += [part for part in parts if part] or [whole]
+        return found
+
+    def _branch(self, whole: _Found, step: Branch) -> _Found | None:
+        call = whole.call
+        stream = frozenset([call.inputs[0], *(self.trace.operations[one.addition].output for one in whole.zeroed)])
+        values = self.streams.sources(step.value, call, until=stream)
+        children = self._children(call, values - stream)
+        own = [child for child in children if self._only_in(child, call)]
+        if not own:
+            return None
+        stubs = {child.name: -1 for child in own[:-1]} | {own[-1].name: own[-1].tuple_length}
+        # the one that holds most of the branch's weights gives it the name
+        largest = max(own, key=lambda child: sum(one.numel() for one in child.module.parameters()))
+        block = replace(whole.block, name=largest.name, removal=Removal(stubs=stubs))
+        return _Found(block, call, (step,))
+
+    def _children(self, call: Call, values: set[int]) -> list[Call]:
+        """Calls of the block's children that gave one of the values, in order."""
+        inside = [self.streams.producer[value] for value in values if value in self.streams.producer]
+        return [
+            child
+            for child in self.trace.calls
+            if child.parent is call and any(child.begin <= index < child.end for index in inside)
+        ]
+
+    def _only_in(self, child: Call, call: Call) -> bool:
+        return self.times[id(child.module)] == 1 and child.tuple_length >= 0 and child.name.startswith(call.name)
+
+
+def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace: Trace) -> dict[str, dict[str, Any]]:
+    """Changes to blocks whose removal does not give what the block gives with its branches zeroed."""
+    refuted: dict[str, dict[str, Any]] = {}
+    by_module: dict[nn.Module, list[_Found]] = {}
+    for one in found:
+        if one.block.removable:
+            by_module.setdefault(one.call.module, []).append(one)
+    running: set[nn.Module] = set()
+
+    def check(module: nn.Module, args: Any, kwargs: Any) -> None:
+        if running:
+            return
+        running.add(module)
+        for one in by_module[module]:
+            if not _agrees(module, one, trace, args, kwargs):
+                text = "without it the network does not compute what it computes with its branch zeroed"
+                refuted[one.block.name] = {"removable": False, "reason": text}
+        running.remove(module)
+
+    with ExitStack() as hooks, torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        for module in by_module:
+            hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
+        network(example.clone())
+    return refuted
+
+
+def _agrees(module: nn.Module, found: _Found, trace: Trace, args: Any, kwargs: Any) -> bool:
+    given, named = _cloned((args, kwargs))
+    # the numbers of the additions among those of this call
+    additions = [i for i in range(found.call.begin, found.call.end) if trace.operations[i].adds]
+    with WithoutBranches({additions.index(step.addition): step.place for step in found.zeroed}):
+        expected = module(*given, **named)
+    given, named = _cloned((args, kwargs))
+    try:
+        got = _without(module, found)(*given, **named)
+    except Exception:  # whatever a module does that was changed inside: it can't be changed, then
+        return False
+    if not isinstance(got, Tensor) or got.shape != expected.shape:
+        return False
+    # attention takes other kernels where its calls are looked at
+    scale = expected.nan_to_num(0, 0, 0).abs().max().item()
+    return torch.allclose(got, expected, rtol=0, atol=RELATIVE_ERROR * scale, equal_nan=True)
+
+
+def _without(module: nn.Module, found: _Found) -> nn.Module:
+    removal = found.block.removal
+    if not removal.stubs:
+        return left_over(module, removal)
+    stubbed = copy.deepcopy(module)
+    prefix = f"{found.call.name}."
+    inside = {name.removeprefix(prefix): length for name, length in removal.stubs.items()}
+    take_out(stubbed, "", replace(removal, stubs=inside))
+    return stubbed
+
+
+def _cloned(values: Any) -> Any:
+    return tree_map(lambda one: one.clone() if isinstance(one, Tensor) else one, values)
+
+
+def _staged(blocks: Sequence[Block], *, keep_first: bool) -> Iterator[Block]:
+    """The blocks with the names of their stages: runs of one shape, called by what their blocks have in common."""
+    runs = [list(members) for _, members in groupby(blocks, key=lambda block: block.shape)]
+    shared = [_in_common([block.name.rpartition(".")[0] for block in run]) for run in runs]
+    for run, common in zip(runs, shared, strict=True):
+        # a name of its own for each
+        stage = common if common and shared.count(common) == 1 else run[0].name
+        for place, block in enumerate(run):
+            if keep_first and not place and block.removable:
+                block = replace(block, removable=False, reason="it is the first of its stage, which stays")
+            yield replace(block, stage=stage)
+
+
+def _in_common(names: Sequence[str]) -> str:
+    parts = takewhile(lambda found: len(set(found)) == 1, zip(*(name.split(".") for name in names), strict=False))
+    return ".".join(found[0] for found in parts)
+
+
+def why_none(model: nn.Module, found: Sequence[Block], example: Tensor | None) -> str:
+    """Why a network has no removable block, in one line."""
+    name = type(unwrapped(model)).__name__
+    if found:
+        reasons = "; ".join(f"{block.name}: {block.reason}" for block in found[:3])
+        return f"{name}: found no removable residual block among {len(found)}; {reasons}"
+    trace = run(copy.deepcopy(unwrapped(model)).eval(), example_for(model, example))
+    if any(operation.joins for operation in trace.operations):
+        return f"{name}: found no residual block; its additions stand in no sub-module that takes and gives the stream"
+    joined = any(operation.function in (torch.cat, torch.concat) for operation in trace.operations)
+    how = "its layers are joined by concatenation, not by addition" if joined else "nothing is added to an identity"
+    return f"{name}: found no residual block; {how}, so removing a layer would change what follows"

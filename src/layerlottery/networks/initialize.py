@@ -2,31 +2,114 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from layerlottery.data.prepared import PreparedSet
+from layerlottery.errors import LayerLotteryError
+from layerlottery.extensions import trust
 from layerlottery.networks.resnet import initialize
-from layerlottery.networks.weights import build, save_network
+from layerlottery.networks.weights import build, dense_architecture, save_network
+from layerlottery.networks.zoo import custom
+from layerlottery.networks.zoo.draws import WithoutDraws
+from layerlottery.representation.features import last_linear
 from layerlottery.results.hashing import derived_seed
 from layerlottery.results.provenance import config_hash
-from layerlottery.settings import NetworkSettings
+from layerlottery.settings import Network
+from layerlottery.settings.networks import CustomSettings, StagedSettings
+
+log = logging.getLogger(__name__)
+
+CLASSIFIER_DEVIATION = 0.02
 
 
-def initialize_network(data: Path, output: Path, settings: NetworkSettings, *, seed: int, draw: int = 0) -> None:
-    """Write θ0 of a network that fits the channels and classes of the prepared set `data`.
+def initialize_network(data: Path, output: Path, settings: Network, *, seed: int, draw: int = 0) -> None:
+    """Write θ0 of a network that fits the channels, the size and the classes of the prepared set `data`.
 
     Another `draw` gives fresh weights of the same seed: the control that shares everything but θ0.
     """
+    trust(settings)
     prepared = PreparedSet.open(data)
-    architecture = {
-        "network": settings.model_dump(mode="json"),
-        "channels": prepared.channels,
-        "classes": len(prepared.classes),
-        "removed": [],
-    }
-    model = build(architecture)
-    initialize(model, derived_seed("initialize", seed, *([draw] if draw else [])))
+    channels, classes = prepared.channels, len(prepared.classes)
+    size = {"image_size": prepared.image_size}
+    architecture = dense_architecture(settings, channels=channels, classes=classes, **size)
+    model = drawn(settings, architecture, derived_seed("initialize", seed, *([draw] if draw else [])))
+    if isinstance(settings, CustomSettings):
+        custom.check(settings, model, channels=channels, classes=classes, **size)
+    elif not isinstance(settings, StagedSettings):
+        _check_forward(settings, model, architecture)
     made_by = config_hash(
-        "initialize", settings, [], channels=prepared.channels, classes=len(prepared.classes), seed=seed, draw=draw
+        "initialize",
+        settings,
+        [],
+        channels=channels,
+        classes=classes,
+        **(size if settings.sized else {}),
+        seed=seed,
+        draw=draw,
     )
     save_network(output, model, {"architecture": architecture}, config_hash=made_by)
+
+
+def drawn(settings: Network, architecture: Mapping[str, Any], seed: int) -> nn.Module:
+    """The network with weights that follow from the seed; the global random state stays as it is.
+
+    Networks of the CIFAR families follow He et al. (2015), others what their constructors do.
+    """
+    if isinstance(settings, StagedSettings):
+        with WithoutDraws():
+            model = build(architecture)
+        initialize(model, seed)
+        return model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(architecture)
+        if not isinstance(settings, CustomSettings):
+            _draw_classifier(model)
+    _warn_of_zeros(model)
+    return model
+
+
+def _check_forward(settings: Network, model: nn.Module, architecture: Mapping[str, Any]) -> None:
+    """Raise unless the network turns two images of the set's shape into logits (2, classes)."""
+    name = f"{settings.family} {getattr(settings, 'name', '')}".rstrip()
+    side = architecture["image_size"]
+    shape = (architecture["channels"], side, side)
+    training = model.training
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, *shape))
+    except Exception as error:
+        text = " ".join(str(error).split())[:160]
+        raise LayerLotteryError(f"networks: {name} can't take images of shape {shape}: {text}") from error
+    finally:
+        model.train(training)
+    if not isinstance(logits, Tensor) or logits.shape != (2, architecture["classes"]):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise LayerLotteryError(f"networks: {name} answers two images with {found}; allowed are logits of each class")
+
+
+def _draw_classifier(model: nn.Module) -> None:
+    """Draw a classifier that starts at zero, as transformers' do in torchvision: no gradient would pass it."""
+    try:
+        classifier = last_linear(model)
+    except LookupError:
+        return
+    if not classifier.weight.any():
+        # Touvron et al. (2021)
+        nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_DEVIATION)
+
+
+def _warn_of_zeros(model: nn.Module) -> None:
+    zero = [name for name, one in model.named_parameters() if name.endswith(".weight") and not one.any()]
+    if zero:
+        log.warning(
+            "weights that start at zero: %s; what feeds them gets no gradient, so snip and grasp see nothing of it "
+            "before training (timm's residual networks: options: {zero_init_last: false})",
+            ", ".join(zero[:3]) + (f" and {len(zero) - 3} more" if len(zero) > 3 else ""),
+        )

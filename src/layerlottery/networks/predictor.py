@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.networks.masks import fold_masks
-from layerlottery.networks.resnet import BasicBlock
+from layerlottery.networks.resnet import BasicBlock, CifarResNet
 from layerlottery.networks.weights import load_network
 
 
@@ -46,11 +46,13 @@ class FoldedBlock(BasicBlock):
 def fold(network: nn.Module) -> nn.Module:
     """A copy in eval mode, equal up to rounding, in which convolutions do the work of masks and of BatchNorm.
 
-    A BatchNorm that follows a convolution among a module's children is taken to follow it in the forward pass,
-    too, as in the networks of this package. In eval mode it is an affine map of each channel (Ioffe & Szegedy
-    2015, algorithm 2), and so a factor of the filter and a bias.
+    In CIFAR ResNets a BatchNorm that follows a convolution among a module's children also follows it in the forward
+    pass. In eval mode it is an affine map of each channel (Ioffe & Szegedy 2015, algorithm 2), and so a factor of
+    the filter and a bias. Other networks, of which nobody knows that, keep their BatchNorm.
     """
     folded = fold_masks(network).eval()
+    if not isinstance(folded, CifarResNet):
+        return folded
     for parent in list(folded.modules()):
         for (first, convolution), (second, norm) in itertools.pairwise(list(parent.named_children())):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from layerlottery.networks.budget import (
 )
 from layerlottery.results.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
 from layerlottery.results.provenance import config_hash
-from layerlottery.settings import Settings, Structure
+from layerlottery.settings import MINIMUM_PER_STAGE, Settings, Structure
 
 Facts = Mapping[str, Any]
 
@@ -71,8 +72,9 @@ def prune(
 
 def _layers(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
     scored = _read_scores(scores, "blocks")
-    removed = select(scored["blocks"], density)
-    kept = _without(tensors, removed, weights, scores)
+    removed = select(scored["blocks"], density, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
+    removals = {row["name"]: row["removal"] for row in scored["blocks"] if "removal" in row and row["name"] in removed}
+    kept = _without(tensors, removed, weights, scores, removals)
     ties = tied(scored["blocks"], removed)
     facts = {
         "removed": removed,
@@ -83,7 +85,8 @@ def _layers(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: P
         "filters": filter_count(kept),
         "criterion_settings": scored["settings"],
     }
-    return _Ticket(kept, {"removed": removed}, facts, [scored["config_hash"]])
+    changes = {"removed": removed} | ({"removals": removals} if removals else {})
+    return _Ticket(kept, changes, facts, [scored["config_hash"]])
 
 
 def _filters(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
@@ -174,9 +177,17 @@ def _read_scores(path: Path, kind: str) -> Facts:
     return scored
 
 
-def _without(tensors: Mapping[str, Array], removed: Sequence[str], weights: Path, scores: Path) -> dict[str, Array]:
+def _without(
+    tensors: Mapping[str, Array],
+    removed: Sequence[str],
+    weights: Path,
+    scores: Path,
+    removals: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Array]:
     for name in removed:
         if not any(tensor.startswith(f"{name}.") for tensor in tensors):
             raise LayerLotteryError(f"{scores}: its block {name} is not in {weights}")
     prefixes = tuple(f"{name}." for name in removed)
-    return {name: array for name, array in tensors.items() if not name.startswith(prefixes)}
+    # a norm behind the addition may stay
+    stays = tuple(f"{name}.{stay}." for name, removal in removals.items() for stay in removal["stays"])
+    return {name: array for name, array in tensors.items() if name.startswith(stays) or not name.startswith(prefixes)}

@@ -7,26 +7,55 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import remove_blocks
+from layerlottery.networks.blocks import outermost
 from layerlottery.networks.filters import cut
 from layerlottery.networks.masks import add_masks
-from layerlottery.networks.resnet import CifarResNet
+from layerlottery.networks.removal import Removal, take_out
+from layerlottery.networks.zoo import construct
+from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.results.artifacts import read_weights, write_tensors
-from layerlottery.settings import NetworkSettings
+from layerlottery.settings import Network
+
+NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
+
+
+def dense_architecture(settings: Network, *, channels: int, classes: int, image_size: int) -> dict[str, Any]:
+    """What `build` makes a whole network from; images are (channels, image_size, image_size)."""
+    sized = {"image_size": image_size} if settings.sized else {}
+    return {
+        "network": settings.model_dump(mode="json"),
+        "channels": channels,
+        "classes": classes,
+        **sized,
+        "removed": [],
+    }
+
+
+def network_settings(architecture: Mapping[str, Any]) -> Network:
+    """The settings of an architecture's network."""
+    return NETWORK.validate_python(architecture["network"])
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
-    """The network of an architecture: {network, channels, classes, removed}; its weights are arbitrary.
+    """The network of an architecture: {network, channels, classes, removed}; its constructor draws its weights.
 
-    Two more keys may stand there: `filters`, the weight shapes of modules that lost filters, by name, and
-    `masked`, how many weights are left in convolutions that have a mask, by name.
+    More keys may stand there: `image_size`, the images' side where the weights depend on it; `removals`, what stays of
+    removed blocks or stands in their place, by name; `filters`, the weight shapes of modules that lost filters, by
+    name; `masked`, how many weights are left in convolutions that have a mask, by name.
     """
-    settings = NetworkSettings.model_validate(architecture["network"])
-    dense = CifarResNet(settings, channels=architecture["channels"], classes=architecture["classes"])
-    model = remove_blocks(dense, architecture["removed"])
+    model = construct(
+        network_settings(architecture),
+        channels=architecture["channels"],
+        classes=architecture["classes"],
+        image_size=architecture.get("image_size"),
+    )
+    removals = {name: Removal.from_facts(facts) for name, facts in architecture.get("removals", {}).items()}
+    for name in outermost(architecture["removed"]):
+        take_out(model, name, removals.get(name, Removal()))
     cut(model, architecture.get("filters", {}))
     add_masks(model, architecture.get("masked", {}))
     return model
@@ -41,7 +70,8 @@ def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, conf
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network that a weights file describes, with its weights, and the file's facts."""
     tensors, facts = read_weights(path)
-    model = build(facts["architecture"])
+    with WithoutDraws():
+        model = build(facts["architecture"])
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     except RuntimeError as error:

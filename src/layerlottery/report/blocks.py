@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import pandas as pd
@@ -27,14 +26,9 @@ def blocks_picture(tables: Tables) -> Picture:
     caption = (
         "Look for criteria that empty one stage, and for rows that change little with the seed. One row per density, "
         "one square per residual block, from the first stage to the last. The fuller the colour, the larger the share "
-        "of seeds (and draws) that removed the block. Crossed: the first block of a stage, which never goes."
+        "of seeds (and draws) that removed the block. Crossed: a block that can't go."
     )
     return Picture("blocks", tuple(panels), (), caption)
-
-
-def natural(name: str) -> tuple[tuple[int, str], ...]:
-    """Sorts block 10 after block 2."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part)
 
 
 def _panels(tables: Tables, group: str, entries: dict[str, Look], many: bool) -> Iterator[Panel]:
@@ -72,8 +66,9 @@ def _pitch(side: float) -> float:
 
 def _places(scores: pd.DataFrame) -> tuple[dict[str, Place], dict[str, float], float]:
     """Left edge and removability of every block, left edge of every stage, and a square's side with its gap."""
-    rows = scores[["stage", "block", "removable"]].drop_duplicates("block").itertuples(index=False, name=None)
-    blocks = sorted(rows, key=lambda row: (natural(row[0]), natural(row[1])))
+    # in network order, as they were scored
+    rows = scores[["stage", "block", "removable"]].drop_duplicates("block")
+    blocks = list(rows.itertuples(index=False, name=None))
     stages: dict[str, float] = {}
     places: dict[str, Place] = {}
     gaps = GAP * max(0, len({stage for stage, _, _ in blocks}) - 1)
@@ -88,8 +83,20 @@ def _places(scores: pd.DataFrame) -> tuple[dict[str, Place], dict[str, float], f
 
 
 def _heads(stages: dict[str, float]) -> Iterator[str]:
-    for stage, x in stages.items():
-        yield f'<text x="{x:.1f}" y="12" class="head">{escape(stage)}</text>'
+    for short, x in zip(short_names(list(stages)), stages.values(), strict=True):
+        yield f'<text x="{x:.1f}" y="12" class="head">{escape(short)}</text>'
+
+
+def short_names(stages: Sequence[str]) -> list[str]:
+    """Dotted names without the parts that all begin and end with; the last part of a name that stands alone."""
+    parts = [stage.split(".") for stage in stages]
+    if len(parts) < 2:
+        return [names[-1] for names in parts]
+    while all(len(names) > 1 for names in parts) and len({names[0] for names in parts}) == 1:
+        parts = [names[1:] for names in parts]
+    while all(len(names) > 1 for names in parts) and len({names[-1] for names in parts}) == 1:
+        parts = [names[:-1] for names in parts]
+    return [".".join(names) for names in parts]
 
 
 def _row(

@@ -162,9 +162,14 @@ def _panels(part: Part, most: int, entries: dict[str, Look]) -> list[Panel]:
         series = attack_by_epsilon(part.rows, attack)
         for density in spread(sorted(set(tickets(series)["density"])), most):
             draw = _strengths(series[series["density"].isin((0, density))], entries)
-            name, heading = f"attack{part.name}{attack}x{density}", part.titled(ATTACKS[attack], f"p = {density}")
+            name, heading = f"attack{part.name}{attack}x{density}", part.titled(_called(attack), f"p = {density}")
             found.append(panel(name, heading, "accuracy, %", "accuracy by epsilon", draw))
     return found
+
+
+def _called(attack: str) -> str:
+    # attacks of the user's own have the names that the configuration gives them
+    return ATTACKS.get(attack, attack.replace("_", " "))
 
 
 def _strengths(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:

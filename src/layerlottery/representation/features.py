@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from layerlottery.networks.trace import tensors_of
+
 PENULTIMATE = "penultimate"
 
 
@@ -20,7 +22,7 @@ def captured(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
     held: dict[str, Tensor] = {}
     handles = [
         model.get_submodule(name).register_forward_hook(
-            lambda module, given, out, name=name: held.__setitem__(name, out.detach())
+            lambda module, given, out, name=name: held.__setitem__(name, next(tensors_of(out)).detach())
         )
         for name in names
         if name != PENULTIMATE
@@ -36,6 +38,22 @@ def captured(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
     finally:
         for handle in handles:
             handle.remove()
+
+
+def channel_axis(module: nn.Module, shape: Sequence[int]) -> int:
+    """Where a module has the channels of its output (N, *shape): 1, or -1 as transformers do.
+
+    Its first layer with channels says how many there are.
+    """
+    if len(shape) == 2:
+        return -1
+    for layer in module.modules():
+        for size in ("in_channels", "num_features", "normalized_shape", "in_features", "embed_dim"):
+            found = getattr(layer, size, None)
+            channels = found[-1] if isinstance(found, tuple) else found
+            if channels:
+                return -1 if shape[0] != channels == shape[-1] else 1
+    return 1
 
 
 def last_linear(model: nn.Module) -> nn.Linear:

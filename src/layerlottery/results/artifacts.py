@@ -9,14 +9,17 @@ carry `content`, SHA-256 of the values alone: later stages are made from it.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import mmap
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results import seals
+from layerlottery.results import checked, seals
 from layerlottery.results.hashing import canonical, digest
 
 Array = npt.NDArray[Any]
@@ -32,6 +35,8 @@ Array = npt.NDArray[Any]
 STAMP = "layerlottery"
 # rows of a table that is not worth compressing, nor reading with several threads
 SMALL = 1000
+# MAP_NORESERVE, which Python names from 3.13 on; other systems reserve nothing
+NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 def array_digest(array: Array) -> str:
@@ -236,15 +241,84 @@ def write_array(path: Path, array: Array) -> str:
         return seals.file_digest(temporary)
 
 
+@dataclass
+class ArrayWriter:
+    """Takes an array piece by piece, along its first axis; `content` is the hash of what was written."""
+
+    _path: Path
+    _sink: BinaryIO
+    _shape: tuple[int, ...]
+    _dtype: np.dtype[Any]
+    _left: int
+    _seen: Any
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of the file's bytes, the header included."""
+        return str(self._seen.hexdigest())
+
+    def write(self, piece: Array) -> None:
+        """Append rows, (n, …) of the array's type and form."""
+        if piece.dtype != self._dtype or piece.shape[1:] != self._shape[1:] or len(piece) > self._left:
+            wanted = f"{self._left} rows of {self._dtype} {self._shape}"
+            raise ValueError(f"{piece.dtype} {piece.shape} found; allowed are at most {wanted}")
+        self._left -= len(piece)
+        self._put(np.ascontiguousarray(piece).data)
+
+    def _put(self, held: bytes | memoryview) -> None:
+        self._seen.update(held)
+        try:
+            self._sink.write(held)
+        except OSError as error:
+            # of several arrays that are open at once, this one is to be named
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self._path)) from error
+
+
+@contextmanager
+def array_writer(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[ArrayWriter]:
+    """Write an npy file of any size with the memory of a piece: the bytes that np.save writes of a C-ordered array.
+
+    It takes its name when the block succeeds. Raises ValueError when the pieces do not make up `shape`.
+    """
+    kind, header = np.dtype(dtype), io.BytesIO()
+    form = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, form)
+    with atomic(path) as temporary:
+        # not through a memory map, whose process a full disk kills without a word
+        with temporary.open("wb") as sink:
+            writer = ArrayWriter(path, sink, shape, kind, shape[0], hashlib.sha256())
+            writer._put(header.getvalue())
+            yield writer
+        if writer._left:
+            raise ValueError(f"{path}: {writer._left} of {shape[0]} rows were not written")
+    checked.remember(path, writer.content)
+
+
 def read_array(path: Path, content: str) -> Array:
-    """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds."""
+    """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds.
+
+    A large file that was checked before, and was not touched since, is not read again: see checked.py.
+    """
     if not path.is_file():
         raise LayerLotteryError(f"{path}: no such file; make it anew: snakemake --cores all {path}")
-    if seals.file_digest(path) != content:
-        raise _broken(path, "its content does not match its hash")
+    if not checked.is_remembered(path, content):
+        seen = checked.state(path)
+        if seals.file_digest(path) != content:
+            raise _broken(path, "its content does not match its hash")
+        checked.remember(path, content, seen)
     try:
         # unlike np.load it opens no other format, such as an archive of arrays
-        array: Array = np.lib.format.open_memmap(path, mode="c")
+        array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
         raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
-    return array
+    return _copied_on_write(path, array)
+
+
+def _copied_on_write(path: Path, array: np.memmap[Any, Any]) -> Array:
+    """The same array, which may be written to, though no file ever is."""
+    # numpy's own mode "c" asks Linux to keep memory for a copy of every page: refused where the file is larger
+    with path.open("rb") as file:
+        flags, protection = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        held = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
+    order: Literal["C", "F"] = "F" if np.isfortran(array) else "C"
+    return np.ndarray(array.shape, array.dtype, held, array.offset, order=order)

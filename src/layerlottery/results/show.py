@@ -197,11 +197,15 @@ def _removal(network: Network) -> Facts:
         "budget": ticket.get("budget"),
         "left": left,
         "settings": ticket.get("criterion_settings") or scored.get("settings"),
-        "scores": _ranked(scored.get("blocks", []), ticket.get("removed"), ticket.get("ties", [])),
+        "scores": _ranked(
+            scored.get("blocks", []), ticket.get("removed"), ticket.get("ties", []), scored.get("minimum")
+        ),
     }
 
 
-def _ranked(blocks: Sequence[Facts], removed: Sequence[str] | None, ties: Sequence[str]) -> list[Facts]:
+def _ranked(
+    blocks: Sequence[Facts], removed: Sequence[str] | None, ties: Sequence[str], minimum: int | None = None
+) -> list[Facts]:
     """Blocks in the order of their scores, lowest first, then those that can't go; each with its fate."""
     worst = max((block["score"] for block in blocks if block["name"] in (removed or [])), default=None)
 
@@ -214,7 +218,8 @@ def _ranked(blocks: Sequence[Facts], removed: Sequence[str] | None, ties: Sequen
             return "removed"
         if block["name"] in ties:
             return "kept in a tie"
-        return "kept, two stay in a stage" if worst is not None and block["score"] < worst else "kept"
+        stay = "one stays" if minimum == 1 else "two stay"
+        return f"kept, {stay} in a stage" if worst is not None and block["score"] < worst else "kept"
 
     ranked = sorted((block for block in blocks if block["removable"]), key=lambda block: block["score"])
     rest = [block for block in blocks if not block["removable"]]

@@ -20,16 +20,21 @@ def _holds_text(annotation: Any) -> bool:
     return annotation is str or any(_holds_text(part) for part in get_args(annotation))
 
 
-def _read_text(value: Any) -> Any:
+def read_text(value: Any) -> Any:
     """Numbers, true, false and null that arrive as text, alone or in a list."""
     if isinstance(value, list):
-        return [_read_text(one) for one in value]
+        return [read_text(one) for one in value]
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value)
     except ValueError:
         return value
+
+
+def later(default: Any, description: str, **limits: Any) -> Any:
+    """A field that came after results were made: facts name it only where it is set, and so stay what they were."""
+    return Field(default, description=description, exclude_if=lambda value: value == default, **limits)
 
 
 class Settings(BaseModel):
@@ -48,7 +53,7 @@ class Settings(BaseModel):
                 raise ValueError(f"unknown key {key!r}; allowed: {', '.join(cls.model_fields)}")
         # Snakemake's --config gives every nested value as text, and YAML 1.1 takes 1e-4 for text
         texts = {key for key, field in cls.model_fields.items() if _holds_text(field.annotation)}
-        return {key: value if key in texts else _read_text(value) for key, value in given.items()}
+        return {key: value if key in texts else read_text(value) for key, value in given.items()}
 
     def slice(self) -> str:
         """Canonical JSON without default-valued fields: what Snakemake compares between two runs."""

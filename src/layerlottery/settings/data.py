@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from layerlottery.settings.base import Count, Name, Settings
+from layerlottery.settings.extensions import Extensible
 
 OfficialShift = Literal["CIFAR-10.1", "CIFAR-10.2"]
 OfficialCorruptions = Literal["CIFAR-10-C", "CIFAR-100-C"]
+Fit = Literal["stretch", "crop"]
+Files = str | list[str]
+# where publishers of Tiny-ImageNet's layout name the class of each image
+ANNOTATIONS = "val_annotations.txt"
 
 
 class OfficialSettings(Settings):
@@ -55,30 +60,73 @@ class Digits(ImageSet):
     shifted: list[Literal["mnist"]] = Field(["mnist"], description="shifted test sets: MNIST digits reduced to 8x8")
 
 
+def _later(default: Any, description: str, **limits: Any) -> Any:
+    """A field that came after results were made: facts name it only where it is set, and so stay what they were."""
+    return Field(default, description=description, exclude_if=lambda value: value == default, **limits)
+
+
 class Located(ImageSet):
     """Image sets read from a folder on disk."""
 
     location: str = Field(description="folder that holds the set", min_length=1)
     image_size: int | None = Field(None, ge=8, description="images are resized to this many pixels a side; null keeps")
+    fit: Fit = _later(
+        "stretch",
+        "how images take image_size: stretch (both sides), or crop (the shorter side, then the square in the middle, "
+        "as is usual for ImageNet)",
+    )
     channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (colour); null follows the first image")
+
+    @model_validator(mode="after")
+    def _crop_needs_a_size(self) -> Located:
+        if self.fit == "crop" and self.image_size is None:
+            raise ValueError("fit: crop needs image_size")
+        return self
 
 
 class ParquetImages(Located):
-    """Parquet files in the Hugging Face layout: columns image {bytes, path} and label."""
+    """Parquet files in the Hugging Face layout: columns image {bytes, path} and label.
+
+    A split is one file, a pattern such as train-*.parquet (its files sorted by name), or a list of both.
+    """
 
     source: Literal["parquet"]
-    train: str = Field("train.parquet", description="training file inside location")
-    test: str = Field("test.parquet", description="test file inside location")
-    shifted: dict[Name, str] = Field({}, description="name: file inside location, evaluated as a shifted test set")
+    train: Files = Field("train.parquet", description="training files inside location: name, pattern (*) or list")
+    test: Files = Field("test.parquet", description="test files inside location: name, pattern (*) or list")
+    shifted: dict[Name, Files] = Field(
+        {}, description="name: files inside location (name, pattern or list), evaluated as a shifted test set"
+    )
+    image_column: str | None = _later(None, "column of the images; null takes image, else img", min_length=1)
+    label_column: str | None = _later(
+        None,
+        "column of the labels; null takes label, else the one of labels and fine_label that is there",
+        min_length=1,
+    )
+
+    @field_validator("train", "test", "shifted", mode="before")
+    @classmethod
+    def _files_are_named(cls, given: Any, info: ValidationInfo) -> Any:
+        # says it in one line, where a union would speak of each of its members
+        several = info.field_name == "shifted" and isinstance(given, dict)
+        for files in given.values() if several else [given]:
+            names = files if isinstance(files, list) else [files]
+            if not names or not all(isinstance(name, str) and name for name in names):
+                raise ValueError(f"found {files!r}; allowed is a file's name, a pattern, or a list of them")
+        return given
 
 
 class ImageFolder(Located):
-    """An image folder, one sub-folder a class."""
+    """An image folder, one sub-folder a class; its images lie in it at any depth."""
 
     source: Literal["folder"]
     train: str = Field("train", description="training folder inside location")
     test: str = Field("test", description="test folder inside location")
     shifted: dict[Name, str] = Field({}, description="name: folder inside location, evaluated as a shifted test set")
+    annotations: str = _later(
+        ANNOTATIONS,
+        "file in a test or shifted folder without class folders: a line for each image, its name, a tab, its class",
+        min_length=1,
+    )
 
 
 class TorchvisionImages(ImageSet):
@@ -90,4 +138,14 @@ class TorchvisionImages(ImageSet):
     download: bool = Field(True, description="fetch the files when they are not in location")
 
 
-Dataset = Annotated[Digits | ParquetImages | ImageFolder | TorchvisionImages, Field(discriminator="source")]
+class CustomImages(ImageSet, Extensible):
+    """A set that a function of the user's own gives: function(**options) -> layerlottery.extensions.ImageArrays."""
+
+    group: ClassVar[str] = "layerlottery.datasets"
+
+    source: Literal["custom"]
+
+
+Dataset = Annotated[
+    Digits | ParquetImages | ImageFolder | TorchvisionImages | CustomImages, Field(discriminator="source")
+]

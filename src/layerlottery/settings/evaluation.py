@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from layerlottery.settings.base import Count, Positive, Settings
+from layerlottery.settings.base import Count, Name, Positive, Settings, later
 from layerlottery.settings.data import OfficialSettings
+from layerlottery.settings.extensions import Extensible
 
 AttackName = Literal[
     "fgsm", "pgd", "pgd_restarts", "transfer", "fgsm_l2", "pgd_l2", "fmn", "fmn_l2", "deepfool", "autoattack"
 ]
+
+
+class CustomAttack(Extensible):
+    """An attack of the user's own: function(model, images, labels, *, epsilon, seed, **options) -> images."""
+
+    group: ClassVar[str] = "layerlottery.attacks"
+
+    norm: Literal["linf", "l2"] = Field("linf", description="what epsilon bounds: each value, or an image's L2 norm")
 
 
 class AttackSettings(Settings):
@@ -40,6 +49,13 @@ class AttackSettings(Settings):
         [8.0], description="L-infinity bounds of autoattack in 1/255", min_length=1
     )
     seed: int = Field(0, ge=0, description="seed of random starts")
+    custom: dict[Name, CustomAttack] = later({}, "attacks of your own by name, beside those in attacks")
+
+    @model_validator(mode="after")
+    def _own_attacks_have_own_names(self) -> Self:
+        if taken := [name for name in self.custom if name in get_args(AttackName)]:
+            raise ValueError(f"custom.{taken[0]}: is the name of a built-in attack; yours needs one of its own")
+        return self
 
 
 MainCorruption = Literal[

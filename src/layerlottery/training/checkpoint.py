@@ -14,6 +14,7 @@ from torch import nn
 
 from layerlottery.errors import LayerLotteryError, what
 from layerlottery.results.artifacts import read_tensors, write_tensors
+from layerlottery.training.optimizer import MomentumSGD
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +32,17 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress, *, fingerprint: str
+    path: Path, model: nn.Module, optimizer: MomentumSGD, progress: Progress, *, fingerprint: str
 ) -> None:
     """Replace the checkpoint atomically; `fingerprint` identifies the configuration that it belongs to."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        momentum = optimizer.state[parameter].get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum.{name}"] = momentum
+    tensors |= {f"momentum.{name}": momentum for name, momentum in optimizer.momentum.items()}
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
     write_tensors(path, arrays, asdict(progress), config_hash=fingerprint)
 
 
 def resume(
-    path: Path | None, model: nn.Module, optimizer: torch.optim.SGD, *, fingerprint: str, start_epoch: int = 0
+    path: Path | None, model: nn.Module, optimizer: MomentumSGD, *, fingerprint: str, start_epoch: int = 0
 ) -> Progress:
     """Load a checkpoint into model and optimizer; a missing, foreign or broken one means a fresh start."""
     fresh = Progress(epoch=start_epoch)
@@ -62,12 +60,8 @@ def resume(
     device = next(model.parameters()).device
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
-    for name, parameter in model.named_parameters():
-        if f"momentum.{name}" in tensors:
-            # the optimizer updates its buffers in place: they need the parameters' memory layout
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
-                tensors[f"momentum.{name}"]
-            )
+    for name, momentum in optimizer.momentum.items():
+        momentum.copy_(tensors[f"momentum.{name}"])
     progress = Progress(**facts)
     log.info("resumed after %d epochs and %d batches", progress.epoch, progress.batch)
     return progress

@@ -19,7 +19,9 @@ from layerlottery.data.batches import Normalizer, augment, epoch_order
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.settings import TrainingSettings
 from layerlottery.training.checkpoint import Progress
-from layerlottery.training.recipe import compute_type, learning_rate
+from layerlottery.training.compiled import compiled, repays
+from layerlottery.training.optimizer import MomentumSGD
+from layerlottery.training.recipe import compute_type, learning_rate, set_products
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class Trainer:
     """Everything a training needs, and the epoch loop over it."""
 
     model: nn.Module
-    optimizer: torch.optim.SGD
+    optimizer: MomentumSGD
     data: TrainingData
     settings: TrainingSettings
     seed: int
@@ -77,7 +79,10 @@ class Trainer:
         self.device = next(self.model.parameters()).device
         dtype = compute_type(self.settings, self.device)
         self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+        set_products(self.settings, self.device)
         self.steps_per_epoch = -(-len(self.data.train_labels) // self.settings.batch_size)
+        self.compiled = repays(self.settings, self.device, steps=self.settings.epochs * self.steps_per_epoch)
+        self.forward = compiled(self.model, self.device) if self.compiled else self.model
         self.saved_at = time.monotonic()
 
     def run(self, progress: Progress, *, until: int | None = None) -> None:
@@ -124,13 +129,12 @@ class Trainer:
         images, labels = data.train_images[chosen], data.train_labels[chosen]
         images = augment(images, crop=settings.crop, flip=settings.flip, seed=self.seed, epoch=epoch, batch=number)
         step = epoch * self.steps_per_epoch + number
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
+        self.optimizer.learning_rate = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
+        self.optimizer.zero_grad()
         with self.autocast:
-            logits = self.model(data.normalize(images))
+            logits = self.forward(data.normalize(images))
         labels = labels.to(self.device)
         loss = F.cross_entropy(logits.float(), labels)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()

@@ -8,17 +8,12 @@ import torch
 from torch import nn
 
 from layerlottery.settings import TrainingSettings
+from layerlottery.training.optimizer import MomentumSGD
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> MomentumSGD:
     """SGD with (Nesterov) momentum over all parameters."""
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )
+    return MomentumSGD(model.named_parameters(), settings)
 
 
 def learning_rate(settings: TrainingSettings, *, step: int, steps_per_epoch: int) -> float:
@@ -44,7 +39,7 @@ def _anneal(start: float, end: float, progress: float) -> float:
 
 
 def compute_type(settings: TrainingSettings, device: torch.device) -> torch.dtype:
-    """bfloat16 if asked for, or if left open and the processor computes in it; else float32."""
+    """bfloat16 if asked for, or if left open and the processor computes in it; else float32, which tf32 is stored in."""
     if settings.precision != "auto":
         return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     if device.type == "cuda":
@@ -54,3 +49,9 @@ def compute_type(settings: TrainingSettings, device: torch.device) -> torch.dtyp
         abilities = torch.cpu.get_capabilities()
         native = bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
     return torch.bfloat16 if native else torch.float32
+
+
+def set_products(settings: TrainingSettings, device: torch.device) -> None:
+    """Let a GPU round the factors of float32 products to TF32 if that is asked for, and else not."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"

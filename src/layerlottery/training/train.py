@@ -149,6 +149,7 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
         "segments": segments,
         "threads": torch.get_num_threads(),
         "precision": str(compute_type(trainer.settings, trainer.device)).removeprefix("torch."),
+        "compiled": trainer.compiled,
         "seed": trainer.seed,
         "training_settings": trainer.settings.model_dump(mode="json"),
     }

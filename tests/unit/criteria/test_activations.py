@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from layerlottery.criteria.activations import IMAGES_AT_A_TIME, expectabs, hrank, relative_rank
+from layerlottery.criteria.activations import expectabs, hrank, relative_rank
 from layerlottery.criteria.score import score_blocks
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block, find_blocks
+from layerlottery.networks.blocks import Block, residual_blocks
 
 
 def block_outputs(model, images):
     """Outputs of the removable blocks, by walking through the network."""
-    removable = {block.name for block in find_blocks(model) if block.removable}
+    removable = {block.name for block in residual_blocks(model, keep_first=True) if block.removable}
     found, x = {}, model.stem(images)
     for stage in ("stage1", "stage2", "stage3"):
         for name, block in getattr(model, stage).named_children():
@@ -64,7 +64,7 @@ def test_images_beyond_one_part_count_as_much(settings):
     model = nn.ModuleDict({"block": nn.Identity()})
     model.forward = lambda x: model["block"](x)
     model.eval()
-    images = torch.cat([torch.zeros(IMAGES_AT_A_TIME, 1, 2, 2), torch.eye(2).expand(50, 1, 2, 2)])
+    images = torch.cat([torch.zeros(100, 1, 2, 2), torch.eye(2).expand(50, 1, 2, 2)])
     blocks = [Block("block", "toy", True)]
     assert hrank(model, blocks, (images, None), settings("hrank"), seed=0)["block"] == pytest.approx(1 / 3)
     assert expectabs(model, blocks, (images, None), settings("expectabs"), seed=0)["block"] == pytest.approx(1 / 6)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from layerlottery.criteria import gradients, weights
 from layerlottery.criteria.score import FUNCTIONS, rank_blocks, score_blocks
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block, find_blocks
+from layerlottery.networks.blocks import Block, residual_blocks
 from layerlottery.settings import CRITERIA, DATA_FREE, CriterionSettings, Function
 
 
@@ -91,7 +91,7 @@ def test_l1_scores_early_stages_lowest_at_initialization(make_network, make_batc
 
 
 def removable(model):
-    return [block for block in find_blocks(model) if block.removable]
+    return [block for block in residual_blocks(model, keep_first=True) if block.removable]
 
 
 @pytest.fixture

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import rel_entr, softmax
-from torch import nn
 
-from layerlottery.criteria.divergence import kl, switched_off
 from layerlottery.criteria.score import score_blocks
-from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block, remove_blocks
+from layerlottery.networks.blocks import remove_blocks
 
 
 def probabilities(model, images):
@@ -37,26 +34,6 @@ def test_planted_block_by_hand(planted, settings):
         p = 1 / (1 + math.exp(-3 * (2 * scale - 1.4) / 2))
         expected += (p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))) / 10
     assert score_blocks(*planted, settings("kl")) == pytest.approx({"stage.1": 0, "stage.2": expected}, abs=1e-6)
-
-
-def test_the_last_batchnorm_is_the_one_switched_off():
-    first, last = nn.BatchNorm2d(1), nn.BatchNorm2d(1)
-    first.bias.data.fill_(5.0)
-    last.bias.data.fill_(7.0)
-    model = nn.Sequential(nn.Sequential(first, nn.ReLU(), last)).eval()
-    images = torch.ones(1, 1, 2, 2)
-    before = model(images)
-    with switched_off(model, "0"):
-        assert not model(images).any()
-    assert torch.equal(model(images), before)
-    assert before.any()
-
-
-def test_a_block_without_batchnorm_is_named(settings):
-    model = nn.ModuleDict({"plain": nn.Conv2d(1, 1, 1)})
-    model.forward = lambda x: model["plain"](x).flatten(1)
-    with pytest.raises(LayerLotteryError, match="block plain: found no BatchNorm"):
-        kl(model, [Block("plain", "toy", True)], (torch.ones(1, 1, 1, 2), None), settings("kl"), seed=0)
 
 
 def test_certain_predictions_stay_finite(planted, settings):

@@ -7,14 +7,18 @@ import pytest
 from layerlottery.criteria.ranking import may_go, rank_once, rank_one_by_one
 from layerlottery.criteria.score import FUNCTIONS, rank_blocks, score_blocks
 from layerlottery.criteria.selection import removal_order
-from layerlottery.networks.blocks import find_blocks, remove_blocks
+from layerlottery.networks.blocks import remove_blocks, residual_blocks
 
 
 def rows(model, ranking):
     return [
         {"name": b.name, "stage": b.stage, "removable": b.removable, "score": ranking.score.get(b.name)}
-        for b in find_blocks(model)
+        for b in residual_blocks(model, keep_first=True)
     ]
+
+
+def removable(model):
+    return [block.name for block in residual_blocks(model, keep_first=True) if block.removable]
 
 
 def test_once_keeps_the_values_and_turns_their_sign():
@@ -50,7 +54,7 @@ def test_iterative_where_low_scores_survive_by_hand(shifting, settings):
 def test_each_round_takes_the_worst_of_the_network_that_is_left(function, keep, make_network, make_batch, settings):
     model, batch = make_network(width=2), make_batch()
     ranking = rank_blocks(model, batch, settings(function, iterative=True, keep=keep), seed=4)
-    assert list(ranking.score) == list(ranking.raw) == [b.name for b in find_blocks(model) if b.removable]
+    assert list(ranking.score) == list(ranking.raw) == removable(model)
     # three blocks a stage, one of which may go
     assert sorted(ranking.score.values()) == [0, 1, 2, 3, 3, 3]
     gone = sorted((name for name in ranking.score if ranking.score[name] < 3), key=ranking.score.get)
@@ -59,9 +63,10 @@ def test_each_round_takes_the_worst_of_the_network_that_is_left(function, keep, 
     worst = min if keep == "high" else max
     for number, name in enumerate(gone):
         small = remove_blocks(model, gone[:number])
+        left = residual_blocks(small, keep_first=True)
         if not function.startswith("random"):
             values = score_blocks(small, batch, settings(function), seed=4)
-            assert ranking.raw[name] == values[name] == worst(values[other] for other in may_go(small))
+            assert ranking.raw[name] == values[name] == worst(values[other] for other in may_go(left))
 
 
 @pytest.mark.parametrize("function", ["random", "random_spread", "l1"])
@@ -93,10 +98,10 @@ def test_ties_of_rounds_are_those_of_the_lowest(make_network):
     values = {"stage1.1": 1.0, "stage1.2": 1.0, "stage2.1": 5.0, "stage2.2": 3.0, "stage3.1": 7.0, "stage3.2": 7.0}
     later = {name: values[name] + (name == "stage3.1") for name in values}
 
-    def evaluate(smaller):
-        return {name: later[name] for name in later if name in {block.name for block in find_blocks(smaller)}}
+    def evaluate(gone):
+        return {name: later[name] for name in later if name not in gone}
 
-    ranking = rank_one_by_one(model, values, evaluate, keep="high")
+    ranking = rank_one_by_one(residual_blocks(model, keep_first=True), values, evaluate, keep="high")
     assert ranking.ties == ["stage1.1", "stage1.2"]
     assert ranking.score == {
         "stage1.1": 0,

@@ -8,8 +8,9 @@ from tests.unit import official_files
 
 from layerlottery.data import prepare as stage
 from layerlottery.data.decode import Decoded
-from layerlottery.data.prepare import channel_statistics, prepare
+from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import ARRAYS, PreparedSet, Split, balanced_subset
+from layerlottery.data.statistics import Levels
 from layerlottery.errors import LayerLotteryError
 from layerlottery.paper.measure import CIFAR_10_2, plain
 from layerlottery.results import artifacts
@@ -73,17 +74,24 @@ def test_balanced_subset_refuses_impossible_sizes(size):
         balanced_subset(LABELS, size, 0, key="test_size")
 
 
-@pytest.mark.parametrize("chunk", [3, 4096])
-def test_statistics_are_numpys(chunk):
+def statistics(*pieces):
+    levels = Levels(pieces[0].shape[1])
+    for piece in pieces:
+        levels.add(piece)
+    return levels.statistics()
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [1, 2, 9]])
+def test_statistics_are_numpys(cuts):
     images = make_split(np.zeros(10), 5).images
-    mean, std = channel_statistics(images, chunk=chunk)
+    mean, std = statistics(*np.split(images, cuts))
     scaled = images.astype(np.float64) / 255
     np.testing.assert_allclose(mean, scaled.mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, scaled.std(axis=(0, 2, 3)), rtol=1e-12)
 
 
 def test_a_constant_channel_keeps_a_divisible_deviation():
-    mean, std = channel_statistics(np.full((5, 1, 3, 3), 51, dtype=np.uint8))
+    mean, std = statistics(np.full((5, 1, 3, 3), 51, dtype=np.uint8))
     assert mean == pytest.approx([0.2])
     assert std == [1 / 255]
 
@@ -117,7 +125,7 @@ def test_statistics_come_from_the_kept_training_images(prepare_fake):
     assert sorted(prepared.split("test").labels) == [0, 1, 2]
 
 
-def whole(split):
+def paired(split):
     """The images of a split with their labels, in no order."""
     return sorted((image.tobytes(), label) for image, label in zip(split.images, split.labels.tolist(), strict=True))
 
@@ -135,8 +143,8 @@ def test_held_out_images_are_balanced_and_taken_out_of_training(prepare_fake, se
     assert (len(train), len(held_out)) == (trained, sum(counts))
     assert (prepared.facts["counts"]["train"], prepared.facts["counts"]["held_out"]) == (trained, sum(counts))
     without = PreparedSet.open(prepare_fake(decoded, **settings | {"held_out": None}, sample_seed=2)).split("train")
-    assert sorted(whole(train) + whole(held_out)) == whole(without)
-    assert not set(whole(train)) & set(whole(held_out))
+    assert sorted(paired(train) + paired(held_out)) == paired(without)
+    assert not set(paired(train)) & set(paired(held_out))
 
 
 def test_held_out_images_move_no_statistic(prepare_fake):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from layerlottery.networks.blocks import find_blocks, remove_blocks
+from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.filters import find_couplings, remove_filters
 from layerlottery.networks.masks import Mask, add_masks
 from layerlottery.networks.predictor import Predictor, fold
@@ -34,7 +34,8 @@ def network(shortcut="B", depth=20):
 
 def without_blocks():
     model = network()
-    return remove_blocks(model, [block.name for block in find_blocks(model) if block.removable][:2]).eval()
+    gone = [block.name for block in residual_blocks(model, keep_first=True) if block.removable][:2]
+    return remove_blocks(model, gone).eval()
 
 
 def without_filters():
@@ -79,7 +80,7 @@ def test_folding_changes_neither_logits_nor_gradients(kind, layout):
     assert plain.state_dict().keys() == state.keys()  # the original is as it was
     assert all(torch.equal(plain.state_dict()[name], state[name]) for name in state)
     assert not any(isinstance(module, nn.BatchNorm2d | Mask) for module in folded.modules())
-    assert [block.name for block in find_blocks(folded)] == [block.name for block in find_blocks(plain)]
+    assert [block.name for block in residual_blocks(folded)] == [block.name for block in residual_blocks(plain)]
 
 
 def test_images_stay_as_they_are_and_are_normalised():

@@ -11,7 +11,7 @@ import torch
 from layerlottery.cost.network import filters, parameters
 from layerlottery.criteria.elements import group_scores, weight_scores
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import find_blocks, remove_blocks
+from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.budget import choose_filters, choose_weights, tied_filters
 from layerlottery.networks.prune import prune
 from layerlottery.networks.resnet import initialize
@@ -34,7 +34,7 @@ class Family:
         scores = {name: float(place) for place, name in enumerate(ORDER)}
         rows = [
             {"name": b.name, "stage": b.stage, "removable": b.removable, "raw": None, "score": scores.get(b.name, 9.0)}
-            for b in find_blocks(self.model)
+            for b in residual_blocks(self.model, keep_first=True)
         ]
         write_facts(folder / "layers.json", {"blocks": rows, "settings": {}}, config_hash="b")
         batch = (torch.zeros(0, 1, 8, 8), torch.zeros(0))

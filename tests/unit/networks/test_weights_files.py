@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import find_blocks, remove_blocks
+from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.prune import prune
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, load_network, save_network
@@ -21,7 +21,7 @@ def dense(tmp_path):
     scores = {name: float(number) for number, name in enumerate(["stage3.2", "stage3.1", "stage1.1", "stage2.2"])}
     rows = [
         {"name": b.name, "stage": b.stage, "removable": b.removable, "raw": None, "score": scores.get(b.name, 9.0)}
-        for b in find_blocks(model)
+        for b in residual_blocks(model, keep_first=True)
     ]
     write_facts(tmp_path / "scores.json", {"blocks": rows, "settings": {"function": "l1"}}, config_hash="scored")
     return model

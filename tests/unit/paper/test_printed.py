@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from layerlottery.cost.network import macs
-from layerlottery.networks.blocks import find_blocks, remove_blocks
+from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.resnet import CifarResNet
 from layerlottery.paper.match import AGREES, DISAGREES, agreement
 from layerlottery.paper.printed import (
@@ -147,7 +147,7 @@ def network(request):
 
 def spread_over_stages(model, count):
     """Removable blocks, taken from the stages in turn."""
-    names = [block.name for block in find_blocks(model) if block.removable]
+    names = [block.name for block in residual_blocks(model, keep_first=True) if block.removable]
     return sorted(names, key=lambda name: int(name.split(".")[1]))[:count]
 
 

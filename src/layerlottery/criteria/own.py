@@ -1,0 +1,49 @@
+"""A criterion of the user's own: called as `criterion(model, blocks, batches, *, seed, **options)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from layerlottery.criteria.batches import Batches, is_one
+from layerlottery.extensions import Extension, load
+from layerlottery.networks.blocks import Block
+from layerlottery.settings import CriterionSettings
+
+
+def own_scores(
+    model: nn.Module, blocks: Sequence[Block], batches: Batches, settings: CriterionSettings, *, seed: int
+) -> dict[str, float]:
+    """What the function of the settings gives each block, in the blocks' order.
+
+    It is given the copy of the network that is scored, its removable blocks and an iterable of batches (images,
+    labels). Raises LayerLotteryError when it can't be loaded or called, and when it returns anything but a number
+    for each block.
+    """
+    return scores_of(load(settings), model, blocks, batches, seed=seed)
+
+
+def scores_of(
+    criterion: Extension | Callable[..., Any], model: nn.Module, blocks: Sequence[Block], batches: Batches, *, seed: int
+) -> dict[str, float]:
+    """The same for a function that is at hand."""
+    if not isinstance(criterion, Extension):
+        criterion = Extension(criterion, getattr(criterion, "__qualname__", repr(criterion)))
+    given = criterion(model, list(blocks), [batches] if is_one(batches) else batches, seed=seed)
+    if not isinstance(given, Mapping):
+        raise criterion.wrong(f"returned {type(given).__name__}; allowed is a score for each block, {{name: number}}")
+    names = [block.name for block in blocks]
+    if missing := [name for name in names if name not in given]:
+        raise criterion.wrong(f"returned no score for block {missing[0]}; allowed is one for each of {len(names)}")
+    if unknown := [name for name in given if name not in names]:
+        raise criterion.wrong(f"returned a score for {unknown[0]!r}, which is none of the blocks that it was given")
+    return {name: _number(criterion, name, given[name]) for name in names}
+
+
+def _number(criterion: Extension, name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise criterion.wrong(f"returned {type(value).__name__} for block {name}; allowed is a number") from None

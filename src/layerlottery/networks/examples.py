@@ -1,0 +1,102 @@
+"""Images that a network can be tried on, and what it is inside a wrapper."""
+
+from __future__ import annotations
+
+import inspect
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from layerlottery.errors import LayerLotteryError
+
+# sides of images that are tried where nobody says what a network takes
+SIDES = (64, 224, 32, 256, 299, 384, 28, 8)
+_seen: WeakKeyDictionary[nn.Module, torch.Size] = WeakKeyDictionary()
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside torch.compile, DataParallel and DistributedDataParallel."""
+    while True:
+        if isinstance(model, torch._dynamo.OptimizedModule):
+            model = model._orig_mod
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def example_for(model: nn.Module, example: Tensor | None) -> Tensor:
+    """Two images (2, …) for the network: of the example, or random ones of the shape that it is known to take."""
+    network = unwrapped(model)
+    check_forward(network)
+    if example is not None:
+        return _two(network, example)
+    if network in _seen:
+        return _random(network, _seen[network])
+    return _guessed(network)
+
+
+def remember(model: nn.Module, example: Tensor) -> None:
+    """Note the shape of an example that the network took."""
+    _seen[unwrapped(model)] = example.shape[1:]
+
+
+def check_forward(network: nn.Module) -> None:
+    """Raise unless the network can be called with one tensor."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [
+        one.name
+        for one in parameters
+        if one.default is one.empty and (one.kind in kinds or one.kind is one.KEYWORD_ONLY)
+    ]
+    if len(needed) > 1:
+        raise LayerLotteryError(
+            f"{type(network).__name__}: its forward takes several inputs ({', '.join(needed)}); allowed is one, "
+            "a batch of images: wrap it in a module that fills in the others"
+        )
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's weights are; the processor if it has none."""
+    return next((one.device for one in network.parameters()), torch.device("cpu"))
+
+
+def _two(network: nn.Module, example: Tensor) -> Tensor:
+    if not isinstance(example, Tensor) or example.dim() < 2 or not len(example):
+        found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
+        raise LayerLotteryError(f"example: found {found}; allowed is a batch of images, a tensor (N, …)")
+    if example.device != device_of(network):
+        raise LayerLotteryError(f"example: found on {example.device}; the network is on {device_of(network)}")
+    # two, since what is added to a single image may fit it by chance
+    return example[[0, len(example) - 1]].detach().clone()
+
+
+def _random(network: nn.Module, shape: torch.Size) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    dtype = next((one.dtype for one in network.parameters()), torch.float32)
+    return torch.randn(2, *shape, generator=generator).to(device_of(network), dtype)
+
+
+def _guessed(network: nn.Module) -> Tensor:
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    channels = convolutions[0].in_channels if convolutions else 3
+    was_training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        for side in SIDES:
+            images = _random(network, torch.Size((channels, side, side)))
+            try:
+                with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+                    network(images)
+            except (RuntimeError, AssertionError, ValueError, IndexError):
+                continue
+            return images
+    finally:
+        for module, training in was_training.items():
+            module.training = training
+    raise LayerLotteryError(
+        f"{type(network).__name__}: took none of the images that were tried ({channels} channels, "
+        f"{', '.join(map(str, SIDES))} pixels a side); give a batch that it takes as example="
+    )

@@ -1,0 +1,101 @@
+"""Taking residual blocks, or single branches of them, out of a network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerlottery.errors import LayerLotteryError
+
+# activations that stand in a forward method as functions are written as modules when they stay
+BUILT_IN = "nn."
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How something leaves a network, in words that a file can hold.
+
+    A whole block leaves but for what `stays` behind its addition: its children by name, or activations as `nn.ReLU`.
+    A single branch leaves by `stubs` in place of sub-modules, by their full name: -1 passes its first argument on, 0
+    gives zeros like it, n > 0 a tuple of n that starts with them. `extra` says that the block is called with more
+    than one argument.
+    """
+
+    stays: tuple[str, ...] = ()
+    stubs: Mapping[str, int] = field(default_factory=dict)
+    extra: bool = False
+
+    @property
+    def trivial(self) -> bool:
+        """Whether a plain identity takes the place."""
+        return not (self.stays or self.stubs or self.extra)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return {"stays": list(self.stays), "stubs": dict(self.stubs), "extra": self.extra}
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Removal:
+        """What `facts` gave."""
+        return cls(tuple(facts["stays"]), dict(facts["stubs"]), bool(facts["extra"]))
+
+
+class FirstArgument(nn.Module):
+    """Passes its first argument on, through what stays of a block, whatever else it is called with."""
+
+    def __init__(self, stays: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for name, module in stays.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        for module in self.children():
+            x = module(x)
+        return x
+
+
+class Zeros(nn.Module):
+    """Zeros like the first argument; with a length, a tuple of so many that starts with them and holds None."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        zeros = torch.zeros_like(x)
+        return (zeros, *[None] * (self.length - 1)) if self.length else zeros
+
+
+def take_out(model: nn.Module, name: str, removal: Removal) -> None:
+    """Remove the block or branch `name` in place; names and weights of all else stay as they are."""
+    for stubbed, length in removal.stubs.items():
+        model.set_submodule(stubbed, FirstArgument({}) if length < 0 else Zeros(length))
+    if not removal.stubs:
+        model.set_submodule(name, left_over(model.get_submodule(name), removal))
+
+
+def left_over(block: nn.Module, removal: Removal) -> nn.Module:
+    """What takes a block's place: shares the modules that stay."""
+    stays = OrderedDict((_child_name(stay), _staying(block, stay)) for stay in removal.stays)
+    if removal.extra:
+        return FirstArgument(stays)
+    return nn.Sequential(stays) if stays else nn.Identity()
+
+
+def _child_name(stay: str) -> str:
+    return stay.removeprefix(BUILT_IN).lower() if stay.startswith(BUILT_IN) else stay
+
+
+def _staying(block: nn.Module, stay: str) -> nn.Module:
+    if not stay.startswith(BUILT_IN):
+        return block.get_submodule(stay)  # by reference: its weights stay what they are
+    kind = getattr(nn, stay.removeprefix(BUILT_IN), None)
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise LayerLotteryError(f"stays: found {stay!r}; allowed are activations of torch.nn")
+    module: nn.Module = kind()
+    return module

@@ -1,0 +1,212 @@
+"""The residual stream through one module call: from its input, by additions, to its output.
+
+y = s(… s(x + b1(x)) + b2(…)): the branches b may go, and what stands on the stream itself, s, stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from layerlottery.networks.removal import BUILT_IN
+from layerlottery.networks.trace import Call, Operation, Trace
+
+# give the values that they take, as a new tensor
+PASSING = frozenset({F.dropout, torch.dropout, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.to, Tensor.float})
+# put the same values into another order; on a stream they come in pairs
+REARRANGING = frozenset(
+    getattr(owner, name)
+    for owner in (torch, Tensor)
+    for name in ("reshape", "flatten", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "movedim")
+) | {Tensor.view}
+CARRYING = PASSING | REARRANGING
+# functions that torch.nn has a module for, when they are called with nothing but their default options
+ACTIVATIONS = {
+    F.relu: "ReLU",
+    torch.relu: "ReLU",
+    torch.relu_: "ReLU",
+    Tensor.relu: "ReLU",
+    Tensor.relu_: "ReLU",
+    F.relu6: "ReLU6",
+    F.gelu: "GELU",
+    F.silu: "SiLU",
+    F.hardswish: "Hardswish",
+    F.leaky_relu: "LeakyReLU",
+    F.elu: "ELU",
+    F.mish: "Mish",
+    F.softplus: "Softplus",
+    F.tanh: "Tanh",
+    torch.tanh: "Tanh",
+    Tensor.tanh: "Tanh",
+    F.sigmoid: "Sigmoid",
+    torch.sigmoid: "Sigmoid",
+    Tensor.sigmoid: "Sigmoid",
+}
+POSITIVE = frozenset({"ReLU", "ReLU6", "Sigmoid", "Softplus"})
+POOLS = frozenset({F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.max_pool1d, F.avg_pool1d})
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What an addition joins to the stream: the number of the value, and which operand of which operation it is."""
+
+    addition: int
+    place: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Stay:
+    """What stands on the stream: a child of the block by name, or an activation of torch.nn."""
+
+    name: str
+    affine: bool = False
+
+
+Step = Branch | Stay
+
+
+class Streams:
+    """Finds the steps of the stream through module calls of one trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.producer = {operation.output: index for index, operation in enumerate(trace.operations)}
+
+    @cached_property
+    def leaf_of(self) -> dict[int, Call]:
+        """The call of a childless module, with one tensor in and out, that gave a value."""
+        return {
+            call.outputs[0]: call
+            for call in self.trace.calls
+            if not any(call.module.children())
+            and call.tuple_length == 0
+            and len(call.inputs) == 1 == len(call.outputs)
+            and call.inputs != call.outputs
+        }
+
+    def through(self, call: Call) -> list[Step] | None:
+        """Steps from the call's first input to its output, first to last; None where no identity leads through."""
+        found = self._back(call.outputs[0], call)
+        if found is None:
+            return None
+        first = next((i for i, step in enumerate(found) if isinstance(step, Branch)), len(found))
+        # a norm before the first addition is part of a projection, one after it (post-norm) stays
+        return None if any(isinstance(step, Stay) and step.affine for step in found[:first]) else found
+
+    def _back(self, value: int, call: Call) -> list[Step] | None:
+        if value == call.inputs[0]:
+            return []
+        leaf = self.leaf_of.get(value)
+        if leaf is not None and leaf.parent is call and (stay := standing(leaf)):
+            return _then(self._back(leaf.inputs[0], call), stay)
+        index = self.producer.get(value, -1)
+        if not call.begin <= index < call.end:
+            return None
+        operation = self.trace.operations[index]
+        if operation.joins:
+            return self._across(index, operation, call)
+        if operation.function in CARRYING and len(operation.inputs) == 1:
+            return self._back(operation.inputs[0], call)
+        if name := activation(operation):
+            return _then(self._back(operation.inputs[0], call), Stay(BUILT_IN + name))
+        return None
+
+    def _across(self, index: int, operation: Operation, call: Call) -> list[Step] | None:
+        for identity, other in ((0, 1), (1, 0)):
+            before = self._back(operation.inputs[identity], call)
+            if before is not None and self.depends(operation.inputs[other], call):
+                return _then(before, Branch(index, other, operation.inputs[other]))
+        return None
+
+    def depends(self, value: int, call: Call) -> bool:
+        """Whether a value was computed, within the call, from its first input."""
+        return call.inputs[0] in self.sources(value, call)
+
+    def sources(self, value: int, call: Call, *, until: frozenset[int] = frozenset()) -> set[int]:
+        """All values of the call that lead to this one, itself included; the search goes not beyond `until`."""
+        seen, waiting = set(), [value]
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            index = self.producer.get(one, -1)
+            if call.begin <= index < call.end and one not in until:
+                waiting.extend(self.trace.operations[index].inputs)
+        return seen
+
+    def positive(self, value: int) -> bool:
+        """Whether a value has no negative numbers, by what gave it."""
+        leaf = self.leaf_of.get(value)
+        if leaf is not None and (name := type(leaf.module).__name__) in POSITIVE and _from_torch(leaf.module):
+            return bool(name)
+        index = self.producer.get(value)
+        if index is None:
+            return False
+        operation = self.trace.operations[index]
+        if operation.function in CARRYING | POOLS:
+            return self.positive(operation.inputs[0])
+        return activation(operation) in POSITIVE
+
+
+def last_addition(streams: Streams, call: Call) -> int | None:
+    """The operation that last added two tensors on the way to the call's output, whatever they were."""
+    value = call.outputs[0]
+    while True:
+        index = streams.producer.get(value, -1)
+        if not call.begin <= index < call.end:
+            return None
+        operation, leaf = streams.trace.operations[index], streams.leaf_of.get(value)
+        if operation.joins:
+            return index
+        if leaf is not None and standing(leaf):
+            value = leaf.inputs[0]
+        elif operation.function in CARRYING or activation(operation):
+            value = operation.inputs[0]
+        else:
+            return None
+
+
+def standing(leaf: Call) -> Stay | None:
+    """A childless module that may stand on the stream: it keeps the shape, and has at most one weight a channel."""
+    assert leaf.shapes is not None
+    parameters = list(leaf.module.parameters())
+    if leaf.shapes[0] != leaf.shapes[1] or any(one.numel() != max(one.shape, default=1) for one in parameters):
+        return None
+    name = leaf.name.rpartition(".")[2]
+    return Stay(name, affine=bool(parameters) or isinstance(leaf.module, nn.modules.batchnorm._NormBase))
+
+
+def activation(operation: Operation) -> str:
+    """The name in torch.nn of an activation with default options, or nothing."""
+    options: dict[str, Any] = {key: value for key, value in operation.keywords.items() if key != "inplace"}
+    defaults = {"negative_slope": 0.01, "alpha": 1.0, "approximate": "none", "input": None}
+    plain = all(defaults.get(key) == value for key, value in options.items())
+    tensors = len(operation.inputs) == 1
+    return ACTIVATIONS.get(operation.function, "") if plain and tensors and len(operation.arguments) <= 1 else ""
+
+
+def staying(streams: Streams, steps: list[Step], call: Call) -> Iterator[str]:
+    """Names of what stays: all that stands on the stream, but for a ReLU of what has no negative numbers."""
+    positive = streams.positive(call.inputs[0])
+    for step in steps:
+        if isinstance(step, Stay):
+            relu = step.name == "nn.ReLU" or isinstance(getattr(call.module, step.name, None), nn.ReLU)
+            if not (relu and positive):
+                yield step.name
+            positive = relu
+
+
+def _from_torch(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def _then(before: list[Step] | None, step: Step) -> list[Step] | None:
+    return None if before is None else [*before, step]

@@ -1,0 +1,185 @@
+"""One forward pass, written down: which tensor every module and every operation took, and which it gave.
+
+Residual blocks are found in this record, by what a network does and not by what its classes are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+ADDITIONS = frozenset({torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__})
+WRITING_OPERATORS = frozenset({"__iadd__", "__isub__", "__imul__", "__itruediv__"})
+
+
+@dataclass
+class Call:
+    """One call of a module. Values are numbers: equal ones are the same tensor with the same content."""
+
+    name: str
+    module: nn.Module
+    parent: Call | None
+    inputs: tuple[int, ...]
+    # how many arguments it was given, tensors or not
+    arguments: int
+    # its first operation, and the first after it
+    begin: int
+    end: int = -1
+    outputs: tuple[int, ...] = ()
+    # tensors alone or in a tuple of so many; -1 is anything else
+    tuple_length: int = -1
+    # of the first tensor that went in, and of the first that came out
+    shapes: tuple[torch.Size, torch.Size] | None = None
+
+
+@dataclass
+class Operation:
+    """One call of a torch function, and the innermost module call that it was made in."""
+
+    function: Any
+    inputs: tuple[int, ...]
+    output: int
+    call: Call | None
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    @property
+    def adds(self) -> bool:
+        """Whether two tensors are added."""
+        return self.function in ADDITIONS and len(self.inputs) == 2
+
+    @property
+    def joins(self) -> bool:
+        """Whether two tensors of equal shape are added, neither of them scaled."""
+        return self.adds and not self.keywords and bool(self.arguments[0].shape == self.arguments[1].shape)
+
+
+@dataclass
+class Trace:
+    """The record of one forward pass, in order."""
+
+    calls: list[Call] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    result: Any = None
+
+
+class Recorder(TorchFunctionMode):
+    """Writes down all torch functions and module calls while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trace = Trace()
+        self.stack: list[Call] = []
+        self._numbers: dict[int, int] = {}
+        # a tensor that were freed would give its id to another
+        self._held: list[Tensor] = []
+
+    def number(self, tensor: Tensor, *, fresh: bool = False) -> int:
+        """The number of the tensor's present content."""
+        if fresh or id(tensor) not in self._numbers:
+            self._held.append(tensor)
+            self._numbers[id(tensor)] = len(self._held)
+        return self._numbers[id(tensor)]
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        keywords = kwargs or {}
+        inputs = tuple(self.number(tensor) for tensor in tensors_of((args, keywords)))
+        out = func(*args, **keywords)
+        call = self.stack[-1] if self.stack else None
+        for tensor in tensors_of(out):
+            # a function that gives its argument back unchanged is no operation
+            if id(tensor) not in self._numbers or writes(func, keywords):
+                number = self.number(tensor, fresh=True)
+                self.trace.operations.append(Operation(func, inputs, number, call, tuple(args), keywords))
+        return out
+
+    def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Note the begin of a module's call."""
+        given = list(tensors_of((args, kwargs)))
+        parent = self.stack[-1] if self.stack else None
+        inputs = tuple(self.number(tensor) for tensor in given)
+        call = Call(name, module, parent, inputs, len(args) + len(kwargs), len(self.trace.operations))
+        if given:
+            call.shapes = (given[0].shape, torch.Size())
+        self.stack.append(call)
+        self.trace.calls.append(call)
+
+    def leave(self, module: nn.Module, out: Any) -> None:
+        """Note the end of the innermost call, which is the module's."""
+        call = self.stack.pop()
+        call.end = len(self.trace.operations)
+        given = list(tensors_of(out))
+        call.outputs = tuple(self.number(tensor) for tensor in given)
+        call.tuple_length = 0 if isinstance(out, Tensor) else len(out) if isinstance(out, tuple) else -1
+        if given and call.shapes:
+            call.shapes = (call.shapes[0], given[0].shape)
+
+
+def writes(function: Any, keywords: dict[str, Any]) -> bool:
+    """Whether a torch function changes its first argument."""
+    name = getattr(function, "__name__", "")
+    return name in WRITING_OPERATORS or (name[-1:] == "_" and name[-2:] != "__") or keywords.get("inplace") is True
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists and dicts, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from tensors_of(one)
+    elif isinstance(value, dict):
+        yield from tensors_of(list(value.values()))
+
+
+@contextmanager
+def recording(model: nn.Module) -> Iterator[Trace]:
+    """Record what is computed with the model inside the block; its hooks are as before afterwards."""
+    recorder = Recorder()
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            before = module.register_forward_pre_hook(
+                lambda module, args, kwargs, name=name: recorder.enter(name, module, args, kwargs),
+                with_kwargs=True,
+                prepend=True,
+            )
+            after = module.register_forward_hook(lambda module, args, out: recorder.leave(module, out))
+            hooks.callback(before.remove)
+            hooks.callback(after.remove)
+        with recorder:
+            yield recorder.trace
+
+
+@torch.no_grad()
+def record(model: nn.Module, example: Tensor) -> Trace:
+    """The record of model(example); the model should be in eval mode and may be a copy."""
+    with torch.compiler.set_stance("force_eager"), recording(model) as trace:
+        trace.result = model(example)
+    return trace
+
+
+class WithoutBranches(TorchFunctionMode):
+    """While it is active, some additions (number from 0, in order: which operand) get zeros as one operand."""
+
+    def __init__(self, zeroed: dict[int, int]) -> None:
+        super().__init__()
+        self.zeroed, self.count = zeroed, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        keywords = kwargs or {}
+        if func in ADDITIONS and len(list(tensors_of((args, keywords)))) == 2:
+            place = self.zeroed.get(self.count)
+            self.count += 1
+            if place is not None:
+                changed = list(args)
+                # what an addition writes into stays the same tensor
+                kept = place == 0 and writes(func, keywords)
+                changed[place] = args[place].zero_() if kept else torch.zeros_like(args[place])
+                args = tuple(changed)
+        return func(*args, **keywords)

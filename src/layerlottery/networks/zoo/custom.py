@@ -1,0 +1,43 @@
+"""Networks of the user's own: called as `network(*, channels, classes, image_size, **options)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerlottery.extensions import Extension, load_trusted
+from layerlottery.settings.networks import CustomSettings
+
+
+def build(settings: CustomSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
+    """What the function of the settings returns; torch's random state is left as it was.
+
+    Raises LayerLotteryError when the function can't be loaded or called, or returns anything but a network, and when
+    neither the configuration nor this process's caller named its code: see `layerlottery.extensions.trust`.
+    """
+    function = load_trusted(settings, "a weights file")
+    with torch.random.fork_rng(devices=[]):
+        model = function(channels=channels, classes=classes, image_size=image_size)
+    if not isinstance(model, nn.Module):
+        raise function.wrong(f"returned {type(model).__name__}; allowed is a torch.nn.Module")
+    return model
+
+
+def check(settings: CustomSettings, model: nn.Module, *, channels: int, classes: int, image_size: int) -> None:
+    """Raise LayerLotteryError unless the network turns two black images into finite logits (2, classes)."""
+    function = load_trusted(settings, "a weights file")
+    training = model.training
+    with function.running(), torch.no_grad():
+        logits = model.eval()(torch.zeros(2, channels, image_size, image_size))
+    model.train(training)
+    _check_logits(function, logits, (2, classes))
+
+
+def _check_logits(function: Extension, logits: Any, shape: tuple[int, int]) -> None:
+    if not isinstance(logits, Tensor) or logits.shape != shape:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise function.wrong(f"its network answers two images with {found}; allowed are logits {shape}")
+    if not logits.isfinite().all():
+        raise function.wrong("its network answers two black images with logits that are not finite")

@@ -1,0 +1,83 @@
+"""Residual networks with BatchNorm and ReLU before each convolution (He et al. 2016b, arXiv 1603.05027)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from layerlottery.networks.resnet import PaddedShortcut
+
+Shortcut = Literal["A", "B"]
+
+
+class Projection(nn.Module):
+    """Every other pixel through a 1x1 convolution; a strided one is not given to oneDNN, see networks/resnet.py."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.conv(x[:, :, :: self.stride, :: self.stride])
+        return projected
+
+
+class PreactBlock(nn.Module):
+    """x + conv(relu(bn(conv(relu(bn(x)))))); where the shape changes, the shortcut starts behind the first ReLU."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, *, shortcut: Shortcut, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        kind = {"A": PaddedShortcut, "B": Projection}[shortcut]
+        same = stride == 1 and channels_in == channels_out
+        self.shortcut = None if same else kind(channels_in, channels_out, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.relu(self.bn1(x))
+        inner: Tensor = self.conv2(self.dropout(F.relu(self.bn2(self.conv1(active)))))
+        return inner + (x if self.shortcut is None else self.shortcut(active))
+
+
+class PreactNet(nn.Module):
+    """Images (N, channels, H, W), H and W at least 8, to logits (N, classes).
+
+    `widths` are the channels of the stem and of the three stages, each of `blocks` blocks.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        blocks: int,
+        *,
+        channels: int,
+        classes: int,
+        shortcut: Shortcut,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+
+        def stage(number: int, stride: int) -> nn.Sequential:
+            before, width = widths[number - 1 : number + 1]
+            first = PreactBlock(before, width, stride, shortcut=shortcut, dropout=dropout)
+            others = (PreactBlock(width, width, 1, shortcut=shortcut, dropout=dropout) for _ in range(blocks - 1))
+            return nn.Sequential(first, *others)
+
+        self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        self.stage1, self.stage2, self.stage3 = stage(1, 1), stage(2, 2), stage(3, 2)
+        self.bn = nn.BatchNorm2d(widths[3])
+        self.classifier = nn.Linear(widths[3], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn(self.stage3(self.stage2(self.stage1(self.stem(x))))))
+        logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
+        return logits

@@ -1,0 +1,23 @@
+"""Wide residual networks WRN-d-k: a stem of 16 channels, stages of 16k, 32k and 64k (Zagoruyko & Komodakis 2016)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from layerlottery.networks.zoo.preact import PreactNet
+from layerlottery.settings import WideResNetSettings
+
+STEM = 16
+
+
+def build(settings: WideResNetSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
+    """Its weights do not depend on `image_size`."""
+    wide = STEM * settings.widen
+    return PreactNet(
+        (STEM, wide, 2 * wide, 4 * wide),
+        settings.blocks_per_stage,
+        channels=channels,
+        classes=classes,
+        shortcut="B",
+        dropout=settings.dropout,
+    )

@@ -1,0 +1,56 @@
+"""Large arrays that were checked once: a note beside the file spares every later job the reading of all its bytes.
+
+ImageNet's training images are 193 GB: to hash them takes minutes, and each of hundreds of jobs opens them. The note
+holds the array's hash and what the file system says of the file: size, inode and times. Whatever writes, replaces or
+copies the file changes one of them (no program can set the time of the last change), and the next job reads it all.
+Only bytes that a disk alters by itself pass, and `layerlottery verify` finds those: it reads everything, always.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+# bytes, about a second's work: smaller files are read whole at each opening
+LARGE = 1 << 30
+
+State = dict[str, int]
+
+
+def state(path: Path) -> State:
+    """What changes when a file does."""
+    found = path.stat()
+    times = {"mtime_ns": found.st_mtime_ns, "ctime_ns": found.st_ctime_ns}
+    return {"size": found.st_size, "inode": found.st_ino} | times
+
+
+def note(path: Path) -> Path:
+    """Where it stands that a file was checked."""
+    return path.with_name(f".{path.name}.checked")
+
+
+def remember(path: Path, content: str, seen: State | None = None) -> None:
+    """Note that a large file has this hash, if it still is as it was `seen` (now, if None); a small one needs no note.
+
+    Where no note can be written, all goes on without.
+    """
+    with suppress(OSError):
+        found = state(path)
+        if found["size"] < LARGE or found != (seen or found):
+            return
+        # several jobs may do so at once: the last one's is as good
+        temporary = note(path).with_name(f"{note(path).name}.{os.getpid()}")
+        temporary.write_text(json.dumps({"content": content} | found), encoding="utf-8")
+        temporary.replace(note(path))
+
+
+def is_remembered(path: Path, content: str) -> bool:
+    """Whether a large file was found to have this hash, and was not touched since."""
+    try:
+        held = json.loads(note(path).read_text(encoding="utf-8"))
+        found = state(path)
+    except (OSError, ValueError, RecursionError):
+        return False
+    return found["size"] >= LARGE and bool(held == {"content": content} | found)

@@ -1,0 +1,364 @@
+"""Layer tickets of anyone's network: find a smaller network before training it, keep it in a file, load it again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerlottery.cost.network import macs, parameters, step_memory
+from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
+from layerlottery.criteria.score import rank_blocks, score_blocks
+from layerlottery.criteria.selection import removal_order
+from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.blocks import Block, find_blocks, outermost, remove_blocks, residual_blocks, why_none
+from layerlottery.networks.examples import unwrapped
+from layerlottery.networks.removal import Removal
+from layerlottery.results.artifacts import read_tensors, write_tensors
+from layerlottery.results.hashing import digest
+from layerlottery.settings import CRITERIA, DATA_FREE, CriterionSettings
+
+Criterion = str | CriterionSettings | Callable[..., dict[str, float]]
+KIND = "layerlottery ticket"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of the whole network and of the ticket; memory in bytes is that of one float32 training step with SGD."""
+
+    macs_before: int
+    macs: int
+    params_before: int
+    params: int
+    memory_before: int
+    memory: int
+    batch_size: int
+
+    @property
+    def flops_reduction(self) -> float:
+        """Share of the multiply-accumulates that is gone, 0 to 1."""
+        return 1 - self.macs / self.macs_before
+
+    @property
+    def params_reduction(self) -> float:
+        """Share of the parameters that is gone, 0 to 1."""
+        return 1 - self.params / self.params_before
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A smaller network, what was removed and kept (names, in network order), the scores, and the cost.
+
+    Scores hold every removable block; the lowest went first. `ties` are kept blocks whose score equals a removed one's.
+    """
+
+    model: nn.Module
+    removed: list[str]
+    kept: list[str]
+    scores: dict[str, float]
+    cost: Cost
+    criterion: str
+    ties: list[str] = field(default_factory=list)
+    removals: dict[str, Removal] = field(default_factory=dict)
+    image_shape: tuple[int, ...] = ()
+
+
+def score(
+    model: nn.Module,
+    batch: Batches | None = None,
+    criterion: Criterion = "grasp",
+    *,
+    seed: int = 0,
+    branches: bool = False,
+    example: Tensor | None = None,
+) -> dict[str, float]:
+    """The score of every removable block by name, in network order; low goes first.
+
+    `batch` is (images, labels), or an iterable or DataLoader of them that is read batch by batch, some criteria twice;
+    criteria that look at no image need none. `criterion` is a name of `layerlottery.CRITERIA`, settings of one, or a
+    function f(model, blocks, batches, *, seed) -> {block name: score}. Nothing about the model is changed, nor are
+    random states. Raises LayerLotteryError for input that does not fit.
+    """
+    given = _Given.of(model, batch, criterion, branches=branches, example=example)
+    return given.ranking(seed=seed)[0]
+
+
+def prune(
+    model: nn.Module, remove: Collection[str], *, example: Tensor | None = None, branches: bool | None = None
+) -> nn.Module:
+    """A smaller copy without the named blocks; the argument is untouched, the copy's names and weights are its own.
+
+    The names are those of find_blocks. `example` is a batch of images that shows what the network takes; it can be
+    left out after find_blocks or score, and where images of a usual size will do. Of a wrapped model (DataParallel,
+    torch.compile) the copy is the network inside. Raises LayerLotteryError for a name that can't be removed.
+    """
+    names = [remove] if isinstance(remove, str) else list(remove)
+    known = _known(model, names, example)
+    for name in names:
+        if name not in known or not known[name].removable:
+            raise LayerLotteryError(_refusal(model, name, known))
+    return remove_blocks(model, outermost(names), {name: known[name].removal for name in names})
+
+
+def find_ticket(
+    model: nn.Module,
+    batch: Batches | None = None,
+    criterion: Criterion = "grasp",
+    *,
+    density: int | None = None,
+    flops: float | None = None,
+    params: float | None = None,
+    minimum_per_stage: int = 1,
+    branches: bool = False,
+    seed: int = 0,
+    example: Tensor | None = None,
+) -> Ticket:
+    """Score the blocks and remove the lowest, at initialization or at any time.
+
+    One target is given: `density`, how many blocks go, or `flops` or `params`, the share (0 to 1) of the
+    multiply-accumulates or parameters that goes at least, by as few blocks as that takes. Blocks of one shape that
+    follow one another are a stage, which keeps `minimum_per_stage` of them (the paper keeps 2, the first among them).
+    The other arguments are those of `score`. Raises LayerLotteryError when the target is beyond what is possible.
+    """
+    given = _Given.of(model, batch, criterion, branches=branches, example=example)
+    scores, blocks = given.ranking(seed=seed, minimum=minimum_per_stage)
+    rows = [vars(block) | {"score": scores.get(block.name)} for block in blocks]
+    order = removal_order(rows, minimum=minimum_per_stage)
+    removals = {block.name: block.removal for block in blocks}
+    removed = set(given.chosen(order, removals, density=density, flops=flops, params=params))
+    names = [block.name for block in blocks if block.removable]
+    small = remove_blocks(model, [name for name in names if name in removed], removals)
+    values = {scores[name] for name in removed}
+    return Ticket(
+        small,
+        removed=[name for name in names if name in removed],
+        kept=[name for name in names if name not in removed],
+        scores=scores,
+        cost=given.cost(small),
+        criterion=given.called,
+        ties=[name for name in names if name not in removed and scores[name] in values],
+        removals={name: removals[name] for name in names if name in removed},
+        image_shape=given.shape,
+    )
+
+
+def save_ticket(ticket: Ticket, path: str | Path) -> None:
+    """Write a ticket's weights and facts to a safetensors file, atomically and with a hash of its content."""
+    state = unwrapped(ticket.model).state_dict()
+    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
+    facts = {
+        "kind": KIND,
+        "removed": ticket.removed,
+        "kept": ticket.kept,
+        "scores": ticket.scores,
+        "ties": ticket.ties,
+        "cost": asdict(ticket.cost),
+        "criterion": ticket.criterion,
+        "removals": {name: removal.facts() for name, removal in ticket.removals.items()},
+        "image_shape": list(ticket.image_shape),
+    }
+    write_tensors(Path(path), arrays, facts, config_hash=digest([KIND, ticket.removed, ticket.criterion]))
+
+
+def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Ticket:
+    """The ticket in a file of `save_ticket`; `model_factory` makes the whole network that it was cut from.
+
+    Raises LayerLotteryError when the file is damaged or no ticket, or when the factory's network does not fit.
+    """
+    arrays, facts = read_tensors(Path(path))
+    if facts.get("kind") != KIND:
+        raise LayerLotteryError(f"{path}: holds no ticket; allowed are files of save_ticket")
+    removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
+    small = remove_blocks(model_factory(), facts["removed"], removals)
+    try:
+        small.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise LayerLotteryError(f"{path}: does not fit {type(small).__name__} of the factory; {first[:200]}") from error
+    return Ticket(
+        small,
+        facts["removed"],
+        facts["kept"],
+        facts["scores"],
+        Cost(**facts["cost"]),
+        facts["criterion"],
+        facts["ties"],
+        removals,
+        tuple(facts["image_shape"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A network, its blocks, what is looked at, and the criterion."""
+
+    model: nn.Module
+    blocks: Sequence[Block]
+    batches: Any
+    criterion: CriterionSettings | Callable[..., dict[str, float]]
+    called: str
+    shape: tuple[int, ...]
+    batch_size: int
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, batch: Batches | None, criterion: Criterion, *, branches: bool, example: Tensor | None
+    ) -> _Given:
+        chosen, called = _chosen_criterion(criterion)
+        if batch is None:
+            if not isinstance(chosen, CriterionSettings) or chosen.function not in DATA_FREE:
+                raise LayerLotteryError(f"batch: found none; {called} needs images and labels")
+            blocks = residual_blocks(model, example, branches=branches)
+            shown = _shown(model, example)
+            batches: Any = (shown, torch.zeros(len(shown), dtype=torch.long))
+        else:
+            batches = CheckedBatches(model, batch)
+            shown, labels = batches.first()
+            blocks = residual_blocks(model, shown, branches=branches)
+            _try(model, (shown, labels))
+            batches = batches.first() if batches.single else _CheckedAgainst(model, batches)
+        if not any(block.removable for block in blocks):
+            raise LayerLotteryError(why_none(model, blocks, shown))
+        return cls(model, blocks, batches, chosen, called, tuple(shown.shape[1:]), len(shown))
+
+    def ranking(self, *, seed: int, minimum: int = 1) -> tuple[dict[str, float], Sequence[Block]]:
+        """Scores by block name, low goes first, and all blocks."""
+        if not isinstance(self.criterion, CriterionSettings):
+            return _own_scores(self.criterion, self.called, self, seed), self.blocks
+        ranked = rank_blocks(self.model, self.batches, self.criterion, seed=seed, blocks=self.blocks, minimum=minimum)
+        return ranked.score, self.blocks
+
+    def cost(self, small: nn.Module) -> Cost:
+        """Of the network and of a smaller one, at the size of the first batch."""
+        whole = unwrapped(self.model)
+        return Cost(
+            macs(whole, self.shape),
+            macs(small, self.shape),
+            parameters(whole),
+            parameters(small),
+            step_memory(whole, self.shape, batch_size=self.batch_size),
+            step_memory(small, self.shape, batch_size=self.batch_size),
+            self.batch_size,
+        )
+
+    def chosen(self, order: list[str], removals: Mapping[str, Removal], **targets: float | None) -> Sequence[str]:
+        """The blocks, first in `order`, that a target takes."""
+        found = {key: value for key, value in targets.items() if value is not None}
+        if len(found) != 1:
+            raise LayerLotteryError(
+                f"target: found {', '.join(found) or 'none'}; allowed is one of {', '.join(targets)}"
+            )
+        (key, target), most = *found.items(), len(order)
+        if key == "density":
+            if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target <= most:
+                raise LayerLotteryError(f"density: found {target}; this network allows 0 to {most} blocks")
+            return order[:target]
+        count = {"flops": lambda model: macs(model, self.shape), "params": parameters}[key]
+        whole = count(unwrapped(self.model))
+        share = 0.0
+        for number in range(most + 1):
+            share = 1 - count(remove_blocks(self.model, order[:number], removals)) / whole
+            if 0 <= target <= share:
+                return order[:number]
+        raise LayerLotteryError(f"{key}: found {target}; removing all {most} blocks that may go takes {share:.4f} away")
+
+
+class _CheckedAgainst:
+    """Batches whose labels are checked against the network's classes, each time that they are read."""
+
+    def __init__(self, model: nn.Module, batches: CheckedBatches) -> None:
+        self.batches = batches
+        self.classes = _answer(model, batches.first()[0][:1]).shape[1]
+
+    def __iter__(self) -> Any:
+        for images, labels in self.batches:
+            if int(labels.max()) >= self.classes or int(labels.min()) < 0:
+                check_outputs(torch.empty(len(images), self.classes), (images, labels))
+            yield images, labels
+
+
+def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
+    if isinstance(criterion, CriterionSettings):
+        chosen, called = criterion, criterion.function
+    elif callable(criterion):
+        return criterion, getattr(criterion, "__name__", type(criterion).__name__)
+    elif criterion in CRITERIA:
+        chosen, called = CRITERIA[criterion], criterion
+    else:
+        raise LayerLotteryError(f"criterion: found {criterion!r}; allowed are {', '.join(CRITERIA)}")
+    if not chosen.fits("layers"):
+        fitting = [name for name, one in CRITERIA.items() if one.fits("layers")]
+        raise LayerLotteryError(f"criterion: {called} scores no blocks; allowed are {', '.join(fitting)}")
+    return chosen, called
+
+
+def _own_scores(function: Callable[..., dict[str, float]], called: str, given: _Given, seed: int) -> dict[str, float]:
+    removable = [block for block in given.blocks if block.removable]
+    copied = copy.deepcopy(unwrapped(given.model)).eval()
+    with torch.random.fork_rng():
+        values = function(copied, removable, given.batches, seed=seed)
+    try:
+        return {block.name: float(values[block.name]) for block in removable}
+    except (KeyError, TypeError, ValueError) as error:
+        raise LayerLotteryError(
+            f"criterion: {called} gave {type(error).__name__} {error}; allowed is a number for each removable block"
+        ) from error
+
+
+def _shown(model: nn.Module, example: Tensor | None) -> Tensor:
+    from layerlottery.networks.examples import example_for
+
+    return example_for(model, example)
+
+
+def _answer(model: nn.Module, images: Tensor) -> Any:
+    network = copy.deepcopy(unwrapped(model)).eval()
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        return network(images)
+
+
+def _try(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    """Raise unless the network answers with logits for all labels."""
+    images, labels = batch
+    logits = _answer(model, images[:1])
+    if isinstance(logits, Tensor) and logits.dim() == 2:
+        logits = logits.expand(len(images), -1)
+    check_outputs(logits, (images, labels))
+
+
+def _known(model: nn.Module, names: Sequence[str], example: Tensor | None) -> dict[str, Block]:
+    """Blocks, and single branches if a name is none of the blocks."""
+    known = {block.name: block for block in residual_blocks(model, example)}
+    if any(name not in known for name in names):
+        known |= {block.name: block for block in residual_blocks(model, example, branches=True)} | known
+    return known
+
+
+def _refusal(model: nn.Module, name: str, known: Mapping[str, Block]) -> str:
+    modules = dict(unwrapped(model).named_modules())
+    allowed = ", ".join(one for one, block in known.items() if block.removable) or "none"
+    if name in known:
+        reason = known[name].reason
+    elif name in modules:
+        reason = "it is no residual block: nothing shows an identity around it"
+    else:
+        reason = f"{type(unwrapped(model)).__name__} has no module of this name"
+    return f"block {name!r} can't be removed: {reason}; removable are {allowed}"
+
+
+__all__ = [
+    "Cost",
+    "Ticket",
+    "find_blocks",
+    "find_ticket",
+    "load_ticket",
+    "prune",
+    "save_ticket",
+    "score",
+    "score_blocks",
+]
