@@ -46,7 +46,7 @@ documents: .venv/installed  ## make the reference texts that follow from the cod
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "layerlottery needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,slurm,autoattack]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,slurm,autoattack,export,timm]"
 	touch $@
 
 lock: .venv/installed  ## write the versions that are installed now into constraints.txt

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from layerlottery.errors import LayerLotteryError
+    from layerlottery.export.card import model_card
+    from layerlottery.export.onnx_file import export_onnx
+    from layerlottery.export.program import export_program
     from layerlottery.networks.blocks import Block, find_blocks
     from layerlottery.settings import CRITERIA, CriterionSettings
     from layerlottery.tickets import Cost, Ticket, find_ticket, load_ticket, prune, save_ticket, score
@@ -23,6 +26,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("LayerLotteryError",),
+    "export.card": ("model_card",),
+    "export.onnx_file": ("export_onnx",),
+    "export.program": ("export_program",),
     "networks.blocks": ("Block", "find_blocks"),
     "settings": ("CRITERIA", "CriterionSettings"),
     "tickets": ("Cost", "Ticket", "find_ticket", "load_ticket", "prune", "save_ticket", "score"),
@@ -35,9 +41,12 @@ __all__ = [
     "CriterionSettings",
     "LayerLotteryError",
     "Ticket",
+    "export_onnx",
+    "export_program",
     "find_blocks",
     "find_ticket",
     "load_ticket",
+    "model_card",
     "prune",
     "save_ticket",
     "score",

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
-from layerlottery.criteria.score import rank_blocks, score_blocks
+from layerlottery.criteria.own import scores_of
+from layerlottery.criteria.score import rank_blocks
 from layerlottery.criteria.selection import removal_order
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block, find_blocks, outermost, remove_blocks, residual_blocks, why_none
-from layerlottery.networks.examples import unwrapped
+from layerlottery.networks.blocks import Block, outermost, remove_blocks, residual_blocks, why_none
+from layerlottery.networks.examples import example_for, unwrapped
 from layerlottery.networks.removal import Removal
 from layerlottery.results.artifacts import read_tensors, write_tensors
 from layerlottery.results.hashing import digest
@@ -88,14 +89,13 @@ def score(
     return given.ranking(seed=seed)[0]
 
 
-def prune(
-    model: nn.Module, remove: Collection[str], *, example: Tensor | None = None, branches: bool | None = None
-) -> nn.Module:
-    """A smaller copy without the named blocks; the argument is untouched, the copy's names and weights are its own.
+def prune(model: nn.Module, remove: Collection[str], *, example: Tensor | None = None) -> nn.Module:
+    """A smaller copy without the named blocks or single branches; the argument is untouched.
 
-    The names are those of find_blocks. `example` is a batch of images that shows what the network takes; it can be
-    left out after find_blocks or score, and where images of a usual size will do. Of a wrapped model (DataParallel,
-    torch.compile) the copy is the network inside. Raises LayerLotteryError for a name that can't be removed.
+    The names are those of find_blocks; what is kept keeps its names and weights. `example` is a batch of images that
+    shows what the network takes; it can be left out after find_blocks or score, and where images of a usual size will
+    do. Of a wrapped model (DataParallel, torch.compile) the copy is the network inside. Raises LayerLotteryError for a
+    name that can't be removed.
     """
     names = [remove] if isinstance(remove, str) else list(remove)
     known = _known(model, names, example)
@@ -214,7 +214,7 @@ class _Given:
             if not isinstance(chosen, CriterionSettings) or chosen.function not in DATA_FREE:
                 raise LayerLotteryError(f"batch: found none; {called} needs images and labels")
             blocks = residual_blocks(model, example, branches=branches)
-            shown = _shown(model, example)
+            shown = example_for(model, example)
             batches: Any = (shown, torch.zeros(len(shown), dtype=torch.long))
         else:
             batches = CheckedBatches(model, batch)
@@ -229,8 +229,14 @@ class _Given:
     def ranking(self, *, seed: int, minimum: int = 1) -> tuple[dict[str, float], Sequence[Block]]:
         """Scores by block name, low goes first, and all blocks."""
         if not isinstance(self.criterion, CriterionSettings):
-            return _own_scores(self.criterion, self.called, self, seed), self.blocks
+            return _own_scores(self.criterion, self, seed), self.blocks
         ranked = rank_blocks(self.model, self.batches, self.criterion, seed=seed, blocks=self.blocks, minimum=minimum)
+        if len(ranked.score) > 1 and len(set(ranked.raw.values())) == 1:
+            value = next(iter(ranked.raw.values()))
+            raise LayerLotteryError(
+                f"criterion: {self.called} gave all {len(ranked.score)} blocks the same value, {value}, and can't tell "
+                "them apart; a last layer that starts at zero, for one, has no gradient and no answer to compare"
+            )
         return ranked.score, self.blocks
 
     def cost(self, small: nn.Module) -> Cost:
@@ -297,23 +303,12 @@ def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
     return chosen, called
 
 
-def _own_scores(function: Callable[..., dict[str, float]], called: str, given: _Given, seed: int) -> dict[str, float]:
+def _own_scores(function: Callable[..., dict[str, float]], given: _Given, seed: int) -> dict[str, float]:
     removable = [block for block in given.blocks if block.removable]
     copied = copy.deepcopy(unwrapped(given.model)).eval()
     with torch.random.fork_rng():
-        values = function(copied, removable, given.batches, seed=seed)
-    try:
-        return {block.name: float(values[block.name]) for block in removable}
-    except (KeyError, TypeError, ValueError) as error:
-        raise LayerLotteryError(
-            f"criterion: {called} gave {type(error).__name__} {error}; allowed is a number for each removable block"
-        ) from error
-
-
-def _shown(model: nn.Module, example: Tensor | None) -> Tensor:
-    from layerlottery.networks.examples import example_for
-
-    return example_for(model, example)
+        values = scores_of(function, copied, removable, given.batches, seed=seed)
+    return {block.name: float(values[block.name]) for block in removable}
 
 
 def _answer(model: nn.Module, images: Tensor) -> Any:
@@ -349,16 +344,3 @@ def _refusal(model: nn.Module, name: str, known: Mapping[str, Block]) -> str:
     else:
         reason = f"{type(unwrapped(model)).__name__} has no module of this name"
     return f"block {name!r} can't be removed: {reason}; removable are {allowed}"
-
-
-__all__ = [
-    "Cost",
-    "Ticket",
-    "find_blocks",
-    "find_ticket",
-    "load_ticket",
-    "prune",
-    "save_ticket",
-    "score",
-    "score_blocks",
-]

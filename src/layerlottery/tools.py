@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.export.command import export
 from layerlottery.options import FILE, gather, settings_options
 from layerlottery.planning.command import plan
 from layerlottery.settings import ReportSettings
@@ -119,4 +120,4 @@ def dictionary() -> None:
     click.echo(data_dictionary(), nl=False)
 
 
-COMMANDS = (plan, summary, show, verify, diff, clean, schema, dictionary)
+COMMANDS = (plan, summary, show, export, verify, diff, clean, schema, dictionary)

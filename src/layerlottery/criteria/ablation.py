@@ -90,7 +90,7 @@ class Ablation:
         """Let the units that ended before this time give what they gave, without computing it."""
         due = [unit for unit in self.units.values() if unit.stored and 0 < unit.end < before and unit not in replayed]
         for unit in sorted(due, key=lambda unit: unit.end):
-            unit.module.forward = _constant(unit.output)  # type: ignore[assignment, arg-type]
+            unit.module.forward = _constant(unit.output)  # type: ignore[arg-type]
             replayed.append(unit)
 
     def _run_again(self, replayed: list[_Unit]) -> None:

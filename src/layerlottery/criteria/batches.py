@@ -36,7 +36,7 @@ def parts(images: Tensor, *, together: bool) -> Sequence[Tensor]:
     if together:
         return [images]
     pixels = images.shape[-1] * images.shape[-2] if images.dim() == 4 else 1
-    return images.split(max(1, PIXELS_AT_A_TIME // pixels))
+    return list(torch.split(images, max(1, PIXELS_AT_A_TIME // pixels)))
 
 
 class CheckedBatches:

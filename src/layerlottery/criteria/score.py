@@ -201,6 +201,6 @@ def score(
 
 
 def _row(block: Block, ranking: Ranking) -> dict[str, object]:
-    values = {"raw": ranking.raw.get(block.name), "score": ranking.score.get(block.name)}
-    row = {"name": block.name, "stage": block.stage, "removable": block.removable, **values}
+    row: dict[str, object] = {"name": block.name, "stage": block.stage, "removable": block.removable}
+    row |= {"raw": ranking.raw.get(block.name), "score": ranking.score.get(block.name)}
     return row if block.removal.trivial else row | {"removal": block.removal.facts()}

@@ -19,8 +19,9 @@ def own_perturb(
     check_range(name, batch.images)
     if not batch.left.any():
         return batch.images
-    given = batch.images[batch.left]
-    found = attack(model, given.clone(), batch.labels[batch.left].clone(), epsilon=epsilon, seed=seed)
+    # copies, as all that a mask selects
+    given, labels = batch.images[batch.left], batch.labels[batch.left]
+    found = attack(model, given, labels, epsilon=epsilon, seed=seed)
     if not isinstance(found, Tensor):
         raise attack.wrong(f"returned {type(found).__name__}; allowed are the images, a tensor {tuple(given.shape)}")
     if found.shape != given.shape or not found.is_floating_point():

@@ -67,22 +67,24 @@ def jobs_of(benchmark: Benchmark) -> list[Job]:
 def to_do(benchmark: Benchmark, jobs: Iterable[Job]) -> list[Job]:
     """The jobs that are left when every file that exists counts as made.
 
-    As Snakemake does it: a job runs when a target or a running job misses its files, and after every running job
-    whose files it reads. Snakemake compares parameters and contents on top of that, so it may run more.
+    A job runs when what the last stages, the benchmark's end or a running job need of it is missing, and after every
+    running job whose files it reads. Snakemake compares parameters and contents on top of that, and may run more.
     """
     jobs = list(jobs)
-    missing = {job for job in jobs if not all(Path(file).exists() for file in job.outputs)}
+    missing = {file for job in jobs for file in job.outputs if not Path(file).exists()}
+    # what the last stages read is made by others, or missing: a benchmark that grew asks for new networks
     targets = {benchmark.folders.report(), benchmark.folders.manifest()}
+    targets |= {file for job in jobs if job.stage == "results" for file in job.inputs}
     running: set[Job] = set()
     while True:
         before, asked = len(running), {file for job in running for file in job.inputs} | targets
         for job in reversed(jobs):
-            if job in running or (job in missing and asked & set(job.outputs)):
+            if job in running or not asked.isdisjoint(missing.intersection(job.outputs)):
                 running.add(job)
                 asked |= set(job.inputs)
         written = {file for job in running for file in job.outputs}
         for job in jobs:
-            if job in running or written & set(job.inputs):
+            if job in running or not written.isdisjoint(job.inputs):
                 running.add(job)
                 written |= set(job.outputs)
         if len(running) == before:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from layerlottery.settings.base import Count, Name, Settings
+from layerlottery.settings.base import Count, Name, Settings, later
 from layerlottery.settings.extensions import Extensible
 
 OfficialShift = Literal["CIFAR-10.1", "CIFAR-10.2"]
@@ -60,17 +60,12 @@ class Digits(ImageSet):
     shifted: list[Literal["mnist"]] = Field(["mnist"], description="shifted test sets: MNIST digits reduced to 8x8")
 
 
-def _later(default: Any, description: str, **limits: Any) -> Any:
-    """A field that came after results were made: facts name it only where it is set, and so stay what they were."""
-    return Field(default, description=description, exclude_if=lambda value: value == default, **limits)
-
-
 class Located(ImageSet):
     """Image sets read from a folder on disk."""
 
     location: str = Field(description="folder that holds the set", min_length=1)
     image_size: int | None = Field(None, ge=8, description="images are resized to this many pixels a side; null keeps")
-    fit: Fit = _later(
+    fit: Fit = later(
         "stretch",
         "how images take image_size: stretch (both sides), or crop (the shorter side, then the square in the middle, "
         "as is usual for ImageNet)",
@@ -96,8 +91,8 @@ class ParquetImages(Located):
     shifted: dict[Name, Files] = Field(
         {}, description="name: files inside location (name, pattern or list), evaluated as a shifted test set"
     )
-    image_column: str | None = _later(None, "column of the images; null takes image, else img", min_length=1)
-    label_column: str | None = _later(
+    image_column: str | None = later(None, "column of the images; null takes image, else img", min_length=1)
+    label_column: str | None = later(
         None,
         "column of the labels; null takes label, else the one of labels and fine_label that is there",
         min_length=1,
@@ -122,7 +117,7 @@ class ImageFolder(Located):
     train: str = Field("train", description="training folder inside location")
     test: str = Field("test", description="test folder inside location")
     shifted: dict[Name, str] = Field({}, description="name: folder inside location, evaluated as a shifted test set")
-    annotations: str = _later(
+    annotations: str = later(
         ANNOTATIONS,
         "file in a test or shifted folder without class folders: a line for each image, its name, a tab, its class",
         min_length=1,

@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from layerlottery.results.hashing import canonical
 from layerlottery.settings.base import Settings, later, read_text
@@ -25,6 +25,25 @@ FUNCTION = (
 HASHED = "sha256:"
 
 
+def _read(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _read(one) for key, one in value.items()}
+    return [_read(one) for one in value] if isinstance(value, list) else read_text(value)
+
+
+def _json(given: Any) -> Any:
+    """Snakemake's --config gives the numbers within an object as text."""
+    try:
+        canonical(read := _read(given) if isinstance(given, dict) else given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{error}; allowed are JSON values") from None
+    return read
+
+
+# not pydantic's JsonValue, which would stand in the schema as a setting without properties
+Options = Annotated[dict[str, Any], BeforeValidator(_json)]
+
+
 class Extensible(Settings):
     """Settings whose `function` is one of the built-in names or one of the user's own."""
 
@@ -32,7 +51,7 @@ class Extensible(Settings):
     builtin: ClassVar[frozenset[str]] = frozenset()
 
     function: str = Field(description=FUNCTION, min_length=1)
-    options: dict[str, Any] = later({}, "arguments of a function of your own, by name; numbers that come as text are read")
+    options: Options = later({}, "arguments of a function of your own, by name; numbers that come as text are read")
     code: str | None = later(
         None,
         "what a function of your own was: sha256 of its file, or name==version of its package; filled in, so that a "
@@ -54,29 +73,11 @@ class Extensible(Settings):
             return given
         return given | {"code": fingerprint(given["function"], cls.group, cls.builtin)}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_options(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or not isinstance(given.get("options"), dict):
-            return given
-        try:
-            options = _read(given["options"])
-            canonical(options)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"options: {error}; allowed are JSON values") from None
-        return given | {"options": options}
-
     @model_validator(mode="after")
     def _only_own_functions_take_options(self) -> Extensible:
         if not self.is_own and (self.options or self.code):
             raise ValueError(f"options: {self.function} is built in and takes none; its settings are keys of their own")
         return self
-
-
-def _read(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _read(one) for key, one in value.items()}
-    return [_read(one) for one in value] if isinstance(value, list) else read_text(value)
 
 
 def in_file(function: str) -> tuple[Path, str] | None:

@@ -8,24 +8,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from layerlottery.settings.base import Count, Fraction, Settings, read_text
-from layerlottery.settings.extensions import Extensible
+from layerlottery.settings.base import Count, Fraction, Settings
+from layerlottery.settings.extensions import Extensible, Options
 
 MINIMUM_PER_STAGE = 2
 DEFAULT_FAMILY = "resnet"
 STAGES = 3
 
 Stem = Literal["as_is", "small"]
-
-
-def _read_values(given: Any) -> Any:
-    """Snakemake's --config gives the numbers within an object as text."""
-    return {key: read_text(value) for key, value in given.items()} if isinstance(given, dict) else given
-
-
-Options = Annotated[dict[str, JsonValue], BeforeValidator(_read_values)]
 
 FAMILY = "kind of network: resnet (CIFAR ResNets), wide_resnet, preact_resnet, vit, torchvision, timm, custom"
 STEM = "first layers: as_is, or small for images of some 32 pixels a side (first stride 1, no max-pool)"

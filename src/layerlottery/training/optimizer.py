@@ -33,13 +33,11 @@ class MomentumSGD:
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         moved = [(name, p, p.grad) for name, p in self.parameters.items() if p.grad is not None]
-        momentum: list[Tensor | None] = [
-            self.momentum[name] if self.settings.momentum else None for name, _, _ in moved
-        ]
+        velocities: list[Tensor | None] = [self.momentum[name] for name, _, _ in moved]
         sgd(
             [parameter for _, parameter, _ in moved],
             [gradient for _, _, gradient in moved],
-            momentum,
+            velocities if self.settings.momentum else [None] * len(moved),
             fused=True,
             weight_decay=self.settings.weight_decay,
             momentum=self.settings.momentum,

@@ -39,7 +39,7 @@ def _anneal(start: float, end: float, progress: float) -> float:
 
 
 def compute_type(settings: TrainingSettings, device: torch.device) -> torch.dtype:
-    """bfloat16 if asked for, or if left open and the processor computes in it; else float32, which tf32 is stored in."""
+    """bfloat16 if asked for, or if left open and the processor computes in it; else float32."""
     if settings.precision != "auto":
         return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     if device.type == "cuda":

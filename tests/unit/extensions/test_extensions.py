@@ -183,7 +183,7 @@ def test_every_way_to_define_a_name_counts(folder, code):
         ),
         (
             {"criteria": {"mine": {"function": "mine.py:score", "options": {"scale": float("nan")}}}},
-            "criteria.mine: options: Out of range float values are not JSON compliant",
+            "criteria.mine.options: Out of range float values are not JSON compliant",
         ),
         (
             {"criteria": {"mine": {"function": "mine.py:score", "code": "anything"}}},

@@ -161,6 +161,17 @@ def test_a_network_leaves_the_random_state_alone_and_draws_differ(stripes, netwo
     assert not torch.equal(models[0]["0.weight"], models[1]["0.weight"])
 
 
+def test_weights_that_the_function_sets_to_zero_stay_zero(write, stripes, tmp_path):
+    code = (
+        "def own(*, channels, classes, image_size):\n"
+        "    model = nn.Sequential(nn.Flatten(), nn.Linear(256, classes))\n"
+        "    nn.init.zeros_(model[1].weight)\n    return model"
+    )
+    settings = CustomSettings(family="custom", function=write(NETWORK + code))
+    initialize_network(stripes / FACTS, tmp_path / "weights.safetensors", settings, seed=0)
+    assert not load_network(tmp_path / "weights.safetensors")[0][1].weight.any()
+
+
 def test_a_weights_file_runs_no_code_that_nobody_named(stripes):
     with pytest.raises(LayerLotteryError, match="a weights file names code that the configuration does not: "):
         load_network(stripes / "weights.safetensors")

@@ -298,7 +298,11 @@ def test_memory_of_a_large_batch_follows_from_small_ones(family):
         (SMALL_VIT, 9, "family vit with patch 4 can't take images of 9 pixels a side; allowed are multiples"),
         (from_torchvision("resnet17"), 32, "torchvision has no network 'resnet17'; the closest names are resnet18"),
         (from_torchvision("fcn_resnet50"), 32, "torchvision has no network 'fcn_resnet50'"),
-        (from_torchvision("squeezenet1_1", stem="small"), 32, r"not known for torchvision.squeezenet1_1 \(SqueezeNet\)"),
+        (
+            from_torchvision("squeezenet1_1", stem="small"),
+            32,
+            r"not known for torchvision.squeezenet1_1 \(SqueezeNet\)",
+        ),
         (from_torchvision("resnet18", options={"depth": 3}), 32, "torchvision.resnet18 can't be made: TypeError"),
         (from_torchvision("resnet18", options={"weights": "DEFAULT"}), 32, "weights is not allowed; networks start"),
         (from_torchvision("vit_b_16"), 30, "torchvision.vit_b_16 can't be made: AssertionError"),

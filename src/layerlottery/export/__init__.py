@@ -1,0 +1,1 @@
+"""Networks in forms that need no layerlottery: ONNX, torch.export, plain weights, and a card that describes them."""

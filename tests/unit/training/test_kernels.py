@@ -1,0 +1,121 @@
+"""Faster forms of layers against the plain ones, in float64, where they must agree to the last digits but few."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from layerlottery.networks.masks import add_masks
+from layerlottery.networks.resnet import CifarResNet, initialize
+from layerlottery.settings import NetworkSettings
+from layerlottery.training.kernels import InPlaceBlock, TinyMapConvolution, accelerate
+
+CONVOLUTIONS = {
+    "3x3": {"kernel_size": 3, "padding": 1, "bias": False},
+    "bias": {"kernel_size": 3, "padding": 1},
+    "5x3": {"kernel_size": (5, 3), "padding": (2, 1)},
+}
+UNTOUCHED = {
+    "strided": {"kernel_size": 3, "padding": 1, "stride": 2},
+    "grouped": {"kernel_size": 3, "padding": 1, "groups": 2},
+    "dilated": {"kernel_size": 3, "padding": 2, "dilation": 2},
+    "shrinking": {"kernel_size": 3},
+    "circular": {"kernel_size": 3, "padding": 1, "padding_mode": "circular"},
+    "by name": {"kernel_size": 3, "padding": "same"},
+    "pointwise": {"kernel_size": 1},
+}
+LAYOUTS = [torch.channels_last, torch.contiguous_format]
+
+
+def gradients(model, images, expected):
+    """Loss, and the gradients of images and parameters, in one list."""
+    images = images.clone(memory_format=torch.preserve_format).requires_grad_()
+    loss = (model(images) * expected).sum()
+    return [loss.detach(), *torch.autograd.grad(loss, [images, *model.parameters()])]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 2), (4, 4)])
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_convolution_of_tiny_maps_is_the_convolution(kind, size, layout):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, 4, **CONVOLUTIONS[kind]).double().to(memory_format=layout)
+    fast = accelerate(copy.deepcopy(plain))
+    assert type(fast) is TinyMapConvolution
+    images = torch.randn(5, 6, *size, dtype=torch.float64).to(memory_format=layout)
+    assert fast(images).shape == plain(images).shape
+    expected = torch.randn(5, 4, *size, dtype=torch.float64)
+    for found, wanted in zip(gradients(fast, images, expected), gradients(plain, images, expected), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", UNTOUCHED)
+def test_other_convolutions_stay_what_they_are(kind):
+    assert type(accelerate(nn.Conv2d(4, 4, **UNTOUCHED[kind]))) is nn.Conv2d
+
+
+def network(**settings):
+    model = CifarResNet(NetworkSettings(**settings), channels=1, classes=10)
+    initialize(model, seed=1)
+    return model
+
+
+def backward(model, images, labels, **autocast):
+    """All gradients of one training step, in one vector."""
+    model = copy.deepcopy(model).train()
+    with torch.autocast("cpu", torch.bfloat16, **autocast):
+        logits = model(images)
+    F.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels).backward()
+    return torch.cat([parameter.grad.double().flatten() for parameter in model.parameters()]), model
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_a_network_s_step_is_the_same(shortcut):
+    plain = network(depth=14, width=4, shortcut=shortcut).double()
+    fast = accelerate(copy.deepcopy(plain))
+    kinds = {type(module) for module in fast.modules()}
+    assert {InPlaceBlock, TinyMapConvolution} <= kinds
+    images = torch.randn(8, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(8)
+    wanted, after = backward(plain, images, labels, enabled=False)
+    found, also = backward(fast, images, labels, enabled=False)
+    torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-10)
+    # the running statistics, too, and under the same names
+    torch.testing.assert_close(dict(also.state_dict()), dict(after.state_dict()), rtol=1e-8, atol=1e-10)
+
+
+def test_in_bfloat16_gradients_are_no_further_from_the_exact_ones():
+    def distance(model):
+        found, _ = backward(model, images, labels, enabled=True)
+        return ((found - exact).norm() / exact.norm()).item()
+
+    plain = network(depth=8, width=4)
+    images = torch.randn(25, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(25) % 10
+    exact, _ = backward(plain.double(), images.double(), labels, enabled=False)
+    plain = plain.float()
+    assert distance(accelerate(copy.deepcopy(plain))) < 1.3 * distance(plain) < 0.5
+
+
+def test_what_stands_in_for_a_layer_is_left_alone():
+    model = network(depth=20, width=2)
+    add_masks(model, {"stage3.1.conv1": 5})
+    model.stage1[1].bn2 = nn.Identity()
+    accelerate(model)
+    assert type(model.stage1[1]) is not InPlaceBlock
+    assert type(model.stage1[2]) is InPlaceBlock
+    # masked weights get no gradient
+    vector, trained = backward(model, torch.randn(4, 1, 8, 8), torch.arange(4), enabled=False)
+    assert vector.isfinite().all()
+    held = trained.stage3[1].conv1.parametrizations.weight
+    assert held.original.grad[~held[0].mask].abs().max() == 0
+
+
+def test_acceleration_adds_no_name_and_no_weight():
+    plain = network(depth=8, width=2)
+    before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    after = accelerate(plain).state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

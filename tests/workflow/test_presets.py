@@ -1,0 +1,28 @@
+"""The presets for networks beyond CIFAR ResNets, planned by Snakemake; none of their files needs to be there."""
+
+import pytest
+from tests.workflow.project import ROOT, clone, counted
+
+# networks x seeds x data sets; tickets of the studies, those that two of them share counted once
+EXPECTED = {
+    "extended": {"initialize": 18, "train_dense": 18, "train_ticket": 18 * (4 * 3 + 3 * 2 + 2), "prepare": 2},
+    "imagenet": {"initialize": 1, "train_dense": 1, "train_ticket": 5 * 5 + 1, "prepare": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    project = clone(tmp_path_factory.mktemp("presets"))
+    folder = ["--snakefile", str(project.root / "Snakefile"), "--directory", str(project.root)]
+    return project.dry_runs(
+        {name: [*folder, "--configfile", str(ROOT / "workflow" / "presets" / f"{name}.yaml")] for name in EXPECTED}
+    )
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_preset_plans_all_of_its_networks(planned, name):
+    counts = counted(planned[name])
+    assert {rule: counts[rule] for rule in EXPECTED[name]} == EXPECTED[name]
+    tickets = counts["train_ticket"]
+    assert counts["prune"] == counts["compare"] == counts["attack_ticket"] == tickets
+    assert counts["shift"] == tickets + counts["train_dense"]
