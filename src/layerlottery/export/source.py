@@ -63,7 +63,7 @@ class _Tracer(fx.Tracer):
 
 
 def flat(model: nn.Module) -> fx.GraphModule:
-    """The model as a record of operations and modules of torch.nn, in its mode; raises NoSourceError."""
+    """The model as a record of operations and modules of torch.nn, in its mode; or NoSourceError."""
     try:
         tracer = _Tracer()
         recorded = fx.GraphModule(model, tracer.trace(model))
@@ -78,7 +78,7 @@ def flat(model: nn.Module) -> fx.GraphModule:
 
 
 def source(recorded: fx.GraphModule, *, title: str, about: str) -> str:
-    """Python source that defines `Network`, whose state has the names of the record's; raises NoSourceError."""
+    """Python source that defines `Network`, whose state has the names of the record's; or NoSourceError."""
     code = recorded.graph.python_code("self")
     imports = "".join(sorted(_imports(code.globals, code.src)))
     made = "\n".join(f"        {line}" for line in _constructions(recorded))
@@ -90,7 +90,7 @@ def source(recorded: fx.GraphModule, *, title: str, about: str) -> str:
 
 
 def load_source(text: str) -> nn.Module:
-    """The `Network` of a text that `source` gave, in eval mode, with weights that mean nothing; raises NoSourceError."""
+    """The `Network` of a text that `source` gave, in eval mode, with weights that mean nothing; or NoSourceError."""
     spec = importlib.util.spec_from_loader("exported_network", _Text(text))
     assert spec is not None
     assert spec.loader is not None

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 # bytes, about a second's work: smaller files are read whole at each opening
 LARGE = 1 << 30
 
 State = dict[str, int]
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def state(path: Path) -> State:
@@ -26,7 +28,7 @@ def state(path: Path) -> State:
     return {"size": found.st_size, "inode": found.st_ino} | times
 
 
-def note(path: Path) -> Path:
+def note(path: AnyPath) -> AnyPath:
     """Where it stands that a file was checked."""
     return path.with_name(f".{path.name}.checked")
 

@@ -18,7 +18,7 @@ from typing import Any, cast
 from layerlottery import paths
 from layerlottery.benchmark import Benchmark, Wildcards, load_benchmark
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results import lock
+from layerlottery.results import checked, lock
 from layerlottery.studies import FRESH, expand_scorings
 
 # every path here is relative to the results folder
@@ -44,7 +44,9 @@ def _of_dataset(folder: str) -> list[str]:
     prepared = [paths.prepared(folder), *paths.prepared_arrays(folder)]
     corrupted = [paths.corrupted_images(folder), paths.corrupted_facts(folder)]
     strangers = [paths.outlier_images(folder), paths.outlier_facts(folder)]
-    return [*prepared, *corrupted, *strangers, *_logs(folder, "prepare", "corrupt", "outliers")]
+    arrays = [*paths.prepared_arrays(folder), paths.corrupted_images(folder), paths.outlier_images(folder)]
+    notes = [str(checked.note(PurePosixPath(array))) for array in arrays]
+    return [*prepared, *corrupted, *strangers, *notes, *_logs(folder, "prepare", "corrupt", "outliers")]
 
 
 def _of_dense(folder: str) -> list[str]:
