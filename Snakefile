@@ -54,7 +54,8 @@ else:
 
 
 onstart:
-    scheduling.lift_default_limit(workflow.scheduler)
+    if workflow.local_exec:
+        scheduling.lift_default_limit(workflow.scheduler)
     if workflow.is_main_process:
         try:
             # one benchmark at a time in a results folder, whichever folder it was started from

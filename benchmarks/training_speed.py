@@ -20,236 +20,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from training_recipes import REMOVED, SIZES, network_of
+
 CORES = len(os.sched_getaffinity(0))
 SEEDS = (0, 1, 2)
-MIB = 2**20
-# what one process runs: images a side, channels, depth, batch size, steps a turn
-SIZES = {"cifar": (32, 3, 32, 128, 4), "digits": (8, 1, 20, 64, 40)}
+RECIPES = Path(__file__).with_name("training_recipes.py")
 TRAIN, TEST = 50_000, 10_000
-# of every stage as many, so that parameters, memory and MACs go in equal shares
-REMOVED = {0: [], 3: ["stage1.1", "stage2.1", "stage3.1"]}
-REMOVED[6] = [*REMOVED[3], "stage1.2", "stage2.2", "stage3.2"]
 EPOCHS = {"cifar": 6, "digits": 7}
-
-
-def settings_of(size: str, *, epochs: int) -> Any:
-    from layerlottery.settings import TrainingSettings
-
-    if size == "cifar":
-        return TrainingSettings(epochs=epochs, schedule="onecycle", weight_decay=5e-4)
-    return TrainingSettings(epochs=epochs, batch_size=64, schedule="onecycle", weight_decay=5e-4, crop=1, flip=False)
-
-
-def network_of(size: str, *, seed: int, removed: int = 0) -> Any:
-    from layerlottery.networks.blocks import remove_blocks
-    from layerlottery.networks.resnet import CifarResNet, initialize
-    from layerlottery.settings import NetworkSettings
-
-    _, channels, depth, _, _ = SIZES[size]
-    model = CifarResNet(NetworkSettings(depth=depth), channels=channels, classes=10)
-    initialize(model, seed)
-    return remove_blocks(model, REMOVED[removed])
-
-
-def arrays_of(folder: Path, count: int | None) -> list[Any]:
-    """Images and labels of both splits, memory-mapped; the first `count` training images."""
-    import numpy as np
-
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    held = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
-    return [held[0][:count], held[1][:count], held[2], held[3]]
-
-
-class Ours:
-    """One training of the package, in a process of its own."""
-
-    def __init__(self, size: str, folder: Path, *, seed: int, epochs: int, count: int | None = None) -> None:
-        import warnings
-
-        import torch
-
-        from layerlottery.data.batches import Normalizer, epoch_order
-        from layerlottery.training.loop import TrainingData
-
-        # memory-mapped arrays cannot be written to, and nobody does
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        self.size, self.settings, self.seed = size, settings_of(size, epochs=epochs), seed
-        normalize = Normalizer(*statistics_of(size), device=torch.device("cpu"), channels_last=True)
-        self.data = TrainingData(*map(torch.from_numpy, arrays_of(folder, count)), normalize)
-        self.trainers = {0: self.trainer(0)}
-        order = epoch_order(len(self.data.train_labels), seed=seed, epoch=0)
-        self.batches = [batch for batch in order.split(self.settings.batch_size)][: SIZES[size][4]]
-
-    def trainer(self, removed: int) -> Any:
-        import torch
-
-        from layerlottery.training.kernels import accelerate
-        from layerlottery.training.loop import StopFlag, Trainer
-        from layerlottery.training.recipe import make_optimizer
-
-        model = network_of(self.size, seed=self.seed, removed=removed).to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(accelerate(model), self.settings)
-        return Trainer(model, optimizer, self.data, self.settings, self.seed, lambda progress: None, StopFlag())
-
-    def steps(self, removed: int = 0) -> int:
-        """Some steps of a training; returns the number of images."""
-        if removed not in self.trainers:
-            self.trainers[removed] = self.trainer(removed)
-        trainer = self.trainers[removed]
-        trainer.model.train()
-        for number, chosen in enumerate(self.batches):
-            trainer._step(chosen, 0, number)
-        return sum(map(len, self.batches))
-
-    def whole(self) -> float:
-        """All epochs; returns test accuracy in percent."""
-        from layerlottery.training.checkpoint import Progress
-
-        progress = Progress()
-        self.trainers[0].run(progress)
-        return float(progress.curve[-1]["test_accuracy"])
-
-
-class Conventional:
-    """The same network and hyper-parameters as most people would write it."""
-
-    def __init__(
-        self, size: str, folder: Path, *, seed: int, epochs: int, workers: int, count: int | None = None
-    ) -> None:
-        import torch
-        from torchvision import transforms
-
-        self.size, self.settings = size, settings_of(size, epochs=epochs)
-        train_images, train_labels, *self.test = arrays_of(folder, count)
-        normalize = [transforms.ToTensor(), transforms.Normalize(*statistics_of(size))]
-        moves = [transforms.RandomCrop(SIZES[size][0], self.settings.crop)]
-        moves += [transforms.RandomHorizontalFlip()] if self.settings.flip else []
-        self.plain = transforms.Compose(normalize)
-        torch.manual_seed(seed)
-        self.model = network_of(size, seed=seed)
-        chosen = self.settings
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=chosen.weight_decay
-        )
-        images = Pictures(train_images, train_labels, transforms.Compose([*moves, *normalize]))
-        self.loader = torch.utils.data.DataLoader(
-            images, batch_size=chosen.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
-        )
-        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, chosen.learning_rate, epochs * len(self.loader), pct_start=0.25, cycle_momentum=False
-        )
-        self.endless = self.batches()
-
-    def batches(self) -> Iterator[Any]:
-        while True:
-            yield from self.loader
-
-    def step(self, images: Any, labels: Any) -> int:
-        from torch.nn import functional as F
-
-        self.optimizer.zero_grad()
-        F.cross_entropy(self.model(images), labels).backward()
-        self.optimizer.step()
-        return len(labels)
-
-    def steps(self, removed: int = 0) -> int:
-        self.model.train()
-        return sum(self.step(*next(self.endless)) for _ in range(SIZES[self.size][4]))
-
-    def whole(self) -> float:
-        import torch
-
-        for _ in range(self.settings.epochs):
-            self.model.train()
-            for images, labels in self.loader:
-                self.step(images, labels)
-                self.scheduler.step()
-        self.model.eval()
-        with torch.no_grad():
-            test = torch.utils.data.DataLoader(Pictures(*self.test, self.plain), batch_size=500)
-            hits = sum(int((self.model(images).argmax(1) == labels).sum()) for images, labels in test)
-        return 100 * hits / len(self.test[1])
-
-
-@dataclass
-class Pictures:
-    """A dataset of PIL images, transformed one by one."""
-
-    images: Any
-    labels: Any
-    transform: Callable[[Any], Any]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        from PIL import Image
-
-        image = self.images[index].transpose(1, 2, 0)
-        return self.transform(Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)), self.labels[index]
-
-
-def statistics_of(size: str) -> tuple[list[float], list[float]]:
-    channels = SIZES[size][1]
-    return [0.5] * channels, [0.25] * channels
-
-
-def matrix_rate() -> float:
-    """GFLOP/s of a large matrix product on one core in the type that a training computes in, the best of some."""
-    import torch
-
-    from layerlottery.settings import TrainingSettings
-    from layerlottery.training.recipe import compute_type
-
-    size, seconds = 1024, []
-    factor = torch.ones(size, size, dtype=compute_type(TrainingSettings(), torch.device("cpu")))
-    for _ in range(30):
-        began = time.perf_counter()
-        factor @ factor
-        seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / min(seconds) / 1e9
-
-
-def resident() -> dict[str, float]:
-    """MiB of this process: all, at most so far, and with shared pages counted as a share."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    rollup = Path("/proc/self/smaps_rollup").read_text()
-    share = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
-    return {
-        "peak": int(status["VmHWM"].split()[0]) / 1024,
-        "file-backed": int(status["RssFile"].split()[0]) / 1024,
-        "proportional": int(share.split()[1]) / 1024,
-    }
-
-
-def serve(options: dict[str, Any]) -> None:
-    """A process that does what it is told, one line at a time, until its input ends."""
-    import torch
-
-    # the answers' own; all else that is printed goes to the error stream
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    kind = {"ours": Ours, "conventional": Conventional}[options.pop("kind")]
-    subject = kind(options.pop("size"), Path(options.pop("folder")), **options)
-    commands = {"matrix_rate": matrix_rate, "resident": resident, "steps": subject.steps, "whole": subject.whole}
-    commands["evaluate"] = lambda: subject.trainers[0].evaluate()[1]
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        name, *arguments = line.split()
-        began = time.perf_counter()
-        result = commands[name](*map(int, arguments))
-        print(json.dumps([result, time.perf_counter() - began]), file=answers, flush=True)
 
 
 @dataclass
 class Process:
-    """The other end of `serve`."""
+    """The other end of training_recipes.serve."""
 
     options: dict[str, Any]
     threads: int = 1
@@ -258,7 +45,7 @@ class Process:
     def __post_init__(self) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(self.threads)}
         self.child = subprocess.Popen(
-            [sys.executable, __file__, "--serve", json.dumps(self.options)],
+            [sys.executable, str(RECIPES), json.dumps(self.options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -381,7 +168,7 @@ def memory(used: list[dict[str, float]]) -> Row:
 
 
 def tickets(folder: Path, *, turns: int) -> list[Row]:
-    """Time of a training step without 3 and 6 blocks over that of the whole network, beside the ratio of MACs."""
+    """Processor time of steps without 3 and 6 blocks over that of the whole network, beside the ratio of MACs."""
     process = Process({"kind": "ours", "size": "cifar", "folder": str(folder), "seed": 0, "epochs": 200})
     try:
         start([process])
@@ -455,9 +242,14 @@ def image_folders(scratch: Path, data: Path | None) -> dict[str, Path]:
 def measure(given: argparse.Namespace, folders: dict[str, Path]) -> list[Row]:
     if given.accuracy:
         return [accuracy(size, folders[size]) for size in SIZES if size == "digits" or given.data]
-    rows = speed("cifar", folders["cifar"], turns=given.turns, goal=2.2)
-    rows += speed("digits", folders["digits"], turns=2 * given.turns, goal=4)
-    return rows + tickets(folders["cifar"], turns=2 * given.turns)
+    return [row for part in given.parts for row in PARTS[part](folders, given.turns)]
+
+
+PARTS: dict[str, Callable[[dict[str, Path], int], list[Row]]] = {
+    "cifar": lambda folders, turns: speed("cifar", folders["cifar"], turns=turns, goal=2.2),
+    "digits": lambda folders, turns: speed("digits", folders["digits"], turns=2 * turns, goal=4),
+    "tickets": lambda folders, turns: tickets(folders["cifar"], turns=2 * turns),
+}
 
 
 def main() -> None:
@@ -466,11 +258,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="times that both sides are measured")
     parser.add_argument("--accuracy", action="store_true", help="accuracy instead of speed; CIFAR-10 only with --data")
     parser.add_argument("--output", type=Path, help="write the rows as JSON, too")
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()
-    if given.serve:
-        serve(json.loads(given.serve))
-        return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as scratch:
         rows = measure(given, image_folders(Path(scratch), given.data))

@@ -106,14 +106,18 @@ def trust(*given: Settings) -> None:
     os.environ[TRUSTED] = " ".join(dict.fromkeys([*os.environ.get(TRUSTED, "").split(), *codes]))
 
 
-def load_trusted(settings: Extensible, origin: str) -> Extension:
+class UntrustedCodeError(LayerLotteryError):
+    """A file of results names code that the configuration does not."""
+
+
+def load_trusted(settings: Extensible) -> Extension:
     """The function that a file of results names: files come from anywhere, and only the configuration runs code.
 
-    Raises LayerLotteryError when the code is none that `trust` was told of; otherwise as `load`.
+    Raises UntrustedCodeError when the code is none that `trust` was told of; otherwise as `load`.
     """
     if settings.code not in os.environ.get(TRUSTED, "").split():
-        raise LayerLotteryError(
-            f"{origin} names code that the configuration does not: {settings.function}; "
+        raise UntrustedCodeError(
+            f"found {settings.function}, code that the configuration does not name; "
             f"to run it nevertheless: export {TRUSTED}='{settings.code}'"
         )
     return load(settings)

@@ -1,6 +1,7 @@
 """From a configuration to runs and slices, and what a bad configuration is told."""
 
 import copy
+import json
 import re
 import subprocess
 import sys
@@ -9,11 +10,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from layerlottery import paths
 from layerlottery.benchmark import Benchmark, load_benchmark
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import CRITERIA, NetworkSettings
+from layerlottery.settings import CRITERIA, Network, NetworkSettings
 from layerlottery.studies import Run, Study, expand, expand_scorings
 
 STUDY = {
@@ -186,6 +188,25 @@ RESNET = "resnet20 gives at most 3"
         (changed(networks=["resnet21"]), "studies.first.networks: found 'resnet21'; allowed: resnet20"),
         (changed(densities=[1, 4]), f"studies.first.densities: found 4; {RESNET}"),
         (changed(densities=[1], networks=["resnet8"]), "found 1; resnet8 gives at most 0"),
+        (changed(densities=[1], networks=["wrn-16-4"]), "found 1; wrn-16-4 gives at most 0"),
+        (changed(densities=[12], networks=["vit_tiny"]), "found 12; vit_tiny gives at most 11"),
+        (
+            changed(networks=["wrn-17-4"]),
+            "found 'wrn-17-4'; allowed: resnet20, resnet32 and all resnet(6n+2), ",
+        ),
+        (changed(networks=["preresnet21"]), "found 'preresnet21'; allowed: resnet20"),
+        (
+            changed(networks=["vit_tiny"], structures=["layers", "filters"]),
+            "structures: found filters, which only CIFAR ResNets can lose; allowed for vit_tiny is layers",
+        ),
+        (
+            GIVEN | {"networks": {"odd": {"family": "vgg"}}},
+            'networks.odd: found {"family":"vgg"}; allowed families are',
+        ),
+        (GIVEN | {"networks": {"odd": {"family": "vit", "heads": 5}}}, "networks.odd: heads: found 5; allowed are div"),
+        (GIVEN | {"networks": {"odd": {"family": "timm"}}}, "networks.odd.name: missing; this key is needed"),
+        (GIVEN | {"networks": {"odd": {"family": "timm", "name": "hf-hub:a/b"}}}, 'odd.name: found "hf-hub:a/b"; '),
+        (GIVEN | {"networks": {"odd": {"family": "vit", "width": 5}}}, "networks.odd: unknown key 'width'; allowed: "),
         (changed(rewinds=[200]), "studies.first.rewinds: found 200; training.epochs is 200, so allowed are 0 to 199"),
         (changed(rewinds=["late"]), "studies.0.rewinds.0"),
         (changed(draws=0), "studies.0.draws: found 0"),
@@ -279,6 +300,39 @@ def test_a_network_of_ones_own():
     benchmark = load_benchmark(changed(networks=["tiny"]) | {"networks": {"tiny": {"depth": 20, "width": 2}}})
     assert benchmark.network("tiny") == NetworkSettings(depth=20, width=2)
     assert benchmark.network("resnet32") == NetworkSettings(depth=32)
+
+
+NAMED = {
+    "resnet32": '{"depth":32}',
+    "preresnet20": '{"depth":20,"family":"preact_resnet"}',
+    "wrn-28-10": '{"depth":28,"family":"wide_resnet","widen":10}',
+    "vit_tiny": '{"family":"vit"}',
+    "torchvision.mobilenet_v2": '{"family":"torchvision","name":"mobilenet_v2"}',
+    "timm.resnet50.a1_in1k": '{"family":"timm","name":"resnet50.a1_in1k"}',
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_networks_that_need_no_entry(name):
+    benchmark = load_benchmark(changed(networks=[name]))
+    assert benchmark.network_slice(benchmark.runs()[0]) == NAMED[name]
+    # a slice is all that a job gets
+    assert TypeAdapter(Network).validate_json(NAMED[name]) == benchmark.network(name)
+
+
+def test_the_family_of_cifar_resnets_goes_without_saying():
+    given = {"plain": {"depth": 20, "width": 2}, "said": {"family": "resnet", "depth": 20, "width": 2}}
+    benchmark = load_benchmark(changed(networks=list(given)) | {"networks": given})
+    slices = {benchmark.network_slice(run) for run in benchmark.runs()}
+    assert slices == {'{"depth":20,"width":2}'}
+    assert load_benchmark(json.loads(benchmark.manifest_slice())).networks == benchmark.networks
+
+
+def test_options_of_a_constructor_may_come_as_text():
+    # as Snakemake's --config hands them over
+    given = {"family": "torchvision", "name": "mobilenet_v2", "options": {"width_mult": "0.5", "dropout": 0}}
+    network = load_benchmark(GIVEN | {"networks": {"mine": given}}).network("mine")
+    assert network.options == {"width_mult": 0.5, "dropout": 0}
 
 
 def test_a_name_in_networks_wins_over_the_built_in_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.extensions import UntrustedCodeError
 from layerlottery.networks.blocks import outermost
 from layerlottery.networks.filters import cut
 from layerlottery.networks.masks import add_masks
@@ -18,7 +20,7 @@ from layerlottery.networks.removal import Removal, take_out
 from layerlottery.networks.zoo import construct
 from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.results.artifacts import read_weights, write_tensors
-from layerlottery.settings import Network
+from layerlottery.settings import CustomSettings, Network
 
 NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
 
@@ -70,8 +72,13 @@ def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, conf
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network that a weights file describes, with its weights, and the file's facts."""
     tensors, facts = read_weights(path)
-    with WithoutDraws():
-        model = build(facts["architecture"])
+    try:
+        # a user's code may insist on what it draws
+        own = isinstance(network_settings(facts["architecture"]), CustomSettings)
+        with torch.random.fork_rng(devices=[]), nullcontext() if own else WithoutDraws():
+            model = build(facts["architecture"])
+    except UntrustedCodeError as error:
+        raise LayerLotteryError(f"{path}: {error}") from None
     try:
         model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
     except RuntimeError as error:

@@ -123,15 +123,20 @@ class Costs:
         once, each = RESULTS[job.rule]
         return once + each * len(self.benchmark.runs())
 
-    def signatures(self, dense: Run) -> int:
-        """Architectures of a family that the profile tells apart, at most: how many blocks each stage lost."""
+    def signatures(self, dense: Run) -> float:
+        """Architectures that a family's profile tells apart: by how many blocks each of three stages lost.
+
+        Choices that have not been made yet count as drawn from all that are possible.
+        """
         wanted = cast(Wildcards, dense)
         tickets = self.benchmark.families[wanted.dataset, wanted.network, str(wanted.seed)]
-        apart = 1  # masked networks cost what the dense one does
+        choices = {(run.structure, run.density, run.criterion, run.draw, run.scored_at) for run in tickets}
+        apart = 1.0  # masked networks cost what the dense one does
         for density in {run.density for run in tickets if run.structure == "layers"}:
-            alike = sum(run.structure == "layers" and run.density == density for run in tickets)
-            apart += min(alike, comb(density + 2, 2))
-        return apart + len({(run.criterion, run.draw, run.density) for run in tickets if run.structure == "filters"})
+            drawn = sum(one[:2] == ("layers", density) for one in choices)
+            possible = comb(density + 2, 2)
+            apart += possible * (1 - (1 - 1 / possible) ** drawn)
+        return apart + sum(one[0] == "filters" for one in choices)
 
     def _images(self, job: Job) -> ImageSet:
         return self.images[str(job.dataset)]

@@ -41,8 +41,6 @@ DEVICES = {
     "H100-PCIe": Device(756, 2000, 350, "NVIDIA H100 Tensor Core GPU datasheet, PCIe"),
     "A100": Device(312, 2039, 400, "NVIDIA A100 Tensor Core GPU datasheet, 80GB SXM"),
     "A100-PCIe-40GB": Device(312, 1555, 250, "NVIDIA A100 Tensor Core GPU datasheet, 40GB PCIe"),
-    "A10": Device(125, 600, 150, "NVIDIA A10 Tensor Core GPU datasheet"),
-    "L4": Device(121, 300, 72, "NVIDIA L4 Tensor Core GPU datasheet, without sparsity"),
     "V100": Device(15.7, 900, 300, "NVIDIA V100 Tensor Core GPU datasheet, SXM2, float32"),
     "T4": Device(8.1, 320, 70, "NVIDIA T4 Tensor Core GPU datasheet, float32"),
 }

@@ -61,7 +61,8 @@ TIMED_SECONDS = 0.6
 NOTHING = 1e-6
 STEPS = (2, 6)
 JOULES = 3.6e6  # of a kWh
-MOST_IMAGES = 200
+# test images of 32x32 at most; of larger ones as many as make up as many pixels
+MOST_IMAGES, FEWEST = 500, 64
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def networks(
     device: torch.device,
 ) -> dict[str, float]:
     """The files that other probes need: noise for `per_class` scored images of a class, and `make_networks`."""
-    data = noise(folder, images, per_class * images.classes, min(MOST_IMAGES, images.test))
+    data = noise(folder, images, per_class * images.classes, _some(images))
     return make_networks(folder, data, network, densities, device=device)
 
 
@@ -165,7 +166,7 @@ def training(
     """
     work = 6 * network_facts(weights, images, device=device)["macs"] * settings.batch_size
     batches = int(np.clip(TIMED_SECONDS * EXPECTED / work, 1, 8))
-    count, test = max(batches * settings.batch_size, images.classes), min(MOST_IMAGES, images.test)
+    count, test = max(batches * settings.batch_size, images.classes), min(200, _some(images))
     data = noise(folder, images, count, test)
     longer = settings.model_copy(update={"epochs": max(2, settings.epochs)})
     session = begin(weights, data, longer, seed=0, device=device)
@@ -232,17 +233,19 @@ def evaluation(
     forward = clock.seconds(lambda: evaluate_logits(model, test, device))
     found = {"forward_start": max(0.0, begun - forward), "forward": forward / len(test)}
     found |= _attacked(model, test, benchmark, clock)
-    found["compare"] = _compared(weights, dense, data, benchmark, clock)
+    found["compare"] = _compared(weights, dense, data, min(benchmark.compare.images or images.test, images.test), clock)
     network, _ = load_network(weights)
-    batch = min(benchmark.training.batch_size, 16)
-    found["counted"] = clock.seconds(partial(macs, network, _shape(images)))
-    found["memory"] = clock.seconds(partial(training_memory, network, _shape(images), batch_size=batch)) / batch
+    batch = min(benchmark.training.batch_size, FEWEST)
+    count, hold = partial(macs, network, _shape(images)), partial(training_memory, network, _shape(images))
+    count()  # the first of a process takes longer
+    found["counted"] = clock.seconds(count)
+    found["memory"] = clock.seconds(partial(hold, batch_size=batch)) / batch
     return found
 
 
 def _attacked(model: nn.Module, test: Any, benchmark: Benchmark, clock: Clock) -> dict[str, float]:
     """A step of PGD and of the minimum-norm attack on as many images as the benchmark attacks."""
-    wanted = min(benchmark.attack.images or MOST_IMAGES, MOST_IMAGES, 500)
+    wanted = min(benchmark.attack.images or len(test), 200)
     chosen = to_unit_interval(np.resize(test, (wanted, *test.shape[1:])), clock.device)
     with torch.inference_mode():
         labels = model(chosen).argmax(1)
@@ -266,10 +269,9 @@ def _slope(action: Callable[[int], float], few: int, many: int) -> float:
     return max(0.0, most - least) / (many - few)
 
 
-def _compared(weights: Path, dense: Path, data: Path, benchmark: Benchmark, clock: Clock) -> float:
-    """Of a comparison on all the images that the benchmark compares, files included."""
+def _compared(weights: Path, dense: Path, data: Path, wanted: int, clock: Clock) -> float:
+    """Of a comparison on as many images as the benchmark compares, files included."""
     there = len(PreparedSet.open(data).split("test").labels)
-    wanted = min(benchmark.compare.images or there, 500)
     settings, output = CompareSettings(images=min(wanted, there)), weights.with_suffix(".similarity")
     took = clock.seconds(partial(compare, weights, dense, data, output, settings, device=clock.device))
     return took * wanted / min(wanted, there)
@@ -307,6 +309,10 @@ def corruption(images: ImageSet, names: list[Any], *, device: torch.device) -> d
 
 def _shape(images: ImageSet) -> tuple[int, int, int]:
     return images.channels, images.size, images.size
+
+
+def _some(images: ImageSet) -> int:
+    return min(images.test, max(FEWEST, MOST_IMAGES * 32**2 // max(32, images.size) ** 2))
 
 
 def _gpus(device: torch.device) -> list[int] | None:

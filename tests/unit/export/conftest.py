@@ -11,10 +11,12 @@ from torchvision.models import VisionTransformer
 
 import layerlottery
 from layerlottery import paths, settings
+from layerlottery.cost.profile import profile
 from layerlottery.criteria.elements import score_weights
 from layerlottery.criteria.score import score
 from layerlottery.data.prepare import prepare
 from layerlottery.evaluation.attack import attack
+from layerlottery.evaluation.compare import compare
 from layerlottery.evaluation.corrupt import corrupt
 from layerlottery.evaluation.outliers import outliers
 from layerlottery.evaluation.shift import shift
@@ -145,7 +147,9 @@ class Stages:
         more = dict(zip(("outlier_images", "outlier_facts"), self.outliers, strict=True))
         more |= {"output_detection": detected}
         shift(weights, self.data, *self.corrupted, tested, settings.ShiftSettings(), device=CPU, **more)
-        attacks = settings.AttackSettings(attacks=["fgsm", "transfer", "fmn_l2"], epsilons=[8.0], images=20)
+        attacks = settings.AttackSettings(
+            attacks=["fgsm", "transfer", "fmn_l2"], epsilons=[8.0], images=20, pgd_steps=2, norm_steps=5
+        )
         attack(weights, self.data, self.file(paths.attack, run.folder), attacks, device=CPU, dense=dense)
 
 
@@ -158,8 +162,9 @@ def made(tmp_path_factory):
     stages.pruned(WEIGHTS, score_weights, paths.element_scores, budget=budget)
     for run in (DENSE, TICKET, WEIGHTS):
         stages.trained(run)
-    from layerlottery.cost.profile import profile
-
+    weights, dense = (stages.file(paths.trained_weights, run.folder) for run in (TICKET, DENSE))
+    compared = stages.file(paths.similarity, TICKET.folder)
+    compare(weights, dense, stages.data, compared, settings.CompareSettings(), device=CPU)
     facts = [stages.file(paths.ticket_facts, run.folder) for run in (TICKET, WEIGHTS)]
     once = settings.ProfileSettings(rounds=1, min_seconds=0.001)
     output = stages.file(paths.profile, DENSE.folder)

@@ -57,7 +57,11 @@ def test_what_the_user_measured_is_in_it_and_nothing_else(ticket):
         provenance={"seed": 7},
         license="MIT",
     )
-    differ = [["ticket", "91.25 %"], ["whole network", "92.00 %"], ["difference", "−0.75 percentage points"]]
+    differ = [
+        ["ticket", "91.25 %"],
+        ["whole network", "92.00 %"],
+        ["difference", "\N{MINUS SIGN}0.75 percentage points"],
+    ]
     assert rows(card, "Accuracy") == differ
     assert rows(card, "Robustness") == [["mCE, percent", "103.5"], ["PGD, 8/255", "12.0 %"]]
     assert rows(card, "Training") == [["epochs", "30"]]
@@ -85,7 +89,7 @@ def test_no_value_breaks_a_table(ticket):
 
 @pytest.mark.parametrize("value", [-1, 100.1, float("nan")])
 def test_an_accuracy_is_a_percentage(ticket, value):
-    with pytest.raises(LayerLotteryError, match="accuracy: found .*; allowed are 0 to 100 percent"):
+    with pytest.raises(LayerLotteryError, match=r"accuracy: found .*; allowed are 0 to 100 percent"):
         layerlottery.model_card(ticket, name="mine", accuracy=value)
 
 

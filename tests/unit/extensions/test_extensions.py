@@ -345,8 +345,8 @@ def test_an_interruption_is_no_error_of_the_users_code(folder):
 def test_code_that_only_a_file_of_results_names_is_not_run(folder):
     Path("mine.py").write_text("raise SystemExit('it was run')\ndef build(): ...")
     settings = CustomSettings(family="custom", function="mine.py:build")
-    with pytest.raises(LayerLotteryError, match="a weights file names code that the configuration does not") as caught:
-        load_trusted(settings, "a weights file")
+    with pytest.raises(LayerLotteryError, match=r"^found mine\.py:build, code that the config") as caught:
+        load_trusted(settings)
     assert f"export LAYERLOTTERY_TRUSTED='{settings.code}'" in str(caught.value)
 
 
@@ -354,9 +354,9 @@ def test_code_of_the_configuration_is_run_until_it_changes(folder):
     Path("mine.py").write_text("def build():\n    return 5")
     settings = CustomSettings(family="custom", function="mine.py:build")
     trust(NetworkSettings(depth=20), settings)
-    assert load_trusted(settings, "a weights file")() == 5
+    assert load_trusted(settings)() == 5
     Path("mine.py").write_text("def build():\n    return 6")
     with pytest.raises(LayerLotteryError, match="was changed after this was read"):
-        load_trusted(settings, "a weights file")
-    with pytest.raises(LayerLotteryError, match="names code that the configuration does not"):
-        load_trusted(CustomSettings(family="custom", function="mine.py:build"), "a weights file")
+        load_trusted(settings)
+    with pytest.raises(LayerLotteryError, match="code that the configuration does not name"):
+        load_trusted(CustomSettings(family="custom", function="mine.py:build"))

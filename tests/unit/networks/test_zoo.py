@@ -16,6 +16,7 @@ from layerlottery.networks.blocks import residual_blocks
 from layerlottery.networks.initialize import drawn
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.weights import build, dense_architecture, load_network, network_settings, save_network
+from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.networks.zoo.preact import PreactBlock
 from layerlottery.settings import (
     PreactResNetSettings,
@@ -342,3 +343,11 @@ def test_finite_logits_at_the_start():
         model = drawn(settings, dense_architecture(settings, channels=3, classes=10, image_size=16), 0).train()
         logits = model(torch.randn(8, 3, 16, 16))
         assert math.isfinite(F.cross_entropy(logits, torch.arange(8)).item()), name
+
+
+def test_truncated_draws_end_at_once_where_nothing_is_drawn():
+    # torch draws those again until all are inside, and there is nothing random to wait for
+    with WithoutDraws():
+        for low, high in ((-2.0, 2.0), (-0.02, 0.02), (1.0, 1.5)):
+            values = nn.init.trunc_normal_(torch.full((4, 4), 9.0), a=low, b=high)
+            assert ((low <= values) & (values <= high)).all()

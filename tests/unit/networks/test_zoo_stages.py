@@ -33,14 +33,14 @@ from layerlottery.training.train import train
 CPU = torch.device("cpu")
 NETWORKS = {
     "wide_resnet": WideResNetSettings(family="wide_resnet", depth=22, widen=1),
-    "preact_resnet": PreactResNetSettings(family="preact_resnet", depth=20, width=8),
+    "preact_resnet": PreactResNetSettings(family="preact_resnet", depth=20, width=4),
     "vit": VisionTransformerSettings(family="vit", patch=2, layers=3, heads=3, hidden=24, mlp=48),
     "mobilenet_v2": TorchvisionSettings(
         family="torchvision", name="mobilenet_v2", stem="small", options={"width_mult": 0.25, "dropout": 0.0}
     ),
 }
 RECIPE = TrainingSettings(
-    epochs=6, batch_size=20, learning_rate=0.03, schedule="onecycle", weight_decay=0.0, crop=0, flip=False
+    epochs=10, batch_size=40, learning_rate=0.03, schedule="onecycle", weight_decay=0.0, crop=0, flip=False
 )
 
 
@@ -51,7 +51,10 @@ def data(tmp_path_factory):
     return folder / "facts.json"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("wide_resnet", "mobilenet_v2")]
+
+
+@pytest.mark.parametrize("name", ["preact_resnet", "vit", *SLOW])
 def test_from_random_weights_to_the_comparison(name, data, tmp_path):
     files = {key: tmp_path / key for key in ("init", "scores", "start", "ticket.json", "attack", "compare", "profile")}
     initialize_network(data, files["init"], NETWORKS[name], seed=0)
@@ -69,7 +72,7 @@ def test_from_random_weights_to_the_comparison(name, data, tmp_path):
     for start, folder in (("init", "dense"), ("start", "pruned")):
         train(files[start], data, tmp_path / folder, RECIPE, seed=0, device=CPU)
         losses = [row["train_loss"] for row in read_table(tmp_path / folder / "curve.parquet").to_pylist()]
-        assert losses[-1] < 0.8 * losses[0]
+        assert losses[-1] < 0.85 * losses[0]
     whole, small = (tmp_path / folder / "weights.safetensors" for folder in ("dense", "pruned"))
 
     few = AttackSettings(attacks=["fgsm", "transfer"], epsilons=[16.0], images=20)

@@ -118,3 +118,11 @@ def test_weights_and_arrays_are_what_fills_the_disk(benchmark):
 def size_of_facts(benchmark):
     nothing = {"digits": ImageSet(1, 8, 10, train=0, test=0)}
     return size(next(iter(jobs_of(benchmark))), benchmark, nothing, rates())
+
+
+def test_architectures_of_a_family_are_those_that_random_choices_would_tell_apart(benchmark):
+    costs = Costs(benchmark, IMAGES, rates())
+    dense = benchmark.runs()[0]
+    # two criteria, each at densities 1 and 3; rewinds share what was chosen. Of three stages one block leaves in three
+    # ways, three blocks in ten: two draws find 3 * (1 - (2/3)**2) = 5/3 and 10 * (1 - 0.9**2) = 1.9 of them
+    assert costs.signatures(dense) == pytest.approx(1 + 5 / 3 + 1.9)

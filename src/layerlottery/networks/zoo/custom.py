@@ -17,7 +17,7 @@ def build(settings: CustomSettings, *, channels: int, classes: int, image_size: 
     Raises LayerLotteryError when the function can't be loaded or called, or returns anything but a network, and when
     neither the configuration nor this process's caller named its code: see `layerlottery.extensions.trust`.
     """
-    function = load_trusted(settings, "a weights file")
+    function = load_trusted(settings)
     with torch.random.fork_rng(devices=[]):
         model = function(channels=channels, classes=classes, image_size=image_size)
     if not isinstance(model, nn.Module):
@@ -27,7 +27,7 @@ def build(settings: CustomSettings, *, channels: int, classes: int, image_size: 
 
 def check(settings: CustomSettings, model: nn.Module, *, channels: int, classes: int, image_size: int) -> None:
     """Raise LayerLotteryError unless the network turns two black images into finite logits (2, classes)."""
-    function = load_trusted(settings, "a weights file")
+    function = load_trusted(settings)
     training = model.training
     with function.running(), torch.no_grad():
         logits = model.eval()(torch.zeros(2, channels, image_size, image_size))

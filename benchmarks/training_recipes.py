@@ -1,0 +1,232 @@
+"""The two sides of training_speed.py, each in a process of its own that does what it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# images a side, channels, depth, batch size, steps a turn
+SIZES = {"cifar": (32, 3, 32, 128, 4), "digits": (8, 1, 20, 64, 40)}
+# of every stage as many, so that parameters, memory and MACs go in equal shares
+REMOVED = {0: [], 3: ["stage1.1", "stage2.1", "stage3.1"]}
+REMOVED[6] = [*REMOVED[3], "stage1.2", "stage2.2", "stage3.2"]
+
+
+def settings_of(size: str, *, epochs: int) -> Any:
+    from layerlottery.settings import TrainingSettings
+
+    if size == "cifar":
+        return TrainingSettings(epochs=epochs, schedule="onecycle", weight_decay=5e-4)
+    return TrainingSettings(epochs=epochs, batch_size=64, schedule="onecycle", weight_decay=5e-4, crop=1, flip=False)
+
+
+def network_of(size: str, *, seed: int, removed: int = 0) -> Any:
+    from layerlottery.networks.blocks import remove_blocks
+    from layerlottery.networks.resnet import CifarResNet, initialize
+    from layerlottery.settings import NetworkSettings
+
+    _, channels, depth, _, _ = SIZES[size]
+    model = CifarResNet(NetworkSettings(depth=depth), channels=channels, classes=10)
+    initialize(model, seed)
+    return remove_blocks(model, REMOVED[removed])
+
+
+def arrays_of(folder: Path, count: int | None) -> list[Any]:
+    """Images and labels of both splits, memory-mapped; the first `count` training images."""
+    import numpy as np
+
+    names = ("train_images", "train_labels", "test_images", "test_labels")
+    held = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
+    return [held[0][:count], held[1][:count], held[2], held[3]]
+
+
+class Ours:
+    """One training of the package, in a process of its own."""
+
+    def __init__(self, size: str, folder: Path, *, seed: int, epochs: int, count: int | None = None) -> None:
+        import warnings
+
+        import torch
+
+        from layerlottery.data.batches import Normalizer, epoch_order
+        from layerlottery.training.loop import TrainingData
+
+        # memory-mapped arrays cannot be written to, and nobody does
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        self.size, self.settings, self.seed = size, settings_of(size, epochs=epochs), seed
+        normalize = Normalizer(*statistics_of(size), device=torch.device("cpu"), channels_last=True)
+        self.data = TrainingData(*map(torch.from_numpy, arrays_of(folder, count)), normalize)
+        self.trainers = {0: self.trainer(0)}
+        order = epoch_order(len(self.data.train_labels), seed=seed, epoch=0)
+        self.batches = list(order.split(self.settings.batch_size))[: SIZES[size][4]]
+
+    def trainer(self, removed: int) -> Any:
+        import torch
+
+        from layerlottery.training.kernels import accelerate
+        from layerlottery.training.loop import StopFlag, Trainer
+        from layerlottery.training.recipe import make_optimizer
+
+        model = network_of(self.size, seed=self.seed, removed=removed).to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(accelerate(model), self.settings)
+        return Trainer(model, optimizer, self.data, self.settings, self.seed, lambda progress: None, StopFlag())
+
+    def steps(self, removed: int = 0) -> int:
+        """Some steps of a training; returns the number of images."""
+        if removed not in self.trainers:
+            self.trainers[removed] = self.trainer(removed)
+        trainer = self.trainers[removed]
+        trainer.model.train()
+        for number, chosen in enumerate(self.batches):
+            trainer._step(chosen, 0, number)
+        return sum(map(len, self.batches))
+
+    def whole(self) -> float:
+        """All epochs; returns test accuracy in percent."""
+        from layerlottery.training.checkpoint import Progress
+
+        progress = Progress()
+        self.trainers[0].run(progress)
+        return float(progress.curve[-1]["test_accuracy"])
+
+
+class Conventional:
+    """The same network and hyper-parameters as most people would write it."""
+
+    def __init__(
+        self, size: str, folder: Path, *, seed: int, epochs: int, workers: int, count: int | None = None
+    ) -> None:
+        import torch
+        from torchvision import transforms
+
+        self.size, self.settings = size, settings_of(size, epochs=epochs)
+        train_images, train_labels, *self.test = arrays_of(folder, count)
+        normalize = [transforms.ToTensor(), transforms.Normalize(*statistics_of(size))]
+        moves = [transforms.RandomCrop(SIZES[size][0], self.settings.crop)]
+        moves += [transforms.RandomHorizontalFlip()] if self.settings.flip else []
+        self.plain = transforms.Compose(normalize)
+        torch.manual_seed(seed)
+        self.model = network_of(size, seed=seed)
+        chosen = self.settings
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=chosen.weight_decay
+        )
+        images = Pictures(train_images, train_labels, transforms.Compose([*moves, *normalize]))
+        self.loader = torch.utils.data.DataLoader(
+            images, batch_size=chosen.batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+        )
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, chosen.learning_rate, epochs * len(self.loader), pct_start=0.25, cycle_momentum=False
+        )
+        self.endless = self.batches()
+
+    def batches(self) -> Iterator[Any]:
+        while True:
+            yield from self.loader
+
+    def step(self, images: Any, labels: Any) -> int:
+        from torch.nn import functional as F
+
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.model(images), labels).backward()
+        self.optimizer.step()
+        return len(labels)
+
+    def steps(self, removed: int = 0) -> int:
+        self.model.train()
+        return sum(self.step(*next(self.endless)) for _ in range(SIZES[self.size][4]))
+
+    def whole(self) -> float:
+        import torch
+
+        for _ in range(self.settings.epochs):
+            self.model.train()
+            for images, labels in self.loader:
+                self.step(images, labels)
+                self.scheduler.step()
+        self.model.eval()
+        with torch.no_grad():
+            test = torch.utils.data.DataLoader(Pictures(*self.test, self.plain), batch_size=500)
+            hits = sum(int((self.model(images).argmax(1) == labels).sum()) for images, labels in test)
+        return 100 * hits / len(self.test[1])
+
+
+@dataclass
+class Pictures:
+    """A dataset of PIL images, transformed one by one."""
+
+    images: Any
+    labels: Any
+    transform: Callable[[Any], Any]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        from PIL import Image
+
+        image = self.images[index].transpose(1, 2, 0)
+        return self.transform(Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)), self.labels[index]
+
+
+def statistics_of(size: str) -> tuple[list[float], list[float]]:
+    channels = SIZES[size][1]
+    return [0.5] * channels, [0.25] * channels
+
+
+def matrix_rate() -> float:
+    """GFLOP/s of a large matrix product on one core in the type that a training computes in, the best of some."""
+    import torch
+
+    from layerlottery.settings import TrainingSettings
+    from layerlottery.training.recipe import compute_type
+
+    size, seconds = 1024, []
+    factor = torch.ones(size, size, dtype=compute_type(TrainingSettings(), torch.device("cpu")))
+    for _ in range(30):
+        began = time.perf_counter()
+        factor @ factor
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def resident() -> dict[str, float]:
+    """MiB of this process: all, at most so far, and with shared pages counted as a share."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    share = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+    return {
+        "peak": int(status["VmHWM"].split()[0]) / 1024,
+        "file-backed": int(status["RssFile"].split()[0]) / 1024,
+        "proportional": int(share.split()[1]) / 1024,
+    }
+
+
+def serve(options: dict[str, Any]) -> None:
+    """A process that does what it is told, one line at a time, until its input ends; adds the processor's seconds."""
+    import torch
+
+    # the answers' own; all else that is printed goes to the error stream
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    kind = {"ours": Ours, "conventional": Conventional}[options.pop("kind")]
+    subject = kind(options.pop("size"), Path(options.pop("folder")), **options)
+    commands = {"matrix_rate": matrix_rate, "resident": resident, "steps": subject.steps, "whole": subject.whole}
+    commands["evaluate"] = lambda: subject.trainers[0].evaluate()[1]
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        name, *arguments = line.split()
+        began = time.process_time()
+        result = commands[name](*map(int, arguments))
+        print(json.dumps([result, time.process_time() - began]), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve(json.loads(sys.argv[1]))
