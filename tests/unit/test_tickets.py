@@ -337,3 +337,41 @@ def test_on_a_gpu_everything_gives_what_the_processor_gives(model, batch):
     found = ll.find_ticket(model.cuda(), tuple(one.cuda() for one in batch), "grasp", density=2)
     assert found.removed == expected.removed
     assert found.scores == pytest.approx(expected.scores, rel=1e-2)
+
+
+def test_grasp_where_torch_has_no_second_derivative(batch):
+    class Gated(Block):
+        gate = nn.Hardsigmoid()
+
+        def forward(self, x):
+            return F.relu(x + self.gate(x) * self.bn1(self.conv1(x)))
+
+    class ByParts(Gated):
+        gate = nn.Sequential()
+
+        def forward(self, x):
+            return F.relu(x + F.hardtanh(x + 3, 0, 6) / 6 * self.bn1(self.conv1(x)))
+
+    scores = []
+    for kind in (Gated, ByParts):
+        torch.manual_seed(0)
+        model = Own()
+        model.blocks = nn.Sequential(kind(4), kind(4))
+        scores.append(ll.score(model, batch, "grasp"))
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+
+
+def test_a_classifier_may_be_a_convolution(batch):
+    class Convolutional(Own):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x):
+            return self.head(self.blocks(self.stem(x)).mean((2, 3), keepdim=True)).flatten(1)
+
+    torch.manual_seed(0)
+    model, linear = Convolutional(), Own()
+    state = model.state_dict()
+    linear.load_state_dict(state | {"head.weight": state["head.weight"].flatten(1)})
+    assert ll.score(model, batch, "cka") == pytest.approx(ll.score(linear, batch, "cka"), rel=1e-5)

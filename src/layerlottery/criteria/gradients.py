@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from layerlottery.criteria.batches import Batch, Batches, each, is_one
 from layerlottery.criteria.parameters import block_score, scored_parameters
@@ -32,6 +35,15 @@ LEVELLING = frozenset(
         F.scaled_dot_product_attention,
     }
 )
+
+
+class _TwiceDifferentiable(TorchFunctionMode):
+    """While it is active, functions that torch can't derive twice are computed in parts that it can."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.hardsigmoid:
+            return F.relu6(args[0] + 3) / 6
+        return func(*args, **(kwargs or {}))
 
 
 def _parameters(model: nn.Module, blocks: list[Block], settings: CriterionSettings) -> dict[str, list[Tensor]]:
@@ -88,6 +100,17 @@ def _losses(model: nn.Module, batches: Batches, settings: CriterionSettings) -> 
     return ((len(batch[1]), loss(model, batch, settings)) for batch in each(batches))
 
 
+@contextmanager
+def _derivatives_exist() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        line = str(error).splitlines()[0]
+        raise LayerLotteryError(f"grasp: the network holds what has no second derivative ({line[:120]})") from error
+
+
 def linearized(model: nn.Module) -> nn.Module:
     """A copy in float64 with every parameter and buffer replaced by its absolute value."""
     copied = copy.deepcopy(model).double().requires_grad_(True)
@@ -125,7 +148,7 @@ def grasp(
     Many batches are read twice: for g, and for H along it.
     """
     # fused attention has no second derivative
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable(), _derivatives_exist():
         one = is_one(batches)
         towards = None if one else _mean_gradients(_trainable(model), _losses(model, batches, settings))
         flows = ((len(batch[1]), -gradient_flow(model, batch, settings, towards=towards)) for batch in each(batches))

@@ -98,7 +98,7 @@ def _draw_classifier(model: nn.Module) -> None:
     """Draw a classifier that starts at zero, as transformers' do in torchvision: no gradient would pass it."""
     try:
         classifier = last_linear(model)
-    except LookupError:
+    except LayerLotteryError:
         return
     if not classifier.weight.any():
         # Touvron et al. (2021)

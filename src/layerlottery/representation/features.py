@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.trace import tensors_of
 
 PENULTIMATE = "penultimate"
@@ -17,7 +18,7 @@ PENULTIMATE = "penultimate"
 def captured(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """A dict that holds, after each forward pass, the outputs of the named modules, detached.
 
-    `penultimate` is the input of the network's last linear layer, (N, features).
+    `penultimate` is the input of the network's classifier, (N, features).
     """
     held: dict[str, Tensor] = {}
     handles = [
@@ -56,12 +57,15 @@ def channel_axis(module: nn.Module, shape: Sequence[int]) -> int:
     return 1
 
 
-def last_linear(model: nn.Module) -> nn.Linear:
-    """The classifier; raises LookupError where a network has no linear layer."""
-    found = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not found:
-        raise LookupError("the network has no linear layer")
-    return found[-1]
+def last_linear(model: nn.Module) -> nn.Linear | nn.Conv2d:
+    """The classifier: the last fully connected layer, or the last convolution where a network has none."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if linear:
+        return linear[-1]
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if convolutions:
+        return convolutions[-1]
+    raise LayerLotteryError(f"{type(model).__name__}: has no fully connected layer and no convolution to classify with")
 
 
 @torch.no_grad()

@@ -9,8 +9,6 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.zoo.stems import take_channels
 from layerlottery.settings import VisionTransformerSettings
 
-HEAD_STD = 0.02
-
 
 def build(settings: VisionTransformerSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """Raises LayerLotteryError where patches do not divide the images."""
@@ -28,9 +26,5 @@ def build(settings: VisionTransformerSettings, *, channels: int, classes: int, i
         mlp_dim=settings.mlp,
         num_classes=classes,
     )
-    # torchvision starts the head at zero: no gradient would reach a block, and SNIP and GraSP could tell none apart
-    head = model.get_submodule("heads.head")
-    assert isinstance(head, nn.Linear)
-    nn.init.trunc_normal_(head.weight, std=HEAD_STD)
     take_channels(model, channels)
     return model
