@@ -241,8 +241,18 @@ def image_folders(scratch: Path, data: Path | None) -> dict[str, Path]:
 
 def measure(given: argparse.Namespace, folders: dict[str, Path]) -> list[Row]:
     if given.accuracy:
-        return [accuracy(size, folders[size]) for size in SIZES if size == "digits" or given.data]
-    return [row for part in given.parts for row in PARTS[part](folders, given.turns)]
+        return show([accuracy(size, folders[size]) for size in SIZES if size == "digits" or given.data])
+    rows: list[Row] = []
+    for part in given.parts:
+        rows += show(PARTS[part](folders, given.turns))
+    return rows
+
+
+def show(rows: list[Row]) -> list[Row]:
+    for row in rows:
+        verdict = "met" if row.met else "missed"
+        print(f"{row.what} | goal {row.goal} | {row.measured} | {verdict}", flush=True)
+    return rows
 
 
 PARTS: dict[str, Callable[[dict[str, Path], int], list[Row]]] = {
@@ -263,8 +273,6 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as scratch:
         rows = measure(given, image_folders(Path(scratch), given.data))
-    for row in rows:
-        print(f"{row.what} | goal {row.goal} | {row.measured} | {'met' if row.met else 'missed'}")
     if given.output:
         given.output.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
 

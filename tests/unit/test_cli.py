@@ -24,7 +24,10 @@ STAGES = {
     "prepare": [settings.Digits, settings.ParquetImages, settings.ImageFolder, settings.TorchvisionImages],
     "corrupt": [settings.CorruptionSettings],
     "outliers": [settings.OutlierSettings],
-    "initialize": [settings.NetworkSettings],
+    "initialize": [
+        *(settings.NetworkSettings, settings.WideResNetSettings, settings.PreactResNetSettings),
+        *(settings.VisionTransformerSettings, settings.TorchvisionSettings, settings.TimmSettings),
+    ],
     "score": [settings.CriterionSettings],
     "prune": [],
     "train": [settings.TrainingSettings],
@@ -145,6 +148,27 @@ def test_the_chain_leaves_its_results(chain):
     ticket = digest(read_facts(chain.ticket)["architecture"])
     assert [one["architecture"] for one in architectures] == [profile["dense"], ticket]
     assert architectures[1]["params"] < architectures[0]["params"]
+
+
+def test_a_network_of_another_family(chain, tmp_path):
+    options = (
+        "--family",
+        "torchvision",
+        "--name",
+        "mobilenet_v2",
+        "--options",
+        '{"width_mult": 0.25}',
+        "--stem",
+        "small",
+    )
+    answer = call("initialize", "--data", chain.data, *options, "--output", tmp_path / "w.safetensors")
+    assert (answer.status, answer.out) == (0, ""), answer.err
+    made = read_tensors(tmp_path / "w.safetensors")[1]["architecture"]
+    assert (made["network"]["options"], made["image_size"]) == ({"width_mult": 0.25}, 8)
+    wrong = call(
+        "initialize", "--data", chain.data, "--family", "torchvision", "--name", "mobilenet_v4", "--output", "w"
+    )
+    assert "torchvision has no network 'mobilenet_v4'; the closest names are mobilenet_v" in wrong.line
 
 
 def test_options_win_over_settings(chain):

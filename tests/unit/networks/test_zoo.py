@@ -2,10 +2,15 @@
 
 import importlib
 import math
+import re
 import socket
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from click.testing import CliRunner
+from pydantic import TypeAdapter
 from torch import nn
 from torch.nn import functional as F
 from torchvision import models
@@ -18,7 +23,9 @@ from layerlottery.networks.predictor import fold
 from layerlottery.networks.weights import build, dense_architecture, load_network, network_settings, save_network
 from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.networks.zoo.preact import PreactBlock
+from layerlottery.networks.zoo.table import main as table
 from layerlottery.settings import (
+    Network,
     PreactResNetSettings,
     TimmSettings,
     TorchvisionSettings,
@@ -351,3 +358,25 @@ def test_truncated_draws_end_at_once_where_nothing_is_drawn():
         for low, high in ((-2.0, 2.0), (-0.02, 0.02), (1.0, 1.5)):
             values = nn.init.trunc_normal_(torch.full((4, 4), 9.0), a=low, b=high)
             assert ((low <= values) & (values <= high)).all()
+
+
+# docs/networks.md
+
+PAGE = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
+
+
+def test_the_entries_of_the_page_are_valid():
+    (snippet,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    networks = TypeAdapter(dict[str, Network]).validate_python(yaml.safe_load(snippet))
+    assert {one.family for one in networks.values()} >= {"resnet", "wide_resnet", "vit", "torchvision", "timm"}
+
+
+@pytest.mark.parametrize("name", ["resnet20", "wrn-16-4", "vit_tiny", "torchvision.mobilenet_v2"])
+def test_the_table_of_the_page_is_what_its_command_prints(name):
+    printed = CliRunner().invoke(table, [name, "--stem", "small"])
+    assert printed.exit_code == 0
+    assert printed.output.splitlines()[-1] in PAGE
+
+
+def test_the_table_of_an_unknown_network():
+    assert "found 'vgg'; allowed: resnet20" in str(CliRunner().invoke(table, ["vgg"]).exception)
