@@ -128,5 +128,7 @@ def _check(settings: CriterionSettings, structure: str) -> None:
         raise LayerLotteryError(f"function: {settings.function} can't score {structure}; allowed are {allowed}")
     if settings.parameters == "all":
         raise LayerLotteryError(f"parameters: found all; {structure} are scored by convolutions alone")
+    if settings.batch_size is not None:
+        raise LayerLotteryError(f"batch_size: found {settings.batch_size}; {structure} are scored in one batch: null")
     if settings.iterative:
         raise LayerLotteryError(f"iterative: found true; {structure} are scored once, only layers one by one")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.criteria import activations, divergence, gradients, regression, similarity, weights
-from layerlottery.criteria.batches import Batches, each
+from layerlottery.criteria.batches import Batch, Batches, each
 from layerlottery.criteria.own import own_scores
 from layerlottery.criteria.ranking import Ranking, rank_once, rank_one_by_one
 from layerlottery.data.batches import Normalizer
@@ -189,15 +189,21 @@ def score(
     images = given.batch[0]
     example = images if len(images) else images.new_zeros(2, *images.shape[1:])
     blocks = residual_blocks(given.model, example, keep_first=given.network.keep_first)
-    ranking = rank_blocks(
-        given.model, given.batch, settings, seed=given.seed, blocks=blocks, minimum=given.network.minimum
-    )
+    batches = _in_batches(given.batch, settings)
+    ranking = rank_blocks(given.model, batches, settings, seed=given.seed, blocks=blocks, minimum=given.network.minimum)
     if ranking.ties:
         log.info("%s: equal scores, ranked in network order: %s", settings.function, ", ".join(ranking.ties))
     facts = given.facts | {"blocks": [_row(block, ranking) for block in blocks], "ties": ranking.ties}
     if given.network.minimum != MINIMUM_PER_STAGE:
         facts["minimum"] = given.network.minimum
     write_facts(output, facts, config_hash=given.made_by)
+
+
+def _in_batches(batch: Batch, settings: CriterionSettings) -> Batches:
+    """The same images, no more at a time than the settings allow."""
+    if settings.batch_size is None or settings.batch_size >= len(batch[1]):
+        return batch
+    return list(zip(*(one.split(settings.batch_size) for one in batch), strict=True))
 
 
 def _row(block: Block, ranking: Ranking) -> dict[str, object]:

@@ -192,7 +192,7 @@ SCORES = (
     Column("scored_at", TEXT, "weights that were scored: init or trained"),
     Column("block", TEXT, "name of the residual block"),
     Column("stage", TEXT, "stage of the block"),
-    Column("removable", pa.bool_(), "whether the block may go: an identity shortcut, and not the first of its stage"),
+    Column("removable", pa.bool_(), "whether the block may go: its shortcut is an identity, and no rule keeps it"),
     Column("raw", REAL, "the criterion's value, null for blocks that can't go"),
     Column("score", REAL, "the value, its sign turned so that low goes first; iterative: the round of removal"),
     Column("rank", INTEGER, "1 goes first; null for blocks that can't go"),

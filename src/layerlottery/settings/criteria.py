@@ -53,6 +53,9 @@ class CriterionSettings(Extensible):
     reduction: Literal["sum", "mean"] = Field("sum", description="over a block's parameters")
     parameters: Literal["convolutions", "all"] = Field("convolutions", description="parameters that are scored")
     images_per_class: Count = Field(10, description="training images of each class in the scoring batch")
+    batch_size: Count | None = Field(
+        None, description="layers: images that go through the network together; null: all, as batch statistics are best"
+    )
     temperature: Positive = Field(1.0, description="logits are divided by this before the loss (GraSP: 200)")
     iterative: bool = Field(False, description="remove one block at a time and score the smaller network again")
     components: Count = Field(2, description="PLS: latent components of the fit")

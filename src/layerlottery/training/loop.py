@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from layerlottery.data.batches import Normalizer, augment, epoch_order
 from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.results.hashing import derived_seed
 from layerlottery.settings import TrainingSettings
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
@@ -132,6 +133,8 @@ class Trainer:
         self.optimizer.learning_rate = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
         self.optimizer.zero_grad()
         with self.autocast:
+            # for networks that draw, by dropout or stochastic depth: a resumed training draws the same
+            torch.manual_seed(derived_seed("network", self.seed, epoch, number))
             logits = self.forward(data.normalize(images))
         labels = labels.to(self.device)
         loss = F.cross_entropy(logits.float(), labels)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from layerlottery.criteria import gradients, weights
-from layerlottery.criteria.score import FUNCTIONS, rank_blocks, score_blocks
+from layerlottery.criteria.score import FUNCTIONS, _in_batches, rank_blocks, score_blocks
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, residual_blocks
 from layerlottery.settings import CRITERIA, DATA_FREE, CriterionSettings, Function
@@ -258,3 +258,13 @@ def test_synflow_against_finite_differences(double):
     scores = score_blocks(model, batch, CRITERIA["synflow"])
     for name, value in scores.items():
         assert value == pytest.approx((flow(name, 1 + 1e-5) - flow(name, 1 - 1e-5)) / 2e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize("function", ["snip", "grasp", "kl"])
+def test_images_in_batches_give_what_they_give_together(function, make_network, make_batch):
+    model, batch = make_network(), make_batch()
+    chosen = settings(function=function, batchnorm="eval", products="signed")
+    together = score_blocks(model, batch, chosen)
+    apart = score_blocks(model, _in_batches(batch, chosen.model_copy(update={"batch_size": 3})), chosen)
+    assert apart == pytest.approx(together, rel=1e-3, abs=1e-7)
+    assert _in_batches(batch, chosen) is batch

@@ -16,7 +16,7 @@ from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.weights import load_network
 from layerlottery.results.artifacts import read_facts, read_tensors, write_facts
-from layerlottery.settings import Digits, NetworkSettings, TrainingSettings
+from layerlottery.settings import Digits, NetworkSettings, TrainingSettings, WideResNetSettings
 from layerlottery.training import train as stage
 from layerlottery.training.journal import journal_file
 from layerlottery.training.loop import Trainer
@@ -280,3 +280,16 @@ def test_the_loop_takes_the_stage_s_energy_meter(ready, tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "EnergyMeter", Broken)
     with pytest.raises(LayerLotteryError, match="energy"):
         run(ready, tmp_path)
+
+
+def test_networks_that_draw_numbers_train_to_the_same_bits(tmp_path, ready):
+    curves = {}
+    for dropout, number in ((0.5, 1), (0.5, 2), (0.0, 1)):
+        network = WideResNetSettings(family="wide_resnet", depth=10, widen=1, dropout=dropout)
+        folder = tmp_path / f"{dropout} {number}"
+        initialize_network(ready / "facts.json", folder / "initial.safetensors", network, seed=0)
+        torch.manual_seed(number)
+        chosen = SETTINGS.model_copy(update={"epochs": 1, "batch_size": 160})
+        train(folder / "initial.safetensors", ready / "facts.json", folder, chosen, seed=0, device=CPU)
+        curves[dropout, number] = timeless(folder)
+    assert curves[0.5, 1] == curves[0.5, 2] != curves[0.0, 1]
