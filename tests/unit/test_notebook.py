@@ -39,7 +39,7 @@ def test_it_runs(committed, tmp_path, monkeypatch):
     client.execute()
     assert [cell.execution_count for cell in codes(notebook)] == list(range(1, len(codes(notebook)) + 1))
     assert len(figures(notebook)) == len(figures(committed)) == 3
-    assert "ticket.safetensors" in os.listdir(tmp_path)
+    assert (tmp_path / "ticket.safetensors").is_file()
 
 
 def test_the_committed_outputs_are_those_of_one_run(committed):

@@ -9,12 +9,21 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
+from tests.unit.export.conftest import stirred
 from torch import nn
 
 import layerlottery
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.plain import check_answers
 from layerlottery.export.program import program_bytes
+from layerlottery.networks.zoo import construct
+from layerlottery.settings import (
+    PreactResNetSettings,
+    TimmSettings,
+    TorchvisionSettings,
+    VisionTransformerSettings,
+    WideResNetSettings,
+)
 
 PROGRAM = """
 import torch
@@ -197,3 +206,29 @@ def test_without_the_extra_one_line_names_it(package, ticket, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(LayerLotteryError, match=rf"{package} is not installed: pip install 'layerlottery\[export\]'"):
         layerlottery.export_onnx(ticket, tmp_path / "network.onnx")
+
+
+FAMILIES = {
+    "wide_resnet": WideResNetSettings(family="wide_resnet", depth=16, widen=1),
+    "preact_resnet": PreactResNetSettings(family="preact_resnet", depth=20, width=8),
+    "vit": VisionTransformerSettings(family="vit", patch=8, layers=3, heads=3, hidden=24, mlp=48),
+    "mobilenet_v2": TorchvisionSettings(family="torchvision", name="mobilenet_v2", stem="small"),
+    "swin": TorchvisionSettings(family="torchvision", name="swin_t"),
+    "timm": TimmSettings(family="timm", name="convnext_atto", options={"depths": [2, 2, 2, 2], "dims": [8, 8, 8, 8]}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_networks_of_every_family(name, tmp_path):
+    model = stirred(construct(FAMILIES[name], channels=3, classes=5, image_size=32))
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    ticket = layerlottery.find_ticket(model, (images, torch.arange(4)), "random", density=1)
+    expected = torchs(ticket.model, images)
+    allowed = {"atol": 1e-4 * float(expected.abs().max()), "rtol": 0.0}
+    layerlottery.export_program(ticket, tmp_path / "network.pt2")
+    torch.testing.assert_close(torch.export.load(tmp_path / "network.pt2").module()(images), expected, **allowed)
+    layerlottery.export_onnx(ticket, tmp_path / "network.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "network.onnx")
+    (found,) = session.run(["logits"], {"images": images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, **allowed)
