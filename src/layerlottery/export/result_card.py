@@ -12,7 +12,7 @@ from layerlottery.data.prepared import PreparedSet
 from layerlottery.export.making import making
 from layerlottery.export.markdown import code, document, pairs, table
 from layerlottery.export.measured import robustness
-from layerlottery.report.words import counted, number, percent, seconds, signed, start
+from layerlottery.report.words import counted, number, percent, seconds, signed
 from layerlottery.results.show import Network
 
 Facts = Mapping[str, Any]
@@ -80,12 +80,17 @@ def _summary(description: Facts, prepared: PreparedSet) -> str:
     removal = description["removal"]
     if removal and removal["removed"]:
         gone = ", ".join(f"`{block}`" for block in removal["removed"])
-        text += f", without the residual blocks {gone}: {start(identity['rewind'])} pruned, then trained"
+        text += f", without the residual blocks {gone}, trained from {_origin(identity['rewind'])}"
     elif removal:
         text += f", of which {identity['structure']} were removed"
     accuracy = "." if result["accuracy"] is None else f". Test accuracy {number(result['accuracy'])} %"
     dense = result.get("dense_accuracy")
     return text + accuracy + ("." if dense is None else f", of the dense network {number(dense)} %.")
+
+
+def _origin(rewind: str) -> str:
+    known = {"0": "the initial weights, θ0", "random": "fresh random weights"}
+    return known.get(rewind, f"the dense network's weights after epoch {rewind}")
 
 
 def _details(description: Facts, prepared: PreparedSet) -> Iterable[tuple[str, object]]:
@@ -99,7 +104,7 @@ def _details(description: Facts, prepared: PreparedSet) -> Iterable[tuple[str, o
         yield "removed", ", ".join(removal["removed"] or []) or f"{identity['structure']}, see below"
         yield "chosen by", f"{identity['criterion']}, scored at {identity['scored_at']}, draw {identity['draw']}"
         yield "kept blocks of equal score", removal["tied"]
-        yield "trained from", start(identity["rewind"])
+        yield "trained from", _origin(identity["rewind"])
         if removal["left"]:
             yield f"{identity['structure']} left", ", ".join(f"{name} {one}" for name, one in removal["left"].items())
 
@@ -176,7 +181,7 @@ def _provenance(description: Facts, network: Network, prepared: PreparedSet, exp
             table(("file", "made by"), inputs),
             "Settings:",
             code(json.dumps(settings, indent=1), "json"),
-            "Made by these commands:",
+            "Made by these commands; Snakemake needs the benchmark's configuration beside it, the others do not:",
             code("\n".join(making(network, settings)), "bash"),
         )
         if part
