@@ -18,6 +18,7 @@ from layerlottery.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.results.artifacts import read_facts
 
+EXAMPLES = ROOT / "docs" / "examples"
 SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())
 HOSTILE = [
     "it's",
@@ -54,6 +55,13 @@ BASE = TINY | {
         "files": {"source": "parquet", "location": "there", "shifted": {"dusk": "dusk"}},
         "folders": {"source": "folder", "location": "there", "shifted": {"dusk": "dusk"}},
         "cifar": {"source": "torchvision", "set": "CIFAR10"},
+        "mine": {"source": "custom", "function": str(EXAMPLES / "dataset.py:stripes")},
+    },
+    "networks": TINY["networks"]
+    | {
+        "small": {"family": "torchvision", "name": "resnet18"},
+        "other": {"family": "timm", "name": "resnet18"},
+        "mine": {"family": "custom", "function": str(EXAMPLES / "network.py:build")},
     },
     "criteria": {"own": {"function": "l1"}},
 }
@@ -65,9 +73,14 @@ def string_keys(schema, config, path=()):
     schema, pointer = resolved(schema)
     if schema.get("type") == "string":
         yield path, pointer
-    for option in schema.get("anyOf", []) + schema.get("oneOf", []):
-        kind = resolved(option)[0].get("properties", {}).get("source", {}).get("const")
-        if kind is None or not isinstance(config, dict) or kind == config.get("source"):
+    options = schema.get("anyOf", []) + schema.get("oneOf", [])
+    if any(resolved(option)[0].get("type") == "string" for option in options):
+        # where a list of texts may stand as well, the text alone is tried
+        options = [option for option in options if resolved(option)[0].get("type") != "array"]
+    for option in options:
+        keys = resolved(option)[0].get("properties", {})
+        kinds = {key: keys[key]["const"] for key in ("source", "family") if "const" in keys.get(key, {})}
+        if not isinstance(config, dict) or all(config.get(key) == kind for key, kind in kinds.items()):
             yield from string_keys(option, config, path)
     config = config if isinstance(config, dict | list) else {}
     if "items" in schema:
@@ -126,7 +139,8 @@ def test_the_base_is_valid_and_reaches_every_key_that_takes_text():
     strings = sum(1 for _ in re.finditer(r'"type": "string"', json.dumps(SCHEMA)))
     assert len({pointer for _, pointer in PLACES}) > 20
     assert strings <= len(PLACES)
-    assert {place[-1] for place in FREE} == {"results", "location", "train", "test", "dusk", "title"}
+    columns = {"image_column", "label_column", "annotations"}
+    assert {place[-1] for place in FREE} == {"results", "location", "train", "test", "dusk", "title"} | columns
 
 
 @pytest.mark.parametrize("place", [place for place, _ in PLACES], ids=lambda place: ".".join(map(str, place)))

@@ -243,6 +243,9 @@ def _agrees(module: nn.Module, found: _Found, trace: Trace, args: Any, kwargs: A
         return False
     if not isinstance(got, Tensor) or got.shape != expected.shape:
         return False
+    if expected.is_meta:
+        # shapes are all that there is to compare
+        return True
     # attention takes other kernels where its calls are looked at
     scale = expected.nan_to_num(0, 0, 0).abs().max().item()
     return torch.allclose(got, expected, rtol=0, atol=RELATIVE_ERROR * scale, equal_nan=True)

@@ -44,9 +44,7 @@ def _of_dataset(folder: str) -> list[str]:
     prepared = [paths.prepared(folder), *paths.prepared_arrays(folder)]
     corrupted = [paths.corrupted_images(folder), paths.corrupted_facts(folder)]
     strangers = [paths.outlier_images(folder), paths.outlier_facts(folder)]
-    arrays = [*paths.prepared_arrays(folder), paths.corrupted_images(folder), paths.outlier_images(folder)]
-    notes = [str(checked.note(PurePosixPath(array))) for array in arrays]
-    return [*prepared, *corrupted, *strangers, *notes, *_logs(folder, "prepare", "corrupt", "outliers")]
+    return [*prepared, *corrupted, *strangers, *_logs(folder, "prepare", "corrupt", "outliers")]
 
 
 def _of_dense(folder: str) -> list[str]:
@@ -145,7 +143,7 @@ def find_stale(results: Path, benchmarks: Sequence[Benchmark]) -> tuple[list[Sta
     stale, others = [], 0
     for path in _files(results):
         relative = path.relative_to(results).as_posix()
-        if relative in asked:
+        if relative in asked or _noted(relative) in asked:
             continue
         owner = None if path.is_symlink() else _owner(relative)
         if owner is None:
@@ -161,11 +159,18 @@ def _files(results: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in (*names, *links))
 
 
+def _noted(relative: str) -> str | None:
+    """The array that a file is the note of."""
+    path = PurePosixPath(relative)
+    name = path.name.removeprefix(".").removesuffix(".checked")
+    return str(path.with_name(name)) if name and checked.note(path.with_name(name)) == path else None
+
+
 def _owner(relative: str) -> str | None:
     """The folder that a file belongs to, also what a killed process has left of it; None for a user's file."""
     path = PurePosixPath(relative)
     leftover = LEFTOVER.fullmatch(path.name)
-    wanted = str(path.with_name(leftover["name"])) if leftover else relative
+    wanted = str(path.with_name(leftover["name"])) if leftover else _noted(relative) or relative
     for pattern, owner in _patterns():
         if found := pattern.fullmatch(wanted):
             return owner.format(**found.groupdict())
