@@ -73,15 +73,8 @@ def string_keys(schema, config, path=()):
     schema, pointer = resolved(schema)
     if schema.get("type") == "string":
         yield path, pointer
-    options = schema.get("anyOf", []) + schema.get("oneOf", [])
-    if any(resolved(option)[0].get("type") == "string" for option in options):
-        # where a list of texts may stand as well, the text alone is tried
-        options = [option for option in options if resolved(option)[0].get("type") != "array"]
-    for option in options:
-        keys = resolved(option)[0].get("properties", {})
-        kinds = {key: keys[key]["const"] for key in ("source", "family") if "const" in keys.get(key, {})}
-        if not isinstance(config, dict) or all(config.get(key) == kind for key, kind in kinds.items()):
-            yield from string_keys(option, config, path)
+    for option in alternatives(schema, config):
+        yield from string_keys(option, config, path)
     config = config if isinstance(config, dict | list) else {}
     if "items" in schema:
         yield from string_keys(schema["items"], config[0] if isinstance(config, list) and config else None, (*path, 0))
@@ -91,6 +84,20 @@ def string_keys(schema, config, path=()):
         yield (*path, None), f"{pointer} names"
         for name in config or {"name": None}:
             yield from string_keys(value, config.get(name), (*path, name))
+
+
+def alternatives(schema, config):
+    """The alternatives of a part of the schema that are open to what stands in the configuration."""
+    options = schema.get("anyOf", []) + schema.get("oneOf", [])
+    # where a text or a list of texts may stand, the text alone is tried
+    text = any(resolved(option)[0].get("type") == "string" for option in options)
+    for option in options:
+        found = resolved(option)[0]
+        keys = found.get("properties", {})
+        kinds = {key: keys[key]["const"] for key in ("source", "family") if "const" in keys.get(key, {})}
+        fits = not isinstance(config, dict) or all(config.get(key) == kind for key, kind in kinds.items())
+        if fits and not (text and found.get("type") == "array"):
+            yield option
 
 
 def resolved(schema):
