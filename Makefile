@@ -7,7 +7,7 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow test-dispatch test-slurm test-chaos lint types check report documents lock clean
+.PHONY: demo test test-slow test-dispatch test-slurm test-chaos lint types check bench report documents lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
@@ -38,6 +38,9 @@ types: .venv/installed  ## static types of the package
 	mypy
 
 check: lint types test  ## all of the above but the slow tests
+
+bench: .venv/installed  ## measure what is promised about speed into docs/performance.md; at most 15 minutes
+	python benchmarks/performance.py
 
 documents: .venv/installed  ## make the reference texts that follow from the code
 	layerlottery schema > workflow/schemas/config.schema.json

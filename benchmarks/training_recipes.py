@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 # images a side, channels, depth, batch size, steps a turn
-SIZES = {"cifar": (32, 3, 32, 128, 4), "digits": (8, 1, 20, 64, 40)}
+SIZES = {"cifar": (32, 3, 32, 128, 4), "digits": (8, 1, 20, 64, 10)}
 # of every stage as many, so that parameters, memory and MACs go in equal shares
 REMOVED = {0: [], 3: ["stage1.1", "stage2.1", "stage3.1"]}
 REMOVED[6] = [*REMOVED[3], "stage1.2", "stage2.2", "stage3.2"]
@@ -55,6 +55,7 @@ class Ours:
         import torch
 
         from layerlottery.data.batches import Normalizer, epoch_order
+        from layerlottery.training.kernels import keep_freed_memory
         from layerlottery.training.loop import TrainingData
 
         # memory-mapped arrays cannot be written to, and nobody does
@@ -62,6 +63,7 @@ class Ours:
         self.size, self.settings, self.seed = size, settings_of(size, epochs=epochs), seed
         normalize = Normalizer(*statistics_of(size), device=torch.device("cpu"), channels_last=True)
         self.data = TrainingData(*map(torch.from_numpy, arrays_of(folder, count)), normalize)
+        keep_freed_memory()
         self.trainers = {0: self.trainer(0)}
         order = epoch_order(len(self.data.train_labels), seed=seed, epoch=0)
         self.batches = list(order.split(self.settings.batch_size))[: SIZES[size][4]]
@@ -77,15 +79,15 @@ class Ours:
         optimizer = make_optimizer(accelerate(model), self.settings)
         return Trainer(model, optimizer, self.data, self.settings, self.seed, lambda progress: None, StopFlag())
 
-    def steps(self, removed: int = 0) -> int:
+    def steps(self, removed: int = 0, count: int = 0) -> int:
         """Some steps of a training; returns the number of images."""
         if removed not in self.trainers:
             self.trainers[removed] = self.trainer(removed)
-        trainer = self.trainers[removed]
+        trainer, batches = self.trainers[removed], self.batches[: count or None]
         trainer.model.train()
-        for number, chosen in enumerate(self.batches):
+        for number, chosen in enumerate(batches):
             trainer._step(chosen, 0, number)
-        return sum(map(len, self.batches))
+        return sum(map(len, batches))
 
     def whole(self) -> float:
         """All epochs; returns test accuracy in percent."""
@@ -180,20 +182,24 @@ def statistics_of(size: str) -> tuple[list[float], list[float]]:
     return [0.5] * channels, [0.25] * channels
 
 
-def matrix_rate() -> float:
-    """GFLOP/s of a large matrix product on one core in the type that a training computes in, the best of some."""
+def matrix_rate(seconds: float = 2) -> float:
+    """GFLOP/s of large matrix products on one core, in the type that a training computes in, for so long."""
     import torch
 
     from layerlottery.settings import TrainingSettings
     from layerlottery.training.recipe import compute_type
 
-    size, seconds = 1024, []
+    size = 1024
     factor = torch.ones(size, size, dtype=compute_type(TrainingSettings(), torch.device("cpu")))
-    for _ in range(30):
-        began = time.perf_counter()
-        factor @ factor
-        seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / min(seconds) / 1e9
+    return lasting(lambda: 2 * size**3 * len([factor @ factor for _ in range(4)]), seconds) / 1e9
+
+
+def lasting(work: Callable[[], int], seconds: float) -> float:
+    """What `work` returns, a second, while it is done again and again for at least so long."""
+    done, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < seconds:
+        done += work()
+    return done / passed
 
 
 def resident() -> dict[str, float]:
@@ -219,6 +225,7 @@ def serve(options: dict[str, Any]) -> None:
     kind = {"ours": Ours, "conventional": Conventional}[options.pop("kind")]
     subject = kind(options.pop("size"), Path(options.pop("folder")), **options)
     commands = {"matrix_rate": matrix_rate, "resident": resident, "steps": subject.steps, "whole": subject.whole}
+    commands["rate"] = lambda seconds: lasting(subject.steps, seconds)
     commands["evaluate"] = lambda: subject.trainers[0].evaluate()[1]
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

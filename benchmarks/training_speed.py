@@ -6,7 +6,7 @@
 
 Ours are as many one-thread processes as cores; the conventional recipe (DataLoader, torchvision transforms image by
 image, float32 eager, torch.optim.SGD) is one process with a thread a core, without and with worker processes, of which
-the faster counts. All processes start first and wait; then both sides take turns, a few steps each, and the median of
+the faster counts. All processes start first and wait; then both sides take turns, some seconds each, and the median of
 the turns' ratios counts. Without --data images are noise. Needs a machine that nobody else uses.
 """
 
@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ CORES = len(os.sched_getaffinity(0))
 SEEDS = (0, 1, 2)
 RECIPES = Path(__file__).with_name("training_recipes.py")
 TRAIN, TEST = 50_000, 10_000
+TURN_SECONDS = 4
 EPOCHS = {"cifar": 6, "digits": 7}
 
 
@@ -79,19 +79,16 @@ def start(processes: list[Process]) -> list[Process]:
     return processes
 
 
-def together(processes: list[Process], command: str) -> tuple[list[Any], float]:
-    """What all answer to a command given to all at once, and the seconds until the last."""
-    began = time.perf_counter()
+def together(processes: list[Process], command: str) -> list[Any]:
+    """What all answer to a command given to all at once."""
     for process in processes:
         process.tell(command)
-    results = [process.answer()[0] for process in processes]
-    return results, time.perf_counter() - began
+    return [process.answer()[0] for process in processes]
 
 
 def rate(processes: list[Process]) -> float:
-    """Training images a second of all the processes together."""
-    images, seconds = together(processes, "steps")
-    return sum(images) / seconds
+    """Training images a second of all the processes together, each over the same few seconds."""
+    return sum(together(processes, f"rate {TURN_SECONDS}"))
 
 
 @dataclass
@@ -128,10 +125,11 @@ def speed(size: str, folder: Path, *, turns: int, goal: float) -> list[Row]:
         start(everybody)
         for processes in (ours, *rivals.values()):
             rate(processes)  # warms up
-        products = sum(together(ours, "matrix_rate")[0])
-        taken = [(rate(ours), {w: rate(rival) for w, rival in rivals.items()}) for _ in range(turns)]
-        products = max(products, sum(together(ours, "matrix_rate")[0]))
-        used = [*together(ours, "evaluate")[0], *together(ours, "resident")[0]][CORES:] if size == "cifar" else []
+        products, taken = [], []
+        for _ in range(turns):
+            products.append(sum(together(ours, "matrix_rate")))
+            taken.append((rate(ours), {workers: rate(rival) for workers, rival in rivals.items()}))
+        used = [*together(ours, "evaluate"), *together(ours, "resident")][CORES:] if size == "cifar" else []
     finally:
         for process in everybody:
             process.end()
@@ -150,11 +148,12 @@ def against_conventional(size: str, taken: list[tuple[float, dict[int, float]]],
     return Row(what, f">= {goal} x", measured, ratio >= goal, figures)
 
 
-def against_products(taken: list[tuple[float, dict[int, float]]], products: float) -> Row:
-    mine = statistics.median(mine for mine, _ in taken) * flops("cifar") / 1e9
-    share = 100 * mine / products
-    measured = f"{share:.0f} % ({mine:.0f} of {products:.0f} GFLOP/s)"
-    figures = {"percent": share, "gflops": mine, "matrix_product": products}
+def against_products(taken: list[tuple[float, dict[int, float]]], products: list[float]) -> Row:
+    work = flops("cifar") / 1e9
+    share = 100 * statistics.median(work * mine / own for (mine, _), own in zip(taken, products, strict=True))
+    mine, own = work * statistics.median(mine for mine, _ in taken), statistics.median(products)
+    measured = f"{share:.0f} % ({mine:.0f} of {own:.0f} GFLOP/s)"
+    figures = {"percent": share, "gflops": mine, "matrix_product": own}
     return Row("the same against this machine's matrix product", ">= 50 %", measured, share >= 50, figures)
 
 
@@ -172,7 +171,8 @@ def tickets(folder: Path, *, turns: int) -> list[Row]:
     process = Process({"kind": "ours", "size": "cifar", "folder": str(folder), "seed": 0, "epochs": 200})
     try:
         start([process])
-        taken = [{removed: process.ask(f"steps {removed}")[1] for removed in REMOVED} for _ in range(turns + 1)][1:]
+        # a step each, so that what disturbs one disturbs the others
+        taken = [{removed: process.ask(f"steps {removed} 1")[1] for removed in REMOVED} for _ in range(turns + 2)][2:]
     finally:
         process.end()
     return [ticket(removed, taken) for removed in REMOVED if removed]
@@ -257,8 +257,8 @@ def show(rows: list[Row]) -> list[Row]:
 
 PARTS: dict[str, Callable[[dict[str, Path], int], list[Row]]] = {
     "cifar": lambda folders, turns: speed("cifar", folders["cifar"], turns=turns, goal=2.2),
-    "digits": lambda folders, turns: speed("digits", folders["digits"], turns=2 * turns, goal=4),
-    "tickets": lambda folders, turns: tickets(folders["cifar"], turns=2 * turns),
+    "digits": lambda folders, turns: speed("digits", folders["digits"], turns=turns, goal=4),
+    "tickets": lambda folders, turns: tickets(folders["cifar"], turns=5 * turns),
 }
 
 
@@ -272,7 +272,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if (load := os.getloadavg()[0]) > 0.3 * CORES:
-        print(f"load {load:.1f}: others use this machine; what follows favours one-thread processes and is not valid")
+        print(f"load {load:.1f}: if others use this machine, what follows favours one-thread processes and is not valid")
     with tempfile.TemporaryDirectory() as scratch:
         rows = measure(given, image_folders(Path(scratch), given.data))
     if given.output:

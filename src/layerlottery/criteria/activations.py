@@ -13,6 +13,9 @@ from layerlottery.networks.blocks import Block
 from layerlottery.representation.features import captured, channel_axis
 from layerlottery.settings import CriterionSettings
 
+# values of maps whose ranks are found together: their float64 products stay in a core's cache
+CACHED_VALUES = 2**17
+
 
 @torch.no_grad()
 def reduced_outputs(
@@ -47,14 +50,43 @@ def _check(name: str, maps: Tensor, *, spatial: bool) -> None:
     if spatial and maps.dim() != 4:
         shape = tuple(maps.shape[1:])
         raise LayerLotteryError(f"block {name}: puts out {shape} for an image; hrank takes the ranks of maps (C, h, w)")
-    if not maps.isfinite().all():
+    # one pass and no copy: a sum is finite where all is, unless it overflows
+    if not maps.sum().isfinite() and not maps.isfinite().all():
         raise LayerLotteryError(f"block {name}: found outputs that are not finite; scores need finite ones")
 
 
 def relative_rank(maps: Tensor) -> Tensor:
     """Rank of each map of (N, C, h, w), divided by the longer side, (N, C)."""
-    ranks: Tensor = torch.linalg.matrix_rank(maps)
-    return ranks / max(maps.shape[2:])
+    matrices = maps.contiguous().flatten(0, 1)
+    ranks = torch.full((len(matrices),), min(maps.shape[2:]), device=maps.device)
+    unsure = ~_surely_full_rank(matrices)
+    ranks[unsure] = torch.linalg.matrix_rank(matrices[unsure])
+    return ranks.view(maps.shape[:2]) / max(maps.shape[2:])
+
+
+def _surely_full_rank(matrices: Tensor) -> Tensor:
+    """Where `torch.linalg.matrix_rank` of matrices (n, h, w) can but find full rank, (n,); a few more may have it.
+
+    A Cholesky factorisation of A Aᵀ - s I that succeeds proves that the smallest squared singular value of A
+    exceeds s, but for the rounding errors of float64, (h + w) 1e-16 ‖A‖² (Higham 2002, theorems 10.3 and 10.7). Full
+    rank needs max(h, w) times float32's resolution times the largest singular value; s is twice that or more, squared,
+    as singular values in float32 are themselves off by up to as much. Costs a quarter of the singular values.
+    """
+    if matrices.dtype != torch.float32:
+        # float64 would have to be squared in more digits than there are
+        return torch.zeros(len(matrices), dtype=torch.bool, device=matrices.device)
+    height, width = matrices.shape[1:]
+    threshold = (2 * max(height, width) * torch.finfo(torch.float32).eps) ** 2
+    at_a_time = max(1, CACHED_VALUES // (height * width)) if matrices.is_cpu else len(matrices)
+    found = []
+    for some in matrices.split(max(1, at_a_time)):
+        long = (some if height <= width else some.mT).double()
+        products = torch.bmm(long, long.mT)
+        squares = products.diagonal(dim1=1, dim2=2)
+        squares -= threshold * squares.sum(dim=1, keepdim=True)
+        # the upper factor, as its lower half is cleared in less time
+        found.append(torch.linalg.cholesky_ex(products, upper=True).info == 0)
+    return torch.cat(found)
 
 
 def hrank(
@@ -73,5 +105,12 @@ def expectabs(
     model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
     """Mean absolute output of a block over images, channels and pixels (DropNet, Tan & Motani 2020)."""
-    sizes = reduced_outputs(model, blocks, batches, lambda maps: maps.double().abs().flatten(1).mean(dim=1))
+    sizes = reduced_outputs(model, blocks, batches, _mean_size)
     return {name: values.mean().item() for name, values in sizes.items()}
+
+
+def _mean_size(maps: Tensor) -> Tensor:
+    """Mean absolute value of each of (N, …), (N,), summed in float64."""
+    axes = tuple(range(1, maps.dim()))
+    sums: Tensor = torch.linalg.vector_norm(maps, 1, dim=axes, dtype=torch.float64)
+    return sums / maps.shape[1:].numel()

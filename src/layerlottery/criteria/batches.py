@@ -16,6 +16,8 @@ Batches = Batch | Iterable[Batch]
 
 # pixels of images that go through a network together where they need not
 PIXELS_AT_A_TIME = 2**19
+# the same on a processor, whose caches hold the maps of so many; but weights are not read for fewer images than that
+CACHED_PIXELS, FEWEST_IMAGES = 2**16, 8
 
 
 def each(batches: Batches) -> Iterator[Batch]:
@@ -36,7 +38,10 @@ def parts(images: Tensor, *, together: bool) -> Sequence[Tensor]:
     if together:
         return [images]
     pixels = images.shape[-1] * images.shape[-2] if images.dim() == 4 else 1
-    return list(torch.split(images, max(1, PIXELS_AT_A_TIME // pixels)))
+    most = max(1, PIXELS_AT_A_TIME // pixels)
+    if images.is_cpu:
+        most = min(most, max(FEWEST_IMAGES, CACHED_PIXELS // pixels))
+    return list(torch.split(images, most))
 
 
 class CheckedBatches:

@@ -10,6 +10,17 @@ from torch.nn import functional as F
 
 from layerlottery.results.hashing import derived_seed
 
+# images of one forward pass that keeps no gradients
+BATCH_SIZE = 500
+# on a processor, for activations that stay in a core's cache. Measured, ResNet20 at 32x32, one core, milliseconds an
+# image in batches of 25: 1.68, 50: 1.67, 64: 1.53, 100: 1.47, 128: 1.48, 250: 1.70, 500: 1.86
+CPU_BATCH_SIZE = 100
+
+
+def pass_size(device: torch.device) -> int:
+    """The fastest number of images of one forward pass that keeps no gradients."""
+    return CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
+
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
     """The order of `count` images in one epoch (from 0): a permutation, int64."""

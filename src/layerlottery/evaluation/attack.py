@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from layerlottery.data.batches import BATCH_SIZE
 from layerlottery.data.prepared import PreparedSet, Split
 from layerlottery.evaluation.adversaries import L2, Batch, correct, minimum_norms, perturb
 from layerlottery.evaluation.autoattack import PART, Parts, autoattack_survivors, find_autoattack
 from layerlottery.evaluation.conditions import Condition, write_conditions
-from layerlottery.evaluation.forward import BATCH_SIZE, batches
+from layerlottery.evaluation.forward import batches
 from layerlottery.evaluation.masking import gradient_check
 from layerlottery.evaluation.own import own_perturb
 from layerlottery.evaluation.selection import select_images

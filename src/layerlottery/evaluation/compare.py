@@ -12,9 +12,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from layerlottery.data.batches import BATCH_SIZE
 from layerlottery.data.prepared import Images, PreparedSet
 from layerlottery.errors import LayerLotteryError
-from layerlottery.evaluation.forward import BATCH_SIZE, to_unit_interval
+from layerlottery.evaluation.forward import to_unit_interval
 from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.blocks import residual_blocks
 from layerlottery.networks.predictor import load_predictor

@@ -10,12 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from layerlottery.data.batches import pass_size
 from layerlottery.data.prepared import Images, Labels
-
-BATCH_SIZE = 500
-# on a processor, for activations that stay in a core's cache. Measured, ResNet20 at 32x32, one core, milliseconds an
-# image in batches of 25: 1.68, 50: 1.67, 64: 1.53, 100: 1.47, 128: 1.48, 250: 1.70, 500: 1.86
-CPU_BATCH_SIZE = 100
 
 
 def to_unit_interval(images: Images, device: torch.device) -> Tensor:
@@ -25,7 +21,7 @@ def to_unit_interval(images: Images, device: torch.device) -> Tensor:
     return held.float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
-def batches(images: Images, device: torch.device, *, batch_size: int = BATCH_SIZE) -> Iterator[Tensor]:
+def batches(images: Images, device: torch.device, *, batch_size: int) -> Iterator[Tensor]:
     """Images (N, C, H, W) as float batches in [0, 1], in order."""
     for start in range(0, len(images), batch_size):
         yield to_unit_interval(images[start : start + batch_size], device)
@@ -38,7 +34,7 @@ def evaluate_logits(
 
     Memory is that of one batch, also where `images` is a memory map. None takes the fastest batch size.
     """
-    size = batch_size or (CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE)
+    size = batch_size or pass_size(device)
     with torch.inference_mode():
         logits = torch.cat([model(batch).float() for batch in batches(images, device, batch_size=size)])
     return logits.cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,8 +18,10 @@ _seen: WeakKeyDictionary[nn.Module, torch.Size] = WeakKeyDictionary()
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The network inside torch.compile, DataParallel and DistributedDataParallel."""
+    # torch's compiler is 160 MiB and seconds to import; where it was not, no model came out of it
+    compiler = sys.modules.get("torch._dynamo")
     while True:
-        if isinstance(model, torch._dynamo.OptimizedModule):
+        if compiler is not None and isinstance(model, compiler.OptimizedModule):
             model = model._orig_mod
         elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from layerlottery.data.batches import Normalizer, augment, epoch_order
+from layerlottery.data.batches import Normalizer, augment, epoch_order, pass_size
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.results.hashing import derived_seed
 from layerlottery.settings import TrainingSettings
@@ -170,13 +170,15 @@ class Trainer:
     def evaluate(self) -> tuple[float, float]:
         """Mean cross-entropy (nats) and accuracy (percent) on the test split."""
         self.model.eval()
-        loss, correct = 0.0, 0
-        pairs = zip(self.data.test_images.split(500), self.data.test_labels.split(500), strict=True)
-        for images, labels in pairs:
+        # on the device, as in training
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        size = pass_size(self.device)
+        for images, labels in zip(self.data.test_images.split(size), self.data.test_labels.split(size), strict=True):
             on_device = labels.to(self.device)
             with self.autocast:
                 logits = self.model(self.data.normalize(images)).float()
-            loss += F.cross_entropy(logits, on_device, reduction="sum").item()
-            correct += int((logits.argmax(1) == on_device).sum())
+            loss += F.cross_entropy(logits, on_device, reduction="sum")
+            correct += (logits.argmax(1) == on_device).sum()
         count = len(self.data.test_labels)
-        return loss / count, 100 * correct / count
+        return loss.item() / count, 100 * int(correct) / count

@@ -17,7 +17,7 @@ from layerlottery.networks.weights import load_network, save_network
 from layerlottery.results.provenance import config_hash
 from layerlottery.settings import TrainingSettings
 from layerlottery.training.checkpoint import Progress, resume, save_checkpoint
-from layerlottery.training.kernels import accelerate
+from layerlottery.training.kernels import accelerate, keep_freed_memory
 from layerlottery.training.loop import StopFlag, Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer
 
@@ -66,6 +66,7 @@ def begin(
     model = model.to(device).to(memory_format=layout)
     if device.type == "cpu":
         accelerate(model)
+        keep_freed_memory()
     optimizer = make_optimizer(model, settings)
     progress = resume(checkpoint, model, optimizer, fingerprint=fingerprint, start_epoch=start_epoch)
 

@@ -1,0 +1,112 @@
+"""Every speed that is promised, goal and measured side by side, and how cost grows: into docs/performance.md.
+
+    make bench
+    python benchmarks/performance.py --only criteria pipeline
+
+One benchmark after the other, each a process of its own; at most 15 minutes on 2 cores. The rows between the page's
+two marks and the plots beside it are replaced, nothing else. Needs a machine that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/performance.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+BENCHMARKS = {
+    "training": ["training_speed.py"],
+    "criteria": ["criteria_speed.py"],
+    "pipeline": ["pipeline_speed.py"],
+    "growth": ["growth.py", "--plots", str(ROOT / "docs/images")],
+}
+
+
+def run(name: str, folder: Path) -> list[dict[str, Any]]:
+    """The rows of one benchmark, which prints as it goes."""
+    program, *words = BENCHMARKS[name]
+    output = folder / f"{name}.json"
+    output.unlink(missing_ok=True)
+    command = [sys.executable, str(ROOT / "benchmarks" / program), *words, "--output", str(output)]
+    ran = subprocess.run(command, check=False)
+    # a benchmark that misses a goal may say so by its status; one that broke has written nothing
+    if not output.exists():
+        sys.exit(f"{program} ended with status {ran.returncode}")
+    found = json.loads(output.read_text())
+    if name == "growth":
+        return []
+    return pipeline_rows(found) if name == "pipeline" else found
+
+
+def pipeline_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    wall, plan = found["overhead"]["wall"], found["overhead"]["plan"]
+    took = f"{wall['ratio']:.2f} x ({wall['pipeline']:.0f} against {wall['warm']:.0f} s)"
+    off = f"{plan['percent_off']:+.0f} % ({plan['wall']:.0f} s)"
+    benchmark = f"default benchmark, {found['overhead']['jobs']} jobs"
+    rerun, dry_run = found["rerun"]["wall"], found["dry_run"]["wall"]
+    rows = [
+        (f"{benchmark}: against one warm process a core", "<= 1.3 x", took, wall["ratio"] <= 1.3),
+        ("the same: what `layerlottery plan` expects", "within 25 %", off, abs(plan["percent_off"]) <= 25),
+        ("the same: nothing to do", "<= 5 s", f"{rerun:.1f} s", rerun <= 5),
+        ("dry run of paper.yaml", "<= 10 s", f"{dry_run:.1f} s", dry_run <= 10),
+    ]
+    return [dict(zip(("what", "goal", "measured", "met"), row, strict=True)) for row in rows]
+
+
+def machine() -> str:
+    """What the figures were measured on, in words."""
+    import torch
+
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    cores = len(os.sched_getaffinity(0))
+    kind = torch.backends.cpu.get_cpu_capability()
+    return f"{cores} cores of {model} ({kind}), Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def table(rows: list[dict[str, Any]], seconds: float, load: float) -> str:
+    began = datetime.now(UTC).strftime("%Y-%m-%d")
+    lines = [f"{began}, {machine()}, {seconds / 60:.0f} minutes, load at the start {load:.1f}.", ""]
+    lines += ["| work | goal | measured | |", "|---|---|---|---|"]
+    for row in rows:
+        verdict = "met" if row["met"] else "**missed**"
+        lines.append(f"| {row['what']} | {row['goal']} | {row['measured']} | {verdict} |")
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        sys.exit(f"{PAGE}: the marks {BEGIN} and {END} are not there")
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="these alone, and the page stays as it is")
+    given = parser.parse_args()
+    began, load, rows = time.perf_counter(), os.getloadavg()[0], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.only or BENCHMARKS:
+            print(f"\n{name}", flush=True)
+            rows += run(name, Path(folder))
+    text = table(rows, time.perf_counter() - began, load)
+    print(f"\n{text}")
+    if not given.only:
+        write(text)
+
+
+if __name__ == "__main__":
+    main()
