@@ -272,7 +272,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if (load := os.getloadavg()[0]) > 0.3 * CORES:
-        print(f"load {load:.1f}: if others use this machine, what follows favours one-thread processes and is not valid")
+        print(f"load {load:.1f}: if others use this machine, what follows is too good for us")
     with tempfile.TemporaryDirectory() as scratch:
         rows = measure(given, image_folders(Path(scratch), given.data))
     if given.output:
