@@ -114,7 +114,7 @@ RUNS = (
     Column("host", TEXT, "machines that trained, in order", varies=True),
     Column("slurm_job_id", TEXT, "SLURM jobs that trained, in order; null outside SLURM", varies=True),
     Column("threads", INTEGER, "threads of the training process"),
-    Column("precision", TEXT, "type that convolutions computed in: float32 or bfloat16"),
+    Column("precision", TEXT, "type that convolutions computed in: float32, tf32 or bfloat16"),
     Column("training_settings", TEXT, "every setting of the training, as JSON"),
     Column("criterion_settings", TEXT, "every setting of the criterion, as JSON; null for dense networks"),
     Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this training"),

@@ -51,6 +51,13 @@ def compute_type(settings: TrainingSettings, device: torch.device) -> torch.dtyp
     return torch.bfloat16 if native else torch.float32
 
 
+def products(settings: TrainingSettings, device: torch.device) -> str:
+    """What convolutions compute in, for the record: float32, tf32 or bfloat16."""
+    if settings.precision == "tf32" and device.type == "cuda":
+        return "tf32"
+    return str(compute_type(settings, device)).removeprefix("torch.")
+
+
 def set_products(settings: TrainingSettings, device: torch.device) -> None:
     """Let a GPU round the factors of float32 products to TF32 if that is asked for, and else not."""
     if device.type == "cuda":

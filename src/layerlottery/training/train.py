@@ -18,7 +18,7 @@ from layerlottery.results.machine import machine_facts, now, where
 from layerlottery.settings import TrainingSettings
 from layerlottery.training.alone import alone
 from layerlottery.training.journal import Journal, Segment, journal_file
-from layerlottery.training.recipe import compute_type
+from layerlottery.training.recipe import products
 from layerlottery.training.session import CHECKPOINT_SECONDS, Session, begin
 
 WEIGHTS, CURVE, FACTS = "weights.safetensors", "curve.parquet", "training.json"
@@ -148,7 +148,7 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
         "images_per_second": images * len(progress.curve) / seconds,
         "segments": segments,
         "threads": torch.get_num_threads(),
-        "precision": str(compute_type(trainer.settings, trainer.device)).removeprefix("torch."),
+        "precision": products(trainer.settings, trainer.device),
         "compiled": trainer.compiled,
         "seed": trainer.seed,
         "training_settings": trainer.settings.model_dump(mode="json"),

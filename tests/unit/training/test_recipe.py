@@ -5,7 +5,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from layerlottery.settings import TrainingSettings
-from layerlottery.training.recipe import compute_type, learning_rate, make_optimizer
+from layerlottery.training.recipe import compute_type, learning_rate, make_optimizer, products
 
 STEPS = 7
 
@@ -66,3 +66,14 @@ def test_auto_precision_follows_the_processor(monkeypatch, abilities, dtype):
     assert compute_type(TrainingSettings(), torch.device("cpu")) == dtype
     assert compute_type(TrainingSettings(precision="float32"), torch.device("cpu")) == torch.float32
     assert compute_type(TrainingSettings(precision="bfloat16"), torch.device("cpu")) == torch.bfloat16
+
+
+def test_the_record_says_what_was_rounded():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    found = {
+        precision: [products(TrainingSettings(precision=precision), device) for device in (cpu, gpu)]
+        for precision in ("float32", "tf32", "bfloat16")
+    }
+    # a processor rounds no factor to TF32
+    expected = {"float32": ["float32"] * 2, "tf32": ["float32", "tf32"], "bfloat16": ["bfloat16"] * 2}
+    assert found == expected
