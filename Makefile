@@ -39,7 +39,7 @@ types: .venv/installed  ## static types of the package
 
 check: lint types test  ## all of the above but the slow tests
 
-bench: .venv/installed  ## measure what is promised about speed into docs/performance.md; at most 15 minutes
+bench: .venv/installed  ## measure what is promised about speed into docs/performance.md; about 20 minutes
 	python benchmarks/performance.py
 
 documents: .venv/installed  ## make the reference texts that follow from the code

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from training_recipes import trainer_of
+
 DEPTHS = (20, 32, 44, 56, 110)
 REMOVED = (0, 6, 12, 18, 24)
 IMAGES = (256, 512, 1024, 2048)
@@ -48,22 +50,18 @@ def trainer(depth: int, removed: int, *, side: int, count: int) -> Any:
     from layerlottery.networks.blocks import remove_blocks
     from layerlottery.networks.resnet import CifarResNet, initialize
     from layerlottery.settings import NetworkSettings, TrainingSettings
-    from layerlottery.training.kernels import accelerate, keep_freed_memory
-    from layerlottery.training.loop import StopFlag, Trainer, TrainingData
-    from layerlottery.training.recipe import make_optimizer
+    from layerlottery.training.loop import TrainingData
 
     settings = TrainingSettings(epochs=100, batch_size=BATCH, schedule="onecycle")
     model = CifarResNet(NetworkSettings(depth=depth), channels=3, classes=10)
     initialize(model, 0)
     # the first of every stage stays
     names = [f"stage{stage}.{place}" for place in range(1, depth // 6) for stage in (1, 2, 3)]
-    model = remove_blocks(model, names[:removed]).to(memory_format=torch.channels_last)
+    model = remove_blocks(model, names[:removed])
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
     normalize = Normalizer([0.5] * 3, [0.25] * 3, device=torch.device("cpu"), channels_last=True)
     data = TrainingData(images, torch.arange(count) % 10, images[:10], torch.arange(10), normalize)
-    optimizer = make_optimizer(accelerate(model), settings)
-    keep_freed_memory()
-    return Trainer(model, optimizer, data, settings, 0, lambda progress: None, StopFlag())
+    return trainer_of(model, data, settings, seed=0)
 
 
 def timed(actions: Sequence[Callable[[], object]], turns: int) -> list[float]:

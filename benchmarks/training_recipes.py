@@ -46,6 +46,19 @@ def arrays_of(folder: Path, count: int | None) -> list[Any]:
     return [held[0][:count], held[1][:count], held[2], held[3]]
 
 
+def trainer_of(model: Any, data: Any, settings: Any, seed: int) -> Any:
+    """The package's own loop around a network, as the stage train sets it up on a processor."""
+    import torch
+
+    from layerlottery.training.kernels import accelerate, keep_freed_memory
+    from layerlottery.training.loop import StopFlag, Trainer
+    from layerlottery.training.recipe import make_optimizer
+
+    keep_freed_memory()
+    model = accelerate(model.to(memory_format=torch.channels_last))
+    return Trainer(model, make_optimizer(model, settings), data, settings, seed, lambda progress: None, StopFlag())
+
+
 class Ours:
     """One training of the package, in a process of its own."""
 
@@ -55,7 +68,6 @@ class Ours:
         import torch
 
         from layerlottery.data.batches import Normalizer, epoch_order
-        from layerlottery.training.kernels import keep_freed_memory
         from layerlottery.training.loop import TrainingData
 
         # memory-mapped arrays cannot be written to, and nobody does
@@ -63,21 +75,12 @@ class Ours:
         self.size, self.settings, self.seed = size, settings_of(size, epochs=epochs), seed
         normalize = Normalizer(*statistics_of(size), device=torch.device("cpu"), channels_last=True)
         self.data = TrainingData(*map(torch.from_numpy, arrays_of(folder, count)), normalize)
-        keep_freed_memory()
         self.trainers = {0: self.trainer(0)}
         order = epoch_order(len(self.data.train_labels), seed=seed, epoch=0)
         self.batches = list(order.split(self.settings.batch_size))[: SIZES[size][4]]
 
     def trainer(self, removed: int) -> Any:
-        import torch
-
-        from layerlottery.training.kernels import accelerate
-        from layerlottery.training.loop import StopFlag, Trainer
-        from layerlottery.training.recipe import make_optimizer
-
-        model = network_of(self.size, seed=self.seed, removed=removed).to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(accelerate(model), self.settings)
-        return Trainer(model, optimizer, self.data, self.settings, self.seed, lambda progress: None, StopFlag())
+        return trainer_of(network_of(self.size, seed=self.seed, removed=removed), self.data, self.settings, self.seed)
 
     def steps(self, removed: int = 0, count: int = 0) -> int:
         """Some steps of a training; returns the number of images."""
