@@ -63,7 +63,7 @@ def pipeline_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
             "the same: what `layerlottery plan` expects",
             f"within {GOALS['plan']:.0f} %",
             off,
-            abs(plan["percent_off"]),
+            error,
             "plan",
         ),
         ("the same: nothing to do", f"<= {GOALS['rerun']:.0f} s", f"{rerun:.1f} s", rerun, "rerun"),
