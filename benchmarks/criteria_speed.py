@@ -26,9 +26,9 @@ from pathlib import Path
 
 import criteria_loops
 import torch
+from rows import Row, show
 from torch import Tensor
 from training_recipes import matrix_rate
-from training_speed import Row, show
 
 from layerlottery.cost.network import macs
 from layerlottery.criteria.score import paper_blocks, score_blocks

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rows import Row, show
 from training_recipes import REMOVED, SIZES, network_of
 
 CORES = len(os.sched_getaffinity(0))
@@ -89,17 +90,6 @@ def together(processes: list[Process], command: str) -> list[Any]:
 def rate(processes: list[Process]) -> float:
     """Training images a second of all the processes together, each over the same few seconds."""
     return sum(together(processes, f"rate {TURN_SECONDS}"))
-
-
-@dataclass
-class Row:
-    """One line of the page: what, the goal and what was measured."""
-
-    what: str
-    goal: str
-    measured: str
-    met: bool
-    figures: dict[str, float]
 
 
 def flops(size: str, removed: int = 0) -> int:
@@ -245,13 +235,6 @@ def measure(given: argparse.Namespace, folders: dict[str, Path]) -> list[Row]:
     rows: list[Row] = []
     for part in given.parts:
         rows += show(PARTS[part](folders, given.turns))
-    return rows
-
-
-def show(rows: list[Row]) -> list[Row]:
-    for row in rows:
-        verdict = "met" if row.met else "missed"
-        print(f"{row.what} | goal {row.goal} | {row.measured} | {verdict}", flush=True)
     return rows
 
 
