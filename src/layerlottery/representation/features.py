@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -15,25 +15,29 @@ PENULTIMATE = "penultimate"
 
 
 @contextmanager
-def captured(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def captured(
+    model: nn.Module, names: Sequence[str], read: Callable[[str, Tensor], Tensor] = lambda name, output: output
+) -> Iterator[dict[str, Tensor]]:
     """A dict that holds, after each forward pass, the outputs of the named modules, detached.
 
-    `penultimate` is the input of the network's classifier, (N, features).
+    Or what `read` makes of a name and its output, as soon as there is one: while a cache has it, before a later layer
+    can write into it, and with no need to keep them all. `penultimate` is the input of the network's classifier,
+    (N, features).
     """
     held: dict[str, Tensor] = {}
+
+    def hold(name: str, output: Tensor) -> None:
+        held[name] = read(name, output.detach())
+
     handles = [
         model.get_submodule(name).register_forward_hook(
-            lambda module, given, out, name=name: held.__setitem__(name, next(tensors_of(out)).detach())
+            lambda module, given, out, name=name: hold(name, next(tensors_of(out)))
         )
         for name in names
         if name != PENULTIMATE
     ]
     if PENULTIMATE in names:
-        handles.append(
-            last_linear(model).register_forward_pre_hook(
-                lambda module, given: held.__setitem__(PENULTIMATE, given[0].detach())
-            )
-        )
+        handles.append(last_linear(model).register_forward_pre_hook(lambda module, given: hold(PENULTIMATE, given[0])))
     try:
         yield held
     finally:

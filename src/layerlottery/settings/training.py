@@ -26,7 +26,7 @@ class TrainingSettings(Settings):
     flip: bool = Field(True, description="random horizontal flip")
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
         "auto",
-        description="type of products; auto takes bfloat16 where the processor computes in it; tf32 is for GPUs",
+        description="type of products; auto takes bfloat16 on GPUs and AMX processors; tf32 needs a GPU",
     )
     channels_last: bool = Field(True, description="memory layout of convolutions")
     compile: Literal["auto", "always", "never"] = Field(

@@ -85,3 +85,9 @@ def test_an_output_that_is_not_finite_names_the_first_block(function, make_netwo
     model.stage2[1].conv1.weight.data.fill_(float("inf"))
     with pytest.raises(LayerLotteryError, match=r"block stage2\.1: found outputs that are not finite"):
         score_blocks(model, make_batch(), settings(function))
+
+
+def test_outputs_count_before_a_later_layer_writes_into_them(settings):
+    model = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
+    images = torch.tensor([-3.0, 1.0]).view(1, 1, 1, 2)
+    assert expectabs(model, [Block("0", "toy", True)], (images, None), settings("expectabs"), seed=0) == {"0": 2.0}

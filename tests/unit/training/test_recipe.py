@@ -60,7 +60,14 @@ def test_optimizer_is_nesterov_sgd_by_hand():
     assert layer.weight.item() == pytest.approx(theta, rel=1e-6)
 
 
-@pytest.mark.parametrize(("abilities", "dtype"), [({}, torch.float32), ({"avx512_bf16": True}, torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("abilities", "dtype"),
+    [
+        ({}, torch.float32),
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.float32),
+        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+    ],
+)
 def test_auto_precision_follows_the_processor(monkeypatch, abilities, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
     assert compute_type(TrainingSettings(), torch.device("cpu")) == dtype
