@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from layerlottery.networks.resnet import BasicBlock
+from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
 
 # mallopt's names for two settings, and the largest value that glibc takes for the second
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -67,6 +67,48 @@ class InPlaceBlock(BasicBlock):
         return F.relu(self.bn2(self.conv2(inner)).add_(self.shortcut(x)), inplace=True)
 
 
+def every_other(x: Tensor, stride: int) -> Tensor:
+    """Every `stride`-th pixel of maps (N, C, H, W), as the mean of itself.
+
+    The gradient of a slice comes in the usual layout whatever the maps' own is, and everything behind it, up to the
+    stage's end, then reads two layouts side by side; that of pooling keeps the layout.
+    """
+    return F.avg_pool2d(x, 1, stride)
+
+
+class PooledPaddedShortcut(PaddedShortcut):
+    """Option A, whose gradient has the layout of its maps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = self.missing // 2
+        return F.pad(every_other(x, self.stride), (0, 0, 0, 0, before, self.missing - before))
+
+
+class PooledProjectedShortcut(ProjectedShortcut):
+    """Option B, whose gradient has the layout of its maps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.bn(self.conv(every_other(x, self.stride)))
+        return projected
+
+
+class PooledResNet(CifarResNet):
+    """A CIFAR ResNet whose last maps are averaged by pooling, for the same reason."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage3(self.stage2(self.stage1(self.stem(x))))
+        logits: Tensor = self.classifier(F.avg_pool2d(x, x.shape[2:]).flatten(1))
+        return logits
+
+
+# what needs no look at a module's parts
+FORMS = {
+    PaddedShortcut: PooledPaddedShortcut,
+    ProjectedShortcut: PooledProjectedShortcut,
+    CifarResNet: PooledResNet,
+}
+
+
 def accelerate(model: nn.Module) -> nn.Module:
     """Give layers and blocks of `model` their faster forms, in place; state, names and parameters stay what they are.
 
@@ -77,6 +119,8 @@ def accelerate(model: nn.Module) -> nn.Module:
             module.__class__ = TinyMapConvolution
         elif type(module) is BasicBlock and type(module.bn1) is type(module.bn2) is nn.BatchNorm2d:
             module.__class__ = InPlaceBlock
+        else:
+            module.__class__ = FORMS.get(type(module), type(module))
     return model
 
 

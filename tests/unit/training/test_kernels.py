@@ -90,6 +90,22 @@ def test_a_network_s_step_is_the_same(shortcut):
     torch.testing.assert_close(dict(also.state_dict()), dict(after.state_dict()), rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_gradients_of_all_maps_keep_their_layout(shortcut):
+    model = accelerate(network(depth=14, width=4, shortcut=shortcut).to(memory_format=torch.channels_last))
+    kept = {}
+
+    def look(name, maps):
+        maps.register_hook(lambda gradient: kept.update({name: gradient.stride() == maps.stride()}))
+
+    for name in [f"stage{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1)]:
+        model.get_submodule(name).register_forward_hook(lambda _, given, out, name=name: look(name, out))
+    images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    F.cross_entropy(model(images.to(memory_format=torch.channels_last)), torch.arange(8)).backward()
+    assert kept == dict.fromkeys(kept, True)
+    assert len(kept) == 6
+
+
 def test_in_bfloat16_gradients_are_no_further_from_the_exact_ones():
     def distance(model):
         found, _ = backward(model, images, labels, enabled=True)
