@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from layerlottery.benchmark import Benchmark
@@ -21,6 +22,9 @@ from layerlottery.settings import CriterionSettings
 from layerlottery.worker import GPU_DRIVER, PRELOADED
 
 STAGES, CORRUPT, SCORE = "stages", "corrupt", "score"
+# times that networks train and are evaluated, apart from each other, for what shares the machine comes and goes within
+# seconds: one core was seen to take half as long again for a second or two, by no work of ours
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -124,21 +128,30 @@ class _Bench:
             yield self.probe((dataset, network), "networks", given)
 
     def pieces(self) -> Iterator[Probe]:
-        """Everything else, the longest first."""
+        """Everything else; the rounds with the rest between them."""
+        yield from self.trained_and_evaluated(0)
+        yield self.probe((STAGES,), "stages", {"folder": self.folder / STAGES})
+        yield from self.scorings()
+        yield from self.trained_and_evaluated(1)
+        for dataset, images in self.images.items():
+            names = list(self.benchmark.corruptions.names)
+            yield self.probe((CORRUPT, dataset), "corruption", {"images": images, "names": names})
+        for family in sorted(densities(self.benchmark)):
+            given = {"weights": self.weights(family), "images": self.images[family[0]]}
+            yield self.probe(family, "network_facts", given)
+        for turn in range(2, ROUNDS):
+            yield from self.trained_and_evaluated(turn)
+
+    def trained_and_evaluated(self, turn: int) -> Iterator[Probe]:
+        """One round of the probes of networks, with files of its own."""
         for family in sorted(densities(self.benchmark)):
             weights, data = self.weights(family), self.place(*family[:2]) / "facts.json"
-            images, folder = self.images[family[0]], self.folder / "-".join(("train", *family))
+            images, folder = self.images[family[0]], self.folder / "-".join(("train", str(turn), *family))
             given = {"weights": weights, "folder": folder, "images": images, "settings": self.benchmark.training}
             yield self.probe(family, "training", given)
             dense = self.weights((*family[:2], DENSE))
             given = {"weights": weights, "dense": dense, "data": data, "images": images, "benchmark": self.benchmark}
             yield self.probe(family, "evaluation", given)
-            yield self.probe(family, "network_facts", {"weights": weights, "images": images})
-        yield self.probe((STAGES,), "stages", {"folder": self.folder / STAGES})
-        yield from self.scorings()
-        for dataset, images in self.images.items():
-            names = list(self.benchmark.corruptions.names)
-            yield self.probe((CORRUPT, dataset), "corruption", {"images": images, "names": names})
 
     def scorings(self) -> Iterator[Probe]:
         """One scoring of each kind, of the first network that has it."""
@@ -185,13 +198,9 @@ def scored(benchmark: Benchmark) -> Iterator[Scoring]:
 
 
 def _rates(bench: _Bench, found: list[Found], *, imports: float, seconds: float) -> Rates:
-    networks: dict[Family, dict[str, float]] = {}
-    by_key: dict[tuple[str, ...], Mapping[str, float]] = {}
-    for one in found:
-        if len(one.key) == 3:
-            networks.setdefault(one.key, {}).update(one.values)
-        else:
-            by_key[one.key] = one.values
+    merged = _medians(found)
+    networks: dict[Family, Mapping[str, float]] = {key: of for key, of in merged.items() if len(key) == 3}
+    by_key = {key: of for key, of in merged.items() if len(key) != 3}
     stages = by_key[STAGES,]
     busy, wall = sum(one.busy for one in found), sum(one.wall for one in found)
     return Rates(
@@ -208,6 +217,15 @@ def _rates(bench: _Bench, found: list[Found], *, imports: float, seconds: float)
         memory_watts=stages["memory_watts"],
         seconds=seconds,
     )
+
+
+def _medians(found: list[Found]) -> dict[Any, Mapping[str, float]]:
+    """What was measured of each key; of what was measured in several rounds the median."""
+    values: dict[Any, dict[str, list[float]]] = {}
+    for one in found:
+        for name, value in one.values.items():
+            values.setdefault(one.key, {}).setdefault(name, []).append(value)
+    return {key: {name: median(each) for name, each in named.items()} for key, named in values.items()}
 
 
 def _scores(
