@@ -13,8 +13,8 @@ demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
 	layerlottery summary
 
-test: .venv/installed  ## fast tests
-	pytest
+test: .venv/installed  ## fast tests, a process a core
+	pytest --numprocesses $(CORES) --dist loadfile
 
 test-slow: .venv/installed  ## the tests that take longer
 	pytest -m slow
@@ -39,7 +39,7 @@ types: .venv/installed  ## static types of the package
 
 check: lint types test  ## all of the above but the slow tests
 
-bench: .venv/installed  ## measure what is promised about speed into docs/performance.md; about 20 minutes
+bench: .venv/installed  ## measure what is promised about speed into docs/performance.md; 10 to 20 minutes
 	python benchmarks/performance.py
 
 documents: .venv/installed  ## make the reference texts that follow from the code

@@ -87,9 +87,11 @@ def machine() -> str:
     return f"{cores} cores of {model} ({kind}), Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def table(rows: list[dict[str, Any]], seconds: float, load: float) -> str:
-    began = datetime.now(UTC).strftime("%Y-%m-%d")
-    lines = [f"{began}, {machine()}, {seconds / 60:.0f} minutes, load at the start {load:.1f}.", ""]
+def table(rows: list[dict[str, Any]], took: dict[str, float], load: float) -> str:
+    """The rows, under the day, the machine, the minutes of each benchmark and the load before the first."""
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    each = ", ".join(f"{name} {minutes:.1f}" for name, minutes in took.items())
+    lines = [f"{day}, {machine()}, {sum(took.values()):.1f} minutes ({each}), load at the start {load:.1f}.", ""]
     lines += ["| work | goal | measured | |", "|---|---|---|---|"]
     for row in rows:
         verdict = "met" if row["met"] else "**missed**"
@@ -109,12 +111,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="these alone, and the page stays as it is")
     given = parser.parse_args()
-    began, load, rows = time.perf_counter(), os.getloadavg()[0], []
+    load, rows, took = os.getloadavg()[0], [], {}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.only or BENCHMARKS:
             print(f"\n{name}", flush=True)
+            began = time.perf_counter()
             rows += run(name, Path(folder))
-    text = table(rows, time.perf_counter() - began, load)
+            took[name] = (time.perf_counter() - began) / 60
+    text = table(rows, took, load)
     print(f"\n{text}")
     if not given.only:
         write(text)
