@@ -1,10 +1,8 @@
-"""From a configuration to runs and slices, and what a bad configuration is told."""
+"""From a configuration to runs, and what a bad configuration is told."""
 
 import copy
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -352,47 +350,6 @@ def test_a_criterion_of_ones_own():
     assert (benchmark.criterion("mine").function, benchmark.criterion("mine").keep) == ("l1", "low")
 
 
-# slices
-
-
-def test_slices_are_canonical_and_leave_defaults_out():
-    benchmark = load_benchmark(GIVEN | {"training": {"momentum": 0.9, "schedule": "cosine", "epochs": 3}})
-    assert benchmark.training.slice() == '{"epochs":3,"schedule":"cosine"}'
-    assert benchmark.attack.slice() == "{}"
-    run = benchmark.runs()[2]
-    assert benchmark.network_slice(run) == '{"depth":20}'
-    assert benchmark.dataset_slice(run) == '{"source":"digits"}'
-    assert benchmark.criterion_slice(run) == '{"function":"random"}'
-
-
-def test_slices_do_not_depend_on_key_order():
-    training = {"epochs": 3, "schedule": "cosine", "batch_size": 7}
-    one, other = (
-        load_benchmark(GIVEN | {"training": chosen}) for chosen in (training, dict(reversed(training.items())))
-    )
-    assert one.training.slice() == other.training.slice()
-    assert one.aggregate_slice() == other.aggregate_slice()
-
-
-def test_equal_numbers_give_equal_slices():
-    one, other = (load_benchmark(GIVEN | {"training": {"learning_rate": rate}}) for rate in (1, 1.0))
-    assert one.training.slice() == other.training.slice()
-
-
-def test_a_slice_reads_back_as_the_same_settings():
-    benchmark = load_benchmark(GIVEN | {"training": {"epochs": 3}, "attack": {"epsilons": [4], "images": None}})
-    assert type(benchmark.attack).model_validate_json(benchmark.attack.slice()) == benchmark.attack
-    assert type(benchmark.training).model_validate_json(benchmark.training.slice()) == benchmark.training
-
-
-def test_only_the_changed_part_moves_its_slice():
-    before, after = load_benchmark(GIVEN), load_benchmark(GIVEN | {"energy": {"country": "FRA"}})
-    assert before.aggregate_slice() != after.aggregate_slice()
-    assert before.training.slice() == after.training.slice()
-    resources = load_benchmark(GIVEN | {"resources": {"training_threads": 4}})
-    assert resources.aggregate_slice() == before.aggregate_slice()
-
-
 def test_the_model_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_benchmark(GIVEN).results = "elsewhere"
@@ -401,19 +358,3 @@ def test_the_model_is_frozen():
 def test_defaults_are_valid():
     # defaults of nested models are not validated by pydantic itself
     assert Benchmark.model_validate(load_benchmark(GIVEN).model_dump()) == load_benchmark(GIVEN)
-
-
-@pytest.mark.parametrize(
-    "modules",
-    [
-        "layerlottery.benchmark, layerlottery.paths, layerlottery.worker, layerlottery.revisions",
-        "layerlottery.networks.prune, layerlottery.results.aggregate",
-        "layerlottery.launcher, layerlottery.cli, layerlottery.data.prepare",
-    ],
-)
-def test_modules_that_must_start_fast_import_no_torch(modules):
-    check = (
-        "import sys; print([name for name in ('torch', 'snakemake', 'matplotlib', 'foolbox') if name in sys.modules])"
-    )
-    ran = subprocess.run([sys.executable, "-c", f"import {modules}; {check}"], capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr, ran.returncode) == ("[]\n", "", 0)
