@@ -28,9 +28,10 @@ test-slurm: .venv/installed  ## the benchmark and its accidents on a SLURM of it
 test-chaos: .venv/installed  ## kills at random moments, full disks, damaged files
 	pytest -m chaos tests/chaos
 
-lint: .venv/installed  ## style of Python, Snakemake rules and shell
+lint: .venv/installed  ## style of Python, the order of rooms, Snakemake rules
 	ruff check .
 	ruff format --check .
+	lint-imports
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 

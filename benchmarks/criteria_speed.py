@@ -30,11 +30,12 @@ from rows import Row, show
 from torch import Tensor
 from training_recipes import matrix_rate
 
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.cost.network import macs
 from layerlottery.criteria.score import paper_blocks, score_blocks
 from layerlottery.networks.blocks import Block, remove_blocks
 from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.settings import CRITERIA, NetworkSettings
 
 IMAGES, SHAPE, CLASSES = 200, (3, 32, 32), 10
 # one block of each stage; what comes before them is on average as deep as before all 24

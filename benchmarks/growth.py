@@ -46,10 +46,11 @@ def trainer(depth: int, removed: int, *, side: int, count: int) -> Any:
     """A training of CIFAR's ResNet without some of its blocks, taken from the stages in turn."""
     import torch
 
+    from layerlottery.config.networks import NetworkSettings
+    from layerlottery.config.training import TrainingSettings
     from layerlottery.data.batches import Normalizer
     from layerlottery.networks.blocks import remove_blocks
     from layerlottery.networks.resnet import CifarResNet, initialize
-    from layerlottery.settings import NetworkSettings, TrainingSettings
     from layerlottery.training.loop import TrainingData
 
     settings = TrainingSettings(epochs=100, batch_size=BATCH, schedule="onecycle")

@@ -122,7 +122,7 @@ def run_warm(folder: Path, work: list[Task], cores: int) -> None:
     status = 1
     try:
         os.chdir(folder)
-        from layerlottery.worker import PRELOADED
+        from layerlottery.runtime.warm import PRELOADED
 
         for name in PRELOADED:
             __import__(name)
@@ -156,7 +156,7 @@ def _dispatch(work: list[Task], cores: int) -> None:
 
 
 def _call(words: list[str]) -> None:
-    from layerlottery.cli import cli
+    from layerlottery.cli.main import cli
 
     cli(words, standalone_mode=False)
 

@@ -25,12 +25,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS, MAIN_CORRUPTIONS, AttackSettings
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.data.prepared import PreparedSet, Split
 from layerlottery.evaluation.attack import Victim, attack_rows
 from layerlottery.evaluation.forward import evaluate_logits
 from layerlottery.networks.predictor import Predictor, fold, load_predictor
 from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.settings import EXTRA_CORRUPTIONS, MAIN_CORRUPTIONS, AttackSettings, NetworkSettings
 
 GOAL_SECONDS = 180  # corruptions and PGD together
 CORRUPTED, ATTACKED = 2000, 500  # images

@@ -25,11 +25,13 @@ import psutil
 import pyarrow as pa
 
 from layerlottery import paths
-from layerlottery.results.artifacts import write_facts, write_table
-from layerlottery.results.hashing import digest
-from layerlottery.results.schemas import IDENTITY, arrow_schema
-from layerlottery.settings import CRITERIA, AttackSettings, CorruptionSettings, TrainingSettings
-from layerlottery.studies import AggregateSettings, Study, expand, expand_scorings
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.evaluation import AttackSettings, CorruptionSettings
+from layerlottery.config.studies import AggregateSettings, Study, expand, expand_scorings
+from layerlottery.config.training import TrainingSettings
+from layerlottery.store.artifacts import write_facts, write_table
+from layerlottery.store.hashing import digest
+from layerlottery.store.schemas import IDENTITY, arrow_schema
 
 GOAL_SECONDS, GOAL_GIB = 60, 1.0  # for 20,000 networks
 

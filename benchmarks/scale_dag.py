@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layerlottery.studies import Study, expand
+from layerlottery.config.studies import Study, expand
 
 ROOT = Path(__file__).parents[1]
 PAPER = 425  # networks of paper.yaml

@@ -19,7 +19,7 @@ REMOVED[6] = [*REMOVED[3], "stage1.2", "stage2.2", "stage3.2"]
 
 
 def settings_of(size: str, *, epochs: int) -> Any:
-    from layerlottery.settings import TrainingSettings
+    from layerlottery.config.training import TrainingSettings
 
     if size == "cifar":
         return TrainingSettings(epochs=epochs, schedule="onecycle", weight_decay=5e-4)
@@ -27,9 +27,9 @@ def settings_of(size: str, *, epochs: int) -> Any:
 
 
 def network_of(size: str, *, seed: int, removed: int = 0) -> Any:
+    from layerlottery.config.networks import NetworkSettings
     from layerlottery.networks.blocks import remove_blocks
     from layerlottery.networks.resnet import CifarResNet, initialize
-    from layerlottery.settings import NetworkSettings
 
     _, channels, depth, _, _ = SIZES[size]
     model = CifarResNet(NetworkSettings(depth=depth), channels=channels, classes=10)
@@ -189,7 +189,7 @@ def matrix_rate(seconds: float = 2) -> float:
     """GFLOP/s of large matrix products on one core, in the type that a training computes in, for so long."""
     import torch
 
-    from layerlottery.settings import TrainingSettings
+    from layerlottery.config.training import TrainingSettings
     from layerlottery.training.recipe import compute_type
 
     size = 1024

@@ -215,8 +215,8 @@ def noise(folder: Path) -> Path:
 
 def image_folders(scratch: Path, data: Path | None) -> dict[str, Path]:
     """Folders with the arrays of both sizes, by name."""
+    from layerlottery.config.data import Digits, ParquetImages
     from layerlottery.data.prepare import prepare
-    from layerlottery.settings import Digits, ParquetImages
 
     folders = {size: scratch / size for size in SIZES}
     for folder in folders.values():

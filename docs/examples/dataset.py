@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from layerlottery.extensions import ImageArrays
+from layerlottery.config.extensions import ImageArrays
 
 CLASSES = ("horizontal", "rising", "vertical", "falling")
 

@@ -13,16 +13,16 @@ The method for anyone's own residual network:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from layerlottery.version import __version__
+
 if TYPE_CHECKING:
+    from layerlottery.config.criteria import CRITERIA, CriterionSettings
     from layerlottery.errors import LayerLotteryError
     from layerlottery.export.card import model_card
     from layerlottery.export.onnx_file import export_onnx
     from layerlottery.export.program import export_program
     from layerlottery.networks.blocks import Block, find_blocks
-    from layerlottery.settings import CRITERIA, CriterionSettings
     from layerlottery.tickets import Cost, Ticket, find_ticket, load_ticket, prune, save_ticket, score
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "errors": ("LayerLotteryError",),
@@ -30,7 +30,7 @@ _HOMES = {
     "export.onnx_file": ("export_onnx",),
     "export.program": ("export_program",),
     "networks.blocks": ("Block", "find_blocks"),
-    "settings": ("CRITERIA", "CriterionSettings"),
+    "config.criteria": ("CRITERIA", "CriterionSettings"),
     "tickets": ("Cost", "Ticket", "find_ticket", "load_ticket", "prune", "save_ticket", "score"),
 }
 
@@ -41,6 +41,7 @@ __all__ = [
     "CriterionSettings",
     "LayerLotteryError",
     "Ticket",
+    "__version__",
     "export_onnx",
     "export_program",
     "find_blocks",

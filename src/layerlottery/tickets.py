@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.criteria import CRITERIA, DATA_FREE, CriterionSettings
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
 from layerlottery.criteria.own import scores_of
 from layerlottery.criteria.score import rank_blocks
-from layerlottery.criteria.selection import removal_order
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, outermost, remove_blocks, residual_blocks, why_none
 from layerlottery.networks.examples import example_for, unwrapped
 from layerlottery.networks.removal import Removal
-from layerlottery.results.artifacts import read_tensors, write_tensors
-from layerlottery.results.hashing import digest
-from layerlottery.settings import CRITERIA, DATA_FREE, CriterionSettings
+from layerlottery.networks.selection import removal_order
+from layerlottery.store.artifacts import read_tensors, write_tensors
+from layerlottery.store.hashing import digest
 
 Criterion = str | CriterionSettings | Callable[..., dict[str, float]]
 KIND = "layerlottery ticket"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from layerlottery.config.results import ReportSettings
 from layerlottery.report.report import report
-from layerlottery.settings import ReportSettings
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 SYNTHETIC = Path(__file__).parents[1] / "unit" / "report" / "conftest.py"

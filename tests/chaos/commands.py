@@ -8,7 +8,7 @@ import sys
 from typing import NamedTuple
 from unittest import mock
 
-from layerlottery.cli import main
+from layerlottery.cli.main import main
 
 
 class Job(NamedTuple):

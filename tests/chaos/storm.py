@@ -135,7 +135,7 @@ class Storm:
             "training": lambda: self._one(trainings),
             "job": lambda: self._one(working_in(root, "bin/layerlottery")),
             "worker": lambda: [
-                process for process in working_in(root, "layerlottery.worker") if process.parent() == snakemake
+                process for process in working_in(root, "layerlottery.cli.worker") if process.parent() == snakemake
             ],
             "Snakemake": lambda: [snakemake],
             "Snakemake and training": lambda: trainings and [snakemake, *trainings],

@@ -16,13 +16,13 @@ from tests.chaos.commands import complaint, every_rule
 from tests.workflow.project import FIRST, TICKET, TINY, Project
 
 from layerlottery import paths
-from layerlottery.cli import cli
-from layerlottery.results.artifacts import read_tensors, write_facts
-from layerlottery.results.reproduction import differences
-from layerlottery.results.verify import verify
-from layerlottery.settings import TrainingSettings
+from layerlottery.cli.main import cli
+from layerlottery.config.training import TrainingSettings
+from layerlottery.store.artifacts import read_tensors, write_facts
 from layerlottery.training.journal import journal_file
 from layerlottery.training.session import begin
+from layerlottery.upkeep.diff import differences
+from layerlottery.upkeep.verify import verify
 
 pytestmark = pytest.mark.chaos
 

@@ -12,9 +12,9 @@ import pytest
 from tests.chaos.commands import complaint, every_rule
 from tests.workflow.project import FIRST, TINY, snapshot
 
-from layerlottery.results.reproduction import differences
-from layerlottery.results.verify import verify
 from layerlottery.training.journal import journal_file
+from layerlottery.upkeep.diff import differences
+from layerlottery.upkeep.verify import verify
 
 pytestmark = pytest.mark.chaos
 

@@ -12,9 +12,9 @@ import pytest
 from tests.chaos.storm import KINDS, Storm, described
 from tests.workflow.project import FIRST, TINY
 
-from layerlottery.results.artifacts import read_facts, read_table
-from layerlottery.results.reproduction import differences
-from layerlottery.results.verify import verify
+from layerlottery.store.artifacts import read_facts, read_table
+from layerlottery.upkeep.diff import differences
+from layerlottery.upkeep.verify import verify
 
 SEED = int(os.environ.get("LAYERLOTTERY_CHAOS_SEED", "1"))
 KILLS = int(os.environ.get("LAYERLOTTERY_CHAOS_KILLS", "24"))

@@ -7,9 +7,9 @@ import pytest
 from tests.chaos.processes import LONGEST, background, held_still, wait_for
 from tests.workflow.project import TINY, snapshot
 
-from layerlottery.results.lock import held
-from layerlottery.results.reproduction import differences
-from layerlottery.results.verify import verify
+from layerlottery.store.lock import held
+from layerlottery.upkeep.diff import differences
+from layerlottery.upkeep.verify import verify
 
 pytestmark = pytest.mark.chaos
 

@@ -12,8 +12,8 @@ from tests.slurm.cluster import told, until
 from tests.workflow.project import DENSE, TICKET, TINY, clone
 
 from layerlottery import paths
-from layerlottery.results.artifacts import read_table
-from layerlottery.results.reproduction import differences
+from layerlottery.store.artifacts import read_table
+from layerlottery.upkeep.diff import differences
 
 pytestmark = pytest.mark.slurm
 

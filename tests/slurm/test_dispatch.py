@@ -5,7 +5,7 @@ import shutil
 import pytest
 from tests.workflow.project import ROOT, clone
 
-from layerlottery.results.reproduction import differences
+from layerlottery.upkeep.diff import differences
 
 pytestmark = pytest.mark.slurm
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from layerlottery.results import seals
+from layerlottery.store import seals
 
 HUGE = 2**60
 # readers of the project's own files look for a seal first; with a right one the parser gets to see the rest

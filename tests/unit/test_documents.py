@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from layerlottery import paths
-from layerlottery.benchmark import load_benchmark
-from layerlottery.reference import configuration_schema, data_dictionary
-from layerlottery.results.schemas import ABOUT, PAPER_TABLES, TABLES
-from layerlottery.revisions import REVISIONS
+from layerlottery.cli.reference import configuration_schema, data_dictionary
+from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.revisions import REVISIONS
+from layerlottery.store.schemas import ABOUT, PAPER_TABLES, TABLES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
@@ -126,7 +126,7 @@ def test_every_stage_of_the_rules_has_a_revision():
 
 
 def test_every_rule_that_computes_is_a_command_with_revision_and_log():
-    from layerlottery.cli import cli
+    from layerlottery.cli.main import cli
 
     for rule in re.split(r"^rule ", RULES, flags=re.MULTILINE)[1:]:
         rule = rule.split("\nuse rule ")[0]

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import layerlottery
-from layerlottery.cli import cli
+from layerlottery.cli.main import cli
 from layerlottery.export.result import FORMATS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()

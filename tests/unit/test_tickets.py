@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import layerlottery as ll
 from layerlottery.cost.network import macs, parameters, training_memory
 from layerlottery.criteria.score import score_blocks
-from layerlottery.results.artifacts import read_tensors
+from layerlottery.store.artifacts import read_tensors
 
 LAYER_CRITERIA = [name for name, chosen in ll.CRITERIA.items() if chosen.fits("layers")]
 

@@ -2,9 +2,9 @@
 
 from tests.workflow.project import FIRST, GROWN, PER_SEED, TINY, announced, edited
 
-from layerlottery.benchmark import load_benchmark
-from layerlottery.results import lock
-from layerlottery.results.stale import asked_files, find_stale
+from layerlottery.config.benchmark import load_benchmark
+from layerlottery.store import lock
+from layerlottery.upkeep.stale import asked_files, find_stale
 
 # every kind of file, of more than one image set
 WIDE = TINY | {

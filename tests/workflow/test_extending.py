@@ -6,7 +6,7 @@ import pytest
 import yaml
 from tests.workflow.project import ROOT, clone, counted, edited
 
-from layerlottery.results.artifacts import read_table
+from layerlottery.store.artifacts import read_table
 
 CONFIG = edited(
     yaml.safe_load((ROOT / "docs" / "examples" / "benchmark.yaml").read_text()),

@@ -25,9 +25,9 @@ from tests.workflow.project import (
 )
 
 from layerlottery import paths
-from layerlottery.results.artifacts import read_table
-from layerlottery.results.reproduction import differences
-from layerlottery.revisions import REVISIONS
+from layerlottery.config.revisions import REVISIONS
+from layerlottery.store.artifacts import read_table
+from layerlottery.upkeep.diff import differences
 
 # the manifest holds the whole configuration but for `resources`
 LAST = {"manifest": 1, "all": 1}

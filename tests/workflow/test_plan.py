@@ -6,8 +6,8 @@ import pytest
 from tests.workflow.project import DENSE, EVERY_JOB, FIRST, TICKET, TINY, edited
 
 from layerlottery import paths
+from layerlottery.cli.configuration import load_configuration
 from layerlottery.planning.jobs import jobs_of, to_do
-from layerlottery.results.stale import load_configuration
 
 BENCHMARKS = ["config.yaml", *(f"workflow/presets/{name}.yaml" for name in ("cifar10_cpu", "paper", "robustness_cpu"))]
 

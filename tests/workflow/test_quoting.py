@@ -14,9 +14,9 @@ from PIL import Image
 from tests.workflow.project import ROOT, TINY
 
 from layerlottery import paths
-from layerlottery.benchmark import load_benchmark
+from layerlottery.config.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.artifacts import read_facts
+from layerlottery.store.artifacts import read_facts
 
 EXAMPLES = ROOT / "docs" / "examples"
 SCHEMA = json.loads((ROOT / "workflow" / "schemas" / "config.schema.json").read_text())

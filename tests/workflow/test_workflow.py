@@ -7,10 +7,10 @@ import yaml
 from tests.workflow.project import DENSE, EVERY_JOB, FIRST, ROOT, TICKET, TINY, clone, job_table
 
 from layerlottery import paths
-from layerlottery.benchmark import load_benchmark
-from layerlottery.results import lock
-from layerlottery.results.artifacts import read_table
-from layerlottery.results.stale import find_stale
+from layerlottery.config.benchmark import load_benchmark
+from layerlottery.store import lock
+from layerlottery.store.artifacts import read_table
+from layerlottery.upkeep.stale import find_stale
 
 
 def one_line(ran):

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from layerlottery.config.provenance import config_hash
+from layerlottery.config.results import ProfileSettings
 from layerlottery.cost.latency import latency
 from layerlottery.cost.network import filters, macs, parameters, step_memory
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.networks.masks import fold_masks
 from layerlottery.networks.weights import build
-from layerlottery.results.artifacts import read_facts, read_weights, write_facts
-from layerlottery.results.hashing import digest
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import ProfileSettings
+from layerlottery.store.artifacts import read_facts, read_weights, write_facts
+from layerlottery.store.hashing import digest
 
 
 def profile(

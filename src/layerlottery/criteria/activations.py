@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.batches import Batches, each, parts
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
-from layerlottery.representation.features import captured, channel_axis
-from layerlottery.settings import CriterionSettings
+from layerlottery.networks.features import captured, channel_axis
 
 # values of maps whose ranks are found together: their float64 products stay in a core's cache
 CACHED_VALUES = 2**17

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from layerlottery.networks.filters import Coupling
-from layerlottery.results.hashing import derived_seed
+from layerlottery.store.hashing import derived_seed
 
 Numbers = npt.NDArray[np.float64]
 

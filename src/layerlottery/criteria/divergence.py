@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.ablation import answers
 from layerlottery.criteria.batches import Batches, each, parts
 from layerlottery.networks.blocks import Block
-from layerlottery.settings import CriterionSettings
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:

@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.complexity import layer_shares, removal_places
 from layerlottery.criteria.products import PRODUCTS, convolution_weights, filter_scores, weight_products
 from layerlottery.criteria.score import begin
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.filters import Coupling, find_couplings
-from layerlottery.results.artifacts import write_facts, write_tensors
-from layerlottery.results.hashing import derived_seed
-from layerlottery.settings import CriterionSettings
+from layerlottery.store.artifacts import write_facts, write_tensors
+from layerlottery.store.hashing import derived_seed
 
 Batch = tuple[Tensor, Tensor]
 Numbers = npt.NDArray[Any]

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.batches import Batch, Batches, each, is_one
 from layerlottery.criteria.parameters import block_score, scored_parameters
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
 from layerlottery.networks.trace import record
-from layerlottery.settings import CriterionSettings
 
 # with these an output does not grow with every weight
 LEVELLING = frozenset(

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from layerlottery.config.criteria import CriterionSettings
+from layerlottery.config.extensions import Extension, load
 from layerlottery.criteria.batches import Batches, is_one
-from layerlottery.extensions import Extension, load
 from layerlottery.networks.blocks import Block
-from layerlottery.settings import CriterionSettings
 
 
 def own_scores(

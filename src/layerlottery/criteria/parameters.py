@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from layerlottery.settings import CriterionSettings
+from layerlottery.config.criteria import CriterionSettings
 
 CONNECTING = (nn.modules.conv._ConvNd, nn.Linear)
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.gradients import gradient_flow, linearized, loss, synaptic_flow
 from layerlottery.criteria.parameters import reduce
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import CriterionSettings
 
 Batch = tuple[Tensor, Tensor]
 

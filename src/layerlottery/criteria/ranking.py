@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from layerlottery.config.networks import MINIMUM_PER_STAGE
 from layerlottery.networks.blocks import Block
-from layerlottery.settings import MINIMUM_PER_STAGE
 
 
 @dataclass(frozen=True)

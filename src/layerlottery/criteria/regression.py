@@ -7,11 +7,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.activations import reduced_outputs
 from layerlottery.criteria.batches import Batches, each
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
-from layerlottery.settings import CriterionSettings
 
 Matrix = npt.NDArray[np.float64]
 

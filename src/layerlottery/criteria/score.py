@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.criteria import DATA_FREE, CriterionSettings
+from layerlottery.config.networks import MINIMUM_PER_STAGE, ResidualSettings
+from layerlottery.config.provenance import config_hash
 from layerlottery.criteria import activations, divergence, gradients, regression, similarity, weights
 from layerlottery.criteria.batches import Batch, Batches, each
 from layerlottery.criteria.own import own_scores
@@ -25,10 +28,8 @@ from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
 from layerlottery.networks.weights import load_network, network_settings
-from layerlottery.results.artifacts import write_facts
-from layerlottery.results.hashing import derived_seed
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import DATA_FREE, MINIMUM_PER_STAGE, CriterionSettings, ResidualSettings
+from layerlottery.store.artifacts import write_facts
+from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
 

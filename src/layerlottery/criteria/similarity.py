@@ -7,13 +7,13 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.ablation import answers
 from layerlottery.criteria.batches import Batches, each, parts
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
-from layerlottery.representation import metrics
-from layerlottery.representation.features import PENULTIMATE, captured
-from layerlottery.settings import CriterionSettings
+from layerlottery.networks.features import PENULTIMATE, captured
+from layerlottery.similarity import metrics
 
 DECIMALS = 8  # distances that differ by less than rounding errors count as equal
 

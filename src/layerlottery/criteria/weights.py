@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.batches import Batches
 from layerlottery.criteria.parameters import connecting_weights, reduce
 from layerlottery.networks.blocks import Block
-from layerlottery.results.hashing import derived_seed
-from layerlottery.settings import CriterionSettings
+from layerlottery.store.hashing import derived_seed
 
 
 def random(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from layerlottery.results.hashing import derived_seed
+from layerlottery.store.hashing import derived_seed
 
 # images of one forward pass that keeps no gradients
 BATCH_SIZE = 500

@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from layerlottery.config.data import Fit, Located
 from layerlottery.data.prepared import Images, Labels, Rows, Shape, bounds_of_pieces
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import Fit, Located
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from layerlottery import __version__
 from layerlottery.errors import LayerLotteryError
+from layerlottery.version import __version__
 
 log = logging.getLogger(__name__)
 

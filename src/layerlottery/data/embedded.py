@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from layerlottery.config.data import Digits
 from layerlottery.data.decode import Decoded
 from layerlottery.data.prepared import Images, Labels, Split
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import Digits
 
 CLASSES = tuple(str(digit) for digit in range(10))
 

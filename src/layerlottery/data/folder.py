@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from layerlottery.config.data import ANNOTATIONS, ImageFolder
 from layerlottery.data.annotations import annotated
 from layerlottery.data.decode import Decoded, Encoded, Form, Source
 from layerlottery.data.prepared import Rows
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import ANNOTATIONS, ImageFolder
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 

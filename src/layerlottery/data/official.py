@@ -21,13 +21,13 @@ from typing import IO, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from layerlottery.config.data import OfficialCorruptions, OfficialSettings, OfficialShift
 from layerlottery.data.decode import resize
 from layerlottery.data.download import Published, download, read_verified, verify
 from layerlottery.data.prepared import Images, Labels, Split
 from layerlottery.data.published import OFFICIAL
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results import artifacts
-from layerlottery.settings import OfficialCorruptions, OfficialSettings, OfficialShift
+from layerlottery.store import artifacts
 
 log = logging.getLogger(__name__)
 

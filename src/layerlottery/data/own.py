@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from layerlottery.config.data import CustomImages
+from layerlottery.config.extensions import Extension, load
 from layerlottery.data.decode import Decoded
 from layerlottery.data.prepared import Split
-from layerlottery.extensions import Extension, load
-from layerlottery.settings.data import CustomImages
 
 REQUIRED = ("train", "test", "classes")
 FIELDS = (*REQUIRED, "shifted")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from layerlottery.config.data import Files, ParquetImages
 from layerlottery.data.decode import Decoded, Encoded, Form, Source
 from layerlottery.data.prepared import Labels, Rows
 from layerlottery.data.shards import Shard, open_shard
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import Files, ParquetImages
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from layerlottery.config.data import Dataset, OfficialSettings
+from layerlottery.config.provenance import config_hash
 from layerlottery.data.decode import Decoded, Part
 from layerlottery.data.embedded import load_digits
 from layerlottery.data.folder import load_folder
@@ -21,9 +23,7 @@ from layerlottery.data.prepared import ARRAYS, FACTS, GROUPS, Images, Labels, Ro
 from layerlottery.data.statistics import Levels
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results import artifacts
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import Dataset, OfficialSettings
+from layerlottery.store import artifacts
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results import artifacts
+from layerlottery.store import artifacts
 
 FACTS = "facts.json"
 GROUPS = ("train", "test", "shifted", "held_out")

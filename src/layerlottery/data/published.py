@@ -8,8 +8,8 @@ of Recht et al. (2018, CIFAR-10.1) and Lu et al. (2020, CIFAR-10.2) by the SHA-2
 
 from __future__ import annotations
 
+from layerlottery.config.data import OfficialCorruptions, OfficialShift
 from layerlottery.data.download import Published
-from layerlottery.settings import OfficialCorruptions, OfficialShift
 
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
 _SVHN = "https://ufldl.stanford.edu/housenumbers"

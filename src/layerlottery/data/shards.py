@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from layerlottery.config.data import ParquetImages
 from layerlottery.data.prepared import Labels, Rows
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import ParquetImages
 
 # as the sets on Hugging Face call them, the default first. CIFAR-100's coarse_label is taken only if it is asked for
 IMAGE_COLUMNS = ("image", "img")

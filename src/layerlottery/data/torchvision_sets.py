@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from layerlottery.config.data import TorchvisionImages
 from layerlottery.data.decode import Decoded
 from layerlottery.data.download import Published, download, read_verified
 from layerlottery.data.prepared import Images, Labels, Split
 from layerlottery.data.published import FILES, PICKLED
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import TorchvisionImages
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.evaluation import AttackSettings
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import AttackSettings
 
 # the classes nearest to the prediction that DeepFool looks at (Moosavi-Dezfooli et al. 2016, section 4)
 CANDIDATES = 10

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from layerlottery.config.evaluation import AttackSettings
+from layerlottery.config.extensions import load
+from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
 from layerlottery.data.prepared import PreparedSet, Split
 from layerlottery.evaluation.adversaries import L2, Batch, correct, minimum_norms, perturb
@@ -22,11 +25,8 @@ from layerlottery.evaluation.forward import batches
 from layerlottery.evaluation.masking import gradient_check
 from layerlottery.evaluation.own import own_perturb
 from layerlottery.evaluation.selection import select_images
-from layerlottery.extensions import load
 from layerlottery.networks.predictor import load_predictor
-from layerlottery.results.hashing import derived_seed
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import AttackSettings
+from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
 

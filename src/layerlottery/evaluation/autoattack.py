@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from layerlottery.errors import LayerLotteryError, what
 from layerlottery.evaluation.adversaries import Batch, check_bound, check_range, correct
-from layerlottery.results.artifacts import read_facts, write_facts
+from layerlottery.store.artifacts import read_facts, write_facts
 
 log = logging.getLogger(__name__)
 

@@ -12,20 +12,20 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.evaluation import CompareSettings
+from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
 from layerlottery.data.prepared import Images, PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.forward import to_unit_interval
 from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.blocks import residual_blocks
+from layerlottery.networks.features import PENULTIMATE, captured
 from layerlottery.networks.predictor import load_predictor
-from layerlottery.representation.cka import FEWEST_IMAGES, cka_of, gram, hsic
-from layerlottery.representation.features import PENULTIMATE, captured
-from layerlottery.results import artifacts
-from layerlottery.results.hashing import canonical
-from layerlottery.results.provenance import config_hash
-from layerlottery.results.schemas import arrow_schema
-from layerlottery.settings import CompareSettings
+from layerlottery.similarity.cka import FEWEST_IMAGES, cka_of, gram, hsic
+from layerlottery.store import artifacts
+from layerlottery.store.hashing import canonical
+from layerlottery.store.schemas import arrow_schema
 
 COLUMNS = ("layer", "stage", "position", "cka", "images")
 

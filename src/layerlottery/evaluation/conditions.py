@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from layerlottery.results import artifacts
-from layerlottery.results.schemas import arrow_schema
+from layerlottery.store import artifacts
+from layerlottery.store.schemas import arrow_schema
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from layerlottery.config.data import OfficialSettings
+from layerlottery.config.evaluation import CorruptionSettings
+from layerlottery.config.provenance import config_hash
 from layerlottery.data.official import CorruptedSet, open_corrupted
 from layerlottery.data.prepared import Images, Labels, PreparedSet, Split, balanced_subset
 from layerlottery.evaluation.selection import select_images
-from layerlottery.results import artifacts
-from layerlottery.results.provenance import config_hash
-from layerlottery.results.seals import file_digest
-from layerlottery.settings import CorruptionSettings, OfficialSettings
+from layerlottery.store import artifacts
+from layerlottery.store.seals import file_digest
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from layerlottery import paths
+from layerlottery.config.evaluation import EvaluationSettings
 from layerlottery.evaluation.attack import attack
 from layerlottery.evaluation.corrupt import corrupt
 from layerlottery.evaluation.outliers import outliers
 from layerlottery.evaluation.shift import shift
-from layerlottery.settings import EvaluationSettings
 
 
 def evaluate(

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from layerlottery.config.data import TorchvisionImages
+from layerlottery.config.evaluation import OutlierSettings
+from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import Images, PreparedSet
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.selection import select_images
-from layerlottery.results import artifacts
-from layerlottery.results.hashing import derived_seed
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import OutlierSettings, TorchvisionImages
+from layerlottery.store import artifacts
+from layerlottery.store.hashing import derived_seed
 
 # package, its module, folder and files: what the two wheels hold without a download, text, drawings and logos aside
 PHOTOGRAPHS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from layerlottery.config.extensions import Extension
 from layerlottery.evaluation.adversaries import Batch, check_bound, check_range
-from layerlottery.extensions import Extension
 
 
 def own_perturb(

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from layerlottery.config.evaluation import ShiftSettings
+from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import Images, Labels, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.calibration import calibration, fit_temperature
@@ -20,10 +22,8 @@ from layerlottery.evaluation.conditions import Condition, write_conditions
 from layerlottery.evaluation.detection import SCORES, detection
 from layerlottery.evaluation.forward import accuracy, evaluate_logits
 from layerlottery.networks.predictor import load_predictor
-from layerlottery.results import artifacts
-from layerlottery.results.provenance import config_hash
-from layerlottery.results.schemas import arrow_schema
-from layerlottery.settings import ShiftSettings
+from layerlottery.store import artifacts
+from layerlottery.store.schemas import arrow_schema
 
 Logits = npt.NDArray[np.float32]
 Predict = Callable[[Images], Logits]

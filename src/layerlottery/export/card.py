@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from layerlottery import __version__
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.markdown import code, document, pairs, table
 from layerlottery.networks.examples import unwrapped
-from layerlottery.report.words import counted, number, percent, signed
-from layerlottery.results.artifacts import array_digest
-from layerlottery.results.hashing import digest
+from layerlottery.store.artifacts import array_digest
+from layerlottery.store.hashing import digest
 from layerlottery.tickets import Ticket
+from layerlottery.version import __version__
+from layerlottery.words import counted, number, percent, signed
 
 Values = Mapping[str, object]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from layerlottery import paths
-from layerlottery.results.show import Network
-from layerlottery.studies import Run
+from layerlottery.config.studies import Run
+from layerlottery.upkeep.show import Network
 
 Settings = Mapping[str, Any]
 

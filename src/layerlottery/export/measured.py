@@ -9,10 +9,10 @@ import numpy as np
 
 from layerlottery import paths
 from layerlottery.export.markdown import table
-from layerlottery.report.words import ABSENT, number
-from layerlottery.results.conditions import Condition
-from layerlottery.results.measures import CLEAN, DETECTED, VALUES, Measure, detected, measures
-from layerlottery.results.show import Network
+from layerlottery.tables.conditions import Condition
+from layerlottery.tables.measures import CLEAN, DETECTED, VALUES, Measure, detected, measures
+from layerlottery.upkeep.show import Network
+from layerlottery.words import ABSENT, number
 
 Facts = Mapping[str, Any]
 Found = dict[Measure, float]

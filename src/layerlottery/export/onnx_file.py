@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, traced_images
 from layerlottery.export.program import trace
-from layerlottery.results.artifacts import atomic
+from layerlottery.store.artifacts import atomic
 from layerlottery.tickets import Ticket
 
 OPSET = 18  # onnxruntime 1.14 and later

@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, portable_attention, traced_images
-from layerlottery.results.artifacts import atomic
+from layerlottery.store.artifacts import atomic
 from layerlottery.tickets import Ticket
 
 

@@ -20,9 +20,9 @@ from layerlottery.export.result_card import Exported, result_card
 from layerlottery.export.source import NoSourceError, flat, load_source, source
 from layerlottery.networks.predictor import Predictor
 from layerlottery.networks.weights import load_network
-from layerlottery.results.artifacts import atomic
-from layerlottery.results.seals import file_digest
-from layerlottery.results.show import Network, describe, find_network
+from layerlottery.store.artifacts import atomic
+from layerlottery.store.seals import file_digest
+from layerlottery.upkeep.show import Network, describe, find_network
 
 FORMATS = ("weights", "program", "onnx", "card")
 ONNX, PROGRAM, WEIGHTS, SOURCE, CARD = "network.onnx", "network.pt2", "weights.safetensors", "network.py", "README.md"

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from layerlottery import __version__, paths
+from layerlottery import paths
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.export.making import making
 from layerlottery.export.markdown import code, document, pairs, table
 from layerlottery.export.measured import robustness
-from layerlottery.report.words import counted, number, percent, seconds, signed
-from layerlottery.results.show import Network
+from layerlottery.upkeep.show import Network
+from layerlottery.version import __version__
+from layerlottery.words import counted, number, percent, seconds, signed
 
 Facts = Mapping[str, Any]
 

@@ -10,18 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layerlottery.config.extensions import trust
+from layerlottery.config.networks import CustomSettings, Network, StagedSettings
+from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
-from layerlottery.extensions import trust
+from layerlottery.networks.features import last_linear
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, dense_architecture, save_network
 from layerlottery.networks.zoo import custom
 from layerlottery.networks.zoo.draws import WithoutDraws
-from layerlottery.representation.features import last_linear
-from layerlottery.results.hashing import derived_seed
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import Network
-from layerlottery.settings.networks import CustomSettings, StagedSettings
+from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
 

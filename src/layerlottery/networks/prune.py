@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from layerlottery.criteria.selection import select, tied
+from layerlottery.config.base import Settings
+from layerlottery.config.criteria import Structure
+from layerlottery.config.networks import MINIMUM_PER_STAGE
+from layerlottery.config.provenance import config_hash
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.budget import (
     Array,
@@ -25,9 +28,8 @@ from layerlottery.networks.budget import (
     parameter_count,
     tied_filters,
 )
-from layerlottery.results.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import MINIMUM_PER_STAGE, Settings, Structure
+from layerlottery.networks.selection import select, tied
+from layerlottery.store.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
 
 Facts = Mapping[str, Any]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from layerlottery.settings import NetworkSettings
+from layerlottery.config.networks import NetworkSettings
 
 
 class PaddedShortcut(nn.Module):

@@ -11,16 +11,16 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
+from layerlottery.config.extensions import UntrustedCodeError
+from layerlottery.config.networks import CustomSettings, Network
 from layerlottery.errors import LayerLotteryError
-from layerlottery.extensions import UntrustedCodeError
 from layerlottery.networks.blocks import outermost
 from layerlottery.networks.filters import cut
 from layerlottery.networks.masks import add_masks
 from layerlottery.networks.removal import Removal, take_out
 from layerlottery.networks.zoo import construct
 from layerlottery.networks.zoo.draws import WithoutDraws
-from layerlottery.results.artifacts import read_weights, write_tensors
-from layerlottery.settings import CustomSettings, Network
+from layerlottery.store.artifacts import read_weights, write_tensors
 
 NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
 

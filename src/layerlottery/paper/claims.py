@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from layerlottery.config.studies import FRESH
 from layerlottery.paper import printed
 from layerlottery.paper.match import AGREES, CANT_TELL, DISAGREES, NO_FIGURE, NOT_MEASURED, agreement
 from layerlottery.paper.measure import QUANTITIES, Row, Ticket, ticket_of
 from layerlottery.paper.orders import grasp_closer, l1_lowest, layers_closer, signed_snip
 from layerlottery.paper.rows import Context, Group, by_group, named, row, ticket_row
-from layerlottery.results.statistics import SINGLE, Estimate
-from layerlottery.studies import FRESH
+from layerlottery.tables.statistics import SINGLE, Estimate
 
 HOME = (printed.DATASET, printed.RESNET32)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from layerlottery.config.studies import FRESH
 from layerlottery.paper.measure import Ticket
 from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
-from layerlottery.results.statistics import ROUNDING, Estimate
-from layerlottery.studies import FRESH
+from layerlottery.tables.statistics import ROUNDING, Estimate
 
 AGREES, DISAGREES, CANT_TELL = "agrees", "disagrees", "can't tell at this scale"
 NOT_MEASURED, NO_FIGURE = "not measured", "no printed figure"

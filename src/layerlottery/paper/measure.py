@@ -12,8 +12,9 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from layerlottery.results.statistics import ROUNDING, Estimate, average, estimate, geometric_mean, seed_means
-from layerlottery.settings import CRITERIA, EXTRA_CORRUPTIONS
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
+from layerlottery.tables.statistics import ROUNDING, Estimate, average, estimate, geometric_mean, seed_means
 
 Row = dict[str, Any]
 PerSeed = dict[int, float]

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from layerlottery.config.studies import FRESH
 from layerlottery.paper.match import agreement, direction
 from layerlottery.paper.measure import PerSeed, Row, Ticket, averaged, mean_of, paired
 from layerlottery.paper.rows import ACCURACY, Context, Group, by_group, row
 from layerlottery.paper.tables import KERNELS
-from layerlottery.report.words import signed
-from layerlottery.results.statistics import Estimate
-from layerlottery.studies import FRESH
+from layerlottery.tables.statistics import Estimate
+from layerlottery.words import signed
 
 Judge = Callable[[Estimate], str]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from layerlottery.paper.measure import Row
 from layerlottery.paper.printed import SEPARATOR
-from layerlottery.report.words import ABSENT, number, signed
+from layerlottery.words import ABSENT, number, signed
 
 CAPTIONS = {
     "table1": "Table 1, rewinding: accuracy against the dense network of tickets that were scored on trained weights.",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from layerlottery.config.studies import FRESH, Study, TabulateSettings, expand
 from layerlottery.paper.match import NOT_MEASURED, agreement
 from layerlottery.paper.measure import QUANTITIES, Quantity, Results, Row, Ticket, over_seeds, paired, ticket_of
 from layerlottery.paper.printed import DATASET, EPOCHS, IMAGES, SEPARATOR
-from layerlottery.results.statistics import Estimate, average, outcome, p_zero
-from layerlottery.studies import FRESH, Study, TabulateSettings, expand
+from layerlottery.tables.statistics import Estimate, average, outcome, p_zero
 
 ACCURACY = QUANTITIES["accuracy"]
 Group = tuple[str, str]  # dataset, network

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from layerlottery.config.evaluation import MAIN_CORRUPTIONS
+from layerlottery.config.studies import expand_scorings
 from layerlottery.paper.match import NO_FIGURE, NOT_MEASURED, equivalent_epoch, find
 from layerlottery.paper.measure import CIFAR_10_2, QUANTITIES, Quantity, Row, Ticket, averaged, plain
 from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
 from layerlottery.paper.rows import ACCURACY, Context, named, row, ticket_row
-from layerlottery.settings import MAIN_CORRUPTIONS
-from layerlottery.studies import expand_scorings
 
 SAVINGS = ("flops", "memory", "co2", "speedup")
 KERNELS = "mean absolute kernel sum"

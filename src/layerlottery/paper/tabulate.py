@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from layerlottery import paths
+from layerlottery.config.provenance import config_hash
+from layerlottery.config.studies import TabulateSettings
 from layerlottery.paper.claims import claim_rows
 from layerlottery.paper.measure import Results, Row
 from layerlottery.paper.render import latex, markdown
 from layerlottery.paper.rows import Context
 from layerlottery.paper.tables import figure3_rows, table_rows
-from layerlottery.results.artifacts import read_table, write_document, write_table
-from layerlottery.results.provenance import config_hash
-from layerlottery.results.schemas import arrow_schema
-from layerlottery.studies import TabulateSettings
+from layerlottery.store.artifacts import read_table, write_document, write_table
+from layerlottery.store.schemas import arrow_schema
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from layerlottery.benchmark import Benchmark
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.planning.images import ImageSet
 from layerlottery.planning.rates import DENSE, Family, Rates, Scoring
-from layerlottery.settings import CriterionSettings
-from layerlottery.worker import GPU_DRIVER, PRELOADED
+from layerlottery.runtime.lease import GPU_DRIVER
+from layerlottery.runtime.warm import PRELOADED
 
 STAGES, CORRUPT, SCORE = "stages", "corrupt", "score"
 # times that networks train and are evaluated, apart from each other, for what shares the machine comes and goes within
@@ -71,8 +72,8 @@ def calibrate(benchmark: Benchmark, images: Mapping[str, ImageSet], *, cores: in
 
 def run_probe(probe: Probe) -> Found:
     """Run one probe in this process, as a job would."""
-    from layerlottery.options import use_machine
     from layerlottery.planning import probes
+    from layerlottery.runtime.machine import use_machine
 
     device = use_machine(probe.threads, probe.device)
     clock, wall = probes.Clock(device), time.perf_counter()
@@ -255,7 +256,7 @@ def _launch(benchmark: Benchmark, imports: float) -> float:
     """CPU seconds from Snakemake's decision to the first line of a command."""
     if GPU_DRIVER.exists() or not benchmark.resources.warm_worker:
         return imports
-    times = [_spent(lambda: subprocess.run([sys.executable, "-c", "import layerlottery.launcher"], check=True))]
+    times = [_spent(lambda: subprocess.run([sys.executable, "-c", "import layerlottery.cli.launcher"], check=True))]
     child = _spent(_fork)
     return min(times) + child
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from math import comb
 from typing import cast
 
-from layerlottery.benchmark import Benchmark, Wildcards
+from layerlottery.config.benchmark import Benchmark, Wildcards
+from layerlottery.config.studies import Run
 from layerlottery.planning.images import ImageSet, corrupted, evaluated, outliers
 from layerlottery.planning.jobs import Job
 from layerlottery.planning.rates import Rates
-from layerlottery.studies import Run
 
 # CPU seconds on two AVX2 cores, of what is too little to be measured each time: what Snakemake itself takes to begin,
 # to plan a job, and to run one; commands without torch; the stages that take no network

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from layerlottery.benchmark import Benchmark
+from layerlottery.config.benchmark import Benchmark
 from layerlottery.cost.network import macs, parameters, training_memory
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from layerlottery.benchmark import Benchmark
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.studies import FRESH
 from layerlottery.planning.images import ImageSet, corrupted, outliers
 from layerlottery.planning.jobs import Job
 from layerlottery.planning.rates import Rates
-from layerlottery.studies import FRESH
 
 # facts, tables and logs, as the default benchmark leaves them
 LOG = 400

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from layerlottery import paths
-from layerlottery.benchmark import Benchmark
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.data import CustomImages, Dataset, Digits, ImageFolder, ParquetImages, TorchvisionImages
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.artifacts import read_facts
-from layerlottery.settings import CustomImages, Dataset, Digits, ImageFolder, ParquetImages, TorchvisionImages
+from layerlottery.store.artifacts import read_facts
 
 DIGITS, SHIFTED_MNIST = 1797, 5000
 # of torchvision's sets: training images, test images, channels, pixels a side, classes

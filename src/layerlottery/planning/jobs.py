@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import cast
 
 from layerlottery import paths
-from layerlottery.benchmark import Benchmark, Wildcards
-from layerlottery.studies import FRESH, Run, expand_scorings
+from layerlottery.config.benchmark import Benchmark, Wildcards
+from layerlottery.config.studies import FRESH, Run, expand_scorings
 
 STAGES = {
     "prepare": ("prepare",),

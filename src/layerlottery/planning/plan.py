@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from layerlottery.benchmark import Benchmark
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.extensions import trust
 from layerlottery.cost.carbon import carbon_intensity
-from layerlottery.extensions import trust
 from layerlottery.planning import costs as known
 from layerlottery.planning.costs import Costs
 from layerlottery.planning.disk import size

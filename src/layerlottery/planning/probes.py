@@ -21,7 +21,17 @@ import torch
 from torch import nn
 
 from layerlottery import paths
-from layerlottery.benchmark import Benchmark
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.criteria import CriterionSettings
+from layerlottery.config.evaluation import (
+    AttackSettings,
+    CompareSettings,
+    CorruptionSettings,
+    OutlierSettings,
+    ShiftSettings,
+)
+from layerlottery.config.networks import Network, NetworkSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter
 from layerlottery.cost.gpu import find_gpu
 from layerlottery.cost.network import macs, parameters, training_memory
@@ -41,18 +51,7 @@ from layerlottery.networks.predictor import load_predictor
 from layerlottery.networks.prune import prune
 from layerlottery.networks.weights import load_network
 from layerlottery.planning.images import ImageSet
-from layerlottery.results.artifacts import write_array, write_facts
-from layerlottery.settings import (
-    AttackSettings,
-    CompareSettings,
-    CorruptionSettings,
-    CriterionSettings,
-    Network,
-    NetworkSettings,
-    OutlierSettings,
-    ShiftSettings,
-    TrainingSettings,
-)
+from layerlottery.store.artifacts import write_array, write_facts
 from layerlottery.training.session import begin
 from layerlottery.training.train import train
 

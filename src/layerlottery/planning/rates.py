@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from layerlottery.studies import Run
+from layerlottery.config.studies import Run
 
 DENSE = "none"
 # dataset, network, structure of its tickets; DENSE is the whole network

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layerlottery.planning.plan import Amount, Plan
-from layerlottery.results.stale import human_size
+from layerlottery.words import human_size
 
 NOTE = (
     "Done are jobs whose files are there. Snakemake also compares parameters and contents, and may run more:"

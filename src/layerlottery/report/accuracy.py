@@ -25,7 +25,7 @@ from layerlottery.report.style import (
 )
 from layerlottery.report.tables import Tables, at_tolerance, dense, first_starts, parts, spread, tickets
 from layerlottery.report.verdict import tolerance_words
-from layerlottery.report.words import MINUS, densities
+from layerlottery.words import MINUS, densities
 
 MOST_CURVES = 6
 DENSITY = "density p: residual blocks removed"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from layerlottery.config.studies import FRESH
 from layerlottery.report.tables import drawn_criteria, tickets
-from layerlottery.report.words import at, counted, interval
-from layerlottery.studies import FRESH
+from layerlottery.words import at, counted, interval
 
 MOST_NAMED = 4
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from layerlottery import paths
-from layerlottery.report.words import ABSENT, number, percent
-from layerlottery.results.artifacts import read_table
+from layerlottery.store.artifacts import read_table
+from layerlottery.words import ABSENT, number, percent
 
 Facts = Mapping[str, Any]
 Row = tuple[str, ...]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
 from layerlottery.report.controls import CONTROLS
 from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
 from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, drawn_criteria, group_name, title, within
-from layerlottery.report.words import ABSENT, at, factor, interval, number, percent, probability, signed
-from layerlottery.settings import EXTRA_CORRUPTIONS
+from layerlottery.words import ABSENT, at, factor, interval, number, percent, probability, signed
 
 TICKET = ["family", "density"]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layerlottery.report.evaluation import condition_rows, detection_rows, section
-from layerlottery.report.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start
+from layerlottery.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start
 
 Facts = Mapping[str, Any]
 Row = tuple[str, ...]

@@ -15,7 +15,7 @@ from layerlottery.paper.render import CAPTIONS, SMALL
 from layerlottery.paper.tabulate import read_paper_tables
 from layerlottery.report.grids import Cell, Grid
 from layerlottery.report.style import BLUE, Draw, Look, Panel, Picture, bars, dots, panel
-from layerlottery.report.words import ABSENT, TIMES, number, signed
+from layerlottery.words import ABSENT, TIMES, number, signed
 
 MOST_NAMED = 3
 INTERVAL = ("measured", "low", "high")

@@ -7,16 +7,16 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from layerlottery.config.provenance import config_hash
+from layerlottery.config.results import ReportSettings
 from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import read_tables, tolerance_name
 from layerlottery.report.verdict import findings, tolerance_words
-from layerlottery.report.words import either, scaled, seconds
-from layerlottery.results.artifacts import write_document
-from layerlottery.results.provenance import config_hash
-from layerlottery.results.seals import file_digest
-from layerlottery.settings import ReportSettings
+from layerlottery.store.artifacts import write_document
+from layerlottery.store.seals import file_digest
+from layerlottery.words import either, scaled, seconds
 
 HERE = Path(__file__).parent
 ENERGY = (("k", 1.0), ("", 1e-3), ("m", 1e-6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from layerlottery.config.studies import FRESH
 from layerlottery.report.accuracy import tolerance_lines
 from layerlottery.report.grids import Cell, Grid
 from layerlottery.report.style import Draw, Look, Panel, Picture, bars, dodge, dots, legend, looks, panel, present
@@ -19,8 +20,7 @@ from layerlottery.report.tables import (
     variant_name,
     within,
 )
-from layerlottery.report.words import ABSENT, at, interval, start
-from layerlottery.studies import FRESH
+from layerlottery.words import ABSENT, at, interval, start
 
 MOST_DENSITIES = 3
 KEYS = ["structure", "scored_at", "density"]

@@ -25,7 +25,7 @@ from layerlottery.report.tables import (
     title,
     within,
 )
-from layerlottery.report.words import ABSENT, counted, densities, either, interval, number
+from layerlottery.words import ABSENT, counted, densities, either, interval, number
 
 MOST_DENSITIES, MOST_PANELS = 3, 12
 ATTACKS = {

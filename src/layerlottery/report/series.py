@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from layerlottery.report.tables import dense, tickets
-from layerlottery.results.statistics import geometric_mean
+from layerlottery.tables.statistics import geometric_mean
 
 SAVINGS = ["macs_reduction", "params_reduction", "memory_reduction", "energy_reduction"]
 SPEEDUPS = ["predicted_speedup", "train_speedup", "latency_speedup"]

@@ -24,7 +24,7 @@ from layerlottery.report.style import (
     whole_steps,
 )
 from layerlottery.report.tables import Tables, first_starts, parts, title
-from layerlottery.report.words import ABSENT, at, number
+from layerlottery.words import ABSENT, at, number
 
 UNIT = "debiased linear CKA"
 

@@ -11,7 +11,7 @@ from layerlottery.report.accuracy import DENSITY, tolerance_lines
 from layerlottery.report.grids import Cell, Grid, outcome_cell
 from layerlottery.report.style import INK, MUTED, Draw, Look, Picture, bars, dodge, dots, panel, swatch, whole_steps
 from layerlottery.report.tables import Tables, at_tolerance, first_starts, group_name, title, within
-from layerlottery.report.words import ABSENT, at, interval
+from layerlottery.words import ABSENT, at, interval
 
 LOOKS = {"layers": Look(INK, 0), "filters": Look(MUTED, 3, "4 2"), "weights": Look(MUTED, 2, "1 2")}
 KEYS = ["criterion", "scored_at"]

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import pandas as pd
 
+from layerlottery.config.results import ReportSettings
+from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.artifacts import read_table
-from layerlottery.results.schemas import TABLES
-from layerlottery.settings import ReportSettings
-from layerlottery.studies import FRESH
+from layerlottery.store.artifacts import read_table
+from layerlottery.store.schemas import TABLES
 
 DENSE = "dense"
 GROUP = ["dataset", "network"]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from layerlottery.config.results import ReportSettings
 from layerlottery.report.grids import holm_mark
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name, within
 from layerlottery.report.verdict import seeds_words, tolerance_words
-from layerlottery.report.words import factor, interval, number
-from layerlottery.settings import ReportSettings
+from layerlottery.words import factor, interval, number
 
 WIDTH = 100
 HEADS = ("ticket", "p", "accuracy", "Δ [low, high]", "won", "verdict", "MACs", "speed")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name, within
-from layerlottery.report.words import MINUS, at, counted, densities, interval, number, percent
-from layerlottery.studies import FRESH
+from layerlottery.words import MINUS, at, counted, densities, interval, number, percent
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 MOST_NAMED = 8

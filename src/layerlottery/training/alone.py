@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from layerlottery.results.lock import UNSUPPORTED, FolderLock, holder, try_lock
+from layerlottery.store.lock import UNSUPPORTED, FolderLock, holder, try_lock
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from layerlottery.errors import LayerLotteryError, what
-from layerlottery.results.artifacts import read_tensors, write_tensors
+from layerlottery.store.artifacts import read_tensors, write_tensors
 from layerlottery.training.optimizer import MomentumSGD
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from layerlottery.settings import TrainingSettings
+from layerlottery.config.training import TrainingSettings
 
 # compiling a ResNet32 takes about a minute; a step on a GPU saves some milliseconds: not measured, no GPU was at hand
 LEAST_STEPS = 20_000

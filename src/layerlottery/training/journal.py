@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from layerlottery.errors import LayerLotteryError, what
-from layerlottery.results.artifacts import read_facts, write_facts
+from layerlottery.store.artifacts import read_facts, write_facts
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import Normalizer, augment, epoch_order, pass_size
 from layerlottery.errors import Interrupted, LayerLotteryError
-from layerlottery.results.hashing import derived_seed
-from layerlottery.settings import TrainingSettings
+from layerlottery.store.hashing import derived_seed
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
 from layerlottery.training.optimizer import MomentumSGD

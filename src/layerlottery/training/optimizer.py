@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from layerlottery.settings import TrainingSettings
+from layerlottery.config.training import TrainingSettings
 
 
 class MomentumSGD:

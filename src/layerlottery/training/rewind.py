@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from layerlottery.config.provenance import config_hash
+from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError, what
 from layerlottery.networks.weights import load_network
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import TrainingSettings
 from layerlottery.training.alone import alone
 from layerlottery.training.session import CHECKPOINT_SECONDS, Session, begin
 from layerlottery.training.train import kept_file

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from layerlottery.config.provenance import config_hash
+from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network, save_network
-from layerlottery.results.provenance import config_hash
-from layerlottery.settings import TrainingSettings
 from layerlottery.training.checkpoint import Progress, resume, save_checkpoint
 from layerlottery.training.kernels import accelerate, keep_freed_memory
 from layerlottery.training.loop import StopFlag, Trainer, TrainingData

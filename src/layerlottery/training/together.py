@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
+from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import augment, epoch_order
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import TrainingSettings
 from layerlottery.training.loop import TrainingData
 from layerlottery.training.optimizer import MomentumSGD
 from layerlottery.training.recipe import compute_type, learning_rate, set_products

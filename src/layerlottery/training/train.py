@@ -10,12 +10,12 @@ import pyarrow as pa
 import torch
 
 from layerlottery import paths
+from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter, EnergyReading
 from layerlottery.cost.gpu import find_gpu
+from layerlottery.cost.machine import machine_facts, now, where
 from layerlottery.errors import LayerLotteryError
-from layerlottery.results.artifacts import read_facts, read_table, read_weights, write_facts, write_table
-from layerlottery.results.machine import machine_facts, now, where
-from layerlottery.settings import TrainingSettings
+from layerlottery.store.artifacts import read_facts, read_table, read_weights, write_facts, write_table
 from layerlottery.training.alone import alone
 from layerlottery.training.journal import Journal, Segment, journal_file
 from layerlottery.training.recipe import products

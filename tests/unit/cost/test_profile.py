@@ -3,15 +3,16 @@
 import pytest
 import torch
 
+from layerlottery.config.data import Digits
+from layerlottery.config.results import ProfileSettings
 from layerlottery.cost.network import macs, parameters, training_memory
 from layerlottery.cost.profile import profile
 from layerlottery.data.prepare import prepare
 from layerlottery.networks.blocks import remove_blocks
 from layerlottery.networks.filters import cut_shapes, remove_filters
 from layerlottery.networks.weights import build, save_network
-from layerlottery.results.artifacts import read_facts, write_facts
-from layerlottery.results.hashing import digest
-from layerlottery.settings import Digits, ProfileSettings
+from layerlottery.store.artifacts import read_facts, write_facts
+from layerlottery.store.hashing import digest
 
 DENSE = {"network": {"depth": 20, "width": 2}, "channels": 1, "classes": 10, "removed": []}
 QUICK = ProfileSettings(rounds=1, min_seconds=0.001)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from layerlottery.config.criteria import CriterionSettings
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, initialize
-from layerlottery.settings import CriterionSettings, NetworkSettings
 
 
 @pytest.fixture

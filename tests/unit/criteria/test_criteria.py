@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.criteria import CRITERIA, DATA_FREE, CriterionSettings, Function
 from layerlottery.criteria import gradients, weights
 from layerlottery.criteria.score import FUNCTIONS, _in_batches, rank_blocks, score_blocks
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, residual_blocks
-from layerlottery.settings import CRITERIA, DATA_FREE, CriterionSettings, Function
 
 
 class Toy(nn.Module):

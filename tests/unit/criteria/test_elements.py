@@ -9,6 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.criteria import CRITERIA, CriterionSettings
+from layerlottery.config.data import Digits
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.criteria.complexity import layer_shares, removal_places
 from layerlottery.criteria.elements import group_scores, score_filters, score_weights, weight_scores
 from layerlottery.data.prepare import prepare
@@ -16,9 +19,8 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.filters import find_couplings
 from layerlottery.networks.resnet import CifarResNet, initialize
 from layerlottery.networks.weights import build, save_network
-from layerlottery.results.artifacts import read_facts, read_tensors
-from layerlottery.results.hashing import derived_seed
-from layerlottery.settings import CRITERIA, CriterionSettings, Digits, NetworkSettings
+from layerlottery.store.artifacts import read_facts, read_tensors
+from layerlottery.store.hashing import derived_seed
 
 A, B, X = (1.5, -0.5), (-0.75, 2.0), 2.0
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from layerlottery.config.criteria import CRITERIA
 from layerlottery.criteria.score import score_blocks
-from layerlottery.criteria.selection import removal_order
 from layerlottery.criteria.weights import random, random_spread
 from layerlottery.networks.blocks import Block, residual_blocks
-from layerlottery.results.hashing import derived_seed
-from layerlottery.settings import CRITERIA
+from layerlottery.networks.selection import removal_order
+from layerlottery.store.hashing import derived_seed
 
 
 def spread_rows(sizes, seed, settings, **changes):

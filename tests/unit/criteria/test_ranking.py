@@ -6,8 +6,8 @@ import pytest
 
 from layerlottery.criteria.ranking import may_go, rank_once, rank_one_by_one
 from layerlottery.criteria.score import FUNCTIONS, rank_blocks, score_blocks
-from layerlottery.criteria.selection import removal_order
 from layerlottery.networks.blocks import remove_blocks, residual_blocks
+from layerlottery.networks.selection import removal_order
 
 
 def rows(model, ranking):

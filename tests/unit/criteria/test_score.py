@@ -7,16 +7,17 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.data import Digits
 from layerlottery.criteria.score import score, score_blocks, scoring_batch
-from layerlottery.criteria.selection import removal_order
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import FACTS, PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.resnet import initialize
+from layerlottery.networks.selection import removal_order
 from layerlottery.networks.weights import build, save_network
-from layerlottery.results.artifacts import read_facts
-from layerlottery.results.hashing import derived_seed
-from layerlottery.settings import CRITERIA, Digits
+from layerlottery.store.artifacts import read_facts
+from layerlottery.store.hashing import derived_seed
 
 CPU = torch.device("cpu")
 ARCHITECTURE = {"network": {"depth": 20, "width": 2}, "channels": 1, "classes": 10, "removed": []}

@@ -9,12 +9,13 @@ import scipy.stats
 import torch
 from torch import nn
 
+from layerlottery.config.criteria import CriterionSettings
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.criteria import batches, similarity
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, remove_blocks, residual_blocks
 from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.representation.metrics import METRICS
-from layerlottery.settings import CriterionSettings, NetworkSettings
+from layerlottery.similarity.metrics import METRICS
 
 IDLE, ESSENTIAL = "stage2.1", "stage3.2"
 BOTH = pytest.mark.parametrize("criterion", [similarity.cka, similarity.consensus])

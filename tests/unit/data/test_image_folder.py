@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from tests.unit.data.decoded import whole
 
+from layerlottery.config.data import ImageFolder
 from layerlottery.data.decode import Form, decode
 from layerlottery.data.folder import load_folder
 from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import ImageFolder
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
 

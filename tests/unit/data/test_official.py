@@ -11,10 +11,10 @@ from tests.unit import hostile
 from tests.unit.data.serving import running
 from tests.unit.official_files import IMAGES, LABELS, corrupted, npy, npz, publish, put, set_tar, tar
 
+from layerlottery.config.data import OfficialSettings
 from layerlottery.data.official import load_shifted, open_corrupted
 from layerlottery.data.published import OFFICIAL
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import OfficialSettings
 
 NAMES = ["fog", "saturate"]
 SET = "CIFAR-10-C"

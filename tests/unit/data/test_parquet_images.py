@@ -11,9 +11,9 @@ from PIL import Image
 from pydantic import ValidationError
 from tests.unit.data.decoded import whole
 
+from layerlottery.config.data import ParquetImages
 from layerlottery.data.parquet import load_parquet
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import ParquetImages
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 LABELS = [0, 1, 2, 0, 1, 2]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.unit import official_files
 
+from layerlottery.config.data import Digits
 from layerlottery.data import prepare as stage
 from layerlottery.data.decode import Decoded
 from layerlottery.data.prepare import prepare
@@ -13,8 +14,7 @@ from layerlottery.data.prepared import ARRAYS, PreparedSet, Split, balanced_subs
 from layerlottery.data.statistics import Levels
 from layerlottery.errors import LayerLotteryError
 from layerlottery.paper.measure import CIFAR_10_2, plain
-from layerlottery.results import artifacts
-from layerlottery.settings import Digits
+from layerlottery.store import artifacts
 
 LABELS = np.array([0] * 2 + [1] * 6 + [2] * 6)
 

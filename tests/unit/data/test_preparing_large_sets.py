@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 from tests.unit.data.decoded import whole
 
+from layerlottery.config.data import Digits, ImageFolder, ParquetImages
 from layerlottery.data import prepared as pieces
 from layerlottery.data.folder import load_folder
 from layerlottery.data.parquet import load_parquet
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import ARRAYS, FACTS, PreparedSet, balanced_subset
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import Digits, ImageFolder, ParquetImages
 
 COUNT, CLASSES = 120, 4
 LABELS = np.random.default_rng(2).permutation(np.arange(COUNT) % CLASSES)

@@ -12,11 +12,11 @@ import pytest
 from scipy.io import savemat
 from torchvision import datasets
 
+from layerlottery.config.data import TorchvisionImages
 from layerlottery.data.download import Published
 from layerlottery.data.published import FILES, PICKLED
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings import TorchvisionImages
 
 # CIFAR's images, as (N, H, W, C): what a human would see
 PIXELS = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)

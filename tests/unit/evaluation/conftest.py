@@ -6,11 +6,11 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from layerlottery.config.data import Digits
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import FACTS, PreparedSet
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, save_network
-from layerlottery.settings import Digits
 
 
 class Bench(NamedTuple):

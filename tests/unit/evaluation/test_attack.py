@@ -9,12 +9,12 @@ from tests.unit.evaluation.attacked import counts, digits, floats, frozen, lengt
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.evaluation import AttackSettings
 from layerlottery.data.prepared import Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import attack as stage
 from layerlottery.evaluation.adversaries import BOUNDED, L2, MINIMUM, Batch, perturb
 from layerlottery.evaluation.forward import evaluate_logits
-from layerlottery.settings import AttackSettings
 
 SEVERAL = {"pgd_restarts", "autoattack"}
 

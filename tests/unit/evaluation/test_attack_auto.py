@@ -9,13 +9,13 @@ import torch
 from tests.unit.evaluation.attacked import counts, digits, floats, frozen, rows, train, whole
 from torch import nn
 
+from layerlottery.config.evaluation import AttackSettings
 from layerlottery.data.prepared import Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import autoattack as auto
 from layerlottery.evaluation.attack import attack
 from layerlottery.evaluation.autoattack import STANDARD, Parts, autoattack_survivors
-from layerlottery.results.artifacts import read_facts, read_table, write_facts
-from layerlottery.settings import AttackSettings
+from layerlottery.store.artifacts import read_facts, read_table, write_facts
 
 LEVEL = 24.0
 

@@ -7,9 +7,9 @@ from tests.unit.evaluation.attacked import digits, floats, frozen, rows, train
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.evaluation import AttackSettings
 from layerlottery.evaluation.conditions import Condition
 from layerlottery.evaluation.masking import gradient_check
-from layerlottery.settings import AttackSettings
 
 ATTACKS = ["fgsm", "pgd", "pgd_restarts", "transfer", "fgsm_l2", "pgd_l2"]
 SETTINGS = AttackSettings(attacks=ATTACKS, epsilons=[2.0, 8.0, 24.0], l2_epsilons=[16.0, 64.0, 128.0], restarts=2)

@@ -8,12 +8,12 @@ import torch
 from tests.unit.evaluation.attacked import frozen, rows, whole
 from torch import nn
 
+from layerlottery.config.evaluation import AttackSettings
 from layerlottery.data.prepared import Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import adversaries
 from layerlottery.evaluation.adversaries import L2, MINIMUM, Batch, minimum_norms
 from layerlottery.evaluation.attack import Victim, attack_rows
-from layerlottery.settings import AttackSettings
 
 
 @pytest.fixture(scope="module")

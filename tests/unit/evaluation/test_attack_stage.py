@@ -8,14 +8,14 @@ import torch
 from tests.unit.evaluation.attacked import floats, plain_pgd
 from torch.nn import functional as F
 
+from layerlottery.config.evaluation import AttackSettings
 from layerlottery.evaluation.attack import attack
 from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, save_network
-from layerlottery.results.artifacts import read_table
-from layerlottery.results.schemas import arrow_schema
-from layerlottery.settings import AttackSettings
+from layerlottery.store.artifacts import read_table
+from layerlottery.store.schemas import arrow_schema
 
 EVERYTHING = ["fgsm", "pgd", "pgd_restarts", "transfer", "fgsm_l2", "pgd_l2", "fmn", "fmn_l2", "deepfool"]
 LINF, IN_L2 = [0.0, 1.0, 8.0], [0.0, 16.0]

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from layerlottery.config.evaluation import CompareSettings
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import compare as stage
 from layerlottery.evaluation.selection import select_images
@@ -16,9 +18,8 @@ from layerlottery.networks.filters import cut_shapes, remove_filters
 from layerlottery.networks.predictor import Predictor
 from layerlottery.networks.resnet import CifarResNet, initialize
 from layerlottery.networks.weights import save_network
-from layerlottery.results.artifacts import read_table
-from layerlottery.results.schemas import arrow_schema
-from layerlottery.settings import CompareSettings, NetworkSettings
+from layerlottery.store.artifacts import read_table
+from layerlottery.store.schemas import arrow_schema
 
 ALL = [f"stage{stage}.{place}" for stage in (1, 2, 3) for place in range(3)]
 GONE = ["stage1.2", "stage3.1"]

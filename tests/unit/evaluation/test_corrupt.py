@@ -8,6 +8,8 @@ import pytest
 from tests.unit import official_files
 from tests.unit.official_files import IMAGES, LABELS
 
+from layerlottery.config.data import Digits, OfficialSettings
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS, MAIN_CORRUPTIONS, CorruptionSettings
 from layerlottery.data import prepare as preparation
 from layerlottery.data.decode import Decoded
 from layerlottery.data.prepared import PreparedSet, Split
@@ -15,14 +17,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import corrupt as stage
 from layerlottery.evaluation import corruptions
 from layerlottery.evaluation.corruptions import corrupt_images
-from layerlottery.results.artifacts import read_array, read_facts
-from layerlottery.settings import (
-    EXTRA_CORRUPTIONS,
-    MAIN_CORRUPTIONS,
-    CorruptionSettings,
-    Digits,
-    OfficialSettings,
-)
+from layerlottery.store.artifacts import read_array, read_facts
 
 
 def make(bench, folder, **settings):

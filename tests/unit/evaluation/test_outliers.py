@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from layerlottery.config.data import ImageFolder
+from layerlottery.config.evaluation import OutlierSettings
 from layerlottery.data.decode import Decoded
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import FACTS, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import outliers as stage
-from layerlottery.results.artifacts import read_array, read_facts
-from layerlottery.settings import ImageFolder, OutlierSettings
+from layerlottery.store.artifacts import read_array, read_facts
 
 SIZE = 16
 PLACES = np.arange(SIZE * SIZE).reshape(SIZE, SIZE)

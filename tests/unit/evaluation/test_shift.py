@@ -7,6 +7,8 @@ import torch
 from pytorch_ood.metrics import OODMetrics
 from scipy.special import log_softmax
 
+from layerlottery.config.data import Digits
+from layerlottery.config.evaluation import CorruptionSettings, OutlierSettings, ShiftSettings
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import FACTS, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
@@ -19,9 +21,8 @@ from layerlottery.evaluation.outliers import outliers
 from layerlottery.evaluation.shift import held_out_temperature, shift
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, load_network, save_network
-from layerlottery.results.artifacts import read_array, read_facts, read_table, write_array, write_facts
-from layerlottery.results.schemas import arrow_schema
-from layerlottery.settings import CorruptionSettings, Digits, OutlierSettings, ShiftSettings
+from layerlottery.store.artifacts import read_array, read_facts, read_table, write_array, write_facts
+from layerlottery.store.schemas import arrow_schema
 
 ARCHITECTURE = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 10, "removed": []}
 SCALED = ("nll_scaled", "brier_scaled", "ece_scaled")

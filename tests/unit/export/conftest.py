@@ -10,7 +10,9 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 import layerlottery
-from layerlottery import paths, settings
+from layerlottery import paths
+from layerlottery.config import settings
+from layerlottery.config.studies import Run
 from layerlottery.cost.profile import profile
 from layerlottery.criteria.elements import score_weights
 from layerlottery.criteria.score import score
@@ -22,7 +24,6 @@ from layerlottery.evaluation.outliers import outliers
 from layerlottery.evaluation.shift import shift
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.prune import prune
-from layerlottery.studies import Run
 from layerlottery.training.train import train
 
 # a process that has no layerlottery, or no torch, and that ends when anything is unpickled

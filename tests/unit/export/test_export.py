@@ -13,17 +13,17 @@ from tests.unit.export.conftest import stirred
 from torch import nn
 
 import layerlottery
-from layerlottery.errors import LayerLotteryError
-from layerlottery.export.plain import check_answers
-from layerlottery.export.program import program_bytes
-from layerlottery.networks.zoo import construct
-from layerlottery.settings import (
+from layerlottery.config.networks import (
     PreactResNetSettings,
     TimmSettings,
     TorchvisionSettings,
     VisionTransformerSettings,
     WideResNetSettings,
 )
+from layerlottery.errors import LayerLotteryError
+from layerlottery.export.plain import check_answers
+from layerlottery.export.program import program_bytes
+from layerlottery.networks.zoo import construct
 
 PROGRAM = """
 import torch

@@ -17,16 +17,16 @@ from tests.unit.export.conftest import DENSE, TICKET, WEIGHTS
 from tests.unit.export.test_card import rows
 
 from layerlottery import paths
-from layerlottery.cli import cli
+from layerlottery.cli.main import cli
+from layerlottery.config.studies import AggregateSettings, Study
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export import result as stage
 from layerlottery.export.result import export_result
 from layerlottery.export.source import NoSourceError
 from layerlottery.networks.weights import load_network
-from layerlottery.results.aggregate import aggregate
-from layerlottery.results.artifacts import read_tensors
-from layerlottery.results.show import describe
-from layerlottery.studies import AggregateSettings, Study
+from layerlottery.store.artifacts import read_tensors
+from layerlottery.tables.aggregate import aggregate
+from layerlottery.upkeep.show import describe
 
 PLAIN = """
 import sys, torch, safetensors.torch

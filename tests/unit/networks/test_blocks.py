@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.cost.network import macs, parameters
-from layerlottery.criteria.selection import removal_order
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.resnet import CifarResNet
-from layerlottery.settings import NetworkSettings
+from layerlottery.networks.selection import removal_order
 from layerlottery.tickets import prune
 
 

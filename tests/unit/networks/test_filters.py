@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.cost.network import filters, macs, parameters
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.filters import cut_shapes, find_couplings, remove_filters
 from layerlottery.networks.resnet import CifarResNet
 from layerlottery.networks.weights import build, load_network, save_network
-from layerlottery.settings import NetworkSettings
 
 SMALL = {"network": {"depth": 14, "width": 4}, "channels": 3, "classes": 5, "removed": []}
 

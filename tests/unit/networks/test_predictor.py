@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.filters import find_couplings, remove_filters
 from layerlottery.networks.masks import Mask, add_masks
 from layerlottery.networks.predictor import Predictor, fold
 from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.settings import NetworkSettings
 
 
 def network(shortcut="B", depth=20):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from layerlottery.config.criteria import CRITERIA
 from layerlottery.cost.network import filters, parameters
 from layerlottery.criteria.elements import group_scores, weight_scores
 from layerlottery.errors import LayerLotteryError
@@ -16,8 +17,7 @@ from layerlottery.networks.budget import choose_filters, choose_weights, tied_fi
 from layerlottery.networks.prune import prune
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, load_network, save_network
-from layerlottery.results.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
-from layerlottery.settings import CRITERIA
+from layerlottery.store.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
 
 ORDER = ["stage1.2", "stage1.1", "stage2.1", "stage3.2"]
 

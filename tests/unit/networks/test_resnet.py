@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.cost.network import macs, parameters
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut, initialize
-from layerlottery.settings import NetworkSettings
 
 
 def network(depth, **settings):

@@ -8,7 +8,7 @@ from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.prune import prune
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, load_network, save_network
-from layerlottery.results.artifacts import read_facts, read_tensors, write_facts, write_tensors
+from layerlottery.store.artifacts import read_facts, read_tensors, write_facts, write_tensors
 
 DENSE = {"network": {"depth": 20, "width": 4}, "channels": 1, "classes": 10, "removed": []}
 

@@ -15,16 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from layerlottery.cost.network import macs, parameters, step_memory, training_memory
-from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import residual_blocks
-from layerlottery.networks.initialize import drawn
-from layerlottery.networks.predictor import fold
-from layerlottery.networks.weights import build, dense_architecture, load_network, network_settings, save_network
-from layerlottery.networks.zoo.draws import WithoutDraws
-from layerlottery.networks.zoo.preact import PreactBlock
-from layerlottery.networks.zoo.table import main as table
-from layerlottery.settings import (
+from layerlottery.cli.networks import main as table
+from layerlottery.config.networks import (
     Network,
     PreactResNetSettings,
     TimmSettings,
@@ -33,6 +25,14 @@ from layerlottery.settings import (
     WideResNetSettings,
     named_network,
 )
+from layerlottery.cost.network import macs, parameters, step_memory, training_memory
+from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.blocks import residual_blocks
+from layerlottery.networks.initialize import drawn
+from layerlottery.networks.predictor import fold
+from layerlottery.networks.weights import build, dense_architecture, load_network, network_settings, save_network
+from layerlottery.networks.zoo.draws import WithoutDraws
+from layerlottery.networks.zoo.preact import PreactBlock
 
 
 def from_torchvision(name, **settings):

@@ -5,6 +5,18 @@ import hashlib
 import pytest
 import torch
 
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.data import Digits
+from layerlottery.config.evaluation import AttackSettings, CompareSettings
+from layerlottery.config.networks import (
+    NetworkSettings,
+    PreactResNetSettings,
+    TorchvisionSettings,
+    VisionTransformerSettings,
+    WideResNetSettings,
+)
+from layerlottery.config.results import ProfileSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.profile import profile
 from layerlottery.criteria.score import score
 from layerlottery.data.prepare import prepare
@@ -14,20 +26,7 @@ from layerlottery.evaluation.compare import compare
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.prune import prune
 from layerlottery.networks.weights import load_network
-from layerlottery.results.artifacts import read_facts, read_table, read_tensors, read_weights
-from layerlottery.settings import (
-    CRITERIA,
-    AttackSettings,
-    CompareSettings,
-    Digits,
-    NetworkSettings,
-    PreactResNetSettings,
-    ProfileSettings,
-    TorchvisionSettings,
-    TrainingSettings,
-    VisionTransformerSettings,
-    WideResNetSettings,
-)
+from layerlottery.store.artifacts import read_facts, read_table, read_tensors, read_weights
 from layerlottery.training.train import train
 
 CPU = torch.device("cpu")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.studies import TabulateSettings
 from layerlottery.paper.measure import Results
 from layerlottery.paper.rows import Context
-from layerlottery.results.schemas import TABLES
-from layerlottery.settings import CRITERIA
-from layerlottery.studies import TabulateSettings
+from layerlottery.store.schemas import TABLES
 
 
 def _row(table, **columns):

@@ -14,7 +14,7 @@ from layerlottery.paper.match import (
     same_rewind,
 )
 from layerlottery.paper.measure import Ticket
-from layerlottery.results.statistics import Estimate
+from layerlottery.tables.statistics import Estimate
 
 REWOUND = Ticket("cifar10", "resnet32", "layers", "kl", "trained", 1, "1")
 SNIP = Ticket("cifar10", "resnet32", "layers", "snip", "init", 5, "0")

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.results import MarginSettings
 from layerlottery.cost.network import macs
 from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.resnet import CifarResNet
@@ -20,8 +22,7 @@ from layerlottery.paper.printed import (
     ROUNDED,
     UNNAMED,
 )
-from layerlottery.results.statistics import Estimate
-from layerlottery.settings import MarginSettings, NetworkSettings
+from layerlottery.tables.statistics import Estimate
 
 TABLE1 = """
 hrank     -0.01 +0.21 +0.10 +0.12

@@ -6,13 +6,13 @@ import sys
 import pyarrow as pa
 import pytest
 
+from layerlottery.config.studies import TabulateSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.paper.tabulate import READ, read_paper_tables, tabulate
 from layerlottery.paths import PAPER
-from layerlottery.results.artifacts import read_table, write_table
-from layerlottery.results.schemas import PAPER as COLUMNS
-from layerlottery.results.schemas import arrow_schema
-from layerlottery.studies import TabulateSettings
+from layerlottery.store.artifacts import read_table, write_table
+from layerlottery.store.schemas import PAPER as COLUMNS
+from layerlottery.store.schemas import arrow_schema
 
 STUDY = {
     "name": "both",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from layerlottery.benchmark import load_benchmark
+from layerlottery.config.benchmark import load_benchmark
 from layerlottery.planning.costs import Costs
 from layerlottery.planning.disk import size
 from layerlottery.planning.images import ImageSet

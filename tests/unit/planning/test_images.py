@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from layerlottery.benchmark import load_benchmark
+from layerlottery.config.benchmark import load_benchmark
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError

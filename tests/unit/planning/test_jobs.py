@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlottery.benchmark import load_benchmark
+from layerlottery.config.benchmark import load_benchmark
 from layerlottery.planning.jobs import jobs_of, to_do
 
 STUDY = {"name": "one", "datasets": ["digits"], "networks": ["resnet20"], "seeds": [0, 1]}

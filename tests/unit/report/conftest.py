@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from scipy.special import stdtr, stdtrit
 
+from layerlottery.config.results import ReportSettings
 from layerlottery.report.report import report
-from layerlottery.results.artifacts import write_table
-from layerlottery.results.schemas import PAPER_TABLES, TABLES, arrow_schema
-from layerlottery.settings import ReportSettings
+from layerlottery.store.artifacts import write_table
+from layerlottery.store.schemas import PAPER_TABLES, TABLES, arrow_schema
 
 CORRUPTED = ("gaussian_noise", "brightness", "contrast", "jpeg_compression", "pixelate", "gaussian_blur")
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)

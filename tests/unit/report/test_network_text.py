@@ -5,7 +5,7 @@ import re
 import pytest
 
 from layerlottery.report.network import network_text
-from layerlottery.report.words import ABSENT, MINUS
+from layerlottery.words import ABSENT, MINUS
 
 SEGMENT = {
     "seconds": 90.0,

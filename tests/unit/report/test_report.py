@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from layerlottery.config.results import ReportSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.report.accuracy import curves_picture
 from layerlottery.report.cost import cost_of, speed_picture
@@ -15,8 +16,7 @@ from layerlottery.report.robustness import attack_picture, detection_grids, mask
 from layerlottery.report.sections import left_out
 from layerlottery.report.style import inline
 from layerlottery.report.tables import read_tables
-from layerlottery.report.words import DASH, MINUS
-from layerlottery.settings import ReportSettings
+from layerlottery.words import DASH, MINUS
 
 PLANTED = ["verdict", "key", "paper", "accuracy", "summary", "controls", "cost", "robustness", "similarity"]
 PLANTED += ["stability", "curves", "blocks", "method"]

@@ -27,8 +27,8 @@ from layerlottery.report.tables import (
     variant_words,
     variants,
 )
-from layerlottery.report.words import densities, probability, scaled, seconds, signed, start
-from layerlottery.results.artifacts import read_table
+from layerlottery.store.artifacts import read_table
+from layerlottery.words import densities, probability, scaled, seconds, signed, start
 
 TOY = pd.DataFrame(
     {

@@ -9,7 +9,7 @@ from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
 from layerlottery.report.similarity import density_picture, layer_picture, similarity_grids
 from layerlottery.report.structures import structures_grids, structures_picture
 from layerlottery.report.tables import read_tables
-from layerlottery.results.artifacts import read_table
+from layerlottery.store.artifacts import read_table
 
 MINUS, DASH, TIMES = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 

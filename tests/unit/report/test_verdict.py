@@ -7,7 +7,7 @@ from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import read_tables
 from layerlottery.report.text import summary_text
 from layerlottery.report.verdict import Finding, findings, named
-from layerlottery.results.artifacts import read_table
+from layerlottery.store.artifacts import read_table
 
 
 def said(finding: Finding, term: str) -> str:

@@ -5,8 +5,9 @@ import shutil
 import pytest
 import torch
 
+from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.settings import NetworkSettings, TrainingSettings
 from layerlottery.training import loop
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import LEAST_STEPS, compiled, repays

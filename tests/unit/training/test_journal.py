@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from layerlottery.results.artifacts import read_facts
+from layerlottery.store.artifacts import read_facts
 from layerlottery.training import journal as module
 from layerlottery.training.journal import Journal, journal_file
 

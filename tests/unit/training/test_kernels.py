@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.networks.masks import add_masks
 from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.settings import NetworkSettings
 from layerlottery.training.kernels import InPlaceBlock, TinyMapConvolution, accelerate
 
 CONVOLUTIONS = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from layerlottery.settings import TrainingSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.training.optimizer import MomentumSGD
 
 

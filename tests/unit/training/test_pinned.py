@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from layerlottery.config.data import Digits
+from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.data.prepare import prepare
 from layerlottery.networks.initialize import initialize_network
-from layerlottery.settings import Digits, NetworkSettings, TrainingSettings
 from layerlottery.training.recipe import make_optimizer
 from layerlottery.training.session import begin
 from layerlottery.training.train import train

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from layerlottery.settings import TrainingSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.training.recipe import compute_type, learning_rate, make_optimizer, products
 
 STEPS = 7

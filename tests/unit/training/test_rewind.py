@@ -7,14 +7,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from layerlottery.config.criteria import CriterionSettings
+from layerlottery.config.data import Digits
+from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.criteria.score import score
 from layerlottery.data.prepare import prepare
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.prune import prune
 from layerlottery.networks.weights import load_network
-from layerlottery.results.artifacts import read_facts, read_weights
-from layerlottery.settings import CriterionSettings, Digits, NetworkSettings, TrainingSettings
+from layerlottery.store.artifacts import read_facts, read_weights
 from layerlottery.training.loop import Trainer
 from layerlottery.training.rewind import rewind
 from layerlottery.training.train import kept_file, train

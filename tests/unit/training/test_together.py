@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 
+from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import Normalizer
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.masks import add_masks
 from layerlottery.networks.resnet import CifarResNet, initialize
-from layerlottery.settings import NetworkSettings, TrainingSettings
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.loop import StopFlag, Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer

@@ -9,14 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from layerlottery.config.data import Digits
+from layerlottery.config.networks import NetworkSettings, WideResNetSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import epoch_order
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.weights import load_network
-from layerlottery.results.artifacts import read_facts, read_tensors, write_facts
-from layerlottery.settings import Digits, NetworkSettings, TrainingSettings, WideResNetSettings
+from layerlottery.store.artifacts import read_facts, read_tensors, write_facts
 from layerlottery.training import train as stage
 from layerlottery.training.journal import journal_file
 from layerlottery.training.loop import Trainer

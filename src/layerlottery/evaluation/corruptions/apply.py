@@ -15,7 +15,7 @@ from layerlottery.evaluation.corruptions import blur, digital, geometry, noise, 
 from layerlottery.evaluation.corruptions.constants import SMALLEST_SIZE, constants
 from layerlottery.evaluation.corruptions.pixels import Operation, generators
 from layerlottery.evaluation.corruptions.spatter import spatter
-from layerlottery.results.hashing import derived_seed
+from layerlottery.store.hashing import derived_seed
 
 CHUNK = 64 * 3 * 32 * 32  # values corrupted at a time, few enough to stay in a processor's cache
 

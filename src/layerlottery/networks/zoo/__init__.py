@@ -6,7 +6,7 @@ from importlib import import_module
 
 from torch import nn
 
-from layerlottery.settings import Network
+from layerlottery.config.networks import Network
 
 
 def construct(settings: Network, *, channels: int, classes: int, image_size: int | None = None) -> nn.Module:

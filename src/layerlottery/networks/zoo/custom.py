@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlottery.extensions import Extension, load_trusted
-from layerlottery.settings.networks import CustomSettings
+from layerlottery.config.extensions import Extension, load_trusted
+from layerlottery.config.networks import CustomSettings
 
 
 def build(settings: CustomSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """What the function of the settings returns; torch's random state is left as it was.
 
     Raises LayerLotteryError when the function can't be loaded or called, or returns anything but a network, and when
-    neither the configuration nor this process's caller named its code: see `layerlottery.extensions.trust`.
+    neither the configuration nor this process's caller named its code: see `layerlottery.config.extensions.trust`.
     """
     function = load_trusted(settings)
     with torch.random.fork_rng(devices=[]):

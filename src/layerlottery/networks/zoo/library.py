@@ -8,8 +8,8 @@ from typing import NoReturn
 
 from torch import nn
 
+from layerlottery.config.networks import LibrarySettings
 from layerlottery.errors import LayerLotteryError
-from layerlottery.settings.networks import LibrarySettings
 
 # set by the benchmark, or at odds with random weights
 REFUSED = frozenset({"weights", "pretrained", "checkpoint_path", "num_classes", "in_chans", "features_only"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from layerlottery.config.networks import PreactResNetSettings
 from layerlottery.networks.zoo.preact import PreactNet
-from layerlottery.settings import PreactResNetSettings
 
 
 def build(settings: PreactResNetSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from layerlottery.config.networks import NetworkSettings
 from layerlottery.networks.resnet import CifarResNet
-from layerlottery.settings import NetworkSettings
 
 
 def build(settings: NetworkSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:

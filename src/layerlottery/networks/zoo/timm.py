@@ -7,10 +7,10 @@ from types import ModuleType
 
 from torch import nn
 
+from layerlottery.config.networks import TimmSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.zoo.library import called, check_options, constructed, unknown
 from layerlottery.networks.zoo.stems import SmallStem, make_small
-from layerlottery.settings import TimmSettings
 
 STEMS = {
     "ResNet": SmallStem("conv1", kernel=3, pool="maxpool"),

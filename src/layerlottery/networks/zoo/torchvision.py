@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 from torchvision import models
 
+from layerlottery.config.networks import TorchvisionSettings
 from layerlottery.networks.zoo.library import called, check_options, constructed, unknown
 from layerlottery.networks.zoo.stems import SmallStem, make_small, take_channels
-from layerlottery.settings import TorchvisionSettings
 
 STEMS = {
     # resnet, resnext, wide_resnet

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import VisionTransformer
 
+from layerlottery.config.networks import VisionTransformerSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.zoo.stems import take_channels
-from layerlottery.settings import VisionTransformerSettings
 
 
 def build(settings: VisionTransformerSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from layerlottery.config.networks import WideResNetSettings
 from layerlottery.networks.zoo.preact import PreactNet
-from layerlottery.settings import WideResNetSettings
 
 STEM = 16
 

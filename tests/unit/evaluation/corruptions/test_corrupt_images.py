@@ -5,9 +5,9 @@ import pytest
 import torch
 from tests.unit.evaluation.corruptions import plain
 
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS, MAIN_CORRUPTIONS
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.corruptions import CONSTANTS, OPERATIONS, corrupt_images
-from layerlottery.settings.evaluation import EXTRA_CORRUPTIONS, MAIN_CORRUPTIONS
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # saturation falls, then grows; pixelate, glass and the smoothing of elastic change in kind; spatter turns to mud

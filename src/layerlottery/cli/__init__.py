@@ -1,0 +1,1 @@
+"""The command line: one module per family of commands, the prefork worker, and how a command fails."""

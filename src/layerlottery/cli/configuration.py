@@ -1,0 +1,26 @@
+"""A benchmark for commands that Snakemake does not run: its configuration as Snakemake itself would read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from layerlottery.config.benchmark import Benchmark, load_benchmark
+from layerlottery.errors import LayerLotteryError
+
+
+def load_configuration(file: Path, values: Sequence[str]) -> Benchmark:
+    """A benchmark as `snakemake --configfile FILE --config VALUES` reads it."""
+    # Snakemake's own readers: a file read in another way could ask for other networks, and theirs would be removed
+    from snakemake.cli import parse_config  # type: ignore[import-untyped]
+    from snakemake.common.configfile import load_configfile  # type: ignore[import-untyped]
+    from snakemake.utils import update_config  # type: ignore[import-untyped]
+    from snakemake_interface_common.exceptions import WorkflowError
+
+    try:
+        config: dict[str, Any] = load_configfile(file)
+        update_config(config, parse_config(values))
+    except (WorkflowError, ValueError) as error:
+        raise LayerLotteryError(f"{file}: {error}") from None
+    return load_benchmark(config)

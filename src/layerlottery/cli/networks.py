@@ -1,0 +1,68 @@
+"""Removable blocks of networks as a Markdown table: python -m layerlottery.cli.networks wrn-28-10 vit_tiny."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import click
+import torch
+
+from layerlottery.config.networks import NAMES, LibrarySettings, Network, Stem, named_network
+from layerlottery.cost.network import macs, parameters
+from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.blocks import Block, residual_blocks
+from layerlottery.networks.weights import build, dense_architecture
+
+Row = tuple[str, ...]
+
+HEADS = ("network", "parameters", "MACs", "residual blocks", "may go: each stage", "most")
+
+
+def rows(
+    names: Sequence[str], *, stem: Stem, channels: int, classes: int, image_size: int
+) -> Iterator[tuple[str, ...]]:
+    """A row for each network, as HEADS names its cells; images are (channels, image_size, image_size)."""
+    shape = (channels, image_size, image_size)
+    for name in names:
+        settings = _settings(name, stem)
+        model = build(dense_architecture(settings, channels=channels, classes=classes, image_size=image_size))
+        generator = torch.Generator().manual_seed(0)
+        blocks = residual_blocks(model, torch.randn(2, *shape, generator=generator), keep_first=settings.keep_first)
+        stages = [list(held) for _, held in groupby(blocks, key=lambda block: block.stage)]
+        going = [_going(held, settings.minimum) for held in stages]
+        counts = f"{parameters(model) / 1e6:.2f} M", f"{macs(model, shape) / 1e6:.1f} M"
+        yield (f"`{name}`", *counts, str(len(blocks)), ", ".join(map(str, going)), str(sum(going)))
+
+
+def _going(stage: Sequence[Block], minimum: int) -> int:
+    return max(0, min(sum(block.removable for block in stage), len(stage) - minimum))
+
+
+def _settings(name: str, stem: Stem) -> Network:
+    try:
+        settings = named_network(name)
+    except KeyError:
+        raise LayerLotteryError(f"found {name!r}; allowed: {NAMES}") from None
+    return settings.model_copy(update={"stem": stem}) if isinstance(settings, LibrarySettings) else settings
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True)
+@click.option("--stem", type=click.Choice(["as_is", "small"]), default="as_is", help="of networks from libraries")
+@click.option("--channels", default=3, show_default=True)
+@click.option("--classes", default=10, show_default=True)
+@click.option("--image-size", default=32, show_default=True)
+def main(names: tuple[str, ...], stem: Stem, channels: int, classes: int, image_size: int) -> None:
+    """Print what each network has: parameters, MACs, residual blocks, and how many of each stage may go."""
+    click.echo(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
+    try:
+        for row in rows(names, stem=stem, channels=channels, classes=classes, image_size=image_size):
+            click.echo(f"| {' | '.join(row)} |")
+    except LayerLotteryError as error:
+        sys.exit(f"layerlottery: {error}")
+
+
+if __name__ == "__main__":
+    main()

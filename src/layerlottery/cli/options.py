@@ -1,0 +1,187 @@
+"""Command-line options made from settings models, so that help, defaults and units have one source."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import click
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from layerlottery.config.base import Settings
+from layerlottery.config.benchmark import first_line
+from layerlottery.config.criteria import Structure
+from layerlottery.errors import LayerLotteryError
+from layerlottery.runtime.lease import DEVICE
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Model = TypeVar("Model", bound=Settings)
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+WEIGHTS = click.option("--weights", type=FILE, required=True, help="weights file (safetensors)")
+DATA = click.option("--data", type=FILE, required=True, help="facts.json of a prepared image set")
+OUTPUT = click.option("--output", type=FILE, required=True, help="file to write")
+TABLES = click.option(
+    "--tables", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder of the tables"
+)
+STRUCTURE = click.option(
+    "--structure",
+    type=click.Choice(get_args(Structure)),
+    default="layers",
+    show_default=True,
+    help="what is removed",
+)
+CHECKPOINT = click.option(
+    "--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success"
+)
+CHECKPOINT_SECONDS = click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(0),
+    default=60.0,
+    show_default=True,
+    help="training time between two checkpoints",
+)
+KEPT = click.option(
+    "--kept", type=click.Path(path_type=Path, file_okay=False), help="folder of the weights that a dense training keeps"
+)
+SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="seed of the run")
+
+
+def settings_options(*models: type[Settings]) -> Callable[[Command], Command]:
+    """Add --settings (JSON) and one option for each field of the models; options win over --settings."""
+    fields = {name: field for model in models for name, field in model.model_fields.items()}
+
+    def decorate(command: Command) -> Command:
+        for name, field in reversed(fields.items()):
+            kinds = [_metavar(model.model_fields[name]) for model in models if name in model.model_fields]
+            command = _option(name, field, "|".join(dict.fromkeys(kinds)))(command)
+        text = "settings as JSON; the options below replace single values"
+        return click.option("--settings", default="{}", metavar="JSON", help=text)(command)
+
+    return decorate
+
+
+def _option(name: str, field: FieldInfo, metavar: str) -> Callable[[Command], Command]:
+    many = get_origin(field.annotation) is list
+    default = "" if field.default is PydanticUndefined else f"  [default: {_shown(field.default)}]"
+    repeat = "; repeat for several" if many else ""
+    return click.option(
+        f"--{name.replace('_', '-')}",
+        name,
+        multiple=many,
+        metavar=metavar,
+        help=f"{field.description or 'kind of these settings'}{repeat}{default}",
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, Settings):
+        return value.slice()
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _metavar(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    whole: Any = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+    schema = TypeAdapter(whole).json_schema()
+    schema = schema.get("items", schema)
+    return "|".join(dict.fromkeys(word for part in schema.get("anyOf", [schema]) for word in _allowed(part)))
+
+
+def _allowed(schema: Mapping[str, Any]) -> list[str]:
+    choices = schema.get("enum") or ([schema["const"]] if "const" in schema else None)
+    if choices:
+        return list(map(str, choices))
+    kind = str(schema.get("type", "value"))
+    return ["JSON" if kind == "object" else kind.upper()]
+
+
+def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Mapping[str, Any]) -> Model:
+    """Settings from JSON text with the given options laid over it; raises one line about the first bad value."""
+    try:
+        values = json.loads(settings)
+    except (ValueError, RecursionError) as error:
+        raise LayerLotteryError(f"--settings: not JSON ({error}); found {settings[:60]!r}") from None
+    if not isinstance(values, dict):
+        raise LayerLotteryError(f"--settings: found {settings[:60]!r}; allowed is a JSON object")
+    for name, given in options.items():
+        if given not in (None, ()):
+            values[name] = _read(given) if isinstance(given, str) else [_read(one) for one in given]
+    validator = adapter if isinstance(adapter, TypeAdapter) else TypeAdapter(adapter)
+    try:
+        return validator.validate_python(values)
+    except ValidationError as error:
+        raise LayerLotteryError(f"settings: {first_line(error)}") from None
+
+
+def _read(text: str) -> Any:
+    """Objects and lists are JSON; numbers, true, false and null are read by the models, which know what is text."""
+    if text[:1] not in ("{", "["):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def log_option(command: Command) -> Command:
+    """Add --log; the file is opened before the command runs."""
+    text = "write plain progress lines to this file instead of the terminal"
+    return click.option("--log", type=FILE, callback=_open_log, expose_value=False, is_eager=True, help=text)(command)
+
+
+def _open_log(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _LogFile(path, mode="w")
+    package = logging.getLogger("layerlottery")
+    package.handlers = [handler]
+    package.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that says once, in one line, that it can't be written; the command goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Called within the failed write."""
+        error = sys.exc_info()[1]
+        reason = error.strerror if isinstance(error, OSError) else repr(error)
+        click.echo(f"layerlottery: {self.baseFilename}: {reason}; this log is not complete", err=True)
+        self.setLevel(logging.CRITICAL + 1)
+
+
+def machine_options(command: Command) -> Command:
+    """Add --threads and --device."""
+    threads = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads")
+    text = (
+        "auto waits for a free GPU, or takes the CPU where there is none; cuda insists on a GPU; cuda:N is shared"
+        " with whatever runs there; LAYERLOTTERY_JOBS_PER_GPU (1) processes share a GPU otherwise"
+    )
+    device = click.option(
+        "--device",
+        envvar=DEVICE,
+        show_envvar=True,
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda|cuda:N",
+        help=text,
+    )
+    return threads(device(command))
+
+
+def union_fields(union: Any) -> list[type[Settings]]:
+    """The models of an annotated union."""
+    members = get_args(get_args(union)[0])
+    return [get_args(member)[0] if get_origin(member) is Annotated else member for member in members]

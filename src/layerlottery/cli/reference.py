@@ -1,0 +1,52 @@
+"""Reference texts that are made from the code, so that they can't lag behind it."""
+
+from __future__ import annotations
+
+import json
+
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.store.schemas import ABOUT, PAPER, PAPER_TABLES, TABLES, Column
+
+
+def configuration_schema() -> str:
+    """JSON schema of the configuration file, for editors and for workflow/schemas."""
+    schema = Benchmark.model_json_schema()
+    # a change to a built-in criterion need not repeat its formula
+    schema["$defs"]["CriterionSettings"].pop("required", None)
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=1) + "\n"
+
+
+def data_dictionary() -> str:
+    """Every column of every result table, as Markdown."""
+    parts = [
+        "# Data dictionary\n",
+        "The tables in `results/tables/` are Parquet files. This page is made by `layerlottery dictionary` from",
+        "`src/layerlottery/store/schemas.py`; a test keeps the two equal. † marks what may differ between two runs",
+        "of one configuration: times, energy and provenance. All else is equal bit for bit on one kind of machine",
+        "(`layerlottery diff RESULTS OTHER`).\n",
+    ]
+    for name, columns in TABLES.items():
+        parts += [
+            f"## {name}.parquet\n",
+            f"{ABOUT[name].capitalize()}.\n",
+            "| column | type | meaning |",
+            "|---|---|---|",
+        ]
+        parts += [_line(column) for column in columns]
+        parts.append("")
+    parts += [
+        "## The paper's tables\n",
+        "Each of these is also written as Markdown and as LaTeX. They share their columns.\n",
+        *(f"- `{name}.parquet`: {ABOUT[name]}" for name in PAPER_TABLES),
+        "",
+        "| column | type | meaning |",
+        "|---|---|---|",
+        *map(_line, PAPER),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _line(column: Column) -> str:
+    mark = " †" if column.varies else ""
+    return f"| `{column.name}` | {column.type} | {column.meaning}{mark} |"

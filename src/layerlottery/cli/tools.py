@@ -1,0 +1,126 @@
+"""Commands for a whole results folder, beside the stages' own. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from layerlottery.cli.export import export
+from layerlottery.cli.options import FILE, gather, settings_options
+from layerlottery.cli.planning import plan
+from layerlottery.config.results import ReportSettings
+from layerlottery.errors import LayerLotteryError
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("results", type=FOLDER)
+@click.argument("other", type=FOLDER)
+def diff(results: Path, other: Path) -> None:
+    """Say where the tables of two results folders differ, times, energy and provenance aside; 1 if anywhere."""
+    from layerlottery.upkeep.diff import differences
+
+    found = differences(results / "tables", other / "tables")
+    for line in found:
+        click.echo(line)
+    if found:
+        raise click.exceptions.Exit(1)
+    click.echo("equal bit for bit, times, energy and provenance aside")
+
+
+@click.command()
+@settings_options(ReportSettings)
+@click.option("--results", type=FOLDER, default="results", show_default=True)
+def summary(settings: str, results: Path, **options: Any) -> None:
+    """Print the summary table of a finished benchmark."""
+    from layerlottery.report.text import summary_text
+
+    click.echo(summary_text(results / "tables", gather(ReportSettings, settings, options)))
+    click.echo(f"\nreport: {(results / 'report' / 'index.html').resolve()}")
+
+
+@click.command()
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="print the same as JSON")
+def show(result: Path, as_json: bool) -> None:
+    """Show all that is known of one network: RESULT is its folder, or a file in it. Exits with 1 if one is damaged."""
+    from layerlottery.upkeep.show import describe, is_damaged
+
+    description = describe(result)
+    if as_json:
+        click.echo(json.dumps(description, indent=1))
+    else:
+        from layerlottery.report.network import network_text
+
+        click.echo(network_text(description))
+    if is_damaged(description):
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--results", type=FOLDER, default="results", show_default=True)
+@click.option("--remove", is_flag=True, help="delete what is damaged, and print the command that makes it anew")
+def verify(results: Path, remove: bool) -> None:
+    """Check every file of a results folder against its hash. Exits with 1 unless all are intact."""
+    from layerlottery.upkeep import verify as files
+
+    if remove:
+        files.require_unused(results)
+    found = files.verify(results)
+    for line in files.described(found):
+        click.echo(line)
+    if remove and (command := files.remove(results, found)):
+        click.echo(f"removed; to make them anew:\n{command}")
+    if not found.good:
+        sys.exit(1)
+
+
+@click.command()
+@click.option("--stale", is_flag=True, help="files that no configuration asks for any more")
+@click.option(
+    "--configfile",
+    "configfiles",
+    type=FILE,
+    multiple=True,
+    default=["config.yaml"],
+    show_default=True,
+    help="a benchmark whose files stay; repeat for several benchmarks (Snakemake would merge them into one)",
+)
+@click.option("--config", "values", multiple=True, metavar="KEY=VALUE", help="as Snakemake's; repeat for several")
+@click.option("--results", metavar="FOLDER", help="results folder, in place of the configurations' own")
+@click.option("--yes", is_flag=True, help="remove them; without it they are only listed")
+def clean(stale: bool, configfiles: Sequence[Path], values: Sequence[str], results: str | None, yes: bool) -> None:
+    """List results that no configuration asks for, or remove them; files of other programs stay."""
+    if not stale:
+        raise LayerLotteryError("clean: found no --stale; allowed is: layerlottery clean --stale")
+    from layerlottery.cli.configuration import load_configuration
+    from layerlottery.upkeep.stale import clean as clean_stale
+
+    changes = [*values, *([] if results is None else [f"results={results}"])]
+    for line in clean_stale([load_configuration(file, changes) for file in configfiles], yes=yes):
+        click.echo(line)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration file."""
+    from layerlottery.cli.reference import configuration_schema
+
+    click.echo(configuration_schema(), nl=False)
+
+
+@click.command()
+def dictionary() -> None:
+    """Print the data dictionary of the result tables as Markdown."""
+    from layerlottery.cli.reference import data_dictionary
+
+    click.echo(data_dictionary(), nl=False)
+
+
+COMMANDS = (plan, summary, show, export, verify, diff, clean, schema, dictionary)

@@ -1,0 +1,60 @@
+"""What all settings share: strict models, numbers within limits, canonical slices."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from layerlottery.store.hashing import canonical
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
+
+
+def _holds_text(annotation: Any) -> bool:
+    return annotation is str or any(_holds_text(part) for part in get_args(annotation))
+
+
+def read_text(value: Any) -> Any:
+    """Numbers, true, false and null that arrive as text, alone or in a list."""
+    if isinstance(value, list):
+        return [read_text(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def later(default: Any, description: str, **limits: Any) -> Any:
+    """A field that came after results were made: facts name it only where it is set, and so stay what they were."""
+    return Field(default, description=description, exclude_if=lambda value: value == default, **limits)
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys and loose types are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prepare(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        for key in given:
+            # says more than pydantic's own message: what is allowed
+            if key not in cls.model_fields:
+                raise ValueError(f"unknown key {key!r}; allowed: {', '.join(cls.model_fields)}")
+        # Snakemake's --config gives every nested value as text, and YAML 1.1 takes 1e-4 for text
+        texts = {key for key, field in cls.model_fields.items() if _holds_text(field.annotation)}
+        return {key: value if key in texts else read_text(value) for key, value in given.items()}
+
+    def slice(self) -> str:
+        """Canonical JSON without default-valued fields: what Snakemake compares between two runs."""
+        return canonical(self.model_dump(mode="json", exclude_defaults=True))

@@ -1,0 +1,341 @@
+"""The configuration of a benchmark, and its expansion: one row for every network to train.
+
+A benchmark is a list of studies, a study is a grid. The rows of all studies are united, so a new seed or
+study never trains again what exists. This module imports no torch: the Snakefile runs it in every job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol, Self, get_args
+
+from pydantic import Field, ValidationError, model_validator
+
+from layerlottery import paths
+from layerlottery.config.base import Count, Name, Settings
+from layerlottery.config.criteria import CRITERIA, DATA_FREE, CriterionSettings
+from layerlottery.config.data import Dataset, OfficialCorruptions, OfficialShift
+from layerlottery.config.evaluation import (
+    AttackSettings,
+    CompareSettings,
+    CorruptionSettings,
+    OutlierSettings,
+    ShiftSettings,
+)
+from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
+from layerlottery.config.results import (
+    EnergySettings,
+    MarginSettings,
+    ProfileSettings,
+    ReportSettings,
+    StatisticsSettings,
+)
+from layerlottery.config.studies import AggregateSettings, Run, Study, TabulateSettings, expand, expand_scorings
+from layerlottery.config.training import TrainingSettings
+from layerlottery.errors import LayerLotteryError
+from layerlottery.store.hashing import canonical
+
+
+class Wildcards(Protocol):
+    """What Snakemake hands to an input or parameter function; a Run has the same attributes."""
+
+    dataset: str
+    network: str
+    seed: str
+    structure: str
+    criterion: str
+    draw: str
+    scored_at: str
+    density: str
+    rewind: str
+
+
+class ResourceSettings(Settings):
+    """How jobs use the machine; no result depends on it."""
+
+    training_threads: Count = Field(1, description="CPU threads of one training job")
+    evaluation_threads: Count = Field(1, description="CPU threads of one scoring, attack or shift job")
+    checkpoint_seconds: float = Field(
+        60.0, description="training time between two checkpoints, seconds: the most that a killed job loses", ge=0
+    )
+    warm_worker: bool = Field(True, description="on this machine, import torch once for all jobs and not in each")
+
+
+class Benchmark(Settings):
+    """A whole configuration file."""
+
+    results: str = Field(
+        "results", description="folder for everything that is made", pattern=r"^[^{}\s\x00-\x1f][^{}\x00-\x1f]*$"
+    )
+    datasets: dict[Name, Dataset] = Field(description="image sets by name", min_length=1)
+    networks: dict[Name, Network] = Field({}, description=f"networks by name, beside {NAMES}")
+    criteria: dict[Name, CriterionSettings] = Field(
+        {}, description="criteria beside the built-in ones, or changes to them"
+    )
+    studies: list[Study] = Field(description="the grids of tickets", min_length=1)
+    training: TrainingSettings = Field(TrainingSettings(), description="recipe of every training")
+    attack: AttackSettings = Field(AttackSettings(), description="adversarial examples")
+    corruptions: CorruptionSettings = Field(CorruptionSettings(), description="corrupted test sets")
+    outliers: OutlierSettings = Field(OutlierSettings(), description="images of no class, to be told from test images")
+    shift: ShiftSettings = Field(ShiftSettings(), description="evaluation on clean, shifted and corrupted sets")
+    compare: CompareSettings = Field(CompareSettings(), description="similarity of tickets and dense networks")
+    profile: ProfileSettings = Field(ProfileSettings(), description="cost of each architecture")
+    energy: EnergySettings = Field(EnergySettings(), description="from energy to CO2")
+    statistics: StatisticsSettings = Field(StatisticsSettings(), description="what counts as winning")
+    margins: MarginSettings = Field(MarginSettings(), description="what counts as agreement with a printed figure")
+    report: ReportSettings = Field(ReportSettings(), description="the page")
+    resources: ResourceSettings = Field(ResourceSettings(), description="how jobs use the machine")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_criteria(cls, given: Any) -> Any:
+        changes = given.get("criteria") if isinstance(given, dict) else None
+        if not isinstance(changes, dict):
+            return given
+        return given | {"criteria": {name: _completed(name, change) for name, change in changes.items()}}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        if self.report.xi not in self.statistics.xi:
+            raise ValueError(f"report.xi: found {self.report.xi}; allowed are the values of statistics.xi")
+        names = [study.name for study in self.studies]
+        if len(set(names)) < len(names):
+            raise ValueError(f"studies: found the names {', '.join(names)}; each study needs its own")
+        for study in self.studies:
+            _check_names(f"studies.{study.name}.datasets", study.datasets, self.datasets)
+            _check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
+            for network in study.networks:
+                self._check_network(study, network)
+            for name in study.criteria:
+                self._check_criterion(study, name)
+            self._check_rewinds(study)
+        return self
+
+    @model_validator(mode="after")
+    def _own_code_has_own_names(self) -> Self:
+        for name, criterion in self.criteria.items():
+            if criterion.is_own and name in CRITERIA:
+                raise ValueError(f"criteria.{name}: {name} is built in; a function of your own needs another name")
+        for name, network in self.networks.items():
+            if isinstance(network, CustomSettings) and is_named(name):
+                raise ValueError(f"networks.{name}: {name} is built in; a function of your own needs another name")
+        return self
+
+    def _check_criterion(self, study: Study, name: str) -> None:
+        settings, key = self.criterion(name), f"studies.{study.name}.criteria: found {name!r}"
+        for structure in study.structures:
+            if not settings.fits(structure):
+                known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).fits(structure))
+                raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
+        if study.structures != ["layers"]:
+            self._check_budget(settings.budget or name)
+        if study.data_free and (settings.function not in DATA_FREE or "trained" in study.scored_at):
+            known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).function in DATA_FREE)
+            raise ValueError(f"{key} in a data-free study; allowed are {', '.join(known)}, scored at init")
+
+    def _check_budget(self, name: str) -> None:
+        known = [other for other in CRITERIA | self.criteria if self.criterion(other).fits("layers")]
+        if name not in known:
+            raise ValueError(f"criteria.budget: found {name!r}; allowed are criteria of layers: {', '.join(known)}")
+
+    def _check_rewinds(self, study: Study) -> None:
+        last = self.training.epochs - 1
+        for rewind in study.rewinds:
+            if isinstance(rewind, int) and rewind > last:
+                raise ValueError(
+                    f"studies.{study.name}.rewinds: found {rewind}; "
+                    f"training.epochs is {last + 1}, so allowed are 0 to {last} and random"
+                )
+
+    def _check_network(self, study: Study, name: str) -> None:
+        try:
+            network = self.network(name)
+        except KeyError as error:
+            known = ", ".join([NAMES, *self.networks])
+            raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
+        most, found = network.most_removable, max(study.densities, default=0)
+        if most is not None and found > most:
+            raise ValueError(f"studies.{study.name}.densities: found {found}; {name} gives at most {most}")
+        others = [structure for structure in study.structures if structure != "layers"]
+        if others and not isinstance(network, NetworkSettings):
+            raise ValueError(
+                f"studies.{study.name}.structures: found {others[0]}, which only CIFAR ResNets can lose; "
+                f"allowed for {name} is layers"
+            )
+
+    def network(self, name: str) -> Network:
+        """The settings of a network by its name; KeyError when there is none."""
+        return self.networks[name] if name in self.networks else named_network(name)
+
+    def criterion(self, name: str) -> CriterionSettings:
+        """The settings of a criterion by its name."""
+        return self.criteria.get(name) or CRITERIA[name]
+
+    def runs(self) -> list[Run]:
+        """One row for every network to train."""
+        return expand(self.studies)
+
+    @cached_property
+    def families(self) -> dict[tuple[str, str, str], list[Run]]:
+        """Tickets by the (dataset, network, seed) of their dense network."""
+        found: dict[tuple[str, str, str], list[Run]] = {}
+        for run in self.runs():
+            members = found.setdefault((run.dataset, run.network, str(run.seed)), [])
+            if run.density:
+                members.append(run)
+        return found
+
+    # what the rules ask for: files that follow from the grid, and each stage's own slice of the configuration
+
+    @property
+    def folders(self) -> paths.Folders:
+        return paths.Folders(self.results)
+
+    def scored_weights(self, wildcards: Wildcards) -> str:
+        """θ0, or the trained weights where the study scores those."""
+        name = paths.initial_weights if wildcards.scored_at == "init" else paths.trained_weights
+        return name(self._dense(wildcards))
+
+    def start_weights(self, wildcards: Wildcards) -> str:
+        """The weights that a ticket keeps its part of."""
+        return paths.start_weights(self._dense(wildcards), wildcards.rewind)
+
+    def pruning_scores(self, wildcards: Wildcards) -> str:
+        """Scores of blocks, filters or weights, which choose what goes."""
+        name = paths.element_scores if wildcards.structure == "weights" else paths.scores
+        return name(self.folders.scored.format(**_values(wildcards, SCORED_WILDCARDS)))
+
+    def budget_scores(self, wildcards: Wildcards) -> list[str]:
+        """Scores of blocks whose removal sets how many filters or weights may stay; none for layers."""
+        if wildcards.structure == "layers":
+            return []
+        named = _values(wildcards, SCORED_WILDCARDS)
+        criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
+        return [paths.scores(self.folders.scored.format(**named | {"structure": "layers", "criterion": criterion}))]
+
+    def pruning_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
+        """What a ticket is cut from and by; one function, since Snakemake takes a look at each for every job."""
+        return {
+            "weights": self.start_weights(wildcards),
+            "scores": self.pruning_scores(wildcards),
+            "budget": self.budget_scores(wildcards),
+        }
+
+    def kept_epochs(self, wildcards: Wildcards) -> list[int]:
+        """Epochs whose weights a dense training keeps, since some study rewinds to them."""
+        family = (wildcards.dataset, wildcards.network, str(wildcards.seed))
+        return sorted({run.start_epoch for run in self.families[family]} - {0})
+
+    def family_tickets(self, wildcards: Wildcards) -> list[str]:
+        """ticket.json of every ticket of one dense network."""
+        tickets = self.families[wildcards.dataset, wildcards.network, str(wildcards.seed)]
+        return [paths.ticket_facts(f"{self.results}/{run.folder}") for run in tickets]
+
+    def network_results(self) -> list[str]:
+        """Everything that the tables are made from."""
+        folders = [f"{self.results}/{run.folder}" for run in self.runs()]
+        each = (paths.training_facts, paths.curve, paths.shift, paths.detection, paths.attack)
+        files = [file(folder) for folder in folders for file in each]
+        for family in self.families.values():
+            files += [paths.ticket_facts(f"{self.results}/{run.folder}") for run in family]
+            files += [paths.similarity(f"{self.results}/{run.folder}") for run in family]
+        files += [paths.profile(f"{self.results}/{run.folder}") for run in {run.dense: None for run in self.runs()}]
+        scored = [run for run in expand_scorings(self.studies) if run.structure != "weights"]
+        return files + [paths.scores(f"{self.results}/{run.scored}") for run in scored]
+
+    def _dense(self, wildcards: Wildcards) -> str:
+        return self.folders.dense.format(**_values(wildcards, DENSE_WILDCARDS))
+
+    def dataset_slice(self, wildcards: Wildcards) -> str:
+        """What prepare reads: corrupted sets are the corrupt stage's."""
+        chosen = self.datasets[wildcards.dataset]
+        return chosen.model_copy(update={"official": chosen.official.of(get_args(OfficialShift))}).slice()
+
+    def official_slice(self, wildcards: Wildcards) -> str:
+        """The published corrupted sets that may take the place of generated ones."""
+        return self.datasets[wildcards.dataset].official.of(get_args(OfficialCorruptions)).slice()
+
+    def network_slice(self, wildcards: Wildcards) -> str:
+        return self.network(wildcards.network).slice()
+
+    def criterion_slice(self, wildcards: Wildcards) -> str:
+        return self.criterion(wildcards.criterion).slice()
+
+    def aggregate_slice(self) -> str:
+        chosen = AggregateSettings(studies=self.studies, energy=self.energy, statistics=self.statistics)
+        return chosen.slice()
+
+    def tabulate_slice(self) -> str:
+        chosen = TabulateSettings(
+            studies=self.studies, training=self.training, margins=self.margins, statistics=self.statistics
+        )
+        return chosen.slice()
+
+    def manifest_slice(self) -> str:
+        """The whole configuration, but for what no result depends on; reading it gives the same benchmark."""
+        chosen = self.model_dump(mode="json", exclude_defaults=True, exclude={"results", "resources", "criteria"})
+        changed = {name: _changes(name, settings) for name, settings in self.criteria.items()}
+        criteria = {name: values for name, values in changed.items() if values}
+        return canonical(chosen | ({"criteria": criteria} if criteria else {}))
+
+
+DENSE_WILDCARDS = ("dataset", "network", "seed")
+SCORED_WILDCARDS = (*DENSE_WILDCARDS, "structure", "criterion", "draw", "scored_at")
+
+
+def _values(wildcards: Wildcards, names: Sequence[str]) -> dict[str, str]:
+    return {name: getattr(wildcards, name) for name in names}
+
+
+def _completed(name: str, change: Any) -> Any:
+    if not isinstance(change, dict) or name not in CRITERIA:
+        return change
+    return CRITERIA[name].model_dump(exclude_defaults=True) | change
+
+
+def _changes(name: str, settings: CriterionSettings) -> dict[str, Any]:
+    """What `_completed` needs to give these settings again: a built-in criterion may be set to the model's default."""
+    if name not in CRITERIA:
+        return settings.model_dump(mode="json", exclude_defaults=True)
+    builtin = CRITERIA[name].model_dump(mode="json")
+    return {field: value for field, value in settings.model_dump(mode="json").items() if value != builtin[field]}
+
+
+def _check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> None:
+    for name in found:
+        if name not in allowed:
+            raise ValueError(f"{key}: found {name!r}; allowed: {', '.join(sorted(allowed))}")
+
+
+def load_benchmark(config: Mapping[str, Any]) -> Benchmark:
+    """Validate a configuration; raises one line that names the key, what was found and what is allowed."""
+    try:
+        return Benchmark.model_validate(dict(config))
+    except ValidationError as error:
+        raise LayerLotteryError(f"configuration: {first_line(error)}") from None
+
+
+def first_line(error: ValidationError) -> str:
+    """The first problem of a validation error, and how many more there are."""
+    problem = error.errors(include_url=False)[0]
+    # which member of a union it was stands there in angle brackets, and not in the configuration
+    key = ".".join(str(part) for part in problem["loc"] if str(part)[:1] != "<")
+    text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        text = "missing; this key is needed"
+    elif problem["type"] != "value_error":
+        text = f"found {canonical_or_repr(problem['input'])}; {text[0].lower()}{text[1:]}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    line = " ".join(f"{key}: {text}{more}".removeprefix(": ").split())
+    # a name from a file may hold what moves a terminal's cursor
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
+
+def canonical_or_repr(value: Any) -> str:
+    """A short text of whatever stood in the configuration."""
+    try:
+        text = canonical(value)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,144 @@
+"""Settings of the stages that test trained networks."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from layerlottery.config.base import Count, Name, Positive, Settings, later
+from layerlottery.config.data import OfficialSettings
+from layerlottery.config.extensible import Extensible
+
+AttackName = Literal[
+    "fgsm", "pgd", "pgd_restarts", "transfer", "fgsm_l2", "pgd_l2", "fmn", "fmn_l2", "deepfool", "autoattack"
+]
+
+
+class CustomAttack(Extensible):
+    """An attack of the user's own: function(model, images, labels, *, epsilon, seed, **options) -> images."""
+
+    group: ClassVar[str] = "layerlottery.attacks"
+
+    norm: Literal["linf", "l2"] = Field("linf", description="what epsilon bounds: each value, or an image's L2 norm")
+
+
+class AttackSettings(Settings):
+    """Adversarial examples on test images with values in [0, 1]: by foolbox, AutoAttack by pyautoattack."""
+
+    attacks: list[AttackName] = Field(
+        ["fgsm", "pgd", "pgd_restarts", "transfer", "pgd_l2", "fmn", "fmn_l2"],
+        description="fgsm: one step, L-infinity; pgd: random start; pgd_restarts: the worst of several; transfer: "
+        "PGD against the dense network; fgsm_l2, pgd_l2: L2; fmn, fmn_l2, deepfool (L2): the least norm that suffices; "
+        "autoattack: L-infinity, needs the extra autoattack",
+        min_length=1,
+    )
+    epsilons: list[Positive] = Field([0.5, 1.0, 2.0, 4.0, 8.0], description="L-infinity bounds in 1/255", min_length=1)
+    l2_epsilons: list[Positive] = Field(
+        [0.5, 1.0, 2.0, 4.0, 8.0, 32.0, 128.0],
+        description="L2 bounds in 1/255 of the norm over all values of an image (128 is the customary 0.5)",
+        min_length=1,
+    )
+    pgd_steps: Count = Field(20, description="steps of PGD")
+    relative_step: Positive = Field(0.25, description="PGD step as a share of epsilon (2/255 at 8/255)")
+    restarts: int = Field(5, ge=2, description="random starts of pgd_restarts; the first is that of pgd")
+    norm_steps: Count = Field(100, description="steps of fmn; most steps of deepfool")
+    images: Count | None = Field(1000, description="test images attacked, balanced over classes; null takes all")
+    autoattack_images: Count | None = Field(200, description="the same of autoattack, which takes minutes")
+    autoattack_epsilons: list[Positive] = Field(
+        [8.0], description="L-infinity bounds of autoattack in 1/255", min_length=1
+    )
+    seed: int = Field(0, ge=0, description="seed of random starts")
+    custom: dict[Name, CustomAttack] = later({}, "attacks of your own by name, beside those in attacks")
+
+    @model_validator(mode="after")
+    def _own_attacks_have_own_names(self) -> Self:
+        if taken := [name for name in self.custom if name in get_args(AttackName)]:
+            raise ValueError(f"custom.{taken[0]}: is the name of a built-in attack; yours needs one of its own")
+        return self
+
+
+MainCorruption = Literal[
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+]
+ExtraCorruption = Literal["speckle_noise", "gaussian_blur", "spatter", "saturate"]
+MAIN_CORRUPTIONS: tuple[MainCorruption, ...] = get_args(MainCorruption)
+EXTRA_CORRUPTIONS: tuple[ExtraCorruption, ...] = get_args(ExtraCorruption)
+
+
+class CorruptionSettings(Settings):
+    """Common corruptions with the constants of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
+
+    names: list[Literal[MainCorruption, ExtraCorruption]] = Field(
+        [*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS],
+        description="which corruptions, by the names of the official files; the 4 extras stay out of means",
+    )
+    severities: list[Literal[1, 2, 3, 4, 5]] = Field(
+        [1, 2, 3, 4, 5], description="1 (mild) to 5 (strong)", min_length=1
+    )
+    images: Count | None = Field(None, description="test images corrupted, balanced over classes; null takes all")
+    seed: int = Field(0, ge=0, description="seed of the random corruptions, and of the choice of images")
+
+
+Outliers = Literal["shuffled", "photographs", "CIFAR10", "CIFAR100", "SVHN", "FashionMNIST"]
+
+
+class OutlierSettings(Settings):
+    """Images of no class of the set, which a network should be less sure of."""
+
+    near: list[Outliers] = Field(
+        ["shuffled"],
+        description="sets that resemble the test images; shuffled: their pixels in random order; the others by "
+        "torchvision's names",
+    )
+    far: list[Outliers] = Field(
+        ["photographs"],
+        description="sets that do not; photographs: patches of those that scikit-learn and scikit-image ship",
+    )
+    images: Count = Field(1000, description="images of each set, at most; all test images are told from them")
+    seed: int = Field(0, ge=0, description="seed of the choice of images, patches and orders")
+    location: str = Field("downloads", description="folder that keeps the files of torchvision's sets", min_length=1)
+    download: bool = Field(False, description="fetch torchvision's sets when they are not in location")
+
+    @model_validator(mode="after")
+    def _each_set_once(self) -> Self:
+        named = [*self.near, *self.far]
+        if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
+            raise ValueError(f"near, far: {twice[0]} is listed twice; allowed is once in one of them")
+        return self
+
+
+class ShiftSettings(Settings):
+    """Accuracy and calibration on the clean, the shifted and the corrupted test sets."""
+
+    calibration_bins: Count = Field(15, description="equal-width confidence bins of the expected calibration error")
+
+
+class CompareSettings(Settings):
+    """Similarity of a trained ticket and its dense network: debiased linear CKA of their features."""
+
+    images: Count | None = Field(500, description="test images compared, balanced over classes; null takes all")
+
+
+class EvaluationSettings(Settings):
+    """All tests of one network: sections of the configuration."""
+
+    attack: AttackSettings = Field(AttackSettings(), description="adversarial examples")
+    corruptions: CorruptionSettings = Field(CorruptionSettings(), description="corrupted test sets")
+    official: OfficialSettings = Field(OfficialSettings(), description="published test sets in place of generated ones")
+    outliers: OutlierSettings = Field(OutlierSettings(), description="images of no class, to be told from test images")
+    shift: ShiftSettings = Field(ShiftSettings(), description="evaluation on clean, shifted and corrupted sets")

@@ -1,0 +1,57 @@
+"""Settings of cost, tables and page."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from layerlottery.config.base import Count, NonNegative, Positive, Settings
+
+
+class ProfileSettings(Settings):
+    """What a network costs, measured on the machine that runs the profile stage."""
+
+    latency_batch: Count = Field(1, description="images a forward pass while timing latency")
+    rounds: Count = Field(5, description="timing rounds; all architectures take turns, the median of means counts")
+    min_seconds: Positive = Field(0.05, description="least time of one architecture's timing in one round, s")
+
+
+class EnergySettings(Settings):
+    """How measured energy becomes CO2; changing it never trains again."""
+
+    country: str = Field("USA", pattern=r"^[A-Z]{3}$", description="ISO 3166 code whose energy mix codecarbon knows")
+    carbon_intensity: NonNegative | None = Field(None, description="kg CO2 a kWh; null takes the country's mix")
+    lacoste_intensity: NonNegative = Field(0.432, description="kg CO2 a kWh of the Lacoste et al. (2019) column")
+
+
+class StatisticsSettings(Settings):
+    """What counts as a winning ticket."""
+
+    xi: list[NonNegative | Literal["sd"]] = Field(
+        [0.0, 1.0, "sd"],
+        description="allowed loss in percentage points; sd is the dense networks' standard deviation",
+        min_length=1,
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="level of the intervals over seeds")
+    resamples: int = Field(9999, ge=99, description="resamples of the bootstrap intervals")
+
+
+class MarginSettings(Settings):
+    """How far a measured figure may lie from the printed one and still agree with it."""
+
+    accuracy: Positive = Field(0.5, description="differences in accuracy, percentage points")
+    robustness: Positive = Field(1.0, description="differences in accuracy on corrupted and shifted sets, pp")
+    flops: Positive = Field(0.02, description="FLOPs saved, percentage points")
+    memory: Positive = Field(2.0, description="memory saved, percentage points")
+    co2: Positive = Field(5.0, description="CO2 saved, percentage points")
+    speedup: Positive = Field(0.1, description="training speed-up, as a factor")
+
+
+class ReportSettings(Settings):
+    """The page."""
+
+    title: str = Field("layerlottery", description="heading of the report", min_length=1)
+    xi: NonNegative | Literal["sd"] = Field(
+        1.0, description="the tolerance that the verdict quotes, one of statistics.xi"
+    )

@@ -1,0 +1,136 @@
+"""Studies and their expansion: from grids of tickets to one row for every network to train.
+
+This module imports no torch: the Snakefile runs it in every job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from layerlottery import paths
+from layerlottery.config.base import Count, Name, Settings
+from layerlottery.config.criteria import Structure
+from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
+from layerlottery.config.training import TrainingSettings
+
+Seed = Annotated[int, Field(ge=0)]
+Epoch = Annotated[int, Field(ge=0)]
+
+
+FRESH = "random"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to train: a dense one, or a ticket."""
+
+    dataset: str
+    network: str
+    seed: int
+    structure: str = "none"
+    criterion: str | None = None
+    draw: int = 0
+    scored_at: str | None = None
+    density: int = 0
+    rewind: str = "0"
+
+    @property
+    def dense(self) -> Run:
+        """The dense network that this one is compared with; it shares θ0 and data order."""
+        return Run(self.dataset, self.network, self.seed)
+
+    @property
+    def scored(self) -> str:
+        """The folder of the scores that chose this ticket."""
+        return paths.SCORED.format(**vars(self))
+
+    @property
+    def start_epoch(self) -> int:
+        """Epochs of the dense training that a rewound ticket does not repeat."""
+        return 0 if self.rewind == FRESH else int(self.rewind)
+
+    @property
+    def folder(self) -> str:
+        """This network's folder inside the results."""
+        return (paths.DENSE if self.structure == "none" else paths.TICKET).format(**vars(self))
+
+
+PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure3"]
+
+
+class Study(Settings):
+    """A grid of tickets; the dense networks that they are compared with come along."""
+
+    name: Name = Field(description="what the study is called")
+    datasets: list[Name] = Field(description="names of image sets", min_length=1)
+    networks: list[Name] = Field(description="resnet20, resnet32, … or names from networks", min_length=1)
+    seeds: list[Seed] = Field(description="one dense network and one ticket of each kind a seed", min_length=1)
+    criteria: list[Name] = Field(description="names of criteria", min_length=1)
+    densities: list[Count] = Field(description="residual blocks to remove; an empty list only scores")
+    scored_at: list[Literal["init", "trained"]] = Field(
+        ["init"], description="score θ0 or the trained weights", min_length=1
+    )
+    structures: list[Structure] = Field(
+        ["layers"],
+        description="what is removed: blocks, or as many filters or weights as the layer ticket lacks",
+        min_length=1,
+    )
+    rewinds: list[Epoch | Literal["random"]] = Field(
+        [0],
+        description="epoch whose weights a ticket starts from; 0 is θ0, random a fresh initialization",
+        min_length=1,
+    )
+    draws: Count = Field(1, description="times that each criterion is drawn a seed: random choices, scoring images")
+    data_free: bool = Field(False, description="allow only criteria that look at no training image")
+    fills: list[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
+
+    @property
+    def families(self) -> list[tuple[str, str, int]]:
+        """Dataset, network and seed of every dense network."""
+        return list(product(self.datasets, self.networks, self.seeds))
+
+    def scorings(self) -> Iterable[Run]:
+        """What is scored, as runs that remove nothing."""
+        for family in self.families:
+            for choice in product(self.structures, self.criteria, range(self.draws), self.scored_at):
+                structure, criterion, draw, scored_at = choice
+                yield Run(*family, structure, criterion, draw, scored_at)
+
+    def runs(self) -> Iterable[Run]:
+        """Dense networks first, then tickets."""
+        yield from (Run(*family) for family in self.families)
+        for scoring in self.scorings():
+            for density, rewind in product(self.densities, self.rewinds):
+                yield replace(scoring, density=density, rewind=str(rewind))
+
+
+def expand(studies: Iterable[Study]) -> list[Run]:
+    """All runs of all studies, each once, in the order of the configuration."""
+    return list(dict.fromkeys(run for study in studies for run in study.runs()))
+
+
+def expand_scorings(studies: Iterable[Study]) -> list[Run]:
+    """Everything that the studies score, each once."""
+    return list(dict.fromkeys(run for study in studies for run in study.scorings()))
+
+
+class AggregateSettings(Settings):
+    """What the tables depend on beside the results themselves."""
+
+    studies: list[Study] = Field(description="the grids whose networks are collected")
+    energy: EnergySettings = Field(EnergySettings(), description="from energy to CO2")
+    statistics: StatisticsSettings = Field(StatisticsSettings(), description="what counts as winning")
+
+
+class TabulateSettings(Settings):
+    """What the paper's tables depend on beside the result tables."""
+
+    studies: list[Study] = Field(description="the grids whose `fills` say which table holds them")
+    training: TrainingSettings = Field(TrainingSettings(), description="recipe, to name the scale of the comparison")
+    margins: MarginSettings = Field(MarginSettings(), description="what counts as agreement")
+    statistics: StatisticsSettings = Field(StatisticsSettings(), description="level of the intervals")

@@ -1,0 +1,77 @@
+"""What happens around Snakemake's own work: before it plans the jobs, and before it runs the first one."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.extensions import trust
+from layerlottery.errors import LayerLotteryError
+from layerlottery.runtime import dry_run, recovery, relay, requeue, scheduling, submission, warm
+from layerlottery.store import lock
+
+ENVIRONMENT = "../../envs/layerlottery.yaml"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One Snakemake process at work on a benchmark; `workflow` is Snakemake's own object."""
+
+    workflow: Any
+    benchmark: Benchmark
+    abandoned: Collection[str]
+
+    @property
+    def environment(self) -> str | None:
+        """The conda environment of the rules, where it is asked for.
+
+        Snakemake works out the environment of every single job, a tenth of the planning. Lint, which plans nothing,
+        wants to see it.
+        """
+        wanted = self.workflow.deployment_settings.deployment_method
+        lint = not self.workflow.dag_settings
+        return ENVIRONMENT if lint or any(method.name == "CONDA" for method in wanted) else None
+
+    def start(self) -> None:
+        """Before the first job: one benchmark at a time in a results folder, and a worker that has torch imported."""
+        workflow, results = self.workflow, self.benchmark.results
+        if workflow.local_exec:
+            scheduling.lift_default_limit(workflow.scheduler)
+        if not workflow.is_main_process:
+            return
+        try:
+            # whichever folder it was started from
+            lock.acquire(Path(results))
+            requeue.withdraw(self.abandoned)
+            recovery.forget(results)
+            if not workflow.local_exec:
+                typed = workflow.config_settings
+                submission.check_words(map(str, [Path.cwd(), *typed.configfiles, *(typed.config_args or ())]))
+        except LayerLotteryError as error:
+            sys.exit(f"layerlottery: {error}")
+        if workflow.local_exec and self.benchmark.resources.warm_worker:
+            warm.start()
+
+
+def begin(workflow: Any, benchmark: Benchmark) -> Session:
+    """Prepare this process for planning a benchmark's jobs, or for running one of them."""
+    # the jobs live to the end: looking through them all for garbage, again and again, takes a twelfth of the planning
+    gc.set_threshold(100_000)
+    # weights files name the code of the user's own networks: jobs run none but what the configuration names
+    trust(*benchmark.networks.values())
+    dry = workflow.output_settings.dryrun
+    if dry and any(kind.name == "PROGRESS" for kind in workflow.output_settings.quiet or ()):
+        dry_run.show_job_table()
+    abandoned: Collection[str] = ()
+    if not workflow.is_main_process:
+        # SLURM speaks to the first process of a job alone
+        relay.relay_sigterm()
+    elif not dry:
+        # after a power cut or a kill the same command simply goes on
+        abandoned = recovery.recover(benchmark.results)
+    return Session(workflow, benchmark, abandoned)

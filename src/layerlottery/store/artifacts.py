@@ -1,0 +1,324 @@
+"""Files that can be trusted: written atomically, stamped with hashes, checked whenever they are read.
+
+Facts are JSON, tables are Parquet, weights are safetensors, image arrays are npy, documents are text. Nothing is
+pickled. Every artifact carries `config_hash` (SHA-256 of the configuration, code revision and inputs that made it)
+and a seal (SHA-256 of all its bytes, see seals.py); an npy file's hash stands in the facts beside it. Tensors also
+carry `content`, SHA-256 of the values alone: later stages are made from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import mmap
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from layerlottery.errors import LayerLotteryError
+from layerlottery.store import checked, seals
+from layerlottery.store.hashing import canonical, digest
+
+Array = npt.NDArray[Any]
+# the one key of a safetensors file's metadata, whose order would be random
+STAMP = "layerlottery"
+# rows of a table that is not worth compressing, nor reading with several threads
+SMALL = 1000
+# MAP_NORESERVE, which Python names from 3.13 on; other systems reserve nothing
+NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+
+
+def array_digest(array: Array) -> str:
+    """SHA-256 of an array's type, shape and bytes."""
+    seen = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    seen.update(np.ascontiguousarray(array).data)
+    return seen.hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name only when the block succeeds.
+
+    An OSError that names no file, as a full disk's, is raised in the system's words and names `path`.
+    """
+    try:
+        with _temporary(path) as temporary:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            # mkstemp makes private files; shared clusters expect what the umask allows
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+    except OSError as error:
+        other = error.filename is not None and not Path(error.filename).name.startswith(f".{path.name}.")
+        if other or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _broken(path: Path, reason: object) -> LayerLotteryError:
+    text = " ".join(str(reason).split())
+    return LayerLotteryError(f"{path}: {text}; delete it, then make it anew: snakemake --cores all {path}")
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise LayerLotteryError(f"{path}: no such file")
+    return path
+
+
+def check(path: Path) -> Path:
+    """The path of a file whose seal is intact; raises LayerLotteryError for any other."""
+    try:
+        seals.check(_present(path))
+    except seals.BrokenSeal as broken:
+        raise _broken(path, broken) from None
+    return path
+
+
+def _checked(path: Path) -> bytes:
+    """The bytes of a file whose seal is intact: what was checked is what is parsed."""
+    try:
+        held = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        held = _present(path).read_bytes()
+    try:
+        seals.check_bytes(held)
+    except seals.BrokenSeal as broken:
+        raise _broken(path, broken) from None
+    return held
+
+
+@contextmanager
+def _sealed(path: Path) -> Iterator[Path]:
+    with atomic(path) as temporary:
+        yield temporary
+        seals.seal(temporary)
+
+
+def write_document(path: Path, text: str, *, comment: tuple[str, str], config_hash: str) -> None:
+    """Write a text file (UTF-8) whose last line, between the marks of a comment, holds its hashes."""
+    first, last = comment
+    line = f"{first}made by {config_hash}, {seals.BLANK}{last}\n"
+    with _sealed(path) as temporary:
+        temporary.write_text(f"{text.rstrip()}\n{line}", encoding="utf-8")
+
+
+def write_facts(path: Path, facts: Mapping[str, Any], *, config_hash: str) -> None:
+    """Write a JSON artifact: the facts and the hashes that vouch for them."""
+    stamp = {"config_hash": config_hash, "seal": seals.BLANK}
+    text = json.dumps({"artifact": stamp, "facts": facts}, indent=1, allow_nan=False) + "\n"
+    with _sealed(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read a JSON artifact; `config_hash` joins its facts. Raises when a byte of it was changed."""
+    try:
+        held = json.loads(_checked(path))
+        return dict(held["facts"]) | {"config_hash": held["artifact"]["config_hash"]}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _broken(path, f"not a facts file of this project ({type(error).__name__})") from error
+
+
+@dataclass
+class TableWriter:
+    """Takes a table piece by piece; `config_hash` may be set until the last."""
+
+    _writer: pq.ParquetWriter
+    config_hash: str
+
+    def write(self, piece: pa.Table | pa.RecordBatch) -> None:
+        """Append rows of the table's schema."""
+        table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+        self._writer.write_table(table.replace_schema_metadata(None))
+
+
+@contextmanager
+def table_writer(path: Path, schema: pa.Schema, *, config_hash: str = "", small: bool = False) -> Iterator[TableWriter]:
+    """Write a Parquet artifact of any size; it takes its name only when the block succeeds.
+
+    A `small` one is written plainly: it is read faster so, and hardly larger.
+    """
+    how = {"compression": "none", "use_dictionary": False} if small else {"compression": "zstd"}
+    with _sealed(path) as temporary, pq.ParquetWriter(temporary, schema.remove_metadata(), **how) as parquet:
+        writer = TableWriter(parquet, config_hash)
+        yield writer
+        parquet.add_key_value_metadata({"config_hash": writer.config_hash, "seal": seals.BLANK})
+
+
+def write_table(path: Path, table: pa.Table, *, config_hash: str) -> None:
+    """Write a Parquet artifact; its hashes stand in the file's metadata."""
+    with table_writer(path, table.schema, config_hash=config_hash, small=len(table) <= SMALL) as writer:
+        writer.write(table)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet artifact; `config_hash` and `seal` are its schema's metadata. Raises when it was changed."""
+    try:
+        file = pq.ParquetFile(pa.BufferReader(_checked(path)), pre_buffer=False)
+        table = file.read(use_threads=file.metadata.num_rows > SMALL)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
+    if b"config_hash" not in (table.schema.metadata or {}):
+        raise _broken(path, "not a table of this project")
+    return table
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array], facts: Mapping[str, Any], *, config_hash: str) -> str:
+    """Write named arrays and their facts as safetensors; returns the content hash."""
+    import safetensors.numpy
+
+    kept = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    content = _tensors_digest(kept, facts)
+    stamp = {"facts": facts, "config_hash": config_hash, "content": content, "seal": seals.BLANK}
+    with _sealed(path) as temporary:
+        # written here rather than by save_file, which would replace our temporary file's mode
+        temporary.write_bytes(safetensors.numpy.save(kept, metadata={STAMP: canonical(stamp)}))
+    return content
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read named arrays and their facts, with `content` and `config_hash` joined to the facts."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(check(path), framework="numpy") as held:
+            stamp = json.loads((held.metadata() or {})[STAMP])
+            tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
+        facts = stamp["facts"] | {name: stamp[name] for name in ("content", "config_hash")}
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise _broken(path, f"not a weights file of this project ({type(error).__name__})") from error
+    return tensors, facts
+
+
+def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Tensors and facts of a weights file, which name its architecture; a checkpoint's do not."""
+    tensors, facts = read_tensors(path)
+    if "architecture" not in facts:
+        raise LayerLotteryError(f"{path}: holds no network; a checkpoint is no weights file")
+    return tensors, facts
+
+
+def _tensors_digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> str:
+    return digest([{name: array_digest(array) for name, array in tensors.items()}, facts])
+
+
+def write_array(path: Path, array: Array) -> str:
+    """Write one npy file atomically; returns the SHA-256 of its bytes, to be kept in a facts file beside it."""
+    with atomic(path) as temporary:
+        # into a plain file numpy writes without Python, and its error on a full disk has no number
+        with temporary.open("w+b") as sink:
+            np.save(sink, array, allow_pickle=False)
+        return seals.file_digest(temporary)
+
+
+@dataclass
+class ArrayWriter:
+    """Takes an array piece by piece, along its first axis; `content` is the hash of what was written."""
+
+    _path: Path
+    _sink: BinaryIO
+    _shape: tuple[int, ...]
+    _dtype: np.dtype[Any]
+    _left: int
+    _seen: Any
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of the file's bytes, the header included."""
+        return str(self._seen.hexdigest())
+
+    def write(self, piece: Array) -> None:
+        """Append rows, (n, …) of the array's type and form."""
+        if piece.dtype != self._dtype or piece.shape[1:] != self._shape[1:] or len(piece) > self._left:
+            wanted = f"{self._left} rows of {self._dtype} {self._shape}"
+            raise ValueError(f"{piece.dtype} {piece.shape} found; allowed are at most {wanted}")
+        self._left -= len(piece)
+        self._put(np.ascontiguousarray(piece).data)
+
+    def _put(self, held: bytes | memoryview) -> None:
+        self._seen.update(held)
+        try:
+            self._sink.write(held)
+        except OSError as error:
+            # of several arrays that are open at once, this one is to be named
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(self._path)) from error
+
+
+@contextmanager
+def array_writer(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[ArrayWriter]:
+    """Write an npy file of any size with the memory of a piece: the bytes that np.save writes of a C-ordered array.
+
+    It takes its name when the block succeeds. Raises ValueError when the pieces do not make up `shape`.
+    """
+    kind, header = np.dtype(dtype), io.BytesIO()
+    form = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, form)
+    with atomic(path) as temporary:
+        # not through a memory map, whose process a full disk kills without a word
+        with temporary.open("wb") as sink:
+            writer = ArrayWriter(path, sink, shape, kind, shape[0], hashlib.sha256())
+            writer._put(header.getvalue())
+            yield writer
+        if writer._left:
+            raise ValueError(f"{path}: {writer._left} of {shape[0]} rows were not written")
+    checked.remember(path, writer.content)
+
+
+def read_array(path: Path, content: str) -> Array:
+    """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds.
+
+    A large file that was checked before, and was not touched since, is not read again: see checked.py.
+    """
+    if not path.is_file():
+        raise LayerLotteryError(f"{path}: no such file; make it anew: snakemake --cores all {path}")
+    if not checked.is_remembered(path, content):
+        seen = checked.state(path)
+        if seals.file_digest(path) != content:
+            raise _broken(path, "its content does not match its hash")
+        checked.remember(path, content, seen)
+    try:
+        # unlike np.load it opens no other format, such as an archive of arrays
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
+        raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
+    return _copied_on_write(path, array)
+
+
+def _copied_on_write(path: Path, array: np.memmap[Any, Any]) -> Array:
+    """The same array, which may be written to, though no file ever is."""
+    # numpy's own mode "c" asks Linux to keep memory for a copy of every page: refused where the file is larger
+    with path.open("rb") as file:
+        flags, protection = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        held = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
+    order: Literal["C", "F"] = "F" if np.isfortran(array) else "C"
+    return np.ndarray(array.shape, array.dtype, held, array.offset, order=order)

@@ -1,0 +1,1 @@
+"""From results of networks to tables: outcomes, runs, summary, comparisons."""

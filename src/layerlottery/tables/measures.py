@@ -1,0 +1,138 @@
+"""What the tests of one network come down to: means, errors relative to the dense network, how far it can be trusted.
+
+Formulas: docs/robustness.md. All networks that were tested under the same conditions are computed together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from layerlottery.config.evaluation import MAIN_CORRUPTIONS
+from layerlottery.tables.conditions import Array, Condition
+
+Better = Literal["higher", "lower"]
+Columns: TypeAlias = Mapping[str, Array]  # of the table robustness, (networks, conditions)
+Indices: TypeAlias = list[int]
+
+
+class Measure(NamedTuple):
+    """One figure of a network; the fields are columns of the table resilience."""
+
+    measure: str
+    name: str | None
+    level: float | None
+    unit: str
+    better: Better
+
+
+Measured: TypeAlias = Iterator[tuple[Measure, Array]]
+
+# columns of the table robustness that measures are made from
+VALUES = ("accuracy", "norm", "nll", "brier", "ece", "nll_scaled", "brier_scaled", "ece_scaled")
+TRUST = {"nll": ("NLL", "nats"), "brier": ("Brier score", "0 to 2"), "ece": ("ECE", "0 to 1")}
+CLEAN, SAME_IMAGES = Condition("clean", "clean", 0.0), Condition("clean", "corrupted images", 0.0)
+
+
+def measures(conditions: Sequence[Condition], values: Columns, dense: Array) -> dict[Measure, Array]:
+    """Every measure of some networks, (networks,) each; NaN where it has no value.
+
+    `values` and `dense`, the accuracies of each network's dense network, are (networks, conditions).
+    """
+    found: dict[Measure, Array] = {}
+    for kind in (_corruptions, _shifts, _attacks, _trust):
+        found |= kind(conditions, values, dense)
+    return found
+
+
+def _percent(measure: str, name: str | None = None, level: float | None = None, better: Better = "higher") -> Measure:
+    return Measure(measure, name, level, "%", better)
+
+
+def _named(conditions: Sequence[Condition], kind: str) -> dict[str, Indices]:
+    """Where each name of a kind stands, at all its levels; epsilon 0 is no attack."""
+    places: dict[str, Indices] = defaultdict(list)
+    for place, one in enumerate(conditions):
+        if one.kind == kind and (kind != "attack" or one.level > 0):
+            places[one.name].append(place)
+    return dict(places)
+
+
+def _corruptions(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+    accuracy, places = values["accuracy"], _named(conditions, "corruption")
+    main = {name: at for name, at in places.items() if name in MAIN_CORRUPTIONS}
+    extra = {name: at for name, at in places.items() if name not in main}
+    for words, some in (("accuracy, corrupted", main), ("accuracy, extra corruptions", extra)):
+        if some:
+            yield _percent(words), np.mean([accuracy[:, at].mean(axis=1) for at in some.values()], axis=0)
+    for name, at in places.items():
+        yield _percent("accuracy, corrupted", name), accuracy[:, at].mean(axis=1)
+    if main:
+        clean = conditions.index(SAME_IMAGES if SAME_IMAGES in conditions else CLEAN)
+        errors, theirs = 100 - accuracy, 100 - dense
+        absolute = [_ratio(errors[:, at].sum(axis=1), theirs[:, at].sum(axis=1)) for at in main.values()]
+        yield _percent("mCE", better="lower"), _mean(absolute)
+        rises, others = errors - errors[:, [clean]], theirs - theirs[:, [clean]]
+        relative = [_ratio(rises[:, at].sum(axis=1), others[:, at].sum(axis=1)) for at in main.values()]
+        yield _percent("relative mCE", better="lower"), _mean(relative)
+
+
+def _ratio(ours: Array, theirs: Array) -> Array:
+    """Percent; a corruption under which the dense network makes no (more) errors has none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(theirs > 0, 100 * ours / theirs, np.nan)
+
+
+def _mean(parts: Sequence[Array]) -> Array:
+    """Of those that have a value; NaN where none has."""
+    table = np.array(parts)
+    known = ~np.isnan(table)
+    counts = known.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where(counts > 0, np.where(known, table, 0).sum(axis=0) / counts, np.nan)
+
+
+def _shifts(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+    accuracy, clean = values["accuracy"], conditions.index(CLEAN)
+    for name, (place,) in _named(conditions, "shift").items():
+        yield _percent("accuracy, shifted", name), accuracy[:, place]
+        gap = Measure("gap to clean", name, None, "pp", "lower")
+        yield gap, accuracy[:, clean] - accuracy[:, place]
+
+
+def _attacks(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+    accuracy, places = values["accuracy"], _named(conditions, "attack")
+    if places:
+        yield _percent("accuracy, attacked"), accuracy[:, [one for at in places.values() for one in at]].mean(axis=1)
+    # transferred examples are the dense network's own: on itself they are no transfer, and there is no difference
+    for name, at in places.items():
+        for place in at:
+            yield _percent("accuracy, attacked", name, conditions[place].level), accuracy[:, place]
+    for name, (place,) in _named(conditions, "minimum_norm").items():
+        yield Measure("median minimum norm", name, None, "1/255", "higher"), values["norm"][:, place]
+
+
+def _trust(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+    corrupted = [at for name, at in _named(conditions, "corruption").items() if name in MAIN_CORRUPTIONS]
+    sets = {"clean": [conditions.index(CLEAN)]} | _named(conditions, "shift")
+    sets |= {"corruptions": [one for at in corrupted for one in at]} if corrupted else {}
+    for column, (words, unit) in TRUST.items():
+        for suffix, ending in (("", ""), ("_scaled", ", scaled")):
+            for name, at in sets.items():
+                measure = Measure(words + ending, name, None, unit, "lower")
+                yield measure, values[column + suffix][:, at].mean(axis=1)
+
+
+DETECTED: dict[str, tuple[str, Better]] = {"auroc": ("AUROC", "higher"), "fpr95": ("FPR at 95 % TPR", "lower")}
+
+
+def detected(sets: Sequence[tuple[str, str]], values: Columns) -> dict[Measure, Array]:
+    """The measures of telling outliers apart: `sets` are (outliers, score), `values` (networks, sets)."""
+    return {
+        Measure(words, f"{outliers}, {score}", None, "0 to 1", better): values[column][:, place]
+        for column, (words, better) in DETECTED.items()
+        for place, (outliers, score) in enumerate(sets)
+    }

@@ -1,0 +1,1 @@
+"""Looking after a results folder: show, verify, stale, diff."""

@@ -1,0 +1,253 @@
+"""All that the files of one network say about it. Each is read with its check: what is damaged hides nothing else.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from layerlottery import paths
+from layerlottery.config.studies import Run
+from layerlottery.errors import LayerLotteryError
+from layerlottery.store.artifacts import read_facts, read_table, read_tensors
+from layerlottery.store.hashing import digest
+from layerlottery.tables.statistics import saved
+
+Facts = dict[str, Any]
+
+ALLOWED = "allowed are the folder of a dense network (…/seed=0) or of a ticket (…/rewind=0), and any file in it"
+RESULT = ("epochs", "train_images", "train_seconds", "images_per_second")
+ENERGY = ("kwh", "cpu_kwh", "gpu_kwh", "ram_kwh")
+COSTS = ("filters", "params", "macs", "memory_bytes", "latency_ms")
+MACHINE = ("git_commit", "package_version", "python_version", "torch_version", "cuda_version", "cudnn_version")
+PROVENANCE = ("config_hash", *MACHINE, "driver_version", "device", "threads", "precision")
+
+
+def describe(path: Path) -> Facts:
+    """Identity, result, removal, cost, training, provenance, tests, similarity and files of one network.
+
+    `path` is its folder or a file in it. What no intact file tells is None or empty; units are those of the data
+    dictionary. Raises LayerLotteryError when the path belongs to no network.
+    """
+    network = find_network(path)
+    run, training = network.run, network.read(paths.training_facts) or {}
+    found: Facts = {
+        "identity": asdict(run) | {"folder": network.folder(run)},
+        "result": _result(network, training),
+        "removal": _removal(network) if run.density else None,
+        "cost": _cost(network),
+        "training": _training(training),
+        "provenance": {name: training.get(name) for name in PROVENANCE},
+        "evaluation": [row for name in (paths.shift, paths.attack) for row in network.read(name) or []],
+        "detection": network.read(paths.detection) or [],
+        "similarity": (network.read(paths.similarity) or []) if run.density else [],
+    }
+    return found | {"files": network.files()}
+
+
+def is_damaged(description: Mapping[str, Any]) -> bool:
+    """Whether a file that the description rests on is damaged."""
+    return any(file["state"] == "damaged" for file in description["files"])
+
+
+def find_network(path: Path) -> Network:
+    """The network whose folder `path` is or lies in; the name of a missing file will do."""
+    for known in (path, path.resolve()):
+        folder = known if known.is_dir() or not known.suffix else known.parent
+        for pattern in (paths.DENSE, paths.TICKET):
+            found = re.fullmatch(f"(?P<prefix>.*/)?{_named(pattern)}", folder.as_posix())
+            if found and folder.is_dir():
+                values: dict[str, Any] = found.groupdict()
+                prefix = values.pop("prefix") or ""
+                numbers = {"seed", "draw", "density"} & values.keys()
+                return Network(prefix, Run(**values | {name: int(values[name]) for name in numbers}))
+    raise LayerLotteryError(f"{path}: no network{'' if path.exists() else ' and no such file'}; {ALLOWED}")
+
+
+def _named(pattern: str) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: f"(?P<{name[1]}>{paths.WILDCARDS[name[1]]})", pattern)
+
+
+@dataclass
+class Network:
+    """A network below the results folder `prefix` ("" or with a slash at its end); remembers what was read for it."""
+
+    prefix: str
+    run: Run
+    _opened: dict[str, tuple[Facts, Any]] = field(default_factory=dict)
+
+    def folder(self, run: Run) -> str:
+        """The folder of this network or of its dense one."""
+        return f"{self.prefix}{run.folder}"
+
+    def read(self, name: Callable[[str], str], folder: str | None = None) -> Any:
+        """What a file of this network, or of another folder, holds: facts or rows; None unless it is intact."""
+        return self._open(name(folder or self.folder(self.run)))
+
+    def files(self) -> list[Facts]:
+        """{file, state, reason, config_hash} of every file in the network's folder, then of those read elsewhere.
+
+        Names are relative to the folder. States: intact, damaged, missing; foreign is what no stage writes there.
+        """
+        own = self.folder(self.run)
+        for path in self._expected():
+            self._open(path)
+        found = {path: state for path, (state, _) in self._opened.items()}
+        for path in sorted(str(path) for path in Path(own).iterdir() if path.is_file()):
+            found.setdefault(path, _state("foreign"))
+        # the network's own come first
+        order = sorted(found, key=lambda path: (os.path.dirname(path) != own, path))  # noqa: PTH120
+        return [{"file": os.path.relpath(path, own)} | found[path] for path in order]
+
+    def _expected(self) -> list[str]:
+        own = self.folder(self.run)
+        each: list[Callable[[str], str]] = [paths.initial_weights, paths.trained_weights, paths.curve]
+        each += [paths.training_facts, paths.shift, paths.detection, paths.attack]
+        each += [paths.ticket_facts, paths.similarity] if self.run.density else [paths.profile]
+        starts = Path(own).glob(Path(paths.start_weights(own, "*")).name)
+        return [*(name(own) for name in each), *map(str, starts)]
+
+    def _open(self, path: str) -> Any:
+        if path not in self._opened:
+            self._opened[path] = _checked(Path(path))
+        return self._opened[path][1]
+
+
+def _checked(path: Path) -> tuple[Facts, Any]:
+    if not path.is_file():
+        return _state("missing"), None
+    try:
+        held, made_by = READERS[path.suffix](path)
+    except (LayerLotteryError, OSError) as error:
+        return _state("damaged", reason=str(error).removeprefix(f"{path}: ")), None
+    return _state("intact", made_by=made_by), held
+
+
+def _state(state: str, *, reason: str | None = None, made_by: str | None = None) -> Facts:
+    return {"state": state, "reason": reason, "config_hash": made_by}
+
+
+def _facts(path: Path) -> tuple[Facts, str]:
+    facts = read_facts(path)
+    return facts, facts["config_hash"]
+
+
+def _rows(path: Path) -> tuple[list[Facts], str]:
+    table = read_table(path)
+    return table.to_pylist(), table.schema.metadata[b"config_hash"].decode()
+
+
+def _tensor_facts(path: Path) -> tuple[Facts, str]:
+    facts = read_tensors(path)[1]
+    return facts, facts["config_hash"]
+
+
+READERS: dict[str, Callable[[Path], tuple[Any, str]]] = {
+    ".json": _facts,
+    ".parquet": _rows,
+    ".safetensors": _tensor_facts,
+}
+
+
+def _result(network: Network, training: Facts) -> Facts:
+    run = network.run
+    own, dense = _accuracies(network)
+    delta = None if own is None or dense is None else own - dense
+    paired = {"dense_accuracy": dense, "delta_accuracy": delta} if run.density else {}
+    counts = {name: training.get(name) for name in RESULT}
+    return {"accuracy": own} | paired | {"start_epoch": run.start_epoch} | counts
+
+
+def _accuracies(network: Network) -> tuple[float | None, float | None]:
+    """The network's and its dense one's, both from the stage shift as in the tables, or both from the training."""
+    pairs = []
+    for source in (_clean_accuracy, _last_accuracy):
+        pairs.append((source(network, network.run), source(network, network.run.dense)))
+        if None not in pairs[-1]:
+            break
+    return max(pairs, key=lambda pair: (pair[0] is not None, pair[1] is not None))
+
+
+def _clean_accuracy(network: Network, run: Run) -> float | None:
+    rows = network.read(paths.shift, network.folder(run)) or []
+    return next((row["accuracy"] for row in rows if row["kind"] == "clean"), None)
+
+
+def _last_accuracy(network: Network, run: Run) -> float | None:
+    training: Facts = network.read(paths.training_facts, network.folder(run)) or {}
+    return training.get("accuracy")
+
+
+def _removal(network: Network) -> Facts:
+    """What the ticket lacks and the scores that chose it; filters and weights are counted by layer."""
+    run = network.run
+    ticket = network.read(paths.ticket_facts) or {}
+    name = paths.element_scores if run.structure == "weights" else paths.scores
+    scored = network.read(name, f"{network.prefix}{run.scored}") or {}
+    left = ticket.get("layers") or ticket.get("architecture", {}).get("masked") or {}
+    return {
+        "removed": ticket.get("removed"),
+        "tied": ticket.get("tied"),
+        "budget": ticket.get("budget"),
+        "left": left,
+        "settings": ticket.get("criterion_settings") or scored.get("settings"),
+        "scores": _ranked(
+            scored.get("blocks", []), ticket.get("removed"), ticket.get("ties", []), scored.get("minimum")
+        ),
+    }
+
+
+def _ranked(
+    blocks: Sequence[Facts], removed: Sequence[str] | None, ties: Sequence[str], minimum: int | None = None
+) -> list[Facts]:
+    """Blocks in the order of their scores, lowest first, then those that can't go; each with its fate."""
+    worst = max((block["score"] for block in blocks if block["name"] in (removed or [])), default=None)
+
+    def fate(block: Facts) -> str | None:
+        if not block["removable"]:
+            return "can't go"
+        if removed is None:
+            return None
+        if block["name"] in removed:
+            return "removed"
+        if block["name"] in ties:
+            return "kept in a tie"
+        stay = "one stays" if minimum == 1 else "two stay"
+        return f"kept, {stay} in a stage" if worst is not None and block["score"] < worst else "kept"
+
+    ranked = sorted((block for block in blocks if block["removable"]), key=lambda block: block["score"])
+    rest = [block for block in blocks if not block["removable"]]
+    return [block | {"fate": fate(block)} for block in (*ranked, *rest)]
+
+
+def _cost(network: Network) -> Facts | None:
+    """What the architecture costs, and what it saves against the dense one in percent; None if not profiled."""
+    run = network.run
+    profile = network.read(paths.profile, network.folder(run.dense))
+    ticket = network.read(paths.ticket_facts) if run.density else None
+    if profile is None or (run.density and ticket is None):
+        return None
+    costs = {one["architecture"]: one for one in profile["architectures"]}
+    own, dense = costs.get(digest(ticket["architecture"]) if ticket else profile["dense"]), costs[profile["dense"]]
+    if own is None:
+        return None
+    timed = {name: profile[name] for name in ("latency_batch", "latency_threads")}
+    gains = _gains(own, dense) if run.density else {}
+    return {name: own[name] for name in COSTS} | gains | timed
+
+
+def _gains(own: Facts, dense: Facts) -> Facts:
+    columns = {"params": "params", "macs": "macs", "memory": "memory_bytes"}
+    reductions = {f"{name}_reduction": saved(own[column], dense[column]) for name, column in columns.items()}
+    return reductions | {"latency_speedup": dense["latency_ms"] / own["latency_ms"]}
+
+
+def _training(training: Facts) -> Facts:
+    segments = training.get("segments", [])
+    return {name: sum(segment[name] for segment in segments) for name in ENERGY} | {"segments": segments}

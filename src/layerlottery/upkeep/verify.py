@@ -1,0 +1,192 @@
+"""Whether the files of a results folder still are what was written, and how those that are not come back.
+
+Every file that a stage writes is checked against its hash; what lies beside them is left alone. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from layerlottery import paths
+from layerlottery.errors import LayerLotteryError
+from layerlottery.store import seals
+from layerlottery.store.artifacts import read_facts
+from layerlottery.store.lock import NAME, held, holder
+
+HERE = paths.Folders(".")
+NETWORKS, STARTS = (paths.DENSE, paths.TICKET), (paths.START, paths.FRESH_START)
+TRAINED = (paths.trained_weights, paths.curve, paths.training_facts)
+EVALUATED = (paths.initial_weights, paths.attack, paths.shift, paths.detection)
+# a file is ours by its place: damage may have taken every other mark
+MADE = (
+    paths.prepared(paths.DATASET),
+    *paths.prepared_arrays(paths.DATASET),
+    paths.corrupted_images(paths.DATASET),
+    paths.corrupted_facts(paths.DATASET),
+    paths.outlier_images(paths.DATASET),
+    paths.outlier_facts(paths.DATASET),
+    *(name(run) for run in NETWORKS for name in (*TRAINED, *EVALUATED)),
+    *(f"{start}.safetensors" for start in STARTS),
+    paths.profile(paths.DENSE),
+    paths.scores(paths.SCORED),
+    paths.element_scores(paths.SCORED),
+    paths.ticket_facts(paths.TICKET),
+    paths.similarity(paths.TICKET),
+    *paths.table_files("tables"),
+    HERE.report(),
+    HERE.manifest(),
+)
+# of work on its way: Snakemake does not know them, and a job does without them
+ON_THE_WAY = (
+    *(name for run in NETWORKS for name in paths.training_state(HERE.checkpoint(run)) if not name.endswith(".lock")),
+    HERE.checkpoint(paths.START),
+    paths.kept_weights(HERE.kept(paths.DENSE), "{epoch}"),
+    *(paths.attack_progress(HERE.checkpoint(run)) for run in NETWORKS),
+)
+# of the last Snakemake's command, what says which benchmark it was and where its jobs ran
+OPTIONS = ("--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile")
+
+
+def _expression(patterns: Iterable[str]) -> re.Pattern[str]:
+    def one(pattern: str) -> str:
+        escaped = re.escape(pattern.removeprefix("./"))
+        return re.sub(r"\\\{(\w+)\\\}", lambda name: f"(?:{paths.WILDCARDS[name[1]]})", escaped)
+
+    return re.compile("|".join(map(one, patterns)))
+
+
+TARGET, OURS = _expression(MADE), _expression((*MADE, *ON_THE_WAY))
+# as artifacts.atomic names what it has not finished
+UNFINISHED = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
+
+
+@dataclass
+class Findings:
+    """What a look at a results folder found: files, and why the damaged ones are."""
+
+    intact: int = 0
+    damaged: dict[Path, str] = field(default_factory=dict)
+    # arrays whose hash is lost with the facts beside them, and these facts
+    unknown: dict[Path, Path] = field(default_factory=dict)
+    # of writers that were killed
+    leftovers: list[Path] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether every file was checked and is intact."""
+        return not self.damaged and not self.unknown
+
+
+def verify(results: Path) -> Findings:
+    """Check every file that the benchmark made below a results folder, with a bar on a terminal.
+
+    May look on while a benchmark runs there. Raises LayerLotteryError when there is no such folder.
+    """
+    if not results.is_dir():
+        raise LayerLotteryError(f"{results}: no such folder")
+    from rich.console import Console
+    from rich.progress import track
+
+    files = sorted(path for path in results.rglob("*") if path.is_file())
+    ours = [path for path in files if OURS.fullmatch(_below(results, path))]
+    # what a running benchmark is just writing is no leftover
+    found = Findings(leftovers=[] if held(results) else [path for path in files if _is_leftover(results, path)])
+    bar = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
+    for path in track(ours, "checking", **bar):  # type: ignore[arg-type]
+        _check(path, found)
+    return found
+
+
+def described(found: Findings) -> list[str]:
+    """The findings in words: a line for each damaged file and each leftover, and a total."""
+    lines = [f"{path}: {reason}" for path, reason in found.damaged.items()]
+    lines += [f"{path}: not checked, no intact {facts.name} holds its hash" for path, facts in found.unknown.items()]
+    lines += [f"{path}: left behind by a writer that was killed" for path in found.leftovers]
+    counts = {"damaged": len(found.damaged), "not checked": len(found.unknown), "left behind": len(found.leftovers)}
+    total = [f"{found.intact} files are intact", *(f"{count} {name}" for name, count in counts.items() if count)]
+    return [*lines, ", ".join(total)]
+
+
+def require_unused(results: Path) -> None:
+    """Raise LayerLotteryError while a benchmark runs in a results folder."""
+    if held(results):
+        raise LayerLotteryError(
+            f"{results}: in use by a benchmark ({holder(results / NAME)}); --remove waits for nobody, run it afterwards"
+        )
+
+
+def remove(results: Path, found: Findings) -> str:
+    """Delete damaged files and leftovers; returns the command that makes anew what Snakemake makes, "" for nothing.
+
+    Raises LayerLotteryError while a benchmark runs there.
+    """
+    require_unused(results)
+    for path in (*found.damaged, *found.leftovers):
+        path.unlink(missing_ok=True)
+    wanted = dict.fromkeys((*found.damaged, *found.unknown.values()))
+    targets = [str(path) for path in wanted if TARGET.fullmatch(_below(results, path))]
+    return shlex.join(["snakemake", "--cores", "all", *targets, *_options(results)]) if targets else ""
+
+
+def _below(results: Path, path: Path) -> str:
+    return path.relative_to(results).as_posix()
+
+
+def _is_leftover(results: Path, path: Path) -> bool:
+    name = UNFINISHED.fullmatch(path.name)
+    return name is not None and OURS.fullmatch(_below(results, path.with_name(name[1]))) is not None
+
+
+def _check(path: Path, found: Findings) -> None:
+    try:
+        if path.suffix != ".npy":
+            seals.check(path)
+        elif (content := _stated(path, facts := _facts(path))) is None:
+            found.unknown[path] = facts
+            return
+        elif seals.file_digest(path) != content:
+            raise seals.BrokenSeal("its content does not match its hash")
+    except FileNotFoundError:
+        return  # a checkpoint whose training has just ended
+    except seals.BrokenSeal as broken:
+        found.damaged[path] = str(broken)
+    except OSError as error:
+        found.damaged[path] = error.strerror or str(error)
+    else:
+        found.intact += 1
+
+
+def _facts(array: Path) -> Path:
+    """The facts that hold an npy file's hash."""
+    folder = str(array.parent)
+    apart = {paths.corrupted_images(folder): paths.corrupted_facts, paths.outlier_images(folder): paths.outlier_facts}
+    return Path(apart.get(str(array), paths.prepared)(folder))
+
+
+def _stated(array: Path, facts: Path) -> str | None:
+    try:
+        held = read_facts(facts)
+        return str(held["arrays"][array.name] if "arrays" in held else held["array"])
+    except (LayerLotteryError, KeyError):
+        return None
+
+
+def _options(results: Path) -> list[str]:
+    """What the last Snakemake here was told of its configuration, as the lock's file has it."""
+    try:
+        words = shlex.split(json.loads((results / NAME).read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    chosen, wanted = [], False
+    for word in words:
+        if word.startswith("-"):
+            wanted = word.partition("=")[0] in OPTIONS
+        if wanted:
+            chosen.append(word)
+    return chosen

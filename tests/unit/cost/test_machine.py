@@ -1,0 +1,204 @@
+"""Provenance: the commit is the package's own or none, versions are those installed, jobs are named as SLURM does."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import torch
+
+from layerlottery.cost import machine
+from layerlottery.cost.machine import git_commit, machine_facts, now, where
+
+AUTHOR = ["-c", "user.name=a", "-c", "user.email=a@b"]
+
+
+def git(folder, *words):
+    ran = subprocess.run(["git", *AUTHOR, *words], cwd=folder, check=True, capture_output=True, text=True)
+    return ran.stdout.strip()
+
+
+def repository(folder, *tracked):
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--force", *tracked)
+    git(folder, "commit", "--quiet", "--message", "first")
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def package(tmp_path):
+    folder = tmp_path / "src" / "layerlottery"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (tmp_path / "README.md").write_text("words")
+    return folder
+
+
+# the commit
+
+
+def test_the_commit_of_a_clean_checkout(package, tmp_path):
+    assert git_commit(package) is None
+    commit = repository(tmp_path, ".")
+    assert re.fullmatch(r"[0-9a-f]{40}", commit)
+    assert git_commit(package) == commit
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_changed_file_of_the_package_makes_it_dirty(package, tmp_path, staged):
+    commit = repository(tmp_path, ".")
+    (package / "__init__.py").write_text("changed")
+    if staged:
+        git(tmp_path, "add", ".")
+    assert git_commit(package) == f"{commit}-dirty"
+
+
+def test_an_edited_configuration_is_no_changed_code(package, tmp_path):
+    commit = repository(tmp_path, ".")
+    (tmp_path / "README.md").write_text("changed")
+    (package / "new.py").write_text("")
+    assert git_commit(package) == commit
+
+
+def test_a_touched_file_is_no_changed_file_and_nothing_is_written(package, tmp_path):
+    commit = repository(tmp_path, ".")
+    (package / "__init__.py").touch()
+    index = (tmp_path / ".git" / "index").read_bytes()
+    assert git_commit(package) == commit
+    assert (tmp_path / ".git" / "index").read_bytes() == index
+
+
+def test_a_repository_around_an_installed_package_is_not_its_checkout(package, tmp_path):
+    repository(tmp_path, "README.md")
+    assert git_commit(package) is None
+
+
+def test_a_repository_without_a_commit_has_none(package, tmp_path):
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    assert git_commit(package) is None
+
+
+def test_another_repository_in_the_environment_is_not_believed(package, tmp_path, monkeypatch):
+    commit = repository(tmp_path, ".")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "__init__.py").write_text("of another")
+    repository(other, ".")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert git_commit(package) == commit
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_checkout_of_another_user_counts(package, tmp_path):
+    commit = repository(tmp_path, ".")
+    for path in [tmp_path, *tmp_path.rglob("*")]:
+        os.chown(path, 65534, 65534)
+    assert git_commit(package) == commit
+
+
+def test_without_git_there_is_no_commit(package, tmp_path, monkeypatch):
+    repository(tmp_path, ".")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    assert git_commit(package) is None
+    assert machine_facts(None)["git_commit"] is None
+
+
+def test_a_git_that_hangs_is_left_behind(package, tmp_path, monkeypatch):
+    repository(tmp_path, ".")
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\nexec {shutil.which('sleep')} 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(slow.parent))
+    monkeypatch.setattr(machine, "GIT_SECONDS", 0.2)
+    assert git_commit(package) is None
+
+
+# versions and device
+
+
+def test_versions_are_those_installed():
+    facts = machine_facts(torch.device("cpu"))
+    assert facts["torch_version"].partition("+")[0] == importlib.metadata.version("torch").partition("+")[0]
+    assert facts["package_version"] == importlib.metadata.version("layerlottery")
+    assert facts["python_version"] == platform.python_version()
+    assert facts["cuda_version"] == torch.version.cuda
+    assert (facts["cudnn_version"], facts["driver_version"]) == (None, None)
+
+
+def test_the_cpu_has_its_own_name():
+    names = set(re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    assert machine_facts(None)["device"] in (names or {f"{platform.machine()} CPU"})
+    assert machine_facts(None) == machine_facts(torch.device("cpu"))
+
+
+def test_a_cpu_without_a_name_is_named_by_its_kind(monkeypatch):
+    monkeypatch.setattr(machine, "cpu_name", lambda: None)
+    assert machine_facts(None)["device"] == f"{platform.machine()} CPU"
+
+
+def test_a_gpu_brings_its_name_and_driver(monkeypatch):
+    import pynvml
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91000)
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: "570.1")
+    facts = machine_facts(torch.device("cuda:3"))
+    assert (facts["device"], facts["driver_version"], facts["cudnn_version"]) == ("GPU 3", "570.1", 91000)
+
+    def fail():
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", fail)
+    assert machine_facts(torch.device("cuda:3"))["driver_version"] is None
+
+
+def test_it_needs_no_torch_to_say_where_it_is():
+    check = "import sys; from layerlottery.cost.machine import where; where(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+# host and job
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    return lambda **values: [monkeypatch.setenv(f"SLURM_{name}", value) for name, value in values.items()]
+
+
+def test_outside_slurm_there_is_only_a_host(slurm, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "node7.cluster.example.org")
+    assert where() == {"host": "node7", "slurm_job_id": None, "slurm_restarts": None}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"JOB_ID": "41"}, ("41", 0)),
+        ({"JOB_ID": "41", "RESTART_COUNT": "2"}, ("41", 2)),
+        ({"JOB_ID": "43", "ARRAY_JOB_ID": "41", "ARRAY_TASK_ID": "7"}, ("41_7", 0)),
+        ({"JOB_ID": "", "RESTART_COUNT": "2"}, (None, None)),
+        ({"JOB_ID": "41", "RESTART_COUNT": "often"}, ("41", None)),
+    ],
+)
+def test_a_job_is_named_as_slurm_shows_it(slurm, variables, expected):
+    slurm(**variables)
+    assert (where()["slurm_job_id"], where()["slurm_restarts"]) == expected
+
+
+def test_now_is_utc_to_the_second():
+    before = datetime.now(UTC).replace(microsecond=0)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", now())
+    assert before <= datetime.fromisoformat(now()) <= datetime.now(UTC)

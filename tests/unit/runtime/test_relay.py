@@ -1,0 +1,65 @@
+"""SIGTERM handed on: a process that was told to stop tells the processes that it has started."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# a parent that, as Snakemake, installs its own handler late and waits for its jobs
+PARENT = """
+import signal, subprocess, sys
+from layerlottery.runtime.relay import relay_sigterm
+{relay}
+signal.signal(signal.SIGTERM, lambda number, frame: print("parent told", flush=True))
+jobs = [subprocess.Popen([sys.executable, "-c", sys.argv[1], path]) for path in sys.argv[2:]]
+print(max(job.wait() for job in jobs), flush=True)
+"""
+JOB = """
+import pathlib, signal, sys, time
+path = pathlib.Path(sys.argv[1])
+def told(number, frame):
+    path.write_text("saved")
+    sys.exit(75)
+signal.signal(signal.SIGTERM, told)
+path.write_text("ready")
+time.sleep(60)
+"""
+
+
+def start(relay, files):
+    command = [sys.executable, "-c", PARENT.format(relay=relay), JOB, *map(str, files)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def ready(files):
+    limit = time.monotonic() + 60
+    while not all(file.exists() and file.read_text() == "ready" for file in files):
+        assert time.monotonic() < limit, "the jobs did not start"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to hand on")
+def test_every_job_hears_it_and_so_does_the_parent(tmp_path):
+    files = [Path(tmp_path, name) for name in ("one", "two")]
+    parent = start("relay_sigterm()", files)
+    ready(files)
+    parent.terminate()
+    printed, _ = parent.communicate(timeout=60)
+    assert printed.split("\n") == ["parent told", "75", ""]
+    assert [file.read_text() for file in files] == ["saved", "saved"]
+
+
+def test_without_it_no_job_hears_anything(tmp_path):
+    # what the relay is for: if this fails, it isn't needed any more
+    file = tmp_path / "one"
+    parent = start("", [file])
+    ready([file])
+    parent.terminate()
+    assert parent.stdout.readline() == "parent told\n"
+    with pytest.raises(subprocess.TimeoutExpired):
+        parent.wait(1)
+    assert file.read_text() == "ready"
+    parent.kill()
+    parent.communicate()

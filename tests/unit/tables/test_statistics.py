@@ -1,0 +1,390 @@
+"""Statistics against scipy called differently, statsmodels, and by hand."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
+
+from layerlottery.tables import statistics
+from layerlottery.tables.statistics import (
+    ROUNDING,
+    Estimate,
+    averages,
+    bootstraps,
+    estimate,
+    estimates,
+    geometric_mean,
+    geometric_means,
+    holm,
+    holm_columns,
+    kendall_w,
+    of_each,
+    outcome,
+    p_tolerances,
+    p_zero,
+    p_zeros,
+    saved,
+    seed_means,
+    tolerance,
+    verdict,
+    verdict_of_tests,
+)
+
+
+def bootstrap(values, **settings):
+    return bootstraps([values], **settings)[0]
+
+
+def p_tolerance(deltas, xi, alternative):
+    return p_tolerances([deltas], [xi], alternative)[0]
+
+
+def sample(seed, size, *, mean=-0.4):
+    return np.random.default_rng(seed).normal(mean, 1.3, size).tolist()
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("size", [2, 3, 5, 30])
+def test_estimate_agrees_with_scipy(size, confidence):
+    values = np.random.default_rng(size).normal(-0.4, 1.3, size).tolist()
+    found = estimate(values, confidence=confidence)
+    low, high = stats.t.interval(confidence, size - 1, loc=np.mean(values), scale=stats.sem(values))
+    again = stats.ttest_1samp(values, 0).confidence_interval(confidence)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+    assert (found.low, found.high) == pytest.approx((again.low, again.high), rel=1e-9)
+    assert found.mean == pytest.approx(math.fsum(values) / size)
+    assert found.sd == pytest.approx(np.std(values, ddof=1))
+
+
+def test_estimate_by_hand():
+    # t(0.975, 2) = 4.302653, sd = 1, n = 3
+    found = estimate([1.0, 2.0, 3.0], confidence=0.95)
+    assert (found.mean, found.sd) == (2.0, 1.0)
+    assert found.high - found.mean == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+
+
+def test_one_value_has_a_mean_only():
+    assert estimate([1.5], confidence=0.95) == Estimate(1.5, None, None, None)
+
+
+def test_no_spread_gives_an_interval_without_width():
+    assert estimate([0.25, 0.25, 0.25], confidence=0.95) == Estimate(0.25, 0.0, 0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "xi", "expected"),
+    [
+        (0.0, 0.5, 0.0, "winning"),
+        (-1.0, 0.5, 1.0, "winning"),
+        (-1.1, 0.5, 1.0, "undecided"),
+        (-2.0, -1.0, 1.0, "undecided"),
+        (-2.0, -1.1, 1.0, "losing"),
+        (-0.1, 0.1, 0.0, "undecided"),
+        (-0.2, -0.1, 0.0, "losing"),
+        (-0.2, -0.1, 0.2, "winning"),
+        (0.1, 0.2, None, "single seed"),
+        (None, None, 1.0, "single seed"),
+    ],
+)
+def test_verdict(low, high, xi, expected):
+    middle = 0.0 if low is None else (low + high) / 2
+    assert verdict(Estimate(middle, None if low is None else 0.1, low, high), xi) == expected
+
+
+def test_tolerance():
+    assert tolerance(1.5, [90.0]) == 1.5
+    assert tolerance("sd", [90.0, 92.0, 94.0]) == 2.0
+    assert tolerance("sd", [90.0]) is None
+
+
+def test_draws_are_averaged_within_their_seed():
+    values = [(3, 10.0), (1, 4.0), (1, 1.0), (1, 1.0), (3, 20.0), (2, 7.0)]
+    assert list(seed_means(values).items()) == [(1, 2.0), (2, 7.0), (3, 15.0)]
+    assert seed_means([(0, 2.0), (0, 8.0)], geometric_mean) == {0: pytest.approx(4.0)}
+
+
+def test_bootstrap_agrees_with_every_possible_resample():
+    # 4 values have 4^4 = 256 resamples; BCa by its definition on all of them, each equally likely
+    values = [0.0, 1.0, 3.0, 8.0]
+    means = np.sort([np.mean(one) for one in itertools.product(values, repeat=4)])
+    below = (np.sum(means < 3.0) + np.sum(means <= 3.0)) / 2 / len(means)
+    bias = stats.norm.ppf(below)
+    left_out = np.array([np.mean(np.delete(values, number)) for number in range(4)])
+    spread = left_out.mean() - left_out
+    bend = np.sum(spread**3) / (6 * np.sum(spread**2) ** 1.5)
+    ends = [bias + stats.norm.ppf(share) for share in (0.1, 0.9)]
+    expected = [np.quantile(means, stats.norm.cdf(bias + end / (1 - bend * end))) for end in ends]
+    assert bootstrap(values, confidence=0.8, resamples=20_000) == pytest.approx(expected, abs=0.15)
+    # what the definition moves: the percentiles alone lie elsewhere
+    assert abs(np.quantile(means, 0.9) - expected[1]) > 0.2
+
+
+def test_bootstrap_of_a_large_sample_comes_near_the_t_interval():
+    values = sample(1, 300)
+    found = estimate(values, confidence=0.95)
+    assert bootstrap(values, confidence=0.95, resamples=2000) == pytest.approx((found.low, found.high), abs=0.02)
+
+
+def test_bootstrap_is_the_same_at_every_call():
+    first, second = (bootstrap(sample(2, 5), confidence=0.95, resamples=99) for _ in range(2))
+    assert first == second
+    assert first[0] < np.mean(sample(2, 5)) < first[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.5], (None, None)),
+        ([0.25, 0.25], (0.25, 0.25)),
+        # equal up to the rounding of a difference
+        ([98.86 - 99.86, 1.0 - 2.0, 97.3 - 98.3], (-1.0, -1.0)),
+        # half of all resamples of two values hold one of them twice
+        ([1.0, 2.0], (1.0, 2.0)),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_bootstrap_of_degenerate_samples(values, expected):
+    found = bootstrap(values, confidence=0.95, resamples=499)
+    assert found == (expected if expected[0] is None else pytest.approx(expected, abs=1e-9))
+    assert found[0] is None or found[0] <= found[1]
+
+
+@pytest.mark.parametrize("xi", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("size", [2, 3, 5, 30])
+def test_non_inferiority_agrees_with_statsmodels(size, xi):
+    deltas = sample(size, size)
+    dense = np.linspace(90, 94, size)
+    # the lower half of two one-sided tests of equivalence
+    _, (_, lower, _), _ = ttost_paired(dense + deltas, dense, -xi, 100.0)
+    _, larger, _ = DescrStatsW(deltas).ttest_mean(-xi, alternative="larger")
+    assert p_tolerance(deltas, xi, "greater") == pytest.approx(lower, rel=1e-6) == pytest.approx(larger, rel=1e-6)
+    assert p_tolerance(deltas, xi, "less") == pytest.approx(1 - larger, rel=1e-6)
+
+
+def test_non_inferiority_by_hand():
+    # mean 2, sd 1, n 3: t = (2 + 1) sqrt 3; with 2 degrees of freedom P(T > t) = 1/2 - t / 2 sqrt(2 + t^2)
+    t = 3 * math.sqrt(3)
+    assert p_tolerance([1.0, 2.0, 3.0], 1.0, "greater") == pytest.approx(0.5 - t / (2 * math.sqrt(2 + t * t)), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("delta", "xi", "greater", "less"),
+    [(-1.0, 1.0, 0.0, 1.0), (-1.01, 1.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0), (98.86 - 99.86, 1.0, 0.0, 1.0)],
+)
+def test_equal_differences_are_within_the_tolerance_or_not(delta, xi, greater, less):
+    assert p_tolerance([delta] * 3, xi, "greater") == greater
+    assert p_tolerance([delta] * 3, xi, "less") == less
+
+
+def test_nothing_is_tested_with_one_seed_or_without_a_tolerance():
+    assert p_tolerance([1.0], 0.0, "greater") is p_tolerance([1.0, 2.0], None, "less") is p_zero([1.0]) is None
+
+
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_paired_test_agrees_with_scipy_on_the_pairs(size):
+    control = np.linspace(90, 94, size)
+    differences = sample(size, size)
+    expected = stats.ttest_rel(control + differences, control)
+    assert p_zero(differences) == pytest.approx(expected.pvalue, rel=1e-9)
+    assert p_zero(differences) == pytest.approx(DescrStatsW(differences).ttest_mean(0)[1], rel=1e-9)
+
+
+def test_paired_test_without_spread():
+    assert p_zero([0.0, 0.0]) == p_zero([98.86 - 99.86 + 1, 0.0]) == 1.0
+    assert p_zero([-0.5, -0.5, -0.5]) == p_zero([0.1, 0.3 - 0.2]) == 0.0
+
+
+def test_holm_by_hand():
+    # sorted .01, .03, .04: 3 * .01, 2 * .03, and 1 * .04 is raised to .06
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
+    assert holm([0.7, 0.7]) == [1.0, 1.0]
+
+
+def test_holm_counts_only_what_was_tested():
+    assert holm([None, 0.01, None, 0.04, 0.03]) == [None, pytest.approx(0.03), None, *[pytest.approx(0.06)] * 2]
+    assert holm([None]) == [None]
+    assert holm([]) == []
+    assert holm([0.2]) == [0.2]
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
+def test_without_a_correction_the_tests_say_what_the_interval_says(confidence):
+    found = set()
+    for seed in range(150):
+        deltas = sample(seed, 2 + seed % 4, mean=seed / 25 - 4)
+        p_values = [p_tolerance(deltas, 1.0, side) for side in ("greater", "less")]
+        expected = verdict(estimate(deltas, confidence=confidence), 1.0)
+        assert verdict_of_tests(*p_values, confidence=confidence) == expected, deltas
+        found.add(expected)
+    assert found == {"winning", "losing", "undecided"}
+
+
+def test_an_interval_that_ends_at_the_tolerance_wins_by_both():
+    for seed in range(100):
+        deltas = sample(seed, 3 + seed % 3, mean=-5)
+        found = estimate(deltas, confidence=0.95)
+        p_values = [p_tolerance(deltas, -found.low, side) for side in ("greater", "less")]
+        assert verdict(found, -found.low) == verdict_of_tests(*p_values, confidence=0.95) == "winning"
+
+
+def test_tests_and_interval_agree_at_the_edge_of_the_tolerance():
+    # 100 of 10,000 images: in floating point some of these differences are a hair below -1
+    for correct in range(0, 9901):
+        deltas = [100 * correct / 10_000 - 100 * (correct + 100) / 10_000] * 2
+        p_values = [p_tolerance(deltas, 1.0, side) for side in ("greater", "less")]
+        assert verdict_of_tests(*p_values, confidence=0.95) == "winning", correct
+        assert verdict(estimate(deltas, confidence=0.95), 1.0) == "winning", correct
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "expected"),
+    [
+        (0.3, 0.05, "better"),
+        (-0.3, 0.05, "worse"),
+        (0.3, 0.051, "can't tell"),
+        (0.0, 1.0, "can't tell"),
+        (3.0, None, "single seed"),
+    ],
+)
+def test_outcome(difference, p, expected):
+    assert outcome(difference, p, confidence=0.95) == expected
+
+
+def kendall_by_hand(ranks):
+    """W = 12 S / (m^2 (k^3 - k) - m T), S the squared deviations of the rank sums, T the sum of t^3 - t over ties."""
+    ranks = np.array(ranks, dtype=float)
+    count, blocks = ranks.shape
+    sums = ranks.sum(axis=0)
+    ties = sum(number**3 - number for row in ranks for number in np.unique(row, return_counts=True)[1])
+    return 12 * np.sum((sums - sums.mean()) ** 2) / (count**2 * (blocks**3 - blocks) - count * ties)
+
+
+def test_kendall_of_a_textbook_example():
+    # three judges of six: rank sums 8 14 11 11 11 8, S = 25.5, W = 12 * 25.5 / (9 * 210) = 0.162
+    rankings = [[1, 6, 3, 2, 5, 4], [1, 5, 6, 4, 2, 3], [6, 3, 2, 5, 4, 1]]
+    found, p = kendall_w(rankings)
+    assert found == pytest.approx(12 * 25.5 / (9 * 210)) == pytest.approx(kendall_by_hand(rankings))
+    assert p == pytest.approx(stats.chi2.sf(3 * 5 * found, 5))
+
+
+def test_kendall_of_full_agreement_and_of_none():
+    scores = [0.1, 7.0, 3.0, 2.5]
+    found, p = kendall_w([scores, [10 * score - 4 for score in scores], scores])
+    assert found == pytest.approx(1)
+    assert found <= 1
+    assert p == pytest.approx(stats.chi2.sf(9, 3))
+    assert kendall_w([[1, 2, 3], [2, 3, 1], [3, 1, 2]]) == pytest.approx((0, 1))
+
+
+def test_kendall_of_two_rankings_is_spearman():
+    scores = np.random.default_rng(4).normal(size=(2, 7))
+    assert kendall_w(scores)[0] == pytest.approx((1 + stats.spearmanr(*scores).statistic) / 2)
+
+
+def test_kendall_is_corrected_for_ties():
+    scores = [[1.0, 1.0, 2.0, 3.0, 3.0], [2.0, 1.0, 2.0, 2.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
+    assert kendall_w(scores)[0] == pytest.approx(kendall_by_hand(stats.rankdata(scores, axis=1)))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rankings", [[[1, 2, 3]], [[1, 2], [1, 2]], [[5, 5, 5], [1, 1, 1]]])
+def test_kendall_needs_two_rankings_of_three_blocks(rankings):
+    assert kendall_w(rankings) == (None, None)
+
+
+# as a benchmark has them: percentages of 10,000 images, so that many resamples have equal means; one without spread,
+# one of two values whose BCa interval does not exist, and single seeds
+SAMPLES = [np.round(sample(seed, (10, 3, 1, 8, 2, 17)[seed % 6]), 2).tolist() for seed in range(36)]
+SAMPLES[7:7] = [[0.5] * 10, [1.0, 2.0], [0.25]]
+
+
+def test_each_sample_keeps_its_place_whatever_its_size():
+    assert of_each(SAMPLES, lambda values, places: values.tolist()) == SAMPLES
+    assert of_each(SAMPLES, lambda values, places: places) == list(range(len(SAMPLES)))
+    assert of_each([], lambda values, places: places) == []
+
+
+def test_means_of_many_samples_round_like_those_of_one():
+    assert averages(SAMPLES) == [float(np.mean(one)) for one in SAMPLES]
+    ratios = [np.exp(one).tolist() for one in SAMPLES]
+    assert geometric_means(ratios) == [float(np.exp(np.mean(np.log(one)))) for one in ratios]
+
+
+def test_estimates_of_many_samples_are_those_of_one_by_scipy():
+    for one, found in zip(SAMPLES, estimates(SAMPLES, confidence=0.9), strict=True):
+        assert found.mean == np.mean(one)
+        if len(one) == 1:
+            assert found == Estimate(one[0], None, None, None)
+        else:
+            # the same operations on one sample: equal to the last bit
+            reach = stats.t.ppf(0.95, len(one) - 1) * np.std(one, ddof=1) / math.sqrt(len(one))
+            assert found.sd == np.std(one, ddof=1)
+            assert (found.low, found.high) == pytest.approx((found.mean - reach, found.mean + reach), rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:The BCa")
+def test_bootstraps_of_many_samples_are_those_of_one_by_scipy_bit_for_bit(monkeypatch):
+    # several samples at a time, and not all of a size at once
+    monkeypatch.setattr(statistics, "RESAMPLED", 3 * 499 * 10)
+    for one, found in zip(SAMPLES, bootstraps(SAMPLES, confidence=0.9, resamples=499), strict=True):
+        if len(one) == 1:
+            assert found == (None, None)
+        elif np.ptp(one) == 0:
+            assert found == (one[0], one[0])
+        else:
+            rng = np.random.default_rng
+            given = {"confidence_level": 0.9, "n_resamples": 499}
+            ends = stats.bootstrap((one,), np.mean, method="BCa", rng=rng(0), **given).confidence_interval
+            if not np.isfinite(ends).all():
+                ends = stats.bootstrap((one,), np.mean, method="percentile", rng=rng(0), **given).confidence_interval
+            assert found == tuple(ends), one
+
+
+@pytest.mark.parametrize("alternative", ["greater", "less"])
+@pytest.mark.filterwarnings("error")
+def test_tests_of_many_samples_are_those_of_one_by_scipy_bit_for_bit(alternative):
+    xi = [None if number % 5 == 4 else number / 10 for number in range(len(SAMPLES))]
+    for one, points, found in zip(SAMPLES, xi, p_tolerances(SAMPLES, xi, alternative), strict=True):
+        if points is None or len(one) == 1:
+            assert found is None
+        elif np.ptp(one) == 0:
+            assert found == (0.0 if alternative == "greater" else 1.0)
+        else:
+            assert found == stats.ttest_1samp(one, -points - ROUNDING, alternative=alternative).pvalue
+
+
+def test_paired_tests_of_many_samples_are_those_of_one_by_scipy_bit_for_bit():
+    for one, found in zip(SAMPLES, p_zeros(SAMPLES), strict=True):
+        if len(one) == 1:
+            assert found is None
+        else:
+            assert found == (0.0 if np.ptp(one) == 0 else stats.ttest_1samp(one, 0.0).pvalue)
+
+
+def test_geometric_mean():
+    assert geometric_mean([2.0, 0.5]) == pytest.approx(1.0)
+    assert geometric_mean([1.2, 1.5, 3.1]) == pytest.approx(stats.gmean([1.2, 1.5, 3.1]))
+
+
+def test_saved():
+    assert saved(75, 100) == 25.0
+    assert saved(100, 100) == 0.0
+    assert saved(110, 100) == pytest.approx(-10.0)
+
+
+def test_holm_agrees_with_statsmodels_family_by_family():
+    rng = np.random.default_rng(4)
+    p_values = np.round(rng.random((40, 12)) ** 3, 2)  # many small ones, and ties
+    p_values[rng.random(p_values.shape) < 0.2] = np.nan
+    p_values[:, 3] = np.nan
+    found = holm_columns(p_values)
+    assert np.array_equal(np.isnan(found), np.isnan(p_values))
+    for own, corrected in zip(p_values.T, found.T, strict=True):
+        known = ~np.isnan(own)
+        if known.any():
+            assert corrected[known] == pytest.approx(multipletests(own[known], method="holm")[1], abs=1e-15)

@@ -1,0 +1,170 @@
+"""The summary of toy tables: draws are averaged within seeds, and 20 tickets without effect do not win."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from layerlottery.config.results import StatisticsSettings
+from layerlottery.tables.summary import summary_rows
+
+DENSE = {"structure": "none", "criterion": None, "scored_at": None, "density": 0, "rewind": "0"}
+TICKET = {"structure": "layers", "criterion": "snip", "scored_at": "init", "density": 1, "rewind": "0"}
+COST = {
+    "params": 1000,
+    "latency_ms": 4.0,
+    "train_speedup": 1.0,
+    "macs_reduction": 0.0,
+    "memory_reduction": 0.0,
+    "energy_reduction": 0.0,
+}
+
+
+# differences under the conditions of each kind
+UNTESTED = dict.fromkeys(("attack", "corruption", "shift"), np.array([]))
+
+
+def dense(seeds, network="resnet20"):
+    return [
+        {"dataset": "digits", "network": network, "seed": seed, "draw": 0, "accuracy": 90.0, "delta_accuracy": 0.0}
+        | DENSE
+        | COST
+        | UNTESTED
+        for seed in seeds
+    ]
+
+
+def ticket(deltas, network="resnet20", **changes):
+    """Rows of one ticket; `deltas` holds (seed, difference to dense) of every draw."""
+    return [
+        {"dataset": "digits", "network": network, "seed": seed, "draw": draw}
+        | {"accuracy": 90 + delta, "delta_accuracy": delta}
+        | TICKET
+        | COST
+        | UNTESTED
+        | changes
+        for draw, (seed, delta) in enumerate(deltas)
+    ]
+
+
+def summarize(rows, *, xi=(0.0,), **given):
+    return summary_rows(rows, StatisticsSettings(xi=list(xi), resamples=199, **given))
+
+
+def test_draws_are_averaged_within_a_seed_first():
+    # three draws of seed 0 and one of seed 1: their plain mean would be 2
+    rows = dense([0, 1]) + ticket([(0, 1.0), (0, 2.0), (0, 0.0), (1, 5.0)])
+    (row,) = summarize(rows)
+    assert (row["seeds"], row["networks"], row["won"]) == (2, 4, 4)
+    assert (row["delta_accuracy"], row["accuracy"]) == (3.0, 93.0)
+    assert row["delta_sd"] == row["accuracy_sd"] == pytest.approx(np.std([1.0, 5.0], ddof=1))
+    expected = stats.t.interval(0.95, 1, loc=3, scale=stats.sem([1.0, 5.0]))
+    assert (row["delta_low"], row["delta_high"]) == pytest.approx(expected)
+    assert row["p_value"] == pytest.approx(stats.ttest_rel([91.0, 95.0], [90.0, 90.0], alternative="greater").pvalue)
+    assert (row["boot_low"], row["boot_high"]) == (1.0, 5.0)
+
+
+def test_many_draws_of_one_seed_infer_nothing():
+    (row,) = summarize(dense([0]) + ticket([(0, delta) for delta in (1.0, 1.1, 1.2, 1.3)]))
+    assert (row["seeds"], row["networks"], row["won"], row["verdict"]) == (1, 4, 4, "single seed")
+    assert row["p_value"] is row["delta_sd"] is row["boot_low"] is row["tickets"] is None
+
+
+def test_costs_are_averaged_within_a_seed_first():
+    rows = ticket([(0, 0.0), (0, 0.0), (1, 0.0)])
+    given = [(500, 1.0, 2.0, 10.0), (300, 4.0, 8.0, 30.0), (200, 0.5, 9.0, 50.0)]
+    for row, (params, latency, speedup, energy) in zip(rows, given, strict=True):
+        row |= {"params": params, "latency_ms": latency, "train_speedup": speedup, "energy_reduction": energy}
+    (row,) = summarize(dense([0, 1]) + rows)
+    # reductions of 50, 70 and 80 percent; dense networks have 1000 parameters and 4 ms
+    assert row["params_reduction"] == pytest.approx((60 + 80) / 2)
+    assert row["energy_reduction"] == pytest.approx((20 + 50) / 2)
+    # geometric within the seed: 2 and 8 are 4, then 4 and 9 are 6
+    assert row["train_speedup"] == pytest.approx(6)
+    # 4 and 1 are 2, then 2 and 8 are 4
+    assert row["latency_speedup"] == pytest.approx(4)
+
+
+def test_robustness_is_averaged_within_a_seed_first():
+    # two draws of seed 0, one under a condition more; seed 2 was not corrupted
+    rows = ticket([(0, 0.0), (0, 0.0), (1, 0.0), (2, 0.0)])
+    for row, deltas in zip(rows, ([-1.0, -3.0], [-8.0], [-6.0, -6.0], []), strict=True):
+        row["corruption"] = np.array(deltas)
+    (row,) = summarize(dense([0, 1, 2]) + rows)
+    assert row["corruption_delta"] == (-4 - 6) / 2
+    assert row["attack_delta"] is row["shift_delta"] is None
+
+
+def test_tickets_of_unequal_seeds_and_draws_stand_alone():
+    tickets = [
+        ticket([(seed, delta / 7) for seed, delta in enumerate(deltas)], density=density)
+        for density, deltas in enumerate(([1, 2, 3], [4, -2], [5], [3, 1, 9]), start=1)
+    ]
+    tickets.append(ticket([(0, 0.3), (0, 0.1), (1, 0.7)], density=5))
+    together = summarize(dense(range(3)) + [row for rows in tickets for row in rows], xi=[0.0, "sd"])
+    alone = [row for rows in tickets for row in summarize(dense(range(3)) + rows, xi=[0.0, "sd"])]
+    # but for what Holm's correction makes of the family
+    corrected = ("p_holm", "tickets", "verdict_holm")
+    assert [{name: row[name] for name in row if name not in corrected} for row in together] == [
+        {name: row[name] for name in row if name not in corrected} for row in alone
+    ]
+
+
+def planted(p_values, seeds=5):
+    """Tickets whose one-sided t tests against 0 have these p values, by moving one pattern of mean 0."""
+    pattern = np.array([-1.0, 0.5, 1.5, -0.5, -0.5])[:seeds]
+    scale = np.std(pattern, ddof=1) / np.sqrt(seeds)
+    rows = dense(range(seeds))
+    for density, p in enumerate(p_values, start=1):
+        rows += ticket(list(enumerate(pattern + stats.t.isf(p, seeds - 1) * scale)), density=density)
+    return rows
+
+
+def test_of_twenty_tickets_without_effect_none_wins_after_the_correction():
+    # what chance gives: p values spread evenly
+    p_values = np.linspace(0.02, 0.98, 20)
+    rows = summarize(planted(p_values))
+    assert [row["p_value"] for row in rows] == pytest.approx(p_values.tolist(), rel=1e-6)
+    assert [row["verdict"] for row in rows].count("winning") == [row["verdict"] for row in rows].count("losing") == 1
+    assert {row["verdict_holm"] for row in rows} == {"undecided"}
+    assert rows[0]["p_holm"] == pytest.approx(20 * 0.02, rel=1e-6)
+    assert {row["tickets"] for row in rows} == {20}
+
+
+def test_a_large_effect_survives_the_correction():
+    rows = summarize(planted([1e-5, *np.linspace(0.02, 0.98, 18), 1 - 1e-5]))
+    assert [row["verdict_holm"] for row in rows] == ["winning", *["undecided"] * 18, "losing"]
+
+
+def test_holm_by_hand_within_one_network_and_tolerance():
+    other = [row | {"network": "resnet32"} for row in planted([0.01])]
+    rows = summarize(planted([0.01, 0.04, 0.03]) + other, xi=[0.0, 100.0])
+    found = {(row["network"], row["density"], row["xi"]): row for row in rows}
+    strict = [found["resnet20", density, "0"] for density in (1, 2, 3)]
+    assert [row["p_holm"] for row in strict] == pytest.approx([0.03, 0.06, 0.06], rel=1e-6)
+    assert [row["verdict"] for row in strict] == ["winning", "undecided", "undecided"]
+    assert [row["verdict_holm"] for row in strict] == ["undecided"] * 3
+    alone = found["resnet32", 1, "0"]
+    assert (alone["p_holm"], alone["tickets"], alone["verdict_holm"]) == (alone["p_value"], 1, "winning")
+    assert {row["verdict_holm"] for row in rows if row["xi"] == "100"} == {"winning"}
+
+
+def test_a_ticket_of_one_seed_does_not_count_in_the_family():
+    rows = planted([0.01, 0.04]) + ticket([(0, 3.0)], density=9)
+    found = {row["density"]: row for row in summarize(rows)}
+    assert [found[density]["tickets"] for density in (1, 2, 9)] == [2, 2, None]
+    assert found[1]["p_holm"] == pytest.approx(0.02, rel=1e-6)
+    assert (found[9]["p_holm"], found[9]["verdict_holm"]) == (None, "single seed")
+
+
+def test_equal_differences_decide_by_their_sign():
+    rows = dense([0, 1]) + ticket([(0, -1.0), (1, -1.0)]) + ticket([(0, -1.5), (1, -1.5)], density=2)
+    found = {(row["density"], row["xi"]): row for row in summarize(rows, xi=[0.0, 1.0])}
+    assert [found[1, xi]["verdict_holm"] for xi in ("0", "1")] == ["losing", "winning"]
+    assert [found[2, xi]["verdict_holm"] for xi in ("0", "1")] == ["losing", "losing"]
+    assert [found[1, xi]["p_value"] for xi in ("0", "1")] == [1.0, 0.0]
+    assert (found[1, "1"]["boot_low"], found[1, "1"]["boot_high"]) == (-1.0, -1.0)
+
+
+def test_rewinds_are_tickets_of_their_own():
+    rows = dense([0, 1]) + [row for rewind in ("0", "25", "random") for row in ticket([(0, 1.0)], rewind=rewind)]
+    assert [(row["rewind"], row["networks"]) for row in summarize(rows)] == [("0", 1), ("25", 1), ("random", 1)]
