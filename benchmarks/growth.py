@@ -42,7 +42,7 @@ class Curve:
     expectation: str
 
 
-def trainer(depth: int, removed: int, *, side: int, count: int) -> Any:
+def trainer(depth: int, removed_blocks: int, *, side: int, count: int) -> Any:
     """A training of CIFAR's ResNet without some of its blocks, taken from the stages in turn."""
     import torch
 
@@ -58,7 +58,7 @@ def trainer(depth: int, removed: int, *, side: int, count: int) -> Any:
     initialize(model, 0)
     # the first of every stage stays
     names = [f"stage{stage}.{place}" for place in range(1, depth // 6) for stage in (1, 2, 3)]
-    model = remove_blocks(model, names[:removed])
+    model = remove_blocks(model, names[:removed_blocks])
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
     normalize = Normalizer([0.5] * 3, [0.25] * 3, device=torch.device("cpu"), channels_last=True)
     data = TrainingData(images, torch.arange(count) % 10, images[:10], torch.arange(10), normalize)
@@ -83,7 +83,7 @@ def steps(points: Sequence[tuple[int, int]], turns: int) -> tuple[list[float], l
 
     from layerlottery.cost.network import macs
 
-    trainers = [trainer(depth, removed, side=32, count=BATCH) for depth, removed in points]
+    trainers = [trainer(depth, removed_blocks, side=32, count=BATCH) for depth, removed_blocks in points]
     chosen = torch.arange(BATCH)
     actions = [lambda one=one: one._step(chosen, 0, 0) for one in trainers]
     return timed(actions, turns), [float(macs(one.model, (3, 32, 32))) for one in trainers]
@@ -111,12 +111,12 @@ def by_depth(turns: int) -> Curve:
     )
 
 
-def by_density(turns: int) -> Curve:
-    seconds, sizes = steps([(56, removed) for removed in REMOVED], turns)
+def by_removed(turns: int) -> Curve:
+    seconds, sizes = steps([(56, removed_blocks) for removed_blocks in REMOVED], turns)
     title = "Training step of ResNet56 without blocks"
     expected = in_proportion(seconds, sizes)
     return Curve(
-        "density",
+        "removed",
         title,
         "blocks removed",
         "seconds",
@@ -197,7 +197,7 @@ def draw(curve: Curve, file: Path) -> None:
 
 def curves(turns: int) -> list[Curve]:
     # steps are short, and one core in two may be another's for a second
-    return [by_images(3 * turns), by_depth(3 * turns), by_density(3 * turns), by_jobs(turns)]
+    return [by_images(3 * turns), by_depth(3 * turns), by_removed(3 * turns), by_jobs(turns)]
 
 
 def main() -> None:

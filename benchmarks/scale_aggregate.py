@@ -56,7 +56,7 @@ def studies(networks: int) -> list[Study]:
     points = -(-(networks - dense) // (dense * len(LAYERS)))
     given = {"datasets": ["cifar10"], "networks": list(BLOCKS), "seeds": list(SEEDS), "criteria": list(LAYERS)}
     grids = [
-        {"name": f"rewind_{rewind}", "rewinds": [rewind], "densities": list(DENSITIES)[: points - first]}
+        {"name": f"rewind_{rewind}", "rewinds": [rewind], "removed": list(DENSITIES)[: points - first]}
         for rewind, first in zip(REWINDS, range(0, points, len(DENSITIES)), strict=False)
     ]
     return [Study.model_validate(given | grid) for grid in grids]
@@ -76,9 +76,9 @@ def synthesize(results: Path, chosen: Sequence[Study]) -> None:
         link(paths.training_facts(run.folder), "training", variant, run.seed)
         for path in (paths.curve, paths.shift, paths.detection, paths.attack):
             link(path(run.folder), path.__name__, variant)
-        if run.density:
+        if run.removed:
             link(paths.similarity(run.folder), "similarity", variant, run.network)
-            link(paths.ticket_facts(run.folder), "ticket", run.network, run.criterion, run.density)
+            link(paths.ticket_facts(run.folder), "ticket", run.network, run.criterion, run.removed)
         else:
             link(paths.profile(run.folder), "profile", run.network)
     for run in expand_scorings(chosen):
@@ -194,16 +194,28 @@ def block_names(network: str) -> list[str]:
     return [f"stage{stage}.{block}" for stage in (1, 2, 3) for block in range(BLOCKS[network])]
 
 
-def architecture(network: str, criterion: str, density: int) -> Facts:
+def architecture(network: str, criterion: str, removed: int) -> Facts:
     removable = [name for name in block_names(network) if not name.endswith(".0")]
-    removed = figures(network, criterion).permutation(removable)[:density].tolist()
-    return {"depth": 6 * BLOCKS[network] + 2, "shortcut": "A", "width": 16, "channels": 3, "removed": removed}
+    removed_blocks = figures(network, criterion).permutation(removable)[:removed].tolist()
+    return {
+        "depth": 6 * BLOCKS[network] + 2,
+        "shortcut": "A",
+        "width": 16,
+        "channels": 3,
+        "removed_blocks": removed_blocks,
+    }
 
 
-def ticket(network: str, criterion: str, density: int) -> Facts:
-    left = architecture(network, criterion, density)
-    kept = [name for name in block_names(network) if name not in left["removed"]]
-    facts = {"structure": "layers", "density": density, "architecture": left, "removed": left["removed"], "kept": kept}
+def ticket(network: str, criterion: str, removed: int) -> Facts:
+    left = architecture(network, criterion, removed)
+    kept = [name for name in block_names(network) if name not in left["removed_blocks"]]
+    facts = {
+        "structure": "layers",
+        "removed": removed,
+        "architecture": left,
+        "removed_blocks": left["removed_blocks"],
+        "kept": kept,
+    }
     return facts | {
         "ties": [],
         "tied": 0,
@@ -214,7 +226,7 @@ def ticket(network: str, criterion: str, density: int) -> Facts:
 
 
 def profile(network: str) -> Facts:
-    places = [(criterion, density) for criterion in LAYERS for density in (0, *DENSITIES)]
+    places = [(criterion, removed) for criterion in LAYERS for removed in (0, *DENSITIES)]
     sizes = {digest(architecture(network, *place)): 1 - place[1] / 60 for place in places}
     costs = [
         {"architecture": name, "filters": 2000, "params": int(850_000 * size), "macs": int(125_000_000 * size)}

@@ -51,8 +51,8 @@ def configuration(seeds: int) -> dict[str, Any]:
     """1,000 networks a seed: four dense ones, 960 tickets of a grid and 36 more random draws."""
     grid = {"datasets": ["digits"], "networks": NETWORKS, "seeds": list(range(seeds)), "scored_at": ["trained"]}
     studies = [
-        grid | {"name": "grid", "criteria": CRITERIA, "densities": [1, 2, 3, 4, 5], "rewinds": [0, 2, "random"]},
-        grid | {"name": "draws", "criteria": ["random"], "densities": [5], "draws": 10},
+        grid | {"name": "grid", "criteria": CRITERIA, "removed": [1, 2, 3, 4, 5], "rewinds": [0, 2, "random"]},
+        grid | {"name": "draws", "criteria": ["random"], "removed": [5], "draws": 10},
     ]
     return {
         "datasets": {"digits": {"source": "digits"}},

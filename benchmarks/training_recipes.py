@@ -26,7 +26,7 @@ def settings_of(size: str, *, epochs: int) -> Any:
     return TrainingSettings(epochs=epochs, batch_size=64, schedule="onecycle", weight_decay=5e-4, crop=1, flip=False)
 
 
-def network_of(size: str, *, seed: int, removed: int = 0) -> Any:
+def network_of(size: str, *, seed: int, removed_blocks: int = 0) -> Any:
     from layerlottery.config.networks import NetworkSettings
     from layerlottery.networks.blocks import remove_blocks
     from layerlottery.networks.resnet import CifarResNet, initialize
@@ -34,7 +34,7 @@ def network_of(size: str, *, seed: int, removed: int = 0) -> Any:
     _, channels, depth, _, _ = SIZES[size]
     model = CifarResNet(NetworkSettings(depth=depth), channels=channels, classes=10)
     initialize(model, seed)
-    return remove_blocks(model, REMOVED[removed])
+    return remove_blocks(model, REMOVED[removed_blocks])
 
 
 def arrays_of(folder: Path, count: int | None) -> list[Any]:
@@ -79,14 +79,16 @@ class Ours:
         order = epoch_order(len(self.data.train_labels), seed=seed, epoch=0)
         self.batches = list(order.split(self.settings.batch_size))[: SIZES[size][4]]
 
-    def trainer(self, removed: int) -> Any:
-        return trainer_of(network_of(self.size, seed=self.seed, removed=removed), self.data, self.settings, self.seed)
+    def trainer(self, removed_blocks: int) -> Any:
+        return trainer_of(
+            network_of(self.size, seed=self.seed, removed_blocks=removed_blocks), self.data, self.settings, self.seed
+        )
 
-    def steps(self, removed: int = 0, count: int = 0) -> int:
+    def steps(self, removed_blocks: int = 0, count: int = 0) -> int:
         """Some steps of a training; returns the number of images."""
-        if removed not in self.trainers:
-            self.trainers[removed] = self.trainer(removed)
-        trainer, batches = self.trainers[removed], self.batches[: count or None]
+        if removed_blocks not in self.trainers:
+            self.trainers[removed_blocks] = self.trainer(removed_blocks)
+        trainer, batches = self.trainers[removed_blocks], self.batches[: count or None]
         trainer.model.train()
         for number, chosen in enumerate(batches):
             trainer._step(chosen, 0, number)
@@ -143,7 +145,7 @@ class Conventional:
         self.optimizer.step()
         return len(labels)
 
-    def steps(self, removed: int = 0) -> int:
+    def steps(self, removed_blocks: int = 0) -> int:
         self.model.train()
         return sum(self.step(*next(self.endless)) for _ in range(SIZES[self.size][4]))
 

@@ -5,7 +5,7 @@ The method for anyone's own residual network:
     blocks = layerlottery.find_blocks(model, example)
     scores = layerlottery.score(model, batch=(x, y), criterion="grasp")
     small = layerlottery.prune(model, remove=["layer3.4", "layer2.2"])
-    ticket = layerlottery.find_ticket(model, batch=(x, y), criterion="grasp", density=3)
+    ticket = layerlottery.find_ticket(model, batch=(x, y), criterion="grasp", remove=3)
     layerlottery.save_ticket(ticket, "ticket.safetensors")
     ticket = layerlottery.load_ticket("ticket.safetensors", model_factory)
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
 SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
-TICKET = SCORED + "/density={density}/rewind={rewind}"
+TICKET = SCORED + "/removed={removed}/rewind={rewind}"
 # the same folder, for rules that need not know how a ticket was chosen: with fewer wildcards its jobs are found sooner
 PRUNED = DENSE + "/{pruning}/rewind={rewind}"
 START = DENSE + "/rewind={epoch}"
@@ -17,7 +17,7 @@ FRESH_START = DENSE + "/rewind=random"
 RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
 
-PRUNING = r"structure=[^/]+/criterion=[^/]+/draw=\d+/scored_at=[^/]+/density=\d+"
+PRUNING = r"structure=[^/]+/criterion=[^/]+/draw=\d+/scored_at=[^/]+/removed=\d+"
 
 WILDCARDS = {
     "dataset": r"[A-Za-z0-9_.-]+",
@@ -27,7 +27,7 @@ WILDCARDS = {
     "criterion": r"[A-Za-z0-9_.-]+",
     "draw": r"\d+",
     "scored_at": r"init|trained",
-    "density": r"\d+",
+    "removed": r"\d+",
     "rewind": r"\d+|random",
     "epoch": r"[1-9]\d*",
     "pruning": PRUNING,

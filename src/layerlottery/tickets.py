@@ -24,6 +24,7 @@ from layerlottery.networks.selection import removal_order
 from layerlottery.store.artifacts import read_tensors, write_tensors
 from layerlottery.store.hashing import digest
 
+Targets = Mapping[str, float | None]
 Criterion = str | CriterionSettings | Callable[..., dict[str, float]]
 KIND = "layerlottery ticket"
 
@@ -59,7 +60,7 @@ class Ticket:
     """
 
     model: nn.Module
-    removed: list[str]
+    removed_blocks: list[str]
     kept: list[str]
     scores: dict[str, float]
     cost: Cost
@@ -110,39 +111,42 @@ def find_ticket(
     batch: Batches | None = None,
     criterion: Criterion = "grasp",
     *,
-    density: int | None = None,
-    flops: float | None = None,
-    params: float | None = None,
+    remove: int | None = None,
+    remove_flops: float | None = None,
+    remove_params: float | None = None,
     minimum_per_stage: int = 1,
     branches: bool = False,
     seed: int = 0,
     example: Tensor | None = None,
+    **old: Any,
 ) -> Ticket:
     """Score the blocks and remove the lowest, at initialization or at any time.
 
-    One target is given: `density`, how many blocks go, or `flops` or `params`, the share (0 to 1) of the
+    One target is given: `remove`, how many blocks go, or `remove_flops` or `remove_params`, the share (0 to 1) of the
     multiply-accumulates or parameters that goes at least, by as few blocks as that takes. Blocks of one shape that
     follow one another are a stage, which keeps `minimum_per_stage` of them (the paper keeps 2, the first among them).
     The other arguments are those of `score`. Raises LayerLotteryError when the target is beyond what is possible.
     """
+    targets = {"remove": remove, "remove_flops": remove_flops, "remove_params": remove_params}
+    _check_targets(targets, old)
     given = _Given.of(model, batch, criterion, branches=branches, example=example)
     scores, blocks = given.ranking(seed=seed, minimum=minimum_per_stage)
     rows = [vars(block) | {"score": scores.get(block.name)} for block in blocks]
     order = removal_order(rows, minimum=minimum_per_stage)
     removals = {block.name: block.removal for block in blocks}
-    removed = set(given.chosen(order, removals, density=density, flops=flops, params=params))
+    removed_blocks = set(given.chosen(order, removals, targets))
     names = [block.name for block in blocks if block.removable]
-    small = remove_blocks(model, [name for name in names if name in removed], removals)
-    values = {scores[name] for name in removed}
+    small = remove_blocks(model, [name for name in names if name in removed_blocks], removals)
+    values = {scores[name] for name in removed_blocks}
     return Ticket(
         small,
-        removed=[name for name in names if name in removed],
-        kept=[name for name in names if name not in removed],
+        removed_blocks=[name for name in names if name in removed_blocks],
+        kept=[name for name in names if name not in removed_blocks],
         scores=scores,
         cost=given.cost(small),
         criterion=given.called,
-        ties=[name for name in names if name not in removed and scores[name] in values],
-        removals={name: removals[name] for name in names if name in removed},
+        ties=[name for name in names if name not in removed_blocks and scores[name] in values],
+        removals={name: removals[name] for name in names if name in removed_blocks},
         image_shape=given.shape,
     )
 
@@ -153,7 +157,7 @@ def save_ticket(ticket: Ticket, path: str | Path) -> None:
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
     facts = {
         "kind": KIND,
-        "removed": ticket.removed,
+        "removed_blocks": ticket.removed_blocks,
         "kept": ticket.kept,
         "scores": ticket.scores,
         "ties": ticket.ties,
@@ -162,7 +166,7 @@ def save_ticket(ticket: Ticket, path: str | Path) -> None:
         "removals": {name: removal.facts() for name, removal in ticket.removals.items()},
         "image_shape": list(ticket.image_shape),
     }
-    write_tensors(Path(path), arrays, facts, config_hash=digest([KIND, ticket.removed, ticket.criterion]))
+    write_tensors(Path(path), arrays, facts, config_hash=digest([KIND, ticket.removed_blocks, ticket.criterion]))
 
 
 def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Ticket:
@@ -174,7 +178,7 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
     if facts.get("kind") != KIND:
         raise LayerLotteryError(f"{path}: holds no ticket; allowed are files of save_ticket")
     removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
-    small = remove_blocks(model_factory(), facts["removed"], removals)
+    small = remove_blocks(model_factory(), facts["removed_blocks"], removals)
     try:
         small.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     except RuntimeError as error:
@@ -182,7 +186,7 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
         raise LayerLotteryError(f"{path}: does not fit {type(small).__name__} of the factory; {first[:200]}") from error
     return Ticket(
         small,
-        facts["removed"],
+        facts["removed_blocks"],
         facts["kept"],
         facts["scores"],
         Cost(**facts["cost"]),
@@ -252,24 +256,20 @@ class _Given:
             self.batch_size,
         )
 
-    def chosen(self, order: list[str], removals: Mapping[str, Removal], **targets: float | None) -> Sequence[str]:
-        """The blocks, first in `order`, that a target takes."""
-        found = {key: value for key, value in targets.items() if value is not None}
-        if len(found) != 1:
-            raise LayerLotteryError(
-                f"target: found {', '.join(found) or 'none'}; allowed is one of {', '.join(targets)}"
-            )
-        (key, target), most = *found.items(), len(order)
-        if key == "density":
+    def chosen(self, order: list[str], removals: Mapping[str, Removal], targets: Targets) -> Sequence[str]:
+        """The blocks, first in `order`, that the one target that is not None takes."""
+        ((key, target),) = ((key, value) for key, value in targets.items() if value is not None)
+        most = len(order)
+        if key == "remove":
             if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target <= most:
-                raise LayerLotteryError(f"density: found {target}; this network allows 0 to {most} blocks")
+                raise LayerLotteryError(f"remove: found {target}; this network allows 0 to {most} blocks")
             return order[:target]
-        count = {"flops": lambda model: macs(model, self.shape), "params": parameters}[key]
+        count = {"remove_flops": lambda model: macs(model, self.shape), "remove_params": parameters}[key]
         whole = count(unwrapped(self.model))
         share = 0.0
         for number in range(most + 1):
             share = 1 - count(remove_blocks(self.model, order[:number], removals)) / whole
-            if 0 <= target <= share:
+            if target <= share:
                 return order[:number]
         raise LayerLotteryError(f"{key}: found {target}; removing all {most} blocks that may go takes {share:.4f} away")
 
@@ -286,6 +286,25 @@ class _CheckedAgainst:
             if int(labels.max()) >= self.classes or int(labels.min()) < 0:
                 check_outputs(torch.empty(len(images), self.classes), (images, labels))
             yield images, labels
+
+
+# what find_ticket's targets were called once
+OLD_TARGETS = {"density": "remove", "flops": "remove_flops", "params": "remove_params"}
+
+
+def _check_targets(targets: Targets, old: Mapping[str, Any]) -> None:
+    """Raise LayerLotteryError unless one target is given, by its name of today, and a share is from 0 to 1."""
+    for name in old:
+        if name not in OLD_TARGETS:
+            raise TypeError(f"find_ticket() got an unexpected keyword argument {name!r}")
+        raise LayerLotteryError(f"{name}: now called {OLD_TARGETS[name]}")
+    found = {key: value for key, value in targets.items() if value is not None}
+    if len(found) != 1:
+        raise LayerLotteryError(f"target: found {', '.join(found) or 'none'}; allowed is one of {', '.join(targets)}")
+    ((key, value),) = found.items()
+    if key != "remove" and not 0 <= value <= 1:
+        meant = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
+        raise LayerLotteryError(f"{key}: found {value}; allowed is a share from 0 to 1{meant}")
 
 
 def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:

@@ -59,7 +59,7 @@ def scaled(value: float, unit: str, prefixes: Sequence[tuple[str, float]]) -> st
     return f"{value / size:.3g} {prefix}{unit}"
 
 
-def densities(values: Iterable[int]) -> str:
+def ranges(values: Iterable[int]) -> str:
     """1, 2, 3, 5 becomes 1-3, 5, with an en dash."""
     runs: list[list[int]] = []
     for value in sorted(set(values)):
@@ -71,9 +71,9 @@ def densities(values: Iterable[int]) -> str:
     return ", ".join(shown)
 
 
-def at(density: object) -> str:
+def at(removed: object) -> str:
     """p = 3, on one line."""
-    return f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{density}"
+    return f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{removed}"
 
 
 def counted(count: int, singular: str, plural: str) -> str:

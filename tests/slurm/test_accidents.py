@@ -84,7 +84,7 @@ def whole(project, quiet):
     """The number of parts of each training, once the tables are known to be those of the quiet run."""
     assert differences(project.results / "tables", quiet) == []
     rows = read_table(project.results / "tables" / "runs.parquet").to_pylist()
-    return {"train_ticket" if row["density"] else "train_dense": row["segments"] for row in rows}
+    return {"train_ticket" if row["removed"] else "train_dense": row["segments"] for row in rows}
 
 
 def test_cancelled_requeued_drained_and_without_controller(slurm, start, project, quiet):

@@ -59,9 +59,9 @@ def test_no_job_asks_for_more_than_four_hours(attempt):
     # what hangs together: the tickets of a criterion, and its scores of every structure
     runs = load_benchmark(yaml.safe_load((ROOT / "workflow" / "presets" / "paper.yaml").read_text())).runs()
     pruned = Counter(
-        (run.dataset, run.network, run.seed, run.criterion, run.draw, run.scored_at) for run in runs if run.density
+        (run.dataset, run.network, run.seed, run.criterion, run.draw, run.scored_at) for run in runs if run.removed
     )
-    structures = len({run.structure for run in runs if run.density})
+    structures = len({run.structure for run in runs if run.removed})
     largest = structures * minutes("score", attempt) + max(pruned.values()) * minutes("prune", attempt)
     assert many["score_{scored_at}"] * largest <= limit
 

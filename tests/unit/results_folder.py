@@ -64,11 +64,11 @@ TRUST = {"nll": 0.25, "brier": 0.125, "ece": 0.0625, "nll_scaled": 0.2, "brier_s
 
 def shift_rows(run):
     """Clean, shifted and corrupted test sets: of the 15 corruptions two, of the extras one."""
-    accuracy, density = ACCURACY[run], run.density
+    accuracy, removed = ACCURACY[run], run.removed
     corrupted = {
-        ("contrast", 3.0): accuracy - 10 - 2 * density,
+        ("contrast", 3.0): accuracy - 10 - 2 * removed,
         ("fog", 3.0): accuracy - 20,
-        ("fog", 5.0): accuracy - 40 + 4 * density,
+        ("fog", 5.0): accuracy - 40 + 4 * removed,
         ("spatter", 3.0): accuracy - 5,
     }
     rows = [("clean", "clean", 0.0, accuracy), ("clean", "corrupted images", 0.0, accuracy - 1)]
@@ -83,13 +83,13 @@ def shift_rows(run):
 
 
 def write_conditions(root, run):
-    accuracy, density = ACCURACY[run], run.density
+    accuracy, removed = ACCURACY[run], run.removed
     attack = [
-        {"kind": "attack", "name": "fgsm", "level": level, "accuracy": accuracy - 5 * level - density * level}
+        {"kind": "attack", "name": "fgsm", "level": level, "accuracy": accuracy - 5 * level - removed * level}
         for level in (0.0, 1.0, 3.0)
     ]
     attack += [{"kind": "transfer", "name": "pgd", "level": 1.0, "accuracy": accuracy - 2}]
-    attack += [{"kind": "minimum_norm", "name": "fmn", "level": 0.0, "accuracy": accuracy, "norm": 2.0 + density / 4}]
+    attack += [{"kind": "minimum_norm", "name": "fmn", "level": 0.0, "accuracy": accuracy, "norm": 2.0 + removed / 4}]
     names = ["kind", "name", "level", "origin", "accuracy", "norm", *TRUST, "images"]
     schema = pa.schema([arrow_schema("robustness").field(name) for name in names])
     with_temperature = schema.append(pa.field("temperature", pa.float64()))
@@ -105,8 +105,8 @@ def write_conditions(root, run):
 def write_detection(root, run):
     names = ["outliers", "distance", "score", "auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in"]
     rows = [
-        ("shuffled", "near", "msp", 0.75 + run.density / 16, 0.7, 0.7, 0.5, 0.25 + run.density / 8),
-        ("shuffled", "near", "energy", 0.5, 0.7, 0.7, 0.5 - run.density / 8, 0.25),
+        ("shuffled", "near", "msp", 0.75 + run.removed / 16, 0.7, 0.7, 0.5, 0.25 + run.removed / 8),
+        ("shuffled", "near", "energy", 0.5, 0.7, 0.7, 0.5 - run.removed / 8, 0.25),
     ]
     schema = pa.schema([arrow_schema("detection").field(name) for name in (*names, "in_images", "out_images")])
     held = [dict(zip(names, row, strict=True)) | {"in_images": 100, "out_images": 80} for row in rows]
@@ -116,7 +116,7 @@ def write_detection(root, run):
 def architecture(run):
     if run.structure == "filters":
         return {"depth": 20, "filters": [7, 16]}
-    return {"depth": 20, "removed": REMOVED[run.seed] if run.density else []}
+    return {"depth": 20, "removed_blocks": REMOVED[run.seed] if run.removed else []}
 
 
 def cost(run):
@@ -133,11 +133,11 @@ def write_profile(root, dense):
 
 
 def write_ticket(root, ticket):
-    removed = [] if ticket.structure == "filters" else REMOVED[ticket.seed]
+    removed_blocks = [] if ticket.structure == "filters" else REMOVED[ticket.seed]
     facts = {
         "structure": ticket.structure,
-        "density": 1,
-        "removed": removed,
+        "removed": 1,
+        "removed_blocks": removed_blocks,
         "kept": [],
         "ties": ["stage2.1"],
         "tied": 1,

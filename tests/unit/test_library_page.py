@@ -30,7 +30,7 @@ def test_its_code_runs(ran):
     assert {path.name for path in folder.iterdir()} == {
         *("ticket.safetensors", "ticket.pt2", "ticket.onnx", "README.md"),
     }
-    assert len(held["ticket"].removed) == 2
+    assert len(held["ticket"].removed_blocks) == 2
     assert held["difference"] < 1e-4
     assert held["card"].startswith("# Five blocks less two\n")
 
@@ -40,7 +40,7 @@ def test_what_it_computes_agrees(ran):
     logits = held["program"](held["images"]).detach()
     assert abs(logits - held["session"].run(["logits"], {"images": held["images"].numpy()})[0]).max() < 1e-4
     assert held["own"].keys() == held["scores"].keys() == held["by_weights"].keys()
-    assert any("mlp" in name or "self_attention" in name for name in held["narrow"].removed)
+    assert any("mlp" in name or "self_attention" in name for name in held["narrow"].removed_blocks)
 
 
 def test_it_names_every_function_of_the_library():

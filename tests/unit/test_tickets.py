@@ -129,9 +129,9 @@ def test_many_batches_give_what_one_gives(criterion, model, batch):
 
 def test_a_ticket_goes_by_its_scores(model, batch):
     scores = ll.score(model, batch, "snip")
-    ticket = ll.find_ticket(model, batch, "snip", density=2)
+    ticket = ll.find_ticket(model, batch, "snip", remove=2)
     lowest = sorted(scores, key=scores.get)[:2]
-    assert set(ticket.removed) == set(lowest)
+    assert set(ticket.removed_blocks) == set(lowest)
     assert (ticket.scores, ticket.kept) == (scores, [name for name in NAMES if name not in lowest])
     # a block: two 3x3 convolutions of 4 channels on 8x8 pixels
     assert ticket.cost.macs_before - ticket.cost.macs == 2 * 2 * 4 * 4 * 9 * 64
@@ -146,17 +146,17 @@ def test_a_target_takes_the_fewest_blocks_that_reach_it(target, model, batch):
     for share in (0.0, 0.2, 0.45, 0.6):
         ticket = ll.find_ticket(model, batch, "l1", **{target: share})
         assert 1 - count(ticket.model) / count(model) >= share
-        if ticket.removed:
-            larger = ll.find_ticket(model, batch, "l1", density=len(ticket.removed) - 1)
+        if ticket.removed_blocks:
+            larger = ll.find_ticket(model, batch, "l1", remove=len(ticket.removed_blocks) - 1)
             assert 1 - count(larger.model) / count(model) < share
 
 
 def test_a_ticket_survives_its_file(tmp_path, model, batch):
-    ticket = ll.find_ticket(model, batch, "grasp", density=2)
+    ticket = ll.find_ticket(model, batch, "grasp", remove=2)
     ll.save_ticket(ticket, tmp_path / "ticket.safetensors")
     again = ll.load_ticket(tmp_path / "ticket.safetensors", Own)
     torch.testing.assert_close(again.model.eval()(batch[0]), ticket.model.eval()(batch[0]), rtol=0, atol=0)
-    for field in ("removed", "kept", "scores", "cost", "criterion", "removals", "image_shape", "ties"):
+    for field in ("removed_blocks", "kept", "scores", "cost", "criterion", "removals", "image_shape", "ties"):
         assert getattr(again, field) == getattr(ticket, field)
     with pytest.raises(
         ll.LayerLotteryError, match=r"ticket.safetensors: does not fit Own of the factory; size mismatch"
@@ -168,7 +168,7 @@ def test_a_ticket_survives_its_file(tmp_path, model, batch):
 
 def test_a_damaged_or_foreign_file_is_refused(tmp_path, model, batch):
     path = tmp_path / "ticket.safetensors"
-    ll.save_ticket(ll.find_ticket(model, batch, "l1", density=1), path)
+    ll.save_ticket(ll.find_ticket(model, batch, "l1", remove=1), path)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
@@ -183,12 +183,12 @@ def test_branches_of_a_transformer_go_singly_and_survive_their_file(tmp_path, ba
         nn.init.normal_(made.heads[-1].weight)
         return made
 
-    ticket = ll.find_ticket(factory(), batch, "snip", density=3, branches=True)
+    ticket = ll.find_ticket(factory(), batch, "snip", remove=3, branches=True)
     assert len(ticket.scores) == 6
     ll.save_ticket(ticket, tmp_path / "ticket.safetensors")
     again = ll.load_ticket(tmp_path / "ticket.safetensors", factory)
     torch.testing.assert_close(again.model.eval()(batch[0]), ticket.model.eval()(batch[0]))
-    assert read_tensors(tmp_path / "ticket.safetensors")[1]["removals"].keys() == set(ticket.removed)
+    assert read_tensors(tmp_path / "ticket.safetensors")[1]["removals"].keys() == set(ticket.removed_blocks)
 
 
 def test_wrapped_models_give_what_the_network_inside_gives(model, batch):
@@ -212,17 +212,17 @@ def test_a_criterion_of_ones_own(model, batch):
         assert not model.training
         return {block.name: -float(block.name[-1]) for block in blocks}
 
-    assert ll.find_ticket(model, batch, by_name, density=1).removed == ["blocks.3"]
+    assert ll.find_ticket(model, batch, by_name, remove=1).removed_blocks == ["blocks.3"]
     with pytest.raises(ll.LayerLotteryError, match=r"<lambda>.*returned no score for block blocks.0"):
         ll.score(model, batch, lambda *given, seed: {})
 
 
 def test_a_minimum_stays_in_each_stage(model, batch):
-    with pytest.raises(ll.LayerLotteryError, match="density: found 4; this network allows 0 to 3 blocks"):
-        ll.find_ticket(model, batch, "l1", density=4)
-    with pytest.raises(ll.LayerLotteryError, match="density: found 2; this network allows 0 to 1 blocks"):
-        ll.find_ticket(model, batch, "l1", density=2, minimum_per_stage=3)
-    assert len(ll.find_ticket(model, batch, "l1", density=4, minimum_per_stage=0).removed) == 4
+    with pytest.raises(ll.LayerLotteryError, match="remove: found 4; this network allows 0 to 3 blocks"):
+        ll.find_ticket(model, batch, "l1", remove=4)
+    with pytest.raises(ll.LayerLotteryError, match="remove: found 2; this network allows 0 to 1 blocks"):
+        ll.find_ticket(model, batch, "l1", remove=2, minimum_per_stage=3)
+    assert len(ll.find_ticket(model, batch, "l1", remove=4, minimum_per_stage=0).removed_blocks) == 4
 
 
 class TwoInputs(nn.Module):
@@ -277,13 +277,22 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
         ),
         (lambda m: ll.prune(m, ["head"], example=IMAGES), r"^block 'head' can't be removed: it is no residual block"),
         (lambda m: ll.prune(m, ["tail"], example=IMAGES), r"^block 'tail' can't be removed: Own has no module of this"),
-        (lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1", flops=0.99), r"^flops: found 0.99; removing all 3 blocks"),
         (
-            lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1", params=0.99),
-            r"^params: found 0.99; removing all 3 blocks",
+            lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1", remove_flops=0.99),
+            r"^remove_flops: found 0.99; removing all 3 blocks",
         ),
-        (lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1"), r"^target: found none; allowed is one of density, flops"),
-        (lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1", density=1, flops=0.1), r"^target: found density, flops"),
+        (
+            lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1", remove_params=0.99),
+            r"^remove_params: found 0.99; removing all 3 blocks",
+        ),
+        (
+            lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1"),
+            r"^target: found none; allowed is one of remove, remove_flops",
+        ),
+        (
+            lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1", remove=1, remove_flops=0.1),
+            r"^target: found remove, remove_flops",
+        ),
         (lambda m: ll.score(m, (IMAGES, LABELS), "kl"), r"^criterion: kl gave all 4 blocks the same value, 0"),
     ],
 )
@@ -333,9 +342,9 @@ def test_hrank_takes_maps_whose_channels_come_last(batch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_everything_gives_what_the_processor_gives(model, batch):
-    expected = ll.find_ticket(model, batch, "grasp", density=2)
-    found = ll.find_ticket(model.cuda(), tuple(one.cuda() for one in batch), "grasp", density=2)
-    assert found.removed == expected.removed
+    expected = ll.find_ticket(model, batch, "grasp", remove=2)
+    found = ll.find_ticket(model.cuda(), tuple(one.cuda() for one in batch), "grasp", remove=2)
+    assert found.removed_blocks == expected.removed_blocks
     assert found.scores == pytest.approx(expected.scores, rel=1e-2)
 
 

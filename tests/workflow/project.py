@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DENSE = "results/networks/dataset=digits/network=tiny/seed=0"
-TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/density=1/rewind=0"
+TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=1/rewind=0"
 
 FIRST = {
     "name": "tiny",
@@ -23,7 +23,7 @@ FIRST = {
     "networks": ["tiny"],
     "seeds": [0],
     "criteria": ["l1"],
-    "densities": [1],
+    "removed": [1],
 }
 TINY = {
     "datasets": {"digits": {"source": "digits", "train_size": 60, "test_size": 30}},
@@ -41,7 +41,7 @@ TINY = {
 GROWN = TINY | {
     "studies": [
         FIRST | {"seeds": [0, 1]},
-        FIRST | {"name": "second", "criteria": ["l1", "random"], "densities": [1, 2]},
+        FIRST | {"name": "second", "criteria": ["l1", "random"], "removed": [1, 2]},
     ]
 }
 EVERY_JOB = {

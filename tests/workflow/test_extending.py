@@ -15,7 +15,7 @@ CONFIG = edited(
         config["datasets"]["stripes"]["options"].update(images=40),
         config["networks"]["mixer"]["options"].update(width=4, depth=2),
         config["criteria"]["influence"].update(images_per_class=1),
-        config["studies"][0].update(seeds=[0], criteria=["influence", "random"], densities=[1]),
+        config["studies"][0].update(seeds=[0], criteria=["influence", "random"], removed=[1]),
         config["training"].update(epochs=1),
         config["attack"]["custom"]["momentum"]["options"].update(steps=1),
         # what Snakemake would take for a wildcard

@@ -1,7 +1,7 @@
 """What an edit runs again: exactly which jobs, and for which networks.
 
-All edits are made to one finished benchmark: dense networks of seeds 0 and 1; l1 tickets of density 1 for both and of
-density 2 for seed 0; random tickets of densities 1 and 2 for seed 0. That is 2 dense networks and 5 tickets.
+All edits are made to one finished benchmark: dense networks of seeds 0 and 1; l1 tickets with 1 removed for both and of
+2 removed for seed 0; random tickets with 1 and 2 removed for seed 0. That is 2 dense networks and 5 tickets.
 """
 
 import os
@@ -78,7 +78,7 @@ def reordered(config):
 
 ADDED = {
     "a seed": Edit(study(0, seeds=[0, 1, 2]), PER_SEED | LAST, "/seed=2/"),
-    "a density": Edit(study(1, densities=[1, 2, 3]), tickets(2) | {"profile": 1} | TAIL, "/density=3/"),
+    "a number removed": Edit(study(1, removed=[1, 2, 3]), tickets(2) | {"profile": 1} | TAIL, "/removed=3/"),
     "a criterion": Edit(
         study(1, criteria=["l1", "random", "snip"]),
         {"score": 1} | tickets(2) | {"profile": 1} | TAIL,
@@ -101,7 +101,7 @@ ADDED = {
     ),
     "a study of tickets that exist": Edit(another(), TAIL),
     "a study": Edit(
-        another(seeds=[3], criteria=["snip"], densities=[2]), PER_SEED | LAST, "/seed=3/(.*/criterion=snip/|[^/]+$)"
+        another(seeds=[3], criteria=["snip"], removed=[2]), PER_SEED | LAST, "/seed=3/(.*/criterion=snip/|[^/]+$)"
     ),
     "an image set": Edit(
         lambda config: (
@@ -152,7 +152,7 @@ CHANGED = {
 }
 REMOVED = {
     "a seed": Edit(study(0, seeds=[0]), TAIL),
-    "a density": Edit(study(1, densities=[1]), {"profile": 1} | TAIL, "/seed=0/profile"),
+    "a number removed": Edit(study(1, removed=[1]), {"profile": 1} | TAIL, "/seed=0/profile"),
     "a criterion": Edit(study(1, criteria=["l1"]), {"profile": 1} | TAIL, "/seed=0/profile"),
     "a study": Edit(lambda config: config["studies"].pop(), {"profile": 1} | TAIL, "/seed=0/profile"),
     "a study whose tickets another asks for": Edit(
@@ -250,7 +250,7 @@ def test_added_seed_and_study_ran_alone_and_left_the_old_files_untouched(grown):
     now = {path: path.stat().st_mtime_ns for path in grown.before}
     assert [path.name for path in now if now[path] != grown.before[path]] == ["profile.json"]
     runs = read_table(grown.results / "tables" / "runs.parquet").to_pylist()
-    assert [(row["seed"], row["criterion"], row["density"]) for row in runs] == [
+    assert [(row["seed"], row["criterion"], row["removed"]) for row in runs] == [
         (0, None, 0),
         (1, None, 0),
         (0, "l1", 1),
@@ -306,7 +306,7 @@ def test_a_rewind_asked_for_later_leaves_the_dense_network_alone(copied):
     study = {"name": "later", "criteria": ["l1"], "scored_at": ["trained"], "rewinds": [1]}
     copied.write(edited(GROWN, lambda config: config.update(studies=[config["studies"][0] | {"seeds": [0]} | study])))
     before = (copied.root / DENSE / "weights.safetensors").stat().st_mtime_ns
-    target = DENSE + "/structure=layers/criterion=l1/draw=0/scored_at=trained/density=1/rewind=1/curve.parquet"
+    target = DENSE + "/structure=layers/criterion=l1/draw=0/scored_at=trained/removed=1/rewind=1/curve.parquet"
     ran = copied.snakemake(target)
     assert ran.returncode == 0, ran.stderr
     assert job_table(ran) == {"score": 1, "rewind": 1, "prune": 1, "train_ticket": 1}
@@ -319,7 +319,7 @@ def test_a_rewind_asked_for_later_leaves_the_dense_network_alone(copied):
 
 def networks(project):
     rows = read_table(project.results / "tables" / "runs.parquet").to_pylist()
-    return {(row["seed"], row["criterion"], row["density"]) for row in rows}
+    return {(row["seed"], row["criterion"], row["removed"]) for row in rows}
 
 
 ALL_NETWORKS = {
@@ -334,7 +334,7 @@ ALL_NETWORKS = {
 # what the tables still hold after a part has been removed
 LEFT = {
     "a seed": {row for row in ALL_NETWORKS if row[0] == 0},
-    "a density": {row for row in ALL_NETWORKS if row[2] < 2},
+    "a number removed": {row for row in ALL_NETWORKS if row[2] < 2},
     "a criterion": {row for row in ALL_NETWORKS if row[1] != "random"},
     "a study": {row for row in ALL_NETWORKS if row[1] != "random" and row[2] < 2},
 }

@@ -34,7 +34,7 @@ def test_a_run_ends_with_report_and_tables(finished):
     rows = {name: len(read_table(results / "tables" / f"{name}.parquet")) for name in paths.TABLES}
     assert (rows["runs"], rows["curves"], rows["scores"], rows["summary"]) == (2, 4, 9, 3)
     runs = read_table(results / "tables" / "runs.parquet").to_pylist()
-    assert [(row["density"], row["epochs"], row["train_images"]) for row in runs] == [(0, 2, 60), (1, 2, 60)]
+    assert [(row["removed"], row["epochs"], row["train_images"]) for row in runs] == [(0, 2, 60), (1, 2, 60)]
 
 
 def test_a_run_leaves_a_log_of_every_job_and_no_leftovers(finished):
@@ -78,7 +78,7 @@ def test_every_structure_and_start_runs_to_the_report_and_none_of_its_files_is_s
             "fills": ["table3"],
         },
         WIDER | {"name": "draws", "scored_at": ["init"], "criteria": ["random"], "draws": 2, "fills": ["table2"]},
-        WIDER | {"name": "figure3", "densities": [], "fills": ["figure3"]},
+        WIDER | {"name": "figure3", "removed": [], "fills": ["figure3"]},
     ]
     # the tiny set has six images of its rarest class
     few = TINY["criteria"] | {name: {"images_per_class": 2} for name in ("kl", "snip")}

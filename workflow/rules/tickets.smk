@@ -71,5 +71,5 @@ rule prune:
         revision=REVISIONS["prune"],
     shell:
         "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q}"
-        " --structure {wildcards.structure} --density {wildcards.density}"
+        " --structure {wildcards.structure} --removed {wildcards.removed}"
         " --output {output.weights:q} --output-facts {output.facts:q} --log {log:q}"

@@ -105,7 +105,7 @@ def score(
 @cli.command()
 @WEIGHTS
 @click.option("--scores", type=FILE, required=True, help="scores of the dense network: scores.json, or of weights")
-@click.option("--density", type=click.IntRange(0), required=True, help="residual blocks to remove")
+@click.option("--removed", type=click.IntRange(0), required=True, help="how many residual blocks go")
 @STRUCTURE
 @click.option("--budget", type=FILE, help="filters, weights: scores.json of the blocks that set how many stay")
 @OUTPUT
@@ -114,7 +114,7 @@ def score(
 def prune(
     weights: Path,
     scores: Path,
-    density: int,
+    removed: int,
     structure: Structure,
     budget: Path | None,
     output: Path,
@@ -123,7 +123,7 @@ def prune(
     """Remove the lowest-scored blocks, or as many filters or weights; the kept ones keep their weights."""
     from layerlottery.networks.prune import prune as stage
 
-    stage(weights, scores, output, output_facts, density=density, structure=structure, budget=budget)
+    stage(weights, scores, output, output_facts, removed=removed, structure=structure, budget=budget)
 
 
 @cli.command()

@@ -82,7 +82,6 @@ def verify(results: Path, remove: bool) -> None:
 
 
 @click.command()
-@click.option("--stale", is_flag=True, help="files that no configuration asks for any more")
 @click.option(
     "--configfile",
     "configfiles",
@@ -94,17 +93,22 @@ def verify(results: Path, remove: bool) -> None:
 )
 @click.option("--config", "values", multiple=True, metavar="KEY=VALUE", help="as Snakemake's; repeat for several")
 @click.option("--results", metavar="FOLDER", help="results folder, in place of the configurations' own")
-@click.option("--yes", is_flag=True, help="remove them; without it they are only listed")
-def clean(stale: bool, configfiles: Sequence[Path], values: Sequence[str], results: str | None, yes: bool) -> None:
-    """List results that no configuration asks for, or remove them; files of other programs stay."""
-    if not stale:
-        raise LayerLotteryError("clean: found no --stale; allowed is: layerlottery clean --stale")
+@click.option("--remove", is_flag=True, help="delete them; without it they are only listed")
+def stale(configfiles: Sequence[Path], values: Sequence[str], results: str | None, remove: bool) -> None:
+    """List results that no configuration asks for any more, or remove them; files of other programs stay."""
     from layerlottery.cli.configuration import load_configuration
-    from layerlottery.upkeep.stale import clean as clean_stale
+    from layerlottery.upkeep.stale import sweep
 
     changes = [*values, *([] if results is None else [f"results={results}"])]
-    for line in clean_stale([load_configuration(file, changes) for file in configfiles], yes=yes):
+    for line in sweep([load_configuration(file, changes) for file in configfiles], delete=remove):
         click.echo(line)
+
+
+@click.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def clean(words: tuple[str, ...]) -> None:
+    """The old name of `stale`."""
+    raise LayerLotteryError("clean --stale: now called stale; its --yes is now stale --remove")
 
 
 @click.command()
@@ -123,4 +127,4 @@ def dictionary() -> None:
     click.echo(data_dictionary(), nl=False)
 
 
-COMMANDS = (plan, summary, show, export, verify, diff, clean, schema, dictionary)
+COMMANDS = (plan, summary, show, export, verify, diff, stale, clean, schema, dictionary)

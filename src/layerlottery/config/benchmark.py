@@ -47,7 +47,7 @@ class Wildcards(Protocol):
     criterion: str
     draw: str
     scored_at: str
-    density: str
+    removed: str
     rewind: str
 
 
@@ -154,9 +154,9 @@ class Benchmark(Settings):
         except KeyError as error:
             known = ", ".join([NAMES, *self.networks])
             raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
-        most, found = network.most_removable, max(study.densities, default=0)
+        most, found = network.most_removable, max(study.removed, default=0)
         if most is not None and found > most:
-            raise ValueError(f"studies.{study.name}.densities: found {found}; {name} gives at most {most}")
+            raise ValueError(f"studies.{study.name}.removed: found {found}; {name} gives at most {most}")
         others = [structure for structure in study.structures if structure != "layers"]
         if others and not isinstance(network, NetworkSettings):
             raise ValueError(
@@ -182,7 +182,7 @@ class Benchmark(Settings):
         found: dict[tuple[str, str, str], list[Run]] = {}
         for run in self.runs():
             members = found.setdefault((run.dataset, run.network, str(run.seed)), [])
-            if run.density:
+            if run.removed:
                 members.append(run)
         return found
 

@@ -10,7 +10,7 @@ from layerlottery.store.hashing import digest
 
 
 def config_hash(stage: str, settings: Settings | Sequence[Settings], inputs: Sequence[str], **facts: object) -> str:
-    """SHA-256 over a stage's revision, its settings, its inputs' content hashes and further facts (seed, density)."""
+    """SHA-256 over a stage's revision, its settings, its inputs' content hashes and further facts (seed, removed)."""
     slices = [settings] if isinstance(settings, Settings) else list(settings)
     made_from = {
         "stage": stage,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from layerlottery import paths
 from layerlottery.config.base import Count, Name, Settings
@@ -36,7 +36,7 @@ class Run:
     criterion: str | None = None
     draw: int = 0
     scored_at: str | None = None
-    density: int = 0
+    removed: int = 0
     rewind: str = "0"
 
     @property
@@ -71,7 +71,7 @@ class Study(Settings):
     networks: list[Name] = Field(description="resnet20, resnet32, … or names from networks", min_length=1)
     seeds: list[Seed] = Field(description="one dense network and one ticket of each kind a seed", min_length=1)
     criteria: list[Name] = Field(description="names of criteria", min_length=1)
-    densities: list[Count] = Field(description="residual blocks to remove; an empty list only scores")
+    removed: list[Count] = Field(description="residual blocks to remove; an empty list only scores")
     scored_at: list[Literal["init", "trained"]] = Field(
         ["init"], description="score θ0 or the trained weights", min_length=1
     )
@@ -89,6 +89,13 @@ class Study(Settings):
     data_free: bool = Field(False, description="allow only criteria that look at no training image")
     fills: list[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_key(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "densities" in values:
+            raise ValueError("densities: now called removed, the numbers of residual blocks to remove")
+        return values
+
     @property
     def families(self) -> list[tuple[str, str, int]]:
         """Dataset, network and seed of every dense network."""
@@ -105,8 +112,8 @@ class Study(Settings):
         """Dense networks first, then tickets."""
         yield from (Run(*family) for family in self.families)
         for scoring in self.scorings():
-            for density, rewind in product(self.densities, self.rewinds):
-                yield replace(scoring, density=density, rewind=str(rewind))
+            for removed, rewind in product(self.removed, self.rewinds):
+                yield replace(scoring, removed=removed, rewind=str(rewind))
 
 
 def expand(studies: Iterable[Study]) -> list[Run]:

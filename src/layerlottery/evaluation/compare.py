@@ -43,8 +43,8 @@ def compare(
     (ticket, facts), (whole, dense_facts) = (load_predictor(path, prepared, device) for path in (weights, dense))
     _check_architectures(weights, facts["architecture"], dense, dense_facts["architecture"])
     images = _test_images(prepared, settings)
-    removed = facts["architecture"]["removed"]
-    layers = _layers(whole.get_submodule("network"), to_unit_interval(images[:2], device), removed)
+    removed_blocks = facts["architecture"]["removed_blocks"]
+    layers = _layers(whole.get_submodule("network"), to_unit_interval(images[:2], device), removed_blocks)
     values = similarities(whole, ticket, images, list(layers), device=device)
     rows = [
         place | {"layer": name, "cka": None if math.isnan(values[name]) else values[name], "images": len(images)}
@@ -106,23 +106,23 @@ def grams(predictor: nn.Module, batch: Tensor, names: Sequence[str]) -> dict[str
     return found
 
 
-def _layers(dense: nn.Module, example: Tensor, removed: Collection[str]) -> dict[str, dict[str, object]]:
+def _layers(dense: nn.Module, example: Tensor, removed_blocks: Collection[str]) -> dict[str, dict[str, object]]:
     """Stage and position, in the dense network, of the blocks that the ticket kept; the penultimate layer is last."""
     blocks = residual_blocks(dense, example)
     layers: dict[str, dict[str, object]] = {
         block.name: {"stage": block.stage, "position": position}
         for position, block in enumerate(blocks, start=1)
-        if block.name not in removed
+        if block.name not in removed_blocks
     }
     return layers | {PENULTIMATE: {"stage": None, "position": len(blocks) + 1}}
 
 
 def _check_architectures(weights: Path, ticket: Mapping[str, Any], dense: Path, whole: Mapping[str, Any]) -> None:
-    if whole["removed"]:
+    if whole["removed_blocks"]:
         raise LayerLotteryError(f"{dense}: found a ticket; the network to compare with is a dense one")
     # pruning adds to an architecture, and changes none of its other entries
     for key, allowed in whole.items():
-        if key != "removed" and ticket.get(key) != allowed:
+        if key != "removed_blocks" and ticket.get(key) != allowed:
             raise LayerLotteryError(
                 f"{weights}: found {key} {canonical(ticket.get(key))}; a ticket of {dense} has {canonical(allowed)}"
             )

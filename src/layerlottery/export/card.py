@@ -84,9 +84,9 @@ def weights_digest(ticket: Ticket) -> str:
 
 
 def _summary(ticket: Ticket, model: str, accuracy: float | None, dataset: str) -> str:
-    total = len(ticket.removed) + len(ticket.kept)
-    gone = ", ".join(f"`{block}`" for block in ticket.removed) or "none"
-    text = f"{model} without {len(ticket.removed)} of its {total} removable residual blocks ({gone}), chosen by"
+    total = len(ticket.removed_blocks) + len(ticket.kept)
+    gone = ", ".join(f"`{block}`" for block in ticket.removed_blocks) or "none"
+    text = f"{model} without {len(ticket.removed_blocks)} of its {total} removable residual blocks ({gone}), chosen by"
     text += f" `{ticket.criterion}`."
     shape = " x ".join(map(str, ticket.image_shape))
     text += f" It takes images of {shape}." if shape else ""
@@ -109,7 +109,7 @@ def _blocks(ticket: Ticket) -> str:
     ranked = sorted(ticket.scores.items(), key=lambda item: item[1])
 
     def fate(name: str) -> str:
-        return "removed" if name in ticket.removed else "kept in a tie" if name in ticket.ties else "kept"
+        return "removed" if name in ticket.removed_blocks else "kept in a tie" if name in ticket.ties else "kept"
 
     rows = ((f"`{name}`", f"{score:.6g}", fate(name)) for name, score in ranked)
     return table(("block", "score", ""), rows, right=(1,))

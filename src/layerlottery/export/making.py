@@ -18,7 +18,7 @@ Settings = Mapping[str, Any]
 def making(network: Network, settings: Settings) -> list[str]:
     """Shell lines, in the folder that holds the results; one of Snakemake where the stages need each other's files."""
     run, results = network.run, Path(network.prefix).name or "results"
-    if run.density and (run.structure != "layers" or run.rewind != "0"):
+    if run.removed and (run.structure != "layers" or run.rewind != "0"):
         return [f"snakemake --cores all {shlex.quote(f'{results}/{paths.trained_weights(run.folder)}')}"]
     return list(_stages(run, results, settings))
 
@@ -30,15 +30,15 @@ def _stages(run: Run, results: str, settings: Settings) -> Iterator[str]:
     initial, seed = paths.initial_weights(folder), run.seed
     yield _line("prepare", settings["dataset"], output=str(Path(data).parent))
     yield _line("initialize", settings["network"], data=data, seed=seed, output=initial)
-    if not run.density or run.scored_at == "trained":
+    if not run.removed or run.scored_at == "trained":
         yield _line("train", settings["training"], weights=initial, data=data, seed=seed, output=folder)
-    if not run.density:
+    if not run.removed:
         return
     scored = initial if run.scored_at == "init" else paths.trained_weights(folder)
     scores, ticket = paths.scores(f"{results}/{run.scored}"), f"{results}/{run.folder}"
     yield _line("score", settings["criterion"], weights=scored, data=data, seed=seed, draw=run.draw, output=scores)
     start, facts = paths.initial_weights(ticket), paths.ticket_facts(ticket)
-    yield _line("prune", None, weights=initial, scores=scores, density=run.density, output=start, output_facts=facts)
+    yield _line("prune", None, weights=initial, scores=scores, removed=run.removed, output=start, output_facts=facts)
     yield _line("train", settings["training"], weights=start, data=data, seed=seed, output=ticket)
 
 

@@ -43,7 +43,7 @@ def robustness(description: Facts, network: Network) -> str:
     # on the network that they were made with, transferred examples are no transfer
     dense = found([row for row in theirs if row["kind"] != "transfer"], theirs)
     dense |= found_outliers(network.read(paths.detection, folder) or [])
-    heads = ("measure", "this network", "dense network")[: 3 if run.density else 2]
+    heads = ("measure", "this network", "dense network")[: 3 if run.removed else 2]
     parts = []
     for title, beginnings in GROUPS.items():
         group = {measure: value for measure, value in own.items() if measure.measure.startswith(beginnings)}

@@ -58,7 +58,11 @@ LIMITS = """- One network of one seed was measured; with other seeds these figur
 def result_card(description: Facts, network: Network, prepared: PreparedSet, exported: Mapping[str, Exported]) -> str:
     """The card of a network that `describe` described; `exported` are the files beside it, by name."""
     identity = description["identity"]
-    kind = f"ticket of density {identity['density']} by {identity['criterion']}" if identity["density"] else "dense"
+    kind = (
+        f"ticket with {identity['removed']} blocks removed by {identity['criterion']}"
+        if identity["removed"]
+        else "dense"
+    )
     sections = [
         ("", _summary(description, prepared)),
         ("What it is", pairs(_details(description, prepared))),
@@ -79,8 +83,8 @@ def _summary(description: Facts, prepared: PreparedSet) -> str:
     text = f"`{identity['network']}` for images of {prepared.channels} x {size} x {size} of {len(prepared.classes)}"
     text += " classes"
     removal = description["removal"]
-    if removal and removal["removed"]:
-        gone = ", ".join(f"`{block}`" for block in removal["removed"])
+    if removal and removal["removed_blocks"]:
+        gone = ", ".join(f"`{block}`" for block in removal["removed_blocks"])
         text += f", without the residual blocks {gone}, trained from {_origin(identity['rewind'])}"
     elif removal:
         text += f", of which {identity['structure']} were removed"
@@ -102,7 +106,7 @@ def _details(description: Facts, prepared: PreparedSet) -> Iterable[tuple[str, o
     yield "normalization, inside the network", f"mean {mean}; standard deviation {std}"
     yield "classes, in the order of the logits", ", ".join(prepared.classes)
     if removal:
-        yield "removed", ", ".join(removal["removed"] or []) or f"{identity['structure']}, see below"
+        yield "removed", ", ".join(removal["removed_blocks"] or []) or f"{identity['structure']}, see below"
         yield "chosen by", f"{identity['criterion']}, scored at {identity['scored_at']}, draw {identity['draw']}"
         yield "kept blocks of equal score", removal["tied"]
         yield "trained from", _origin(identity["rewind"])
@@ -200,7 +204,7 @@ def _slices(network: Network, prepared: PreparedSet) -> Iterator[tuple[str, Any]
     training = network.read(paths.training_facts) or {}
     yield "dataset", prepared.facts["settings"]
     yield "network", held.get("architecture", {}).get("network")
-    if run.density:
+    if run.removed:
         ticket = network.read(paths.ticket_facts) or {}
         yield "criterion", ticket.get("criterion_settings")
     yield "training", training.get("training_settings")

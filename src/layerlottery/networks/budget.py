@@ -52,8 +52,8 @@ def choose_filters(groups: Sequence[Mapping[str, Any]], *, total: int, budget: i
 def tied_filters(groups: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> int:
     """Kept groups whose score equals a removed one's."""
     scores = {group["score"] for group in gone}
-    removed = {(group["layer"], group["index"]) for group in gone}
-    return sum(group["score"] in scores and (group["layer"], group["index"]) not in removed for group in groups)
+    removed_blocks = {(group["layer"], group["index"]) for group in gone}
+    return sum(group["score"] in scores and (group["layer"], group["index"]) not in removed_blocks for group in groups)
 
 
 def choose_weights(scores: Mapping[str, Array], *, total: int, budget: int) -> tuple[dict[str, Keep], int]:

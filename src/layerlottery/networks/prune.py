@@ -1,7 +1,7 @@
 """The stage `prune`: start weights and scores in, the ticket's initial weights out.
 
 Layers leave with all their tensors. Filters and weights leave until as many remain as in the layer ticket
-of the same density, so that structures compare at equal budget. Only filters need torch.
+with as many blocks removed, so that structures compare at equal budget. Only filters need torch.
 """
 
 from __future__ import annotations
@@ -50,53 +50,55 @@ def prune(
     output: Path,
     output_facts: Path,
     *,
-    density: int,
+    removed: int,
     structure: Structure = "layers",
     budget: Path | None = None,
 ) -> dict[str, Any]:
     """Remove what scores lowest from the dense network in `weights`; what is kept stays bit for bit.
 
-    layers: `density` residual blocks go; `scores` is the facts file of their scores. filters, weights: as many
+    layers: `removed` residual blocks go; `scores` is the facts file of their scores. filters, weights: as many
     go as bring the convolution filters or the parameters to those of the layer ticket that the block scores
     `budget` choose; `scores` are the facts file of filters or the tensors file of weights. Returns the facts.
     """
     tensors, dense = read_weights(weights)
     ticket = {"layers": _layers, "filters": _filters, "weights": _weights}[structure](
-        weights, tensors, scores, budget, density
+        weights, tensors, scores, budget, removed
     )
-    made_by = config_hash("prune", Settings(), [dense["content"], *ticket.inputs], density=density, structure=structure)
+    made_by = config_hash("prune", Settings(), [dense["content"], *ticket.inputs], removed=removed, structure=structure)
     architecture = dense["architecture"] | ticket.changes
     write_tensors(output, ticket.tensors, {"architecture": architecture}, config_hash=made_by)
-    facts = {"structure": structure, "density": density, "architecture": architecture} | ticket.facts
+    facts = {"structure": structure, "removed": removed, "architecture": architecture} | ticket.facts
     write_facts(output_facts, facts, config_hash=made_by)
     return facts
 
 
-def _layers(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
+def _layers(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, removed: int) -> _Ticket:
     scored = _read_scores(scores, "blocks")
-    removed = select(scored["blocks"], density, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
-    removals = {row["name"]: row["removal"] for row in scored["blocks"] if "removal" in row and row["name"] in removed}
-    kept = _without(tensors, removed, weights, scores, removals)
-    ties = tied(scored["blocks"], removed)
+    removed_blocks = select(scored["blocks"], removed, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
+    removals = {
+        row["name"]: row["removal"] for row in scored["blocks"] if "removal" in row and row["name"] in removed_blocks
+    }
+    kept = _without(tensors, removed_blocks, weights, scores, removals)
+    ties = tied(scored["blocks"], removed_blocks)
     facts = {
-        "removed": removed,
-        "kept": [block["name"] for block in scored["blocks"] if block["name"] not in removed],
+        "removed_blocks": removed_blocks,
+        "kept": [block["name"] for block in scored["blocks"] if block["name"] not in removed_blocks],
         "ties": ties,
         "tied": len(ties),
         "budget": None,
         "filters": filter_count(kept),
         "criterion_settings": scored["settings"],
     }
-    changes = {"removed": removed} | ({"removals": removals} if removals else {})
+    changes = {"removed_blocks": removed_blocks} | ({"removals": removals} if removals else {})
     return _Ticket(kept, changes, facts, [scored["config_hash"]])
 
 
-def _filters(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
+def _filters(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, removed: int) -> _Ticket:
     scored, total = _read_scores(scores, "groups"), filter_count(tensors)
     held = sum(group["filters"] for group in scored["groups"])
     if held != total:
         raise LayerLotteryError(f"{scores}: scores {held} filters, {weights} has {total}")
-    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, density)
+    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, removed)
     gone = choose_filters(scored["groups"], total=total, budget=filter_count(layer_ticket))
     kept, shapes = _smaller(weights, gone) if gone else (tensors, {})
     facts = _equal_budget(scored, blocks, kept, filter_count(layer_ticket)) | {
@@ -119,14 +121,14 @@ def _smaller(weights: Path, gone: Sequence[Facts]) -> tuple[dict[str, Array], di
     return {name: tensor.numpy() for name, tensor in small.state_dict().items()}, cut_shapes(model, small)
 
 
-def _weights(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, density: int) -> _Ticket:
+def _weights(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, removed: int) -> _Ticket:
     held, scored = read_tensors(scores)
     if "layers" not in scored:
         raise LayerLotteryError(f"{scores}: holds no scores of weights")
     for name in scored["layers"]:
         if name not in tensors or tensors[name].shape != held[name].shape:
             raise LayerLotteryError(f"{scores}: its layer {name.removesuffix('.weight')} does not fit {weights}")
-    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, density)
+    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, removed)
     allowed = parameter_count(layer_ticket)
     ordered = {name: held[name] for name in scored["layers"]}
     masks, ties = choose_weights(ordered, total=parameter_count(tensors), budget=allowed)
@@ -153,18 +155,18 @@ def _masked(tensors: Mapping[str, Array], masks: Mapping[str, Keep]) -> dict[str
 
 
 def _layer_ticket(
-    weights: Path, tensors: Mapping[str, Array], budget: Path | None, density: int
+    weights: Path, tensors: Mapping[str, Array], budget: Path | None, removed: int
 ) -> tuple[Facts, dict[str, Array]]:
     """The block scores that set the budget, and the state of the layer ticket that they choose."""
     if budget is None:
         raise LayerLotteryError("budget: found none; filters and weights need the block scores that set it")
     blocks = _read_scores(budget, "blocks")
-    return blocks, _without(tensors, select(blocks["blocks"], density), weights, budget)
+    return blocks, _without(tensors, select(blocks["blocks"], removed), weights, budget)
 
 
 def _equal_budget(scored: Facts, blocks: Facts, kept: Mapping[str, Array], budget: int) -> dict[str, Any]:
     return {
-        "removed": [],
+        "removed_blocks": [],
         "kept": [block["name"] for block in blocks["blocks"]],
         "budget": budget,
         "filters": filter_count(kept),
@@ -181,15 +183,15 @@ def _read_scores(path: Path, kind: str) -> Facts:
 
 def _without(
     tensors: Mapping[str, Array],
-    removed: Sequence[str],
+    removed_blocks: Sequence[str],
     weights: Path,
     scores: Path,
     removals: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Array]:
-    for name in removed:
+    for name in removed_blocks:
         if not any(tensor.startswith(f"{name}.") for tensor in tensors):
             raise LayerLotteryError(f"{scores}: its block {name} is not in {weights}")
-    prefixes = tuple(f"{name}." for name in removed)
+    prefixes = tuple(f"{name}." for name in removed_blocks)
     # a norm behind the addition may stay
     stays = tuple(f"{name}.{stay}." for name, removal in removals.items() for stay in removal["stays"])
     return {name: array for name, array in tensors.items() if name.startswith(stays) or not name.startswith(prefixes)}

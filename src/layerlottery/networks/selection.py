@@ -25,20 +25,20 @@ def removal_order(blocks: Sequence[Mapping[str, Any]], *, minimum: int = MINIMUM
     return order
 
 
-def select(blocks: Sequence[Mapping[str, Any]], density: int, *, minimum: int = MINIMUM_PER_STAGE) -> list[str]:
-    """The `density` blocks to remove, in network order."""
+def select(blocks: Sequence[Mapping[str, Any]], removed: int, *, minimum: int = MINIMUM_PER_STAGE) -> list[str]:
+    """The `removed` blocks with the lowest scores, in network order."""
     order = removal_order(blocks, minimum=minimum)
-    if not 0 <= density <= len(order):
-        raise LayerLotteryError(f"density: {density} blocks can't be removed; this network gives 0 to {len(order)}")
-    chosen = set(order[:density])
+    if not 0 <= removed <= len(order):
+        raise LayerLotteryError(f"removed: {removed} blocks can't be removed; this network gives 0 to {len(order)}")
+    chosen = set(order[:removed])
     return [block["name"] for block in blocks if block["name"] in chosen]
 
 
-def tied(blocks: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> list[str]:
+def tied(blocks: Sequence[Mapping[str, Any]], removed_blocks: Sequence[str]) -> list[str]:
     """Kept blocks whose score equals a removed one's: the choice between them followed network order."""
-    gone = {block["score"] for block in blocks if block["name"] in removed}
+    gone = {block["score"] for block in blocks if block["name"] in removed_blocks}
     return [
         block["name"]
         for block in blocks
-        if block["removable"] and block["name"] not in removed and block["score"] in gone
+        if block["removable"] and block["name"] not in removed_blocks and block["score"] in gone
     ]

@@ -33,7 +33,7 @@ def dense_architecture(settings: Network, *, channels: int, classes: int, image_
         "channels": channels,
         "classes": classes,
         **sized,
-        "removed": [],
+        "removed_blocks": [],
     }
 
 
@@ -56,7 +56,7 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
         image_size=architecture.get("image_size"),
     )
     removals = {name: Removal.from_facts(facts) for name, facts in architecture.get("removals", {}).items()}
-    for name in outermost(architecture["removed"]):
+    for name in outermost(architecture["removed_blocks"]):
         take_out(model, name, removals.get(name, Removal()))
     cut(model, architecture.get("filters", {}))
     add_masks(model, architecture.get("masked", {}))

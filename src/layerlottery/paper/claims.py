@@ -45,15 +45,15 @@ def _savers(context: Context) -> list[Ticket]:
 def _greatest(
     context: Context, tickets: Iterable[Ticket], key: str, item: str, figure: tuple[str, int, float]
 ) -> list[Row]:
-    """The ticket with the greatest mean; `figure` is the network, density and value that the paper prints."""
-    quantity, (network, density, paper), rows = QUANTITIES[key], figure, []
+    """The ticket with the greatest mean; `figure` is the network, blocks removed and value that the paper prints."""
+    quantity, (network, removed, paper), rows = QUANTITIES[key], figure, []
     place = (printed.DATASET, network)
     for group, own in by_group(tickets).items():
         held = {ticket: context.results.per_seed(ticket, quantity) for ticket in own}
         pool = {
             ticket: context.estimate(values, quantity).mean
             for ticket, values in held.items()
-            if values and (group != place or ticket.density == density)
+            if values and (group != place or ticket.removed == removed)
         }
         if pool:
             best = max(pool, key=lambda ticket: pool[ticket])
@@ -119,7 +119,7 @@ def _per_block(
     context: Context, group: Group, tickets: Sequence[Ticket], paper: float | None, words: tuple[str, str, str]
 ) -> Row:
     networks = [one for ticket in tickets for one in context.results.networks[ticket]]
-    values = [one["macs_reduction"] / one["density"] for one in networks]
+    values = [one["macs_reduction"] / one["removed"] for one in networks]
     seeds = len({one["seed"] for one in networks})
     found = Estimate(sum(values) / len(values), None, min(values), max(values))
     margin = context.settings.margins.flops

@@ -26,8 +26,8 @@ def find(table: str, ticket: Ticket, quantity: str, *, epochs: int, control: boo
 
 def _answers(ticket: Ticket, printed: Printed, *, epochs: int, control: bool) -> bool:
     named = printed.criterion == ticket.criterion or (printed.criterion is None and not control)
-    wanted = (DATASET, printed.network, printed.structure, printed.scored_at, printed.density)
-    found = (ticket.dataset, ticket.network, ticket.structure, ticket.scored_at, ticket.density)
+    wanted = (DATASET, printed.network, printed.structure, printed.scored_at, printed.removed)
+    found = (ticket.dataset, ticket.network, ticket.structure, ticket.scored_at, ticket.removed)
     return named and wanted == found and same_rewind(ticket.rewind, printed.rewind, epochs=epochs)
 
 

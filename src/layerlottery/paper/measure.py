@@ -29,7 +29,7 @@ class Ticket(NamedTuple):
     structure: str
     criterion: str
     scored_at: str
-    density: int
+    removed: int
     rewind: str
 
 
@@ -121,7 +121,7 @@ class Results:
         return averaged(self._values(ticket, quantity), quantity.column, ratio=quantity.ratio)
 
     def random_removal(self, ticket: Ticket, quantity: Quantity) -> PerSeed:
-        """The same for random removal at this density, structure and rewind: the control. Empty for random itself."""
+        """The same for random removal with as many blocks removed, the same structure and rewind: the control. Empty for random itself."""
         if self.formula(ticket.criterion) == "random":
             return {}
         same = [other for other in self.networks if self.formula(other.criterion) == "random"]
@@ -144,7 +144,7 @@ def _unscored(ticket: Ticket) -> Ticket:
 def _by_ticket(rows: Iterable[Row]) -> dict[Ticket, list[Row]]:
     found: dict[Ticket, list[Row]] = defaultdict(list)
     for row in rows:
-        if row["density"]:
+        if row["removed"]:
             found[ticket_of(row)].append(row)
     return dict(found)
 

@@ -114,18 +114,18 @@ def _closer(
             if rival is not None and rival in measured
         }
         if values := mean_of(list(differences.values())):
-            rows.append(_row(context, group, words, values, notes=[_by_density(differences, digits=3)], **cells))
+            rows.append(_row(context, group, words, values, notes=[_by_removed(differences, digits=3)], **cells))
     return rows
 
 
-def _by_density(differences: Mapping[Ticket, PerSeed], *, digits: int) -> str:
-    densities = sorted({ticket.density for ticket in differences})
+def _by_removed(differences: Mapping[Ticket, PerSeed], *, digits: int) -> str:
+    counts = sorted({ticket.removed for ticket in differences})
     means = {
-        density: mean_of([values for ticket, values in differences.items() if ticket.density == density])
-        for density in densities
+        removed: mean_of([values for ticket, values in differences.items() if ticket.removed == removed])
+        for removed in counts
     }
-    shown = [f"p = {density}: {signed(sum(one.values()) / len(one), digits)}" for density, one in means.items() if one]
-    return f"mean difference by density, {', '.join(shown)}"
+    shown = [f"p = {removed}: {signed(sum(one.values()) / len(one), digits)}" for removed, one in means.items() if one]
+    return f"mean difference by blocks removed, {', '.join(shown)}"
 
 
 SIGNED = ("signed SNIP over convolutions is no more than a random pick", "Δ accuracy, signed SNIP minus random", "pp")
@@ -146,7 +146,7 @@ def _signed_snip(context: Context) -> list[Row]:
             for ticket in tickets
         }
         if values := mean_of([one for one in differences.values() if one]):
-            notes = [_by_density(differences, digits=2), "agrees where the interval lies within the margin around 0"]
+            notes = [_by_removed(differences, digits=2), "agrees where the interval lies within the margin around 0"]
             cells: Row = {"structure": "layers", "scored_at": "init", "rewind": "0", "margin": margin}
             rows.append(
                 _row(

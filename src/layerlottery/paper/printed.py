@@ -28,7 +28,7 @@ class Printed:
 
     network: str
     criterion: str | None
-    density: int
+    removed: int
     quantity: str
     value: float
     structure: str = "layers"
@@ -94,8 +94,8 @@ def _table1() -> Iterator[Printed]:
 
 def _table2() -> Iterator[Printed]:
     for criterion, values in AT_INITIALIZATION.items():
-        for density, value in enumerate(values, start=1):
-            yield Printed(RESNET32, criterion, density, "accuracy", value)
+        for removed, value in enumerate(values, start=1):
+            yield Printed(RESNET32, criterion, removed, "accuracy", value)
 
 
 def _table3() -> Iterator[Printed]:
@@ -106,14 +106,14 @@ def _table3() -> Iterator[Printed]:
 def _of_unnamed_criterion(
     values: Mapping[tuple[str, int], tuple[float, ...]], quantities: tuple[str, ...]
 ) -> Iterator[Printed]:
-    for (network, density), figures in values.items():
+    for (network, removed), figures in values.items():
         for quantity, value in zip(quantities, figures, strict=True):
             notes = [UNNAMED]
-            if (network, density) == (RESNET32, 5):
+            if (network, removed) == (RESNET32, 5):
                 notes.append(AS_FIVE)
-            if (network, density, quantity) == (RESNET56, 12, "flops"):
+            if (network, removed, quantity) == (RESNET56, 12, "flops"):
                 notes.append(ROUNDED)
-            yield Printed(network, None, density, quantity, value, note=SEPARATOR.join(notes))
+            yield Printed(network, None, removed, quantity, value, note=SEPARATOR.join(notes))
 
 
 PRINTED: dict[str, tuple[Printed, ...]] = {

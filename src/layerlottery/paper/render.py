@@ -19,7 +19,7 @@ CAPTIONS = {
     "claims": "What the text of the paper claims.",
 }
 EMPTY = "No study fills this table: a study does by naming it in its key fills."
-CONTROLLED = "Random is the mean of random removal at the same density, structure and rewind."
+CONTROLLED = "Random is the mean of random removal with as many blocks removed, the same structure and rewind."
 BY_HOLM = "Against random: the paired difference in accuracy, after Holm's correction."
 BY_INTERVAL = "Against random: the paired difference in this quantity, not corrected for the number of comparisons."
 SELF = "Where it is a dash, no random removal was trained beside the ticket, or the ticket is one itself."

@@ -47,7 +47,7 @@ class Context:
 
     def tickets(self, table: str) -> list[Ticket]:
         """The tickets that fill a table, each once."""
-        return list(dict.fromkeys(ticket_of(run) for run in expand(self.filling(table)) if run.density))
+        return list(dict.fromkeys(ticket_of(run) for run in expand(self.filling(table)) if run.removed))
 
     def is_control(self, criterion: str) -> bool:
         """Whether a criterion looks at nothing."""
@@ -123,7 +123,7 @@ def _against_random(context: Context, ticket: Ticket, quantity: Quantity) -> Row
 
 def named(ticket: Ticket, *, epochs: int) -> str:
     """A ticket as the tables call it: hrank, p = 1, scored trained, rewind 25 of 200."""
-    parts = [ticket.criterion, *([ticket.structure] if ticket.structure != "layers" else []), f"p = {ticket.density}"]
+    parts = [ticket.criterion, *([ticket.structure] if ticket.structure != "layers" else []), f"p = {ticket.removed}"]
     if ticket.rewind == FRESH:
         parts.append("random re-initialization")
     elif ticket.rewind != "0" or ticket.scored_at == "trained":

@@ -80,7 +80,7 @@ def _unmeasured(context: Context, printed: Printed) -> Row:
         printed.structure,
         printed.criterion or "any criterion",
         printed.scored_at,
-        printed.density,
+        printed.removed,
         str(printed.rewind),
     )
     quantity = QUANTITIES[printed.quantity]

@@ -82,12 +82,12 @@ def run_probe(probe: Probe) -> Found:
     return Found(probe.key, values, time.perf_counter() - wall, clock() - busy)
 
 
-def densities(benchmark: Benchmark) -> dict[Family, int]:
+def counts(benchmark: Benchmark) -> dict[Family, int]:
     """The most that tickets of each family lose."""
     most: dict[Family, int] = {}
     for run in benchmark.runs():
         family = run.dataset, run.network, run.structure
-        most[family] = max(most.get(family, 0), run.density)
+        most[family] = max(most.get(family, 0), run.removed)
     return most
 
 
@@ -114,7 +114,7 @@ class _Bench:
 
     def networks(self) -> Iterator[Probe]:
         """The dense networks, and one ticket of each structure."""
-        most = densities(self.benchmark)
+        most = counts(self.benchmark)
         for dataset, network, structure in most:
             if structure != DENSE:
                 continue
@@ -123,7 +123,7 @@ class _Bench:
                 "folder": self.place(dataset, network),
                 "images": self.images[dataset],
                 "network": self.benchmark.network(network),
-                "densities": losses,
+                "removed": losses,
                 "per_class": self.per_class(),
             }
             yield self.probe((dataset, network), "networks", given)
@@ -137,7 +137,7 @@ class _Bench:
         for dataset, images in self.images.items():
             names = list(self.benchmark.corruptions.names)
             yield self.probe((CORRUPT, dataset), "corruption", {"images": images, "names": names})
-        for family in sorted(densities(self.benchmark)):
+        for family in sorted(counts(self.benchmark)):
             given = {"weights": self.weights(family), "images": self.images[family[0]]}
             yield self.probe(family, "network_facts", given)
         for turn in range(2, ROUNDS):
@@ -145,7 +145,7 @@ class _Bench:
 
     def trained_and_evaluated(self, turn: int) -> Iterator[Probe]:
         """One round of the probes of networks, with files of its own."""
-        for family in sorted(densities(self.benchmark)):
+        for family in sorted(counts(self.benchmark)):
             weights, data = self.weights(family), self.place(*family[:2]) / "facts.json"
             images, folder = self.images[family[0]], self.folder / "-".join(("train", str(turn), *family))
             given = {"weights": weights, "folder": folder, "images": images, "settings": self.benchmark.training}
@@ -207,7 +207,7 @@ def _rates(bench: _Bench, found: list[Found], *, imports: float, seconds: float)
     return Rates(
         device=bench.device,
         networks=networks,
-        densities=densities(bench.benchmark),
+        counts=counts(bench.benchmark),
         scores=_scores(bench.benchmark, by_key, networks),
         stages=stages,
         corrupted={name: by_key[CORRUPT, name]["corrupt"] for name in bench.images},

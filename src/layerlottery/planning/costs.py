@@ -130,11 +130,11 @@ class Costs:
         """
         wanted = cast(Wildcards, dense)
         tickets = self.benchmark.families[wanted.dataset, wanted.network, str(wanted.seed)]
-        choices = {(run.structure, run.density, run.criterion, run.draw, run.scored_at) for run in tickets}
+        choices = {(run.structure, run.removed, run.criterion, run.draw, run.scored_at) for run in tickets}
         apart = 1.0  # masked networks cost what the dense one does
-        for density in {run.density for run in tickets if run.structure == "layers"}:
-            drawn = sum(one[:2] == ("layers", density) for one in choices)
-            possible = comb(density + 2, 2)
+        for removed in {run.removed for run in tickets if run.structure == "layers"}:
+            drawn = sum(one[:2] == ("layers", removed) for one in choices)
+            possible = comb(removed + 2, 2)
             apart += possible * (1 - (1 - 1 / possible) ** drawn)
         return apart + sum(one[0] == "filters" for one in choices)
 

@@ -18,7 +18,7 @@ from layerlottery.config.benchmark import Benchmark
 from layerlottery.cost.network import macs, parameters, training_memory
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network
-from layerlottery.planning.calibrate import densities, scored
+from layerlottery.planning.calibrate import counts, scored
 from layerlottery.planning.images import ImageSet
 from layerlottery.planning.probes import networks
 from layerlottery.planning.rates import DENSE, Family, Rates
@@ -65,7 +65,7 @@ def datasheet(benchmark: Benchmark, images: Mapping[str, ImageSet], name: str) -
     """Rates of the named GPU. Raises LayerLotteryError for one that the table lacks."""
     if name not in DEVICES:
         raise LayerLotteryError(f"--device-rates: found {name!r}; allowed are {', '.join(DEVICES)}")
-    device, rates, most = DEVICES[name], dict[Family, Mapping[str, float]](), densities(benchmark)
+    device, rates, most = DEVICES[name], dict[Family, Mapping[str, float]](), counts(benchmark)
     with TemporaryDirectory() as folder:
         for family in (one for one in most if one[2] == DENSE):
             rates |= _rates_of(benchmark, images[family[0]], family, most, device, Path(folder))
@@ -73,7 +73,7 @@ def datasheet(benchmark: Benchmark, images: Mapping[str, ImageSet], name: str) -
     return Rates(
         device=name,
         networks=rates,
-        densities=most,
+        counts=most,
         scores={one: SCORED * count * rates[one[0], one[1], DENSE]["pgd"] for one, count in batch.items()},
         stages=STAGES,
         corrupted={name: CORRUPTED * (one.size / 32) ** 2 for name, one in images.items()},

@@ -64,7 +64,7 @@ def _arrays(rule: str, benchmark: Benchmark, images: ImageSet) -> int:
 
 def _kept(benchmark: Benchmark, job: Job) -> int:
     run = job.run
-    if run is None or run.density:
+    if run is None or run.removed:
         return 0
     tickets = benchmark.families[run.dataset, run.network, str(run.seed)]
     return len({one.rewind for one in tickets} - {"0", FRESH})

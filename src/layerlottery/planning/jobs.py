@@ -52,7 +52,7 @@ def jobs_of(benchmark: Benchmark) -> list[Job]:
     """Every job of the target `all`, itself left out, each after those whose files it reads."""
     runs = benchmark.runs()
     dense = list(dict.fromkeys(run.dense for run in runs))
-    tickets = [run for run in runs if run.density]
+    tickets = [run for run in runs if run.removed]
     made = [job for name in dict.fromkeys(run.dataset for run in dense) for job in _of_dataset(benchmark, name)]
     made += [_initialize(benchmark, run, "initialize", "0") for run in dense]
     made += [_train(benchmark, run) for run in dense]
@@ -113,7 +113,7 @@ def _initialize(benchmark: Benchmark, run: Run, rule: str, rewind: str) -> Job:
 
 
 def _train(benchmark: Benchmark, run: Run) -> Job:
-    folder, rule = _root(benchmark, run), "train_ticket" if run.density else "train_dense"
+    folder, rule = _root(benchmark, run), "train_ticket" if run.removed else "train_dense"
     inputs = paths.initial_weights(folder), paths.prepared(_data(benchmark, run.dataset))
     outputs = paths.trained_weights(folder), paths.curve(folder), paths.training_facts(folder)
     return Job(rule, inputs, outputs, run.dataset, run)
@@ -134,7 +134,7 @@ def _scorings(benchmark: Benchmark, tickets: Iterable[Run]) -> list[Run]:
     """What the tables show, what chooses the tickets, and the blocks that set the budget of filters and weights."""
     shown = [scoring for scoring in expand_scorings(benchmark.studies) if scoring.structure != "weights"]
     for run in tickets:
-        scoring = replace(run, density=0, rewind="0")
+        scoring = replace(run, removed=0, rewind="0")
         shown.append(scoring)
         if run.structure != "layers" and run.criterion is not None:
             budget = benchmark.criterion(run.criterion).budget or run.criterion
@@ -163,7 +163,7 @@ def _evaluations(benchmark: Benchmark, run: Run) -> Iterator[Job]:
     trained, facts = paths.trained_weights(folder), paths.prepared(data)
     made = paths.corrupted_facts(data), paths.outlier_facts(data)
     yield Job("shift", (trained, facts, *made), (paths.shift(folder), paths.detection(folder)), run.dataset, run)
-    if not run.density:
+    if not run.removed:
         yield Job("attack", (trained, facts), (paths.attack(folder),), run.dataset, run)
         return
     both = trained, paths.trained_weights(_root(benchmark, run.dense)), facts

@@ -120,18 +120,18 @@ def networks(
     folder: Path,
     images: ImageSet,
     network: Network,
-    densities: Mapping[str, int],
+    counts: Mapping[str, int],
     per_class: int,
     *,
     device: torch.device,
 ) -> dict[str, float]:
     """The files that other probes need: noise for `per_class` scored images of a class, and `make_networks`."""
     data = noise(folder, images, per_class * images.classes, _some(images))
-    return make_networks(folder, data, network, densities, device=device)
+    return make_networks(folder, data, network, counts, device=device)
 
 
 def make_networks(
-    folder: Path, data: Path, network: Network, densities: Mapping[str, int], *, device: torch.device
+    folder: Path, data: Path, network: Network, counts: Mapping[str, int], *, device: torch.device
 ) -> dict[str, float]:
     """Write the dense network and a ticket of each structure, chosen at random; returns what the stages took.
 
@@ -140,7 +140,7 @@ def make_networks(
     clock, dense, blocks = Clock(torch.device("cpu")), folder / "none.safetensors", folder / "blocks.json"
     took = {"initialize": clock.seconds(lambda: initialize_network(data, dense, network, seed=0))}
     took["score"] = clock.seconds(lambda: score(dense, data, blocks, RANDOM, seed=0, device=device))
-    for structure, density in densities.items():
+    for structure, removed in counts.items():
         chosen = blocks
         if structure == "filters":
             score_filters(dense, data, chosen := folder / "filters.json", RANDOM, seed=0, device=device)
@@ -149,7 +149,7 @@ def make_networks(
         ticket, facts = folder / f"{structure}.safetensors", folder / f"{structure}.json"
         budget = None if structure == "layers" else blocks
         took["prune"] = clock.seconds(
-            lambda: prune(dense, chosen, ticket, facts, density=density, structure=structure, budget=budget)  # type: ignore[arg-type]  # noqa: B023
+            lambda: prune(dense, chosen, ticket, facts, removed=removed, structure=structure, budget=budget)  # type: ignore[arg-type]  # noqa: B023
         )
     return took
 

@@ -25,7 +25,7 @@ class Rates:
 
     device: str
     networks: Mapping[Family, Mapping[str, float]]
-    densities: Mapping[Family, int]
+    counts: Mapping[Family, int]
     scores: Mapping[Scoring, float]
     stages: Mapping[str, float]
     corrupted: Mapping[str, float] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Rates:
         """
         dense = self.networks[run.dataset, run.network, DENSE][name]
         family = run.dataset, run.network, run.structure
-        if not run.density:
+        if not run.removed:
             return dense
         smallest = self.networks[family][name]
-        return dense + (smallest - dense) * run.density / self.densities[family]
+        return dense + (smallest - dense) * run.removed / self.counts[family]

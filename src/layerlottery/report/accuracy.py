@@ -1,11 +1,11 @@
-"""Accuracy against density, the paired difference, and learning curves."""
+"""Accuracy against blocks removed, the paired difference, and learning curves."""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.report.series import accuracy_by_density, by_seed, curves_by_epoch
+from layerlottery.report.series import accuracy_by_removed, by_seed, curves_by_epoch
 from layerlottery.report.style import (
     INK,
     MUTED,
@@ -25,19 +25,23 @@ from layerlottery.report.style import (
 )
 from layerlottery.report.tables import Tables, at_tolerance, dense, first_starts, parts, spread, tickets
 from layerlottery.report.verdict import tolerance_words
-from layerlottery.words import MINUS, densities
+from layerlottery.words import MINUS, ranges
 
 MOST_CURVES = 6
-DENSITY = "density p: residual blocks removed"
+BLOCKS_REMOVED = "residual blocks removed (p)"
 
 
 def accuracy_picture(tables: Tables) -> Picture:
-    """Accuracy of every ticket and seed against density, with the dense networks as a band."""
+    """Accuracy of every ticket and seed against blocks removed, with the dense networks as a band."""
     entries = looks(tables.runs)
     rows = first_starts(tables.runs)
     panels = [
         panel(
-            f"acc{part.name}", part.titled(), "test accuracy, %", "accuracy by density", _accuracy(part.rows, entries)
+            f"acc{part.name}",
+            part.titled(),
+            "test accuracy, %",
+            "accuracy by blocks removed",
+            _accuracy(part.rows, entries),
         )
         for part in parts(tables, rows)
     ]
@@ -45,7 +49,7 @@ def accuracy_picture(tables: Tables) -> Picture:
         "Look for lines that stay inside or above the grey band: these tickets are as good as the dense network. "
         "Line: mean over seeds. Small marks: single seeds, joined from lowest to highest. "
         "Grey band: lowest to highest dense network, dark line: their mean. "
-        "Offsets within a density only keep the marks apart." + _later(tables)
+        "Offsets within a number of blocks only keep the marks apart." + _later(tables)
     )
     return Picture("accuracy", tuple(panels), legend(entries, rows, "band"), caption)
 
@@ -57,8 +61,8 @@ def _later(tables: Tables) -> str:
 
 def _accuracy(runs: pd.DataFrame, entries: dict[str, Look]) -> Draw:
     rows = tickets(runs)
-    series, reference = accuracy_by_density(rows), accuracy_by_density(dense(runs))
-    points = by_seed(rows, ["criterion", "density"], "accuracy")
+    series, reference = accuracy_by_removed(rows), accuracy_by_removed(dense(runs))
+    points = by_seed(rows, ["criterion", "removed"], "accuracy")
     criteria, slim = present(entries, rows), slimness(len(series))
 
     def draw(axes: Axes) -> None:
@@ -68,13 +72,13 @@ def _accuracy(runs: pd.DataFrame, entries: dict[str, Look]) -> Draw:
         for criterion, offset in zip(criteria, dodge(len(criteria)), strict=True):
             look, one = entries[criterion], series[series["criterion"] == criterion]
             seeds = points[points["criterion"] == criterion]
-            x = one["density"] + offset
+            x = one["removed"] + offset
             axes.vlines(x, one["low"], one["high"], color=look.colour, alpha=0.45, linewidth=slim**2)
-            dots(axes, seeds["density"] + offset, seeds["accuracy"], look, size=3.2 * slim, alpha=0.55)
+            dots(axes, seeds["removed"] + offset, seeds["accuracy"], look, size=3.2 * slim, alpha=0.55)
             axes.plot(x, one["mean"], color=look.colour, linestyle=look.line, linewidth=1.3 * slim)
             dots(axes, x, one["mean"], look, size=6.5 * slim)
-        whole_steps(axes, rows["density"].tolist())
-        axes.set_xlabel(DENSITY)
+        whole_steps(axes, rows["removed"].tolist())
+        axes.set_xlabel(BLOCKS_REMOVED)
 
     return draw
 
@@ -88,7 +92,7 @@ def difference_picture(tables: Tables, xi: str) -> Picture:
             f"diff{part.name}",
             part.titled(),
             "Δ to dense, pp",
-            "difference by density",
+            "difference by blocks removed",
             _difference(part.rows, entries),
         )
         for part in parts(tables, rows)
@@ -109,11 +113,11 @@ def _difference(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
         tolerance_lines(axes, rows)
         for criterion, offset in zip(criteria, dodge(len(criteria), width=0.6 if slim == 1 else 0.8), strict=True):
             look, one = entries[criterion], rows[rows["criterion"] == criterion]
-            x = one["density"] + offset
+            x = one["removed"] + offset
             bars(axes, x, one["delta_low"], one["delta_high"], look, slim=slim)
             dots(axes, x, one["delta_accuracy"], look, size=7 * slim)
-        whole_steps(axes, rows["density"].tolist())
-        axes.set_xlabel(DENSITY)
+        whole_steps(axes, rows["removed"].tolist())
+        axes.set_xlabel(BLOCKS_REMOVED)
 
     return draw
 
@@ -129,7 +133,7 @@ def tolerance_lines(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def curves_picture(tables: Tables) -> Picture:
-    """Test accuracy by epoch, a panel per density; a readable selection where there are many."""
+    """Test accuracy by epoch, a panel per number of blocks removed; a readable selection where there are many."""
     entries = looks(tables.runs)
     held = parts(tables, first_starts(tables.curves))
     panels: list[Panel] = []
@@ -137,12 +141,12 @@ def curves_picture(tables: Tables) -> Picture:
     for part in held:
         curves = curves_by_epoch(part.rows)
         ends = float(curves["mean"].quantile(0.08)), float(curves["mean"].max())
-        every = sorted(set(tickets(curves)["density"]))
+        every = sorted(set(tickets(curves)["removed"]))
         shown = spread(every, max(1, MOST_CURVES // sum(one.group == part.group for one in held)))
         hidden |= shown != every
-        for density in shown:
-            draw = _curves(curves[curves["density"].isin((0, density))], entries, ends)
-            name, heading = f"curve{part.name}x{density}", part.titled(f"p = {density}")
+        for removed in shown:
+            draw = _curves(curves[curves["removed"].isin((0, removed))], entries, ends)
+            name, heading = f"curve{part.name}x{removed}", part.titled(f"p = {removed}")
             panels.append(panel(name, heading, "test accuracy, %", "accuracy by epoch", draw))
     caption = (
         "Look for tickets that leave the dense network (thick) early and stay below it. Means over seeds. "
@@ -152,8 +156,8 @@ def curves_picture(tables: Tables) -> Picture:
 
 
 def _selected(tables: Tables) -> str:
-    every = densities(tickets(tables.runs)["density"])
-    return f" Of the densities {every}, at most {MOST_CURVES} are drawn a network."
+    every = ranges(tickets(tables.runs)["removed"])
+    return f" Of the numbers of blocks removed, {every}, at most {MOST_CURVES} are drawn a network."
 
 
 def _curves(rows: pd.DataFrame, entries: dict[str, Look], ends: tuple[float, float]) -> Draw:

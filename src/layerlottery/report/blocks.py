@@ -17,14 +17,14 @@ Place = tuple[float, bool]
 
 
 def blocks_picture(tables: Tables) -> Picture:
-    """One panel per network, criterion and scored weights: a row per density, a square per block."""
+    """One panel per network, criterion and scored weights: a row per number of blocks removed, a square per block."""
     entries = looks(tables.runs)
     many = len(tables.groups()) > 1
     panels = [
         panel for group in tables.groups() for panel in _panels(tables.of(group), group_name(group), entries, many)
     ]
     caption = (
-        "Look for criteria that empty one stage, and for rows that change little with the seed. One row per density, "
+        "Look for criteria that empty one stage, and for rows that change little with the seed. One row per number of blocks removed, "
         "one square per residual block, from the first stage to the last. The fuller the colour, the larger the share "
         "of seeds (and draws) that removed the block. Crossed: a block that can't go."
     )
@@ -39,7 +39,7 @@ def _panels(tables: Tables, group: str, entries: dict[str, Look], many: bool) ->
     layered = tickets(tables.runs)
     layered = layered[layered["structure"] == "layers"]
     for criterion, scored_at in product(entries, ("init", "trained")):
-        rows = sorted(set(_chosen(layered, criterion, scored_at)["density"]))
+        rows = sorted(set(_chosen(layered, criterion, scored_at)["removed"]))
         if not rows:
             continue
         own = _chosen(shares, criterion, scored_at)
@@ -48,7 +48,7 @@ def _panels(tables: Tables, group: str, entries: dict[str, Look], many: bool) ->
         drawn = [*_heads(stages), *(one for at, p in enumerate(rows) for one in _row(own, at, p, places, side, colour))]
         unit = group if many else ""
         height = HEAD + _pitch(side) * len(rows)
-        label = f"{group}, {name}: share of seeds that removed each block, by density"
+        label = f"{group}, {name}: share of seeds that removed each block, by blocks removed"
         svg = (
             f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}" '
             f'xmlns="http://www.w3.org/2000/svg">{"".join(drawn)}</svg>'
@@ -100,11 +100,11 @@ def short_names(stages: Sequence[str]) -> list[str]:
 
 
 def _row(
-    shares: pd.DataFrame, at: int, density: int, places: dict[str, Place], side: float, colour: str
+    shares: pd.DataFrame, at: int, removed: int, places: dict[str, Place], side: float, colour: str
 ) -> Iterator[str]:
     middle = HEAD + _pitch(side) * (at + 0.5)
-    yield f'<text x="0" y="{middle + 4.5:.1f}">p = {density}</text>'
-    own = shares[shares["density"] == density]
+    yield f'<text x="0" y="{middle + 4.5:.1f}">p = {removed}</text>'
+    own = shares[shares["removed"] == removed]
     gone = {name: (share, f"{count} of {choices}") for name, share, count, choices in _shares(own)}
     size = side - 2
     for block, (x, removable) in places.items():
@@ -119,4 +119,4 @@ def _row(
 
 
 def _shares(rows: pd.DataFrame) -> list[tuple[str, float, int, int]]:
-    return list(rows[["removed", "share", "count", "choices"]].itertuples(index=False, name=None))
+    return list(rows[["removed_blocks", "share", "count", "choices"]].itertuples(index=False, name=None))

@@ -76,7 +76,7 @@ def _missing(controls: list[Control]) -> list[tuple[str, str]]:
 def _against(control: Control, comparisons: pd.DataFrame) -> str:
     rows = comparisons[comparisons["control"] == control.name]
     if rows.empty:
-        return f"No other ticket shares a density and seed with {control.words}."
+        return f"No other ticket shares seed and number of removed blocks with {control.words}."
     if rows["seeds"].max() < 2:
         return f"With one seed no ticket can be told from {control.words}."
     return f"{_sentence('; '.join([*_clear(rows, control.words), _rest(rows)]))}. {_corrected(rows)}"
@@ -102,7 +102,7 @@ def _named(rows: pd.DataFrame) -> str:
 
 
 def _ticket(row: dict[Hashable, Any]) -> str:
-    return f"{row['family']} at {at(row['density'])} ({interval(row['difference'], row['low'], row['high'])})"
+    return f"{row['family']} at {at(row['removed'])} ({interval(row['difference'], row['low'], row['high'])})"
 
 
 def _rest(rows: pd.DataFrame) -> str:

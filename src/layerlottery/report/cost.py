@@ -8,7 +8,7 @@ from itertools import product
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.report.series import cost_by_density
+from layerlottery.report.series import cost_by_removed
 from layerlottery.report.style import INK, MUTED, Draw, Look, Picture, dots, panel, swatch, whole_steps
 from layerlottery.report.tables import STRUCTURES, Tables, at_tolerance, group_name, start_rank, within
 
@@ -26,7 +26,7 @@ FASTER = {
 
 
 def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
-    """cost_by_density of every dataset and network, with its name in `group`.
+    """cost_by_removed of every dataset and network, with its name in `group`.
 
     Tickets that start from a later epoch are left out: their shorter training would pass for a saving.
     """
@@ -36,12 +36,12 @@ def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
     for group, structure in product(tables.groups(), STRUCTURES):
         own = within(rows[rows["structure"] == structure], group)
         if not own.empty:
-            parts.append(cost_by_density(own).assign(group=group_name(group)))
+            parts.append(cost_by_removed(own).assign(group=group_name(group)))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def savings_picture(costs: pd.DataFrame) -> Picture:
-    """Percent saved by density."""
+    """Percent saved by blocks removed."""
     caption = (
         "Look for how far parameters, memory and energy keep up with the MACs. Means over criteria; "
         "thin bars join the lowest and highest criterion, since parameters and memory depend on which blocks go."
@@ -67,7 +67,7 @@ def _picture(
     panels = []
     for index, ((group, structure), rows) in enumerate(costs.groupby(["group", "structure"], sort=False)):
         title = str(group) if structure == "layers" else f"{group}, {structure}"
-        panels.append(panel(f"{name}{index}", title, unit, f"{name} by density", _lines(rows, known)))
+        panels.append(panel(f"{name}{index}", title, unit, f"{name} by blocks removed", _lines(rows, known)))
     missing = [words for column, (words, _) in quantities.items() if column not in known]
     note = f" Not measured: {', '.join(missing)}." if missing else ""
     return Picture(name, tuple(panels), tuple((words, swatch(look)) for words, look in known.values()), caption + note)
@@ -76,10 +76,10 @@ def _picture(
 def _lines(rows: pd.DataFrame, known: dict[str, tuple[str, Look]]) -> Draw:
     def draw(axes: Axes) -> None:
         for column, (_, look) in known.items():
-            axes.vlines(rows["density"], rows[f"{column}_min"], rows[f"{column}_max"], color=look.colour, linewidth=0.8)
-            axes.plot(rows["density"], rows[column], color=look.colour, linestyle=look.line, linewidth=1.3)
-            dots(axes, rows["density"], rows[column], look)
-        whole_steps(axes, rows["density"].tolist())
-        axes.set_xlabel("density p: residual blocks removed")
+            axes.vlines(rows["removed"], rows[f"{column}_min"], rows[f"{column}_max"], color=look.colour, linewidth=0.8)
+            axes.plot(rows["removed"], rows[column], color=look.colour, linestyle=look.line, linewidth=1.3)
+            dots(axes, rows["removed"], rows[column], look)
+        whole_steps(axes, rows["removed"].tolist())
+        axes.set_xlabel("residual blocks removed (p)")
 
     return draw

@@ -16,7 +16,7 @@ from layerlottery.report.series import accuracy_by_condition, difference_by_cond
 from layerlottery.report.tables import DENSE, GROUP, Tables, at_tolerance, drawn_criteria, group_name, title, within
 from layerlottery.words import ABSENT, at, factor, interval, number, percent, probability, signed
 
-TICKET = ["family", "density"]
+TICKET = ["family", "removed"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Grid:
     remarks: tuple[tuple[str, str], ...] = ()
 
 
-def ticket_name(family: Hashable, density: Hashable) -> str:
+def ticket_name(family: Hashable, removed: Hashable) -> str:
     """How a row is headed."""
-    return DENSE if family == DENSE else f"{family}, {at(density)}"
+    return DENSE if family == DENSE else f"{family}, {at(removed)}"
 
 
 def summary_grids(tables: Tables) -> list[Grid]:
@@ -60,7 +60,7 @@ def summary_grids(tables: Tables) -> list[Grid]:
     found = []
     for index, group in enumerate(tables.groups()):
         summary = within(tables.summary, group)
-        parts = summary.groupby(["family", *GROUP, "density"], sort=False)
+        parts = summary.groupby(["family", *GROUP, "removed"], sort=False)
         rows = [_summary_row(one, tolerances) for _, one in parts]
         found.append(Grid(f"summary{index}", group_name(group), heads, rows))
     return [grid for grid in found if grid.rows]
@@ -75,7 +75,7 @@ def _summary_row(rows: pd.DataFrame, tolerances: list[str]) -> list[Cell]:
     judged = {row["xi"]: row for row in rows.to_dict("records")}
     sd = "" if pd.isna(first["accuracy_sd"]) else f" ± {number(first['accuracy_sd'])}"
     return [
-        Cell(ticket_name(first["family"], first["density"])),
+        Cell(ticket_name(first["family"], first["removed"])),
         Cell(f"{first['seeds']}"),
         Cell(number(first["accuracy"]) + sd),
         Cell(interval(first["delta_accuracy"], first["delta_low"], first["delta_high"])),
@@ -107,7 +107,7 @@ def control_grids(tables: Tables) -> list[Grid]:
     shown = [control for control in CONTROLS if control.name in held]
     heads = ["ticket", *(control.term.lower() for control in shown)]
     note = (
-        "Mean paired difference of accuracies, ticket minus control at the same density, percentage points [t "
+        "Mean paired difference of accuracies, ticket minus control with as many blocks removed, percentage points [t "
         "interval]. Coloured where it is better or worse after Holm's correction."
     )
     found = []
@@ -120,7 +120,7 @@ def control_grids(tables: Tables) -> list[Grid]:
 
 def _control_row(rows: pd.DataFrame, controls: list[str]) -> list[Cell]:
     cells = {row["control"]: outcome_cell(row) for row in rows.to_dict("records")}
-    heading = Cell(ticket_name(rows["family"].iloc[0], rows["density"].iloc[0]))
+    heading = Cell(ticket_name(rows["family"].iloc[0], rows["removed"].iloc[0]))
     return [heading, *(cells.get(name, Cell(ABSENT)) for name in controls)]
 
 
@@ -150,21 +150,21 @@ def _stability_row(row: dict[Hashable, Any]) -> list[Cell]:
 
 
 def cost_grid(costs: pd.DataFrame) -> Grid:
-    """Savings and speed-ups per network and density."""
+    """Savings and speed-ups per network and number of blocks removed."""
     saved = ["macs_reduction", "params_reduction", "memory_reduction", "energy_reduction"]
     faster = ["predicted_speedup", "train_speedup", "latency_speedup"]
     heads = ["network", "p", "MACs", "parameters", "memory", "energy", "predicted", "training", "latency"]
     rows = [
         [
             Cell(one["group"] if one["structure"] == "layers" else f"{one['group']}, {one['structure']}"),
-            Cell(f"{one['density']}"),
+            Cell(f"{one['removed']}"),
             *(Cell(percent(one[name])) for name in saved),
             *(Cell(factor(one[name])) for name in faster),
         ]
         for one in costs.to_dict("records")
     ]
     note = "Savings in percent of the dense network; predicted, training and latency are speed-ups (1 = dense)."
-    return Grid("costs", "Cost by density", heads, rows, note)
+    return Grid("costs", "Cost by blocks removed", heads, rows, note)
 
 
 def heat_grids(tables: Tables, kind: str, words: str) -> list[Grid]:

@@ -68,9 +68,9 @@ def _provenance(item: tuple[str, object]) -> Row:
 
 def _identity(identity: Facts) -> list[Row]:
     chosen = "dense, nothing removed"
-    if identity["density"]:
+    if identity["removed"]:
         chosen = (
-            f"{identity['structure']} at density {identity['density']}, scored by {identity['criterion']}"
+            f"{identity['structure']} with {identity['removed']} blocks removed, scored by {identity['criterion']}"
             f" ({identity['scored_at']}, draw {identity['draw']}), from {start(identity['rewind'])}"
         )
     name = f"{identity['network']} on {identity['dataset']}, seed {identity['seed']}"
@@ -95,7 +95,7 @@ def _result(result: Facts) -> Iterable[Row]:
 
 
 def _removed(removal: Facts) -> Iterable[Row]:
-    yield "blocks", ABSENT if removal["removed"] is None else ", ".join(removal["removed"]) or "none"
+    yield "blocks", ABSENT if removal["removed_blocks"] is None else ", ".join(removal["removed_blocks"]) or "none"
     if removal["budget"] is not None:
         yield "budget", f"{removal['budget']} stay, as in the layer ticket"
     yield "ties", ABSENT if removal["tied"] is None else f"{removal['tied']} kept with a removed one's score"

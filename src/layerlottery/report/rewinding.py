@@ -23,11 +23,11 @@ from layerlottery.report.tables import (
 from layerlottery.words import ABSENT, at, interval, start
 
 MOST_DENSITIES = 3
-KEYS = ["structure", "scored_at", "density"]
+KEYS = ["structure", "scored_at", "removed"]
 
 
 def rewound(tables: Tables, xi: str) -> pd.DataFrame:
-    """The summary's tickets whose structure, scored weights and density were trained from several starts.
+    """The summary's tickets whose structure, scored weights and number of removed blocks were trained from several starts.
 
     `variant` is what sets them apart beside the start.
     """
@@ -39,14 +39,14 @@ def rewound(tables: Tables, xi: str) -> pd.DataFrame:
 
 
 def rewinding_picture(tables: Tables, xi: str) -> Picture:
-    """A panel per density and kind of scoring, a line per criterion over the starts."""
+    """A panel per number of blocks removed and kind of scoring, a line per criterion over the starts."""
     entries = looks(tables.runs)
     rows = rewound(tables, xi)
     panels: list[Panel] = []
     for part in parts(tables, rows):
-        for density in spread(sorted(set(part.rows["density"])), MOST_DENSITIES):
-            draw = _starts(part.rows[part.rows["density"] == density], entries)
-            name, heading = f"rewind{part.name}x{density}", part.titled(f"p = {density}")
+        for removed in spread(sorted(set(part.rows["removed"])), MOST_DENSITIES):
+            draw = _starts(part.rows[part.rows["removed"] == removed], entries)
+            name, heading = f"rewind{part.name}x{removed}", part.titled(f"p = {removed}")
             panels.append(panel(name, heading, "Δ to dense, pp", "difference by start of the training", draw))
     caption = (
         "Look for a slope: whether tickets do better from the initial weights (θ0), from those after an epoch of the "
@@ -78,7 +78,7 @@ def _starts(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
 
 
 def rewinding_grids(tables: Tables, xi: str) -> list[Grid]:
-    """The same numbers per network: a row per criterion and density, a column per start."""
+    """The same numbers per network: a row per criterion and blocks removed, a column per start."""
     rows = rewound(tables, xi)
     found = []
     for index, group in enumerate(tables.groups()):
@@ -100,5 +100,5 @@ def _line(rows: pd.DataFrame, starts: list[str]) -> list[Cell]:
         row["rewind"]: Cell(interval(row["delta_accuracy"], row["delta_low"], row["delta_high"]))
         for row in rows.to_dict("records")
     }
-    heading = Cell(f"{first['criterion']}{setting}, {at(first['density'])}")
+    heading = Cell(f"{first['criterion']}{setting}, {at(first['removed'])}")
     return [heading, *(cells.get(one, Cell(ABSENT)) for one in starts)]

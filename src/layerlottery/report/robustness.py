@@ -25,7 +25,7 @@ from layerlottery.report.tables import (
     title,
     within,
 )
-from layerlottery.words import ABSENT, counted, densities, either, interval, number
+from layerlottery.words import ABSENT, counted, either, interval, number, ranges
 
 MOST_DENSITIES, MOST_PANELS = 3, 12
 ATTACKS = {
@@ -43,7 +43,7 @@ MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
 
 
 def attack_picture(tables: Tables) -> Picture:
-    """One panel per attack and density, dense networks thick; a readable selection where there are many."""
+    """One panel per attack and number of blocks removed, dense networks thick; a readable selection where there are many."""
     entries = looks(tables.runs)
     rows = attacked(tables.robustness)
     held, attacks = parts(tables, first_starts(rows)), max(1, rows["name"].nunique())
@@ -53,13 +53,13 @@ def attack_picture(tables: Tables) -> Picture:
         most = min(MOST_DENSITIES // sum(one.group == part.group for one in held), MOST_PANELS // attacks)
         most = max(1, most)
         panels += _panels(part, most, entries)
-        hidden |= tickets(part.rows)["density"].nunique() > most
+        hidden |= tickets(part.rows)["removed"].nunique() > most
     caption = (
         "Look for tickets that fall faster or slower than the dense network (thick). Means over seeds; steps on the "
         "horizontal axis are not to scale, and 0 are the same images untouched."
     )
-    every = densities(tickets(rows)["density"])
-    caption += f" Of the densities {every}, only some are drawn." if hidden else ""
+    every = ranges(tickets(rows)["removed"])
+    caption += f" Of the numbers of blocks removed, {every}, only some are drawn." if hidden else ""
     return Picture("attacks", tuple(panels), legend(entries, first_starts(rows)), caption)
 
 
@@ -116,8 +116,8 @@ def _grids(
         # a column of one kind of text and nothing would come back with NaN
         own = within(rows, group).fillna({"name": ""})
         columns = list(dict.fromkeys(zip(own["measure"], own["name"], strict=True)))
-        held = {(one["family"], one["density"], one["measure"], one["name"]): one for one in own.to_dict("records")}
-        tickets_held = list(dict.fromkeys(zip(own["family"], own["density"], strict=True)))
+        held = {(one["family"], one["removed"], one["measure"], one["name"]): one for one in own.to_dict("records")}
+        tickets_held = list(dict.fromkeys(zip(own["family"], own["removed"], strict=True)))
         lines = [[Cell("dense"), *(_dense_cell(held, column, digits) for column in columns)]]
         for ticket in tickets_held:
             cells = [held.get((*ticket, *column)) for column in columns]
@@ -146,7 +146,7 @@ def masking_note(tables: Tables) -> str:
     rows = attacked(tables.robustness)
     if rows.empty:
         return ""
-    identity = [*GROUP, "seed", *SETTING, "draw", "density"]
+    identity = [*GROUP, "seed", *SETTING, "draw", "removed"]
     networks = tables.robustness.fillna({"criterion": "", "scored_at": ""}).groupby(identity, sort=False)
     problems = [gradient_check(network.to_dict("records")) for _, network in networks]
     failed = [problem for network in problems for problem in network]
@@ -160,9 +160,9 @@ def _panels(part: Part, most: int, entries: dict[str, Look]) -> list[Panel]:
     found = []
     for attack in dict.fromkeys(part.rows["name"]):
         series = attack_by_epsilon(part.rows, attack)
-        for density in spread(sorted(set(tickets(series)["density"])), most):
-            draw = _strengths(series[series["density"].isin((0, density))], entries)
-            name, heading = f"attack{part.name}{attack}x{density}", part.titled(_called(attack), f"p = {density}")
+        for removed in spread(sorted(set(tickets(series)["removed"])), most):
+            draw = _strengths(series[series["removed"].isin((0, removed))], entries)
+            name, heading = f"attack{part.name}{attack}x{removed}", part.titled(_called(attack), f"p = {removed}")
             found.append(panel(name, heading, "accuracy, %", "accuracy by epsilon", draw))
     return found
 

@@ -13,7 +13,7 @@ from layerlottery.report.cost import cost_of, savings_picture, speed_picture
 from layerlottery.report.paper import figure3_picture, paper_grids, paper_note
 from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
 from layerlottery.report.robustness import attack_picture, detection_grids, masking_note, resilience_grids
-from layerlottery.report.similarity import density_picture, layer_picture, similarity_grids
+from layerlottery.report.similarity import layer_picture, removal_picture, similarity_grids
 from layerlottery.report.structures import structures_grids, structures_picture
 from layerlottery.report.style import Picture
 from layerlottery.report.tables import Tables
@@ -103,5 +103,5 @@ def _robustness(tables: Tables, xi: str) -> Section:
 
 
 def _similarity(tables: Tables) -> Section:
-    pictures = (density_picture(tables), layer_picture(tables))
+    pictures = (removal_picture(tables), layer_picture(tables))
     return Section("similarity", "Similarity", pictures, tuple(similarity_grids(tables)))

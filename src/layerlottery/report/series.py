@@ -32,22 +32,22 @@ def over_seeds(frame: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataF
     return grouped.agg(mean="mean", low="min", high="max", seeds="count").reset_index()
 
 
-def accuracy_by_density(runs: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy over seeds; one row per criterion and density (dense: no criterion, density 0)."""
-    return over_seeds(runs, ["criterion", "density"], "accuracy")
+def accuracy_by_removed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy over seeds; one row per criterion and blocks removed (dense: no criterion, none removed)."""
+    return over_seeds(runs, ["criterion", "removed"], "accuracy")
 
 
 def attack_by_epsilon(robustness: pd.DataFrame, attack: str) -> pd.DataFrame:
-    """Accuracy over seeds per criterion, density and level; level 0 are the same images untouched."""
+    """Accuracy over seeds per criterion, blocks removed and level; level 0 are the same images untouched."""
     rows = robustness[robustness["name"] == attack]
-    return over_seeds(rows, ["criterion", "density", "level"], "accuracy").sort_values("level", kind="stable")
+    return over_seeds(rows, ["criterion", "removed", "level"], "accuracy").sort_values("level", kind="stable")
 
 
 def difference_by_condition(robustness: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Mean paired difference to dense over seeds and levels: rows are family and density, columns are conditions."""
+    """Mean paired difference to dense over seeds and levels: rows are family and blocks removed, columns are conditions."""
     rows = tickets(robustness[robustness["kind"] == kind])
-    means = over_seeds(rows, ["family", "density", "name"], "delta_accuracy")
-    return means.pivot_table(index=["family", "density"], columns="name", values="mean", sort=False)
+    means = over_seeds(rows, ["family", "removed", "name"], "delta_accuracy")
+    return means.pivot_table(index=["family", "removed"], columns="name", values="mean", sort=False)
 
 
 def accuracy_by_condition(robustness: pd.DataFrame, kind: str) -> pd.Series:
@@ -57,28 +57,28 @@ def accuracy_by_condition(robustness: pd.DataFrame, kind: str) -> pd.Series:
 
 
 def curves_by_epoch(curves: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy over seeds per criterion, density and epoch."""
-    return over_seeds(curves, ["criterion", "density", "epoch"], "test_accuracy")
+    """Test accuracy over seeds per criterion, blocks removed and epoch."""
+    return over_seeds(curves, ["criterion", "removed", "epoch"], "test_accuracy")
 
 
-def similarity_by_density(similarity: pd.DataFrame) -> pd.DataFrame:
-    """CKA at the penultimate layer over seeds per criterion and density."""
-    return over_seeds(similarity[similarity["layer"] == "penultimate"], ["criterion", "density"], "cka")
+def similarity_by_removed(similarity: pd.DataFrame) -> pd.DataFrame:
+    """CKA at the penultimate layer over seeds per criterion and blocks removed."""
+    return over_seeds(similarity[similarity["layer"] == "penultimate"], ["criterion", "removed"], "cka")
 
 
 def similarity_by_layer(similarity: pd.DataFrame) -> pd.DataFrame:
-    """CKA over seeds per criterion, density and place in the dense network, in that order of places."""
-    return over_seeds(similarity, ["criterion", "density", "position"], "cka").sort_values("position", kind="stable")
+    """CKA over seeds per criterion, blocks removed and place in the dense network, in that order of places."""
+    return over_seeds(similarity, ["criterion", "removed", "position"], "cka").sort_values("position", kind="stable")
 
 
-def cost_by_density(summary: pd.DataFrame) -> pd.DataFrame:
-    """What a density saves, averaged over criteria (speed-ups geometrically), with the spread between them.
+def cost_by_removed(summary: pd.DataFrame) -> pd.DataFrame:
+    """What the removal of so many blocks saves, averaged over criteria (speed-ups geometrically), with the spread between them.
 
     `summary` holds the rows of one tolerance. predicted_speedup is 1 / (1 - MACs saved): the speed-up
     of a machine whose time is proportional to MACs.
     """
     left = 1 - summary["macs_reduction"] / 100
-    grouped = summary.assign(predicted_speedup=1 / left.where(left > 0)).groupby(["structure", "density"])
+    grouped = summary.assign(predicted_speedup=1 / left.where(left > 0)).groupby(["structure", "removed"])
     arithmetic = grouped[SAVINGS].mean()
     geometric = grouped[SPEEDUPS].agg(_geometric)
     low = grouped[SAVINGS + SPEEDUPS].min().add_suffix("_min")
@@ -94,13 +94,13 @@ def _geometric(values: pd.Series) -> float:
 def removal_shares(runs: pd.DataFrame) -> pd.DataFrame:
     """The share of choices (seeds times draws) that removed each block.
 
-    One row per criterion, scored_at, density and removed block: where the training starts changes no choice.
+    One row per criterion, scored_at, removed and block: where the training starts changes no choice.
     """
-    keys = ["criterion", "scored_at", "density"]
+    keys = ["criterion", "scored_at", "removed"]
     rows = tickets(runs)
     rows = rows[rows["structure"] == "layers"].drop_duplicates([*keys, "seed", "draw"])
     choices = rows.groupby(keys).size().rename("choices")
-    gone = rows[[*keys, "removed"]].explode("removed").dropna(subset=["removed"])
-    counts = gone.groupby([*keys, "removed"]).size().rename("count").reset_index()
+    gone = rows[[*keys, "removed_blocks"]].explode("removed_blocks").dropna(subset=["removed_blocks"])
+    counts = gone.groupby([*keys, "removed_blocks"]).size().rename("count").reset_index()
     counts = counts.merge(choices.reset_index(), on=keys)
     return counts.assign(share=counts["count"] / counts["choices"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.report.accuracy import DENSITY
+from layerlottery.report.accuracy import BLOCKS_REMOVED
 from layerlottery.report.grids import Cell, Grid
-from layerlottery.report.series import by_seed, similarity_by_density, similarity_by_layer
+from layerlottery.report.series import by_seed, similarity_by_layer, similarity_by_removed
 from layerlottery.report.style import (
     GRID,
     Draw,
@@ -34,12 +34,12 @@ def penultimate(similarity: pd.DataFrame) -> pd.DataFrame:
     return similarity[similarity["layer"] == "penultimate"]
 
 
-def density_picture(tables: Tables) -> Picture:
-    """CKA at the penultimate layer against density."""
+def removal_picture(tables: Tables) -> Picture:
+    """CKA at the penultimate layer against blocks removed."""
     entries = looks(tables.runs)
     rows = first_starts(penultimate(tables.similarity))
     panels = [
-        panel(f"cka{part.name}", part.titled(), UNIT, "similarity by density", _by_density(part.rows, entries))
+        panel(f"cka{part.name}", part.titled(), UNIT, "similarity by blocks removed", _by_removed(part.rows, entries))
         for part in parts(tables, rows)
     ]
     caption = (
@@ -49,22 +49,22 @@ def density_picture(tables: Tables) -> Picture:
     return Picture("similarity", tuple(panels), legend(entries, rows, ""), caption)
 
 
-def _by_density(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
-    series, points = similarity_by_density(rows), by_seed(rows, ["criterion", "density"], "cka")
+def _by_removed(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
+    series, points = similarity_by_removed(rows), by_seed(rows, ["criterion", "removed"], "cka")
     criteria, slim = present(entries, rows), slimness(len(series))
 
     def draw(axes: Axes) -> None:
         for criterion, offset in zip(criteria, dodge(len(criteria)), strict=True):
             look, one = entries[criterion], series[series["criterion"] == criterion]
             seeds = points[points["criterion"] == criterion]
-            x = one["density"] + offset
+            x = one["removed"] + offset
             axes.vlines(x, one["low"], one["high"], color=look.colour, alpha=0.45, linewidth=slim**2)
-            dots(axes, seeds["density"] + offset, seeds["cka"], look, size=3.2 * slim, alpha=0.55)
+            dots(axes, seeds["removed"] + offset, seeds["cka"], look, size=3.2 * slim, alpha=0.55)
             axes.plot(x, one["mean"], color=look.colour, linestyle=look.line, linewidth=1.3 * slim)
             dots(axes, x, one["mean"], look, size=6.5 * slim)
         _up_to_one(axes, series)
-        whole_steps(axes, rows["density"].tolist())
-        axes.set_xlabel(DENSITY)
+        whole_steps(axes, rows["removed"].tolist())
+        axes.set_xlabel(BLOCKS_REMOVED)
 
     return draw
 
@@ -74,18 +74,18 @@ def _up_to_one(axes: Axes, series: pd.DataFrame) -> None:
 
 
 def layer_picture(tables: Tables) -> Picture:
-    """CKA layer by layer at the largest density of every network and variant."""
+    """CKA layer by layer with the most blocks removed of every network and variant."""
     entries = looks(tables.runs)
     held = first_starts(tables.similarity)
     panels: list[Panel] = []
     for part in parts(tables, held):
-        density = part.rows["density"].max()
-        draw = _by_layer(part.rows[part.rows["density"] == density], entries)
-        panels.append(panel(f"layer{part.name}", part.titled(f"p = {density}"), UNIT, "similarity by layer", draw))
+        removed = part.rows["removed"].max()
+        draw = _by_layer(part.rows[part.rows["removed"] == removed], entries)
+        panels.append(panel(f"layer{part.name}", part.titled(f"p = {removed}"), UNIT, "similarity by layer", draw))
     caption = (
         "Look for where a ticket leaves the dense network, and whether it comes back. Outputs of the blocks that both "
         "have, by their place in the dense network; the last mark is the layer before the classifier. Means over "
-        "seeds at the largest density; thin lines part the stages."
+        "seeds with the most blocks removed; thin lines part the stages."
     )
     return Picture("layers", tuple(panels), legend(entries, held, ""), caption)
 
@@ -109,17 +109,17 @@ def _by_layer(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
 
 
 def similarity_grids(tables: Tables) -> list[Grid]:
-    """CKA at the penultimate layer: a row per family, a column per density."""
+    """CKA at the penultimate layer: a row per family, a column per number of blocks removed."""
     found = []
     for index, group in enumerate(tables.groups()):
         rows = penultimate(tables.of(group).similarity)
-        densities = sorted(set(rows["density"]))
-        means = by_seed(rows, ["family", "density"], "cka").groupby(["family", "density"])["cka"].mean()
+        counts = sorted(set(rows["removed"]))
+        means = by_seed(rows, ["family", "removed"], "cka").groupby(["family", "removed"])["cka"].mean()
         lines = [
-            [Cell(family), *(_shade(means.get((family, density))) for density in densities)]
+            [Cell(family), *(_shade(means.get((family, removed))) for removed in counts)]
             for family in dict.fromkeys(rows["family"])
         ]
-        heads = ["family", *map(at, densities)]
+        heads = ["family", *map(at, counts)]
         heading = title(tables, group, "Similarity to dense, penultimate layer")
         found.append(Grid(f"similarity{index}", heading, heads, lines, NOTE))
     return [grid for grid in found if grid.rows]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.report.accuracy import DENSITY, tolerance_lines
+from layerlottery.report.accuracy import BLOCKS_REMOVED, tolerance_lines
 from layerlottery.report.grids import Cell, Grid, outcome_cell
 from layerlottery.report.style import INK, MUTED, Draw, Look, Picture, bars, dodge, dots, panel, swatch, whole_steps
 from layerlottery.report.tables import Tables, at_tolerance, first_starts, group_name, title, within
@@ -18,19 +18,21 @@ KEYS = ["criterion", "scored_at"]
 
 
 def structures_picture(tables: Tables, xi: str) -> Picture:
-    """A panel per network and criterion with several structures at one density, a line per structure."""
+    """A panel per network and criterion with several structures and as many blocks removed, a line per structure."""
     rows = compared(tables, xi)
     many = len(tables.groups()) > 1
     panels = []
-    several = [one for one in _by_criterion(tables, rows) if one[2].groupby("density")["structure"].nunique().max() > 1]
+    several = [one for one in _by_criterion(tables, rows) if one[2].groupby("removed")["structure"].nunique().max() > 1]
     for index, (group, name, own) in enumerate(several):
         heading = f"{name}, {group_name(group)}" if many else name
-        panels.append(panel(f"structure{index}", heading, "Δ to dense, pp", "difference by density", _lines(own)))
+        panels.append(
+            panel(f"structure{index}", heading, "Δ to dense, pp", "difference by blocks removed", _lines(own))
+        )
     held = [(name, swatch(look)) for name, look in LOOKS.items() if name in set(rows["structure"])]
     caption = (
         "Look for which structure loses least at the same budget: as many filters, or as many weights, as the layer "
-        "ticket of that density keeps. Mark: mean paired difference to dense; bar: its t interval, absent with one "
-        "seed; dashed: the tolerance. Criteria with one structure at a density stand in the table alone."
+        "ticket with as many blocks removed keeps. Mark: mean paired difference to dense; bar: its t interval, absent with one "
+        "seed; dashed: the tolerance. Criteria with one structure for as many blocks removed stand in the table alone."
     )
     return Picture("structures", tuple(panels), tuple(held), caption)
 
@@ -55,12 +57,12 @@ def _lines(rows: pd.DataFrame) -> Draw:
         tolerance_lines(axes, rows)
         for structure, offset in zip(held, dodge(len(held), width=0.3), strict=True):
             look, one = LOOKS[structure], rows[rows["structure"] == structure]
-            x = one["density"] + offset
+            x = one["removed"] + offset
             bars(axes, x, one["delta_low"], one["delta_high"], look)
             axes.plot(x, one["delta_accuracy"], color=look.colour, linestyle=look.line, linewidth=1.1)
             dots(axes, x, one["delta_accuracy"], look)
-        whole_steps(axes, rows["density"].tolist())
-        axes.set_xlabel(DENSITY)
+        whole_steps(axes, rows["removed"].tolist())
+        axes.set_xlabel(BLOCKS_REMOVED)
 
     return draw
 
@@ -78,7 +80,7 @@ def structures_grids(tables: Tables, xi: str) -> list[Grid]:
             _line(name, one, within(paired, group), structures, others)
             for key, name, own in _by_criterion(tables, rows)
             if key == group
-            for _, one in own.groupby("density")
+            for _, one in own.groupby("removed")
         ]
         heading = title(tables, group, "Structures at equal budget")
         found.append(Grid(f"structures{index}", heading, heads, lines, NOTE))
@@ -97,10 +99,10 @@ def _line(name: str, rows: pd.DataFrame, paired: pd.DataFrame, structures: list[
         row["structure"]: Cell(interval(row["delta_accuracy"], row["delta_low"], row["delta_high"]))
         for row in rows.to_dict("records")
     }
-    same = paired[[*KEYS, "density"]].eq(first[[*KEYS, "density"]].to_numpy()).all(axis=1)
+    same = paired[[*KEYS, "removed"]].eq(first[[*KEYS, "removed"]].to_numpy()).all(axis=1)
     against = {row["structure"]: outcome_cell(row) for row in paired[same].to_dict("records")}
     return [
-        Cell(f"{name}, {at(first['density'])}"),
+        Cell(f"{name}, {at(first['removed'])}"),
         *(deltas.get(one, Cell(ABSENT)) for one in structures),
         *(against.get(one, Cell(ABSENT)) for one in others),
     ]

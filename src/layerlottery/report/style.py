@@ -206,5 +206,5 @@ def slimness(tickets: int) -> float:
 
 
 def dodge(count: int, *, width: float = 0.5) -> list[float]:
-    """Offsets that set apart what stands at the same density."""
+    """Offsets that set apart what stands with as many blocks removed."""
     return [0.0] if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]

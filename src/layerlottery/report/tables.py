@@ -134,7 +134,7 @@ def _setting_rank(structure: str, scored_at: str | None, rewind: str) -> tuple[i
 
 def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
     rank = frame["family"].map({family: place for place, family in enumerate(order)})
-    keys = ["rank", "density"] if "density" in frame else ["rank"]
+    keys = ["rank", "removed"] if "removed" in frame else ["rank"]
     return frame.assign(rank=rank).sort_values(keys, kind="stable", ignore_index=True)
 
 

@@ -46,7 +46,7 @@ def _ticket(values: dict[Hashable, Any]) -> str:
     return _line(
         (
             values["family"],
-            f"{values['density']}",
+            f"{values['removed']}",
             number(values["accuracy"]),
             interval(values["delta_accuracy"], values["delta_low"], values["delta_high"]),
             won,

@@ -10,7 +10,7 @@ import pandas as pd
 from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name, within
-from layerlottery.words import MINUS, at, counted, densities, interval, number, percent
+from layerlottery.words import MINUS, at, counted, interval, number, percent, ranges
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 MOST_NAMED = 8
@@ -81,7 +81,7 @@ def seeds_words(rows: pd.DataFrame) -> str:
 
 def named(rows: pd.DataFrame) -> str:
     """Tickets as: grasp at p = 1, 2; snip at p = 1; so many at most."""
-    held = [f"{family} at {at(densities(one['density']))}" for family, one in rows.groupby("family", sort=False)]
+    held = [f"{family} at {at(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
     more = len(rows) - int(rows["family"].isin(list(dict.fromkeys(rows["family"]))[:MOST_NAMED]).sum())
     rest = [f"and {counted(more, 'ticket', 'tickets')} more, listed under Every ticket"] if more else []
     return "; ".join([*held[:MOST_NAMED], *rest])
@@ -124,12 +124,12 @@ def _extremes(rows: pd.DataFrame) -> list[tuple[str, str]]:
         pool = rows[rows["verdict"] != "losing"]
         return [(term, _described(_last(pool, ["delta_accuracy"])))] if not pool.empty else []
     best = _last(winners, ["delta_accuracy"])
-    deepest = _last(winners, ["density", "delta_accuracy"])
-    if (best["family"], best["density"]) == (deepest["family"], deepest["density"]):
+    deepest = _last(winners, ["removed", "delta_accuracy"])
+    if (best["family"], best["removed"]) == (deepest["family"], deepest["removed"]):
         return [("Best and deepest", _described(best))]
     return [
         ("Best ticket", _described(best)),
-        ("Deepest winning density", _described(deepest)),
+        ("Most blocks removed in a win", _described(deepest)),
     ]
 
 
@@ -140,7 +140,7 @@ def _last(rows: pd.DataFrame, by: list[str]) -> dict[str, Any]:
 def _described(row: dict[str, Any]) -> str:
     change = interval(row["delta_accuracy"], row["delta_low"], row["delta_high"])
     return (
-        f"{row['family']} at {at(row['density'])}, {change} percentage points against dense, "
+        f"{row['family']} at {at(row['removed'])}, {change} percentage points against dense, "
         f"with {percent(row['macs_reduction'])} fewer MACs."
     )
 

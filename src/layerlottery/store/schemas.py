@@ -33,7 +33,7 @@ IDENTITY = (
     Column("criterion", TEXT, "name of the criterion that scored the blocks; null for dense networks"),
     Column("draw", INTEGER, "which draw of the criterion's random choices or scoring images; 0 for dense networks"),
     Column("scored_at", TEXT, "weights that were scored: init or trained; null for dense networks"),
-    Column("density", INTEGER, "residual blocks removed, or matched in filters or weights; 0 for dense networks"),
+    Column("removed", INTEGER, "residual blocks removed, or matched in filters or weights; 0 for dense networks"),
     Column("rewind", TEXT, "epoch whose weights the training starts from, 0 is initialization; random: a fresh draw"),
 )
 
@@ -41,7 +41,7 @@ TICKET = tuple(column for column in IDENTITY if column.name not in ("seed", "dra
 
 RUNS = (
     *IDENTITY,
-    Column("removed", BLOCKS, "names of the removed blocks, in network order; none for other structures"),
+    Column("removed_blocks", BLOCKS, "names of the removed blocks, in network order; none for other structures"),
     Column("accuracy", REAL, "test accuracy after the last epoch, percent"),
     Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
     Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
@@ -55,7 +55,11 @@ RUNS = (
     Column(
         "ties", INTEGER, "kept blocks, filters or weights whose score equals a removed one's; network order decided"
     ),
-    Column("budget", INTEGER, "filters or parameters that the layer ticket of this density keeps; null for layers"),
+    Column(
+        "budget",
+        INTEGER,
+        "filters or parameters that the layer ticket with as many blocks removed keeps; null for layers",
+    ),
     Column("filters", INTEGER, "convolution filters left, those of projections included"),
     Column("params", INTEGER, "parameters left; masked weights do not count"),
     Column("macs", INTEGER, "multiply-accumulate operations of convolutions and fully connected layers, one image"),
@@ -261,7 +265,7 @@ COMPARISONS = (
     Column(
         "control",
         TEXT,
-        "compared with, at the same density: random, random_spread, fresh (the same architecture, newly drawn), "
+        "compared with, at as many blocks removed: random, random_spread, fresh (the same architecture, newly drawn), "
         "layers (the layer ticket of the same criterion)",
     ),
     Column("seeds", INTEGER, "seeds that have both, the unit of the intervals"),
@@ -328,7 +332,7 @@ PAPER = (
     Column("structure", TEXT, "what was removed: layers, filters, weights"),
     Column("criterion", TEXT, "name of the criterion"),
     Column("scored_at", TEXT, "weights that were scored: init or trained"),
-    Column("density", INTEGER, "residual blocks removed, or matched in filters or weights"),
+    Column("removed", INTEGER, "residual blocks removed, or matched in filters or weights"),
     Column("rewind", TEXT, "epoch whose weights the training starts from; random: a fresh draw"),
     Column("quantity", TEXT, "what is compared"),
     Column("unit", TEXT, "unit of all figures of the row"),
@@ -339,7 +343,9 @@ PAPER = (
     Column("seeds", INTEGER, "seeds measured"),
     Column("margin", REAL, "distance within which measured and printed figure agree"),
     Column("verdict", TEXT, "agrees, disagrees, can't tell at this scale; not measured; no printed figure"),
-    Column("random", REAL, "mean of random removal at the same density, the control; null where none was trained"),
+    Column(
+        "random", REAL, "mean of random removal with as many blocks removed, the control; null where none was trained"
+    ),
     Column("against_random", TEXT, "better, worse, can't tell or single seed: the ticket against random removal"),
     Column("scale", TEXT, "the paper's, or what was reduced"),
     Column("note", TEXT, "what a reader must know of this row"),

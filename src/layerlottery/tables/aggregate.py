@@ -89,8 +89,8 @@ def _add_detection(batch: Batch, aurocs: dict[tuple[object, ...], float], table:
     rows = batch.tables["detection"]
     names = ("dataset", "network", "seed", "outliers", "score")
     keys = list(zip(*(rows[name].to_pylist() for name in names), strict=True))
-    own, densities = rows["auroc"].to_pylist(), rows["density"].to_pylist()
-    aurocs.update({key: value for key, value, density in zip(keys, own, densities, strict=True) if not density})
+    own, counts = rows["auroc"].to_pylist(), rows["removed"].to_pylist()
+    aurocs.update({key: value for key, value, removed in zip(keys, own, counts, strict=True) if not removed})
     dense = pa.array([aurocs.get(key) for key in keys], pa.float64())
     table.add_table(rows, dense_auroc=dense, delta_auroc=pc.subtract(rows["auroc"], dense))
 

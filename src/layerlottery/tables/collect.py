@@ -87,7 +87,7 @@ def _each(runs: Sequence[Run], held: Sequence[list[pa.Table]]) -> Iterator[tuple
 
 
 def _read_tables(results: Path, run: Run, name: str) -> list[pa.Table]:
-    if name in OF_TICKETS and not run.density:
+    if name in OF_TICKETS and not run.removed:
         return []
     folder = f"{results}/{run.folder}"
     return [read_table(Path(path(folder))) for path in FILES[name]]
@@ -124,8 +124,8 @@ def _network(results: Path, run: Run, shift: pa.Table) -> Network:
         run,
         training=read_facts(Path(paths.training_facts(folder))),
         clean=clean,
-        profile=None if run.density else read_facts(Path(paths.profile(folder))),
-        ticket=read_facts(Path(paths.ticket_facts(folder))) if run.density else None,
+        profile=None if run.removed else read_facts(Path(paths.profile(folder))),
+        ticket=read_facts(Path(paths.ticket_facts(folder))) if run.removed else None,
     )
 
 

@@ -15,12 +15,12 @@ from layerlottery.tables.summary import by_seed, by_ticket, grouped, identity, i
 
 Row = dict[str, Any]
 
-PLACE = ("dataset", "network", "density")
+PLACE = ("dataset", "network", "removed")
 
 
 @dataclass(frozen=True)
 class Control:
-    """Which tickets of the same dataset, network and density a ticket is measured against.
+    """Which tickets of the same dataset, network and number of removed blocks a ticket is measured against.
 
     `fits` takes a row of the ticket and one of another; `paired` names the columns that pair their networks.
     """

@@ -116,12 +116,12 @@ class Pairing:
 
     def _cost_and_choice(self, network: Network, family: _Family) -> Row:
         """What was removed, and what the architecture that is left costs."""
-        chosen: Row = {"removed": [], "ties": 0, "budget": None, "criterion_settings": None}
+        chosen: Row = {"removed_blocks": [], "ties": 0, "budget": None, "criterion_settings": None}
         profile, ticket = family.profile, network.ticket
         architecture = profile["dense"]
         if ticket is not None:
             chosen = {
-                "removed": ticket["removed"],
+                "removed_blocks": ticket["removed_blocks"],
                 "ties": ticket["tied"],
                 "budget": ticket["budget"],
                 "criterion_settings": _text(ticket["criterion_settings"]),

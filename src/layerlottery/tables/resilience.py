@@ -91,7 +91,7 @@ def resilience_columns(runs: Sequence[Row], found: Measurements, *, confidence: 
     first. Where all seeds agree p is 1 if the difference is 0, and 0 if not.
     """
     networks = [row | {"place": place} for place, row in enumerate(runs)]
-    dense = {(one["dataset"], one["network"], one["seed"]): one["place"] for one in networks if not one["density"]}
+    dense = {(one["dataset"], one["network"], one["seed"]): one["place"] for one in networks if not one["removed"]}
     tickets = by_ticket(networks)
     if not tickets or not found.names:
         return {}, 0

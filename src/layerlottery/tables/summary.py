@@ -43,7 +43,7 @@ def grouped(rows: Iterable[Row], names: Iterable[str]) -> dict[tuple[Any, ...], 
 
 def by_ticket(rows: Iterable[Row]) -> dict[tuple[Any, ...], list[Row]]:
     """Rows of every ticket: its seeds and draws. Dense networks are left out."""
-    return grouped((row for row in rows if row["density"]), [column.name for column in TICKET])
+    return grouped((row for row in rows if row["removed"]), [column.name for column in TICKET])
 
 
 def identity(row: Row) -> Row:
@@ -57,7 +57,7 @@ def summary_rows(runs: Sequence[Row], settings: StatisticsSettings) -> list[Row]
     `runs` are rows of that table, dense networks among them; under `attack`, `corruption` and `shift` each also
     holds its differences to the dense network's accuracy under all conditions of the kind.
     """
-    dense = grouped((row for row in runs if not row["density"]), ["dataset", "network"])
+    dense = grouped((row for row in runs if not row["removed"]), ["dataset", "network"])
     costs = {(row["dataset"], row["network"], row["seed"]): row for rows in dense.values() for row in rows}
     tickets = [
         by_seed(row | _savings(row, costs[row["dataset"], row["network"], row["seed"]]) for row in rows)

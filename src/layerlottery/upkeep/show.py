@@ -40,13 +40,13 @@ def describe(path: Path) -> Facts:
     found: Facts = {
         "identity": asdict(run) | {"folder": network.folder(run)},
         "result": _result(network, training),
-        "removal": _removal(network) if run.density else None,
+        "removal": _removal(network) if run.removed else None,
         "cost": _cost(network),
         "training": _training(training),
         "provenance": {name: training.get(name) for name in PROVENANCE},
         "evaluation": [row for name in (paths.shift, paths.attack) for row in network.read(name) or []],
         "detection": network.read(paths.detection) or [],
-        "similarity": (network.read(paths.similarity) or []) if run.density else [],
+        "similarity": (network.read(paths.similarity) or []) if run.removed else [],
     }
     return found | {"files": network.files()}
 
@@ -65,7 +65,7 @@ def find_network(path: Path) -> Network:
             if found and folder.is_dir():
                 values: dict[str, Any] = found.groupdict()
                 prefix = values.pop("prefix") or ""
-                numbers = {"seed", "draw", "density"} & values.keys()
+                numbers = {"seed", "draw", "removed"} & values.keys()
                 return Network(prefix, Run(**values | {name: int(values[name]) for name in numbers}))
     raise LayerLotteryError(f"{path}: no network{'' if path.exists() else ' and no such file'}; {ALLOWED}")
 
@@ -109,7 +109,7 @@ class Network:
         own = self.folder(self.run)
         each: list[Callable[[str], str]] = [paths.initial_weights, paths.trained_weights, paths.curve]
         each += [paths.training_facts, paths.shift, paths.detection, paths.attack]
-        each += [paths.ticket_facts, paths.similarity] if self.run.density else [paths.profile]
+        each += [paths.ticket_facts, paths.similarity] if self.run.removed else [paths.profile]
         starts = Path(own).glob(Path(paths.start_weights(own, "*")).name)
         return [*(name(own) for name in each), *map(str, starts)]
 
@@ -159,7 +159,7 @@ def _result(network: Network, training: Facts) -> Facts:
     run = network.run
     own, dense = _accuracies(network)
     delta = None if own is None or dense is None else own - dense
-    paired = {"dense_accuracy": dense, "delta_accuracy": delta} if run.density else {}
+    paired = {"dense_accuracy": dense, "delta_accuracy": delta} if run.removed else {}
     counts = {name: training.get(name) for name in RESULT}
     return {"accuracy": own} | paired | {"start_epoch": run.start_epoch} | counts
 
@@ -192,29 +192,29 @@ def _removal(network: Network) -> Facts:
     scored = network.read(name, f"{network.prefix}{run.scored}") or {}
     left = ticket.get("layers") or ticket.get("architecture", {}).get("masked") or {}
     return {
-        "removed": ticket.get("removed"),
+        "removed_blocks": ticket.get("removed_blocks"),
         "tied": ticket.get("tied"),
         "budget": ticket.get("budget"),
         "left": left,
         "settings": ticket.get("criterion_settings") or scored.get("settings"),
         "scores": _ranked(
-            scored.get("blocks", []), ticket.get("removed"), ticket.get("ties", []), scored.get("minimum")
+            scored.get("blocks", []), ticket.get("removed_blocks"), ticket.get("ties", []), scored.get("minimum")
         ),
     }
 
 
 def _ranked(
-    blocks: Sequence[Facts], removed: Sequence[str] | None, ties: Sequence[str], minimum: int | None = None
+    blocks: Sequence[Facts], removed_blocks: Sequence[str] | None, ties: Sequence[str], minimum: int | None = None
 ) -> list[Facts]:
     """Blocks in the order of their scores, lowest first, then those that can't go; each with its fate."""
-    worst = max((block["score"] for block in blocks if block["name"] in (removed or [])), default=None)
+    worst = max((block["score"] for block in blocks if block["name"] in (removed_blocks or [])), default=None)
 
     def fate(block: Facts) -> str | None:
         if not block["removable"]:
             return "can't go"
-        if removed is None:
+        if removed_blocks is None:
             return None
-        if block["name"] in removed:
+        if block["name"] in removed_blocks:
             return "removed"
         if block["name"] in ties:
             return "kept in a tie"
@@ -230,15 +230,15 @@ def _cost(network: Network) -> Facts | None:
     """What the architecture costs, and what it saves against the dense one in percent; None if not profiled."""
     run = network.run
     profile = network.read(paths.profile, network.folder(run.dense))
-    ticket = network.read(paths.ticket_facts) if run.density else None
-    if profile is None or (run.density and ticket is None):
+    ticket = network.read(paths.ticket_facts) if run.removed else None
+    if profile is None or (run.removed and ticket is None):
         return None
     costs = {one["architecture"]: one for one in profile["architectures"]}
     own, dense = costs.get(digest(ticket["architecture"]) if ticket else profile["dense"]), costs[profile["dense"]]
     if own is None:
         return None
     timed = {name: profile[name] for name in ("latency_batch", "latency_threads")}
-    gains = _gains(own, dense) if run.density else {}
+    gains = _gains(own, dense) if run.removed else {}
     return {name: own[name] for name in COSTS} | gains | timed
 
 

@@ -94,7 +94,7 @@ def asked_files(benchmark: Benchmark) -> set[str]:
     for dataset in {run.dataset for run in runs}:
         files += _of_dataset(HERE.dataset.format(dataset=dataset))
     for run in runs:
-        if not run.density:
+        if not run.removed:
             files += _of_dense(f"./{run.folder}")
             continue
         dense, wanted = f"./{run.dense.folder}", cast(Wildcards, run)
@@ -214,8 +214,8 @@ def _remove_empty(results: Path) -> None:
 # the command
 
 
-def clean(benchmarks: Sequence[Benchmark], *, yes: bool) -> Iterator[str]:
-    """List what no benchmark asks for, a line for each network, and remove it if `yes`; yields lines of text.
+def sweep(benchmarks: Sequence[Benchmark], *, delete: bool) -> Iterator[str]:
+    """List what no benchmark asks for, a line for each network, and remove it if `delete`; yields lines of text.
 
     Raises LayerLotteryError when the benchmarks differ in their results folder, that folder does not exist, or a
     benchmark runs in it.
@@ -231,11 +231,11 @@ def clean(benchmarks: Sequence[Benchmark], *, yes: bool) -> Iterator[str]:
         raise LayerLotteryError(f"{folder}: a benchmark is running in it ({running}); wait until it ends or stop it")
     stale, others = find_stale(folder, benchmarks)
     yield from _report(folder, stale, others)
-    if stale and yes:
+    if stale and delete:
         remove(folder, stale)
         yield "removed"
     elif stale:
-        yield "nothing is removed without --yes"
+        yield "nothing is removed without --remove"
 
 
 def _report(folder: Path, stale: Sequence[Stale], others: int) -> Iterator[str]:

@@ -102,7 +102,7 @@ class Chain:
         return "--output-images", self.images, "--output-facts", self.corrupted
 
     def prune_inputs(self):
-        return "--weights", self.initial, "--scores", self.scores, "--density", 2
+        return "--weights", self.initial, "--scores", self.scores, "--removed", 2
 
     def train_inputs(self):
         return "--weights", self.start, "--epochs", 1, "--batch-size", 50
@@ -133,9 +133,9 @@ def chain(tmp_path_factory):
 
 
 def test_the_chain_leaves_its_results(chain):
-    removed = read_facts(chain.ticket)["removed"]
-    assert len(removed) == 2
-    assert read_tensors(chain.trained)[1]["architecture"]["removed"] == removed
+    removed_blocks = read_facts(chain.ticket)["removed_blocks"]
+    assert len(removed_blocks) == 2
+    assert read_tensors(chain.trained)[1]["architecture"]["removed_blocks"] == removed_blocks
     assert read_tensors(chain.initial)[1]["architecture"]["network"]["width"] == 4
     assert read_facts(chain.trained.parent / "training.json")["epochs"] == 1
     kinds = [(row["kind"], row["images"]) for row in read_table(chain.root / "shift.parquet").to_pylist()]
@@ -326,8 +326,8 @@ def test_too_many_images_per_class_name_the_most(chain, tmp_path):
     assert call("score", *words).line == "images_per_class: found 11; this training set gives at most 10"
 
 
-def test_too_high_a_density_names_the_most(chain, tmp_path):
-    words = ["--weights", chain.initial, "--scores", chain.scores, "--density", 4]
+def test_too_many_removed_names_the_most(chain, tmp_path):
+    words = ["--weights", chain.initial, "--scores", chain.scores, "--removed", 4]
     answer = call("prune", *words, "--output", tmp_path / "w", "--output-facts", tmp_path / "t")
     assert answer.line.endswith("this network gives 0 to 3")
 

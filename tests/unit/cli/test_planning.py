@@ -20,7 +20,7 @@ CONFIG = {
             "networks": ["resnet14"],
             "seeds": [0],
             "criteria": ["l1"],
-            "densities": [],
+            "removed": [],
         }
     ],
 }

@@ -23,7 +23,7 @@ STUDY = {
     "networks": ["resnet20"],
     "seeds": [0, 1],
     "criteria": ["random", "snip"],
-    "densities": [1, 2],
+    "removed": [1, 2],
 }
 GIVEN = {"datasets": {"digits": {"source": "digits"}}, "studies": [STUDY]}
 
@@ -47,8 +47,8 @@ def message(config):
 def test_runs_of_one_study():
     runs = load_benchmark(GIVEN).runs()
     assert runs[:2] == [Run("digits", "resnet20", 0), Run("digits", "resnet20", 1)]
-    assert [(run.seed, run.criterion, run.density) for run in runs[2:]] == [
-        (seed, criterion, density) for seed in (0, 1) for criterion in ("random", "snip") for density in (1, 2)
+    assert [(run.seed, run.criterion, run.removed) for run in runs[2:]] == [
+        (seed, criterion, removed) for seed in (0, 1) for criterion in ("random", "snip") for removed in (1, 2)
     ]
     assert {run.structure for run in runs[2:]} == {"layers"}
     assert {run.dense for run in runs[2:]} == set(runs[:2])
@@ -64,7 +64,7 @@ def test_overlapping_studies_are_united():
 
 def test_a_value_twice_is_one_run():
     assert (
-        load_benchmark(changed(seeds=[0, 0, 1, 1], densities=[2, 1, 2])).runs().count(Run("digits", "resnet20", 0)) == 1
+        load_benchmark(changed(seeds=[0, 0, 1, 1], removed=[2, 1, 2])).runs().count(Run("digits", "resnet20", 0)) == 1
     )
 
 
@@ -79,7 +79,7 @@ def test_folders_are_distinct_and_hive_style():
     runs = load_benchmark(changed(scored_at=["init", "trained"])).runs()
     assert len({run.folder for run in runs}) == len(runs)
     assert runs[0].folder == "networks/dataset=digits/network=resnet20/seed=0"
-    ticket = "/structure=layers/criterion=random/draw=0/scored_at=init/density=1/rewind=0"
+    ticket = "/structure=layers/criterion=random/draw=0/scored_at=init/removed=1/rewind=0"
     assert runs[2].folder == runs[0].folder + ticket
 
 
@@ -105,7 +105,7 @@ def test_families_and_where_scores_come_from():
 
 def test_rewinds_draws_and_structures_widen_the_grid():
     benchmark = load_benchmark(changed(rewinds=[0, 3, "random"], draws=2, structures=["layers", "filters"], seeds=[0]))
-    tickets = [run for run in benchmark.runs() if run.density]
+    tickets = [run for run in benchmark.runs() if run.removed]
     assert len(set(tickets)) == len(tickets) == 2 * 2 * 2 * 2 * 3
     assert {(run.rewind, run.start_epoch) for run in tickets} == {("0", 0), ("3", 3), ("random", 0)}
     assert {run.draw for run in tickets} == {0, 1}
@@ -137,8 +137,8 @@ def test_a_ticket_is_cut_from_its_start_by_its_scores():
     }
 
 
-def test_an_empty_list_of_densities_only_scores():
-    benchmark = load_benchmark(changed(densities=[]))
+def test_an_empty_list_only_scores():
+    benchmark = load_benchmark(changed(removed=[]))
     assert benchmark.runs() == [Run("digits", "resnet20", 0), Run("digits", "resnet20", 1)]
     assert sum(file.endswith("/scores.json") for file in benchmark.network_results()) == 4
     assert len(expand_scorings(benchmark.studies)) == 4
@@ -146,7 +146,7 @@ def test_an_empty_list_of_densities_only_scores():
 
 def test_where_the_budget_of_filters_and_weights_comes_from():
     benchmark = load_benchmark(changed(structures=["layers", "filters", "weights"], criteria=["snip"]))
-    found = {run.structure: benchmark.budget_scores(run) for run in benchmark.runs() if run.density}
+    found = {run.structure: benchmark.budget_scores(run) for run in benchmark.runs() if run.removed}
     layers = "results/networks/dataset=digits/network=resnet20/seed=1/structure=layers/criterion=snip/draw=0"
     assert found == {key: [f"{layers}/scored_at=init/scores.json"] for key in ("filters", "weights")} | {"layers": []}
     # a formula without a layer ticket of its own takes another criterion's
@@ -185,10 +185,10 @@ RESNET = "resnet20 gives at most 3"
         (changed(datasets=["mnist"]), "studies.first.datasets: found 'mnist'; allowed: digits"),
         (changed(networks=["vgg16"]), "studies.first.networks: found 'vgg16'; allowed: resnet20, resnet32"),
         (changed(networks=["resnet21"]), "studies.first.networks: found 'resnet21'; allowed: resnet20"),
-        (changed(densities=[1, 4]), f"studies.first.densities: found 4; {RESNET}"),
-        (changed(densities=[1], networks=["resnet8"]), "found 1; resnet8 gives at most 0"),
-        (changed(densities=[1], networks=["wrn-16-4"]), "found 1; wrn-16-4 gives at most 0"),
-        (changed(densities=[12], networks=["vit_tiny"]), "found 12; vit_tiny gives at most 11"),
+        (changed(removed=[1, 4]), f"studies.first.removed: found 4; {RESNET}"),
+        (changed(removed=[1], networks=["resnet8"]), "found 1; resnet8 gives at most 0"),
+        (changed(removed=[1], networks=["wrn-16-4"]), "found 1; wrn-16-4 gives at most 0"),
+        (changed(removed=[12], networks=["vit_tiny"]), "found 12; vit_tiny gives at most 11"),
         (
             changed(networks=["wrn-17-4"]),
             "found 'wrn-17-4'; allowed: resnet20, resnet32 and all resnet(6n+2), ",
@@ -291,8 +291,8 @@ def test_the_configuration_is_not_changed():
 def test_most_removable(depth, most):
     assert load_benchmark(GIVEN).network(f"resnet{depth}").most_removable == most
     if most:
-        load_benchmark(changed(networks=[f"resnet{depth}"], densities=[most]))
-    assert f"gives at most {most}" in message(changed(networks=[f"resnet{depth}"], densities=[most + 1]))
+        load_benchmark(changed(networks=[f"resnet{depth}"], removed=[most]))
+    assert f"gives at most {most}" in message(changed(networks=[f"resnet{depth}"], removed=[most + 1]))
 
 
 def test_a_network_of_ones_own():

@@ -2,7 +2,7 @@
 
 from layerlottery.config.benchmark import load_benchmark
 
-CHOICES = {"datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": ["random"], "densities": [1, 2]}
+CHOICES = {"datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": ["random"], "removed": [1, 2]}
 GIVEN = {"datasets": {"digits": {"source": "digits"}}, "studies": [CHOICES | {"name": "first"}]}
 
 

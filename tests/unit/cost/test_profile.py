@@ -14,7 +14,7 @@ from layerlottery.networks.weights import build, save_network
 from layerlottery.store.artifacts import read_facts, write_facts
 from layerlottery.store.hashing import digest
 
-DENSE = {"network": {"depth": 20, "width": 2}, "channels": 1, "classes": 10, "removed": []}
+DENSE = {"network": {"depth": 20, "width": 2}, "channels": 1, "classes": 10, "removed_blocks": []}
 QUICK = ProfileSettings(rounds=1, min_seconds=0.001)
 SHAPE = (1, 8, 8)
 
@@ -42,7 +42,7 @@ def test_rows_of_all_structures(folder):
     layers = remove_blocks(dense, ["stage2.1"])
     filters = remove_filters(dense, {"stage3.0.conv1": [1, 5]})
     architectures = {
-        "layers": DENSE | {"removed": ["stage2.1"]},
+        "layers": DENSE | {"removed_blocks": ["stage2.1"]},
         "filters": DENSE | {"filters": cut_shapes(dense, filters)},
         "weights": DENSE | {"masked": {"stem.0": 3, "stage1.1.conv1": 10}},
     }
@@ -78,7 +78,7 @@ def test_equal_layers_are_measured_once_and_equal_architectures_listed_once(fold
         return dict.fromkeys(models, 1.0)
 
     monkeypatch.setattr("layerlottery.cost.profile.latency", counting)
-    blocks = [DENSE | {"removed": [name]} for name in ("stage1.1", "stage1.2", "stage2.1", "stage1.1")]
+    blocks = [DENSE | {"removed_blocks": [name]} for name in ("stage1.1", "stage1.2", "stage2.1", "stage1.1")]
     facts = profiled(folder, [*blocks, DENSE, DENSE | {"masked": {"stem.0": 2}}])
     assert measured == [3]
     assert len(facts["architectures"]) == 5

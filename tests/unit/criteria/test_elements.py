@@ -222,7 +222,7 @@ def test_a_score_that_is_not_finite_names_the_layer():
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scored")
     prepare(Digits(source="digits", train_size=60, test_size=20, shifted=[]), folder)
-    architecture = {"network": {"depth": 14, "width": 2}, "channels": 1, "classes": 10, "removed": []}
+    architecture = {"network": {"depth": 14, "width": 2}, "channels": 1, "classes": 10, "removed_blocks": []}
     model = build(architecture)
     initialize(model, 5)
     save_network(folder / "weights.safetensors", model, {"architecture": architecture}, config_hash="made")

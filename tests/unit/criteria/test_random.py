@@ -54,8 +54,8 @@ def test_stages_lose_equally_many_as_long_as_they_can(sizes, keep, settings):
         rows = spread_rows(sizes, seed, settings, keep=keep)
         order = removal_order(rows)
         assert len(order) == sum(size - 2 for size in sizes.values())
-        for density in range(len(order) + 1):
-            lost = Counter(name[0] for name in order[:density])
+        for removed in range(len(order) + 1):
+            lost = Counter(name[0] for name in order[:removed])
             # only a stage that has no more to give may lag behind
             able = [lost[stage] for stage, size in sizes.items() if lost[stage] < size - 2]
             assert all(max(lost.values(), default=0) - count <= 1 for count in able)

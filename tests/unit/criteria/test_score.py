@@ -20,7 +20,7 @@ from layerlottery.store.artifacts import read_facts
 from layerlottery.store.hashing import derived_seed
 
 CPU = torch.device("cpu")
-ARCHITECTURE = {"network": {"depth": 20, "width": 2}, "channels": 1, "classes": 10, "removed": []}
+ARCHITECTURE = {"network": {"depth": 20, "width": 2}, "channels": 1, "classes": 10, "removed_blocks": []}
 
 
 class Bench(NamedTuple):

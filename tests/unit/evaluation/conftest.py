@@ -34,7 +34,7 @@ def bench(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     prepare(Digits(source="digits", train_size=50, test_size=60), folder)
     weights = folder / "weights.safetensors"
-    architecture = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 10, "removed": []}
+    architecture = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 10, "removed_blocks": []}
     network = build(architecture)
     initialize(network, seed=3)
     save_network(weights, network, {"architecture": architecture}, config_hash="0" * 64)

@@ -24,7 +24,7 @@ LINF, IN_L2 = [0.0, 1.0, 8.0], [0.0, 16.0]
 @pytest.fixture
 def dense(tmp_path):
     """Weights of a network like the bench's, of another seed and depth."""
-    architecture = {"network": {"depth": 14, "width": 4}, "channels": 1, "classes": 10, "removed": []}
+    architecture = {"network": {"depth": 14, "width": 4}, "channels": 1, "classes": 10, "removed_blocks": []}
     network = build(architecture)
     initialize(network, seed=4)
     save_network(tmp_path / "dense.safetensors", network, {"architecture": architecture}, config_hash="0" * 64)

@@ -38,9 +38,14 @@ class Workbench:
         self.bench, self.folder, self.device = bench, folder, device
         self.dense = self.save(network(), name="dense")
 
-    def save(self, model, *, name, depth=20, width=3, removed=(), **changes):
+    def save(self, model, *, name, depth=20, width=3, removed_blocks=(), **changes):
         settings = {"depth": depth, "width": width}
-        architecture = {"network": settings, "channels": 1, "classes": 10, "removed": list(removed)} | changes
+        architecture = {
+            "network": settings,
+            "channels": 1,
+            "classes": 10,
+            "removed_blocks": list(removed_blocks),
+        } | changes
         path = self.folder / f"{name}.safetensors"
         save_network(path, model, {"architecture": architecture}, config_hash="0" * 64)
         return path
@@ -112,7 +117,7 @@ def prepared_images(bench, count):
 
 def test_a_smaller_ticket_is_compared_in_the_blocks_that_it_kept(workbench):
     ticket = remove_blocks(network(seed=4), GONE)
-    rows = workbench.table(workbench.save(ticket, name="ticket", removed=GONE), images=40).to_pylist()
+    rows = workbench.table(workbench.save(ticket, name="ticket", removed_blocks=GONE), images=40).to_pylist()
     kept = [name for name in ALL if name not in GONE]
     assert [(row["layer"], row["position"]) for row in rows] == [
         *((name, ALL.index(name) + 1) for name in kept),
@@ -222,7 +227,7 @@ def test_a_ticket_of_another_architecture_is_refused(workbench, depth, width, fo
 
 
 def test_a_ticket_in_place_of_the_dense_network_is_refused(workbench):
-    ticket = workbench.save(remove_blocks(network(), GONE), name="ticket", removed=GONE)
+    ticket = workbench.save(remove_blocks(network(), GONE), name="ticket", removed_blocks=GONE)
     with pytest.raises(LayerLotteryError, match=r"ticket.safetensors: found a ticket; the network to compare with"):
         workbench.table(workbench.dense, dense=ticket)
 

@@ -24,7 +24,7 @@ from layerlottery.networks.weights import build, load_network, save_network
 from layerlottery.store.artifacts import read_array, read_facts, read_table, write_array, write_facts
 from layerlottery.store.schemas import arrow_schema
 
-ARCHITECTURE = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 10, "removed": []}
+ARCHITECTURE = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 10, "removed_blocks": []}
 SCALED = ("nll_scaled", "brier_scaled", "ece_scaled")
 MEASURES = {"auroc": "AUROC", "aupr_in": "AUPR-IN", "aupr_out": "AUPR-OUT", "fpr95": "FPR95TPR"}
 

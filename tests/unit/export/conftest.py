@@ -79,7 +79,7 @@ def images():
 
 @pytest.fixture
 def ticket(images):
-    return layerlottery.find_ticket(stirred(Net()), (images, torch.arange(4)), "l1", density=1)
+    return layerlottery.find_ticket(stirred(Net()), (images, torch.arange(4)), "l1", remove=1)
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def transformer(images):
         image_size=8, patch_size=4, num_layers=3, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5
     )
     labels = torch.arange(4)
-    found = layerlottery.find_ticket(stirred(model), (images, labels), "random", density=3, branches=True, seed=4)
-    assert {name.rpartition(".")[2] for name in found.removed} == {"mlp", "self_attention"}
+    found = layerlottery.find_ticket(stirred(model), (images, labels), "random", remove=3, branches=True, seed=4)
+    assert {name.rpartition(".")[2] for name in found.removed_blocks} == {"mlp", "self_attention"}
     return found
 
 
@@ -138,7 +138,7 @@ class Stages:
         scores = self.file(name, run.scored)
         stage(self.initial, self.data, scores, settings.CRITERIA["l1"], seed=0, device=CPU)
         start, facts = self.file(paths.initial_weights, run.folder), self.file(paths.ticket_facts, run.folder)
-        prune(self.initial, scores, start, facts, density=run.density, structure=run.structure, **budget)
+        prune(self.initial, scores, start, facts, remove=run.removed, structure=run.structure, **budget)
 
     def trained(self, run):
         start, folder = self.file(paths.initial_weights, run.folder), self.root / run.folder

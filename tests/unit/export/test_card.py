@@ -39,7 +39,7 @@ def test_costs_are_those_of_the_two_networks(ticket):
 def test_blocks_come_with_scores_and_fate(ticket):
     found = rows(layerlottery.model_card(ticket, name="mine"), "Blocks")[1:]
     assert [row[0].strip("`") for row in found] == sorted(ticket.scores, key=ticket.scores.get)
-    assert [row[0].strip("`") for row in found if row[2] == "removed"] == ticket.removed
+    assert [row[0].strip("`") for row in found if row[2] == "removed"] == ticket.removed_blocks
     assert all(float(row[1]) == pytest.approx(ticket.scores[row[0].strip("`")], rel=1e-5) for row in found)
 
 

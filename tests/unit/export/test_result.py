@@ -134,14 +134,14 @@ def test_the_results_stay_as_they_are(made, exported):
 @pytest.fixture(scope="module")
 def tables(made):
     study = Study(
-        name="all", datasets=["digits"], networks=["tiny"], seeds=[0], criteria=["l1"], densities=[TICKET.density]
+        name="all", datasets=["digits"], networks=["tiny"], seeds=[0], criteria=["l1"], removed=[TICKET.removed]
     )
     aggregate(made, AggregateSettings(studies=[study]))
     return {name: pq.read_table(made / "tables" / f"{name}.parquet").to_pylist() for name in ("runs", "resilience")}
 
 
 def test_accuracy_and_cost_are_the_tables(tables, exported):
-    (run,) = (row for row in tables["runs"] if row["density"])
+    (run,) = (row for row in tables["runs"] if row["removed"])
     found = {row[0]: row[1] for row in rows(card(exported), "Accuracy")}
     assert found["this network"] == f"{run['accuracy']:.2f} %"
     assert found["dense network, same seed"] == f"{run['dense_accuracy']:.2f} %"

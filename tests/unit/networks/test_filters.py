@@ -11,7 +11,7 @@ from layerlottery.networks.filters import cut_shapes, find_couplings, remove_fil
 from layerlottery.networks.resnet import CifarResNet
 from layerlottery.networks.weights import build, load_network, save_network
 
-SMALL = {"network": {"depth": 14, "width": 4}, "channels": 3, "classes": 5, "removed": []}
+SMALL = {"network": {"depth": 14, "width": 4}, "channels": 3, "classes": 5, "removed_blocks": []}
 
 
 @pytest.fixture

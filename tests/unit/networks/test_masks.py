@@ -11,7 +11,7 @@ from layerlottery.cost.network import macs, parameters
 from layerlottery.networks.masks import Mask, fold_masks, masked_weights
 from layerlottery.networks.weights import build, load_network, save_network
 
-DENSE = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 3, "removed": []}
+DENSE = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 3, "removed_blocks": []}
 MASKED = DENSE | {"masked": {"stem.0": 5, "stage2.0.conv1": 100}}
 
 

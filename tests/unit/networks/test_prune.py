@@ -27,7 +27,7 @@ class Family:
 
     def __init__(self, folder, **network):
         self.folder = folder
-        self.architecture = {"network": network, "channels": 1, "classes": 10, "removed": []}
+        self.architecture = {"network": network, "channels": 1, "classes": 10, "removed_blocks": []}
         self.model = build(self.architecture)
         initialize(self.model, 5)
         save_network(folder / "dense.safetensors", self.model, {"architecture": self.architecture}, config_hash="a")
@@ -44,11 +44,11 @@ class Family:
         held = {"layers": list(self.scores), "settings": {"w": 1}}
         write_tensors(folder / "weights.safetensors", self.scores, held, config_hash="d")
 
-    def prune(self, structure, density, **changes):
+    def prune(self, structure, removed, **changes):
         scores = {"layers": "layers.json", "filters": "filters.json", "weights": "weights.safetensors"}[structure]
         files = [self.folder / name for name in ("dense.safetensors", scores, "ticket.safetensors", "ticket.json")]
         budget = None if structure == "layers" else self.folder / "layers.json"
-        return prune(*files, **{"density": density, "structure": structure, "budget": budget} | changes)
+        return prune(*files, **{"removed": removed, "structure": structure, "budget": budget} | changes)
 
     def ticket(self):
         return load_network(self.folder / "ticket.safetensors")
@@ -59,11 +59,11 @@ def family(tmp_path):
     return Family(tmp_path, depth=20, width=4)
 
 
-@pytest.mark.parametrize(("density", "left"), [(1, 1200), (2, 1168), (3, 1104), (4, 976)])
-def test_filters_of_resnet32_at_the_papers_budgets(tmp_path, density, left):
+@pytest.mark.parametrize(("removed", "left"), [(1, 1200), (2, 1168), (3, 1104), (4, 976)])
+def test_filters_of_resnet32_at_the_papers_budgets(tmp_path, removed, left):
     # table 3 of Jordao et al.: 1200 and 1168 filters stay when one and two blocks of stage 1 go
     family = Family(tmp_path, depth=32)
-    facts = family.prune("filters", density)
+    facts = family.prune("filters", removed)
     ticket, held = family.ticket()
     assert facts["budget"] == facts["filters"] == filters(ticket) == left
     assert facts["layers"] == {
@@ -71,7 +71,7 @@ def test_filters_of_resnet32_at_the_papers_budgets(tmp_path, density, left):
     }
     assert min(facts["layers"].values()) >= 1
     assert facts["architecture"] == held["architecture"] == read_facts(tmp_path / "ticket.json")["architecture"]
-    assert (facts["removed"], facts["structure"], facts["criterion_settings"]) == ([], "filters", {"f": 1})
+    assert (facts["removed_blocks"], facts["structure"], facts["criterion_settings"]) == ([], "filters", {"f": 1})
     assert len(facts["kept"]) == 15
 
 
@@ -108,7 +108,7 @@ def test_masks_are_the_lowest_magnitudes_of_all_layers(family):
 
 
 @pytest.mark.parametrize("structure", ["layers", "filters", "weights"])
-def test_density_zero_is_the_dense_network(family, structure):
+def test_removing_nothing_is_the_dense_network(family, structure):
     facts = family.prune(structure, 0)
     before, _ = read_weights(family.folder / "dense.safetensors")
     after, held = read_weights(family.folder / "ticket.safetensors")
@@ -121,7 +121,7 @@ def test_density_zero_is_the_dense_network(family, structure):
 def test_what_the_facts_say_of_layers(family):
     facts = family.prune("layers", 2)
     # stage 1 is down to two blocks after the first
-    assert facts["removed"] == ["stage1.2", "stage2.1"]
+    assert facts["removed_blocks"] == ["stage1.2", "stage2.1"]
     assert (facts["budget"], facts["ties"], facts["tied"]) == (None, [], 0)
     assert facts["filters"] == filters(family.model) - 2 * 4 - 2 * 8
     assert "layers" not in facts
@@ -201,7 +201,7 @@ from layerlottery.networks.prune import prune
 folder = Path(sys.argv[1])
 for scores, structure, budget in json.loads(sys.argv[2]):
     files = [folder / name for name in ("dense.safetensors", scores, "t.safetensors", "t.json")]
-    prune(*files, density=1, structure=structure, budget=budget and Path(budget))
+    prune(*files, removed=1, structure=structure, budget=budget and Path(budget))
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program, str(family.folder), json.dumps(calls)], check=True)

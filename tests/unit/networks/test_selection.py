@@ -32,8 +32,8 @@ def test_a_smaller_minimum_lets_more_go():
     assert removal_order(BLOCKS, minimum=1) == ["a.1", "a.3", "b.1", "b.2", "a.2"]
 
 
-def test_density_beyond_the_network():
-    with pytest.raises(LayerLotteryError, match="density: 4 blocks can't be removed; this network gives 0 to 3"):
+def test_more_removed_than_the_network_gives():
+    with pytest.raises(LayerLotteryError, match="removed: 4 blocks can't be removed; this network gives 0 to 3"):
         select(BLOCKS, 4)
 
 

@@ -10,7 +10,7 @@ from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, load_network, save_network
 from layerlottery.store.artifacts import read_facts, read_tensors, write_facts, write_tensors
 
-DENSE = {"network": {"depth": 20, "width": 4}, "channels": 1, "classes": 10, "removed": []}
+DENSE = {"network": {"depth": 20, "width": 4}, "channels": 1, "classes": 10, "removed_blocks": []}
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_file_round_trip(dense, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("density", "removed"),
+    ("removed", "removed_blocks"),
     [
         (0, []),
         (1, ["stage3.2"]),
@@ -43,20 +43,20 @@ def test_file_round_trip(dense, tmp_path):
         (3, ["stage1.1", "stage2.2", "stage3.2"]),
     ],
 )
-def test_pruning_files_equals_removal_in_memory(dense, tmp_path, density, removed):
+def test_pruning_files_equals_removal_in_memory(dense, tmp_path, removed, removed_blocks):
     files = [tmp_path / name for name in ("dense.safetensors", "scores.json", "ticket.safetensors", "ticket.json")]
-    prune(*files, density=density)
+    prune(*files, removed=removed)
     ticket, facts = load_network(files[2])
-    assert facts["architecture"]["removed"] == removed == read_facts(files[3])["removed"]
-    expected = remove_blocks(dense, removed)
+    assert facts["architecture"]["removed_blocks"] == removed_blocks == read_facts(files[3])["removed_blocks"]
+    expected = remove_blocks(dense, removed_blocks)
     assert str(ticket) == str(expected)
     assert all(torch.equal(ticket.state_dict()[name], value) for name, value in expected.state_dict().items())
 
 
-def test_too_high_a_density_names_the_most(dense, tmp_path):
+def test_too_many_removed_names_the_most(dense, tmp_path):
     files = [tmp_path / name for name in ("dense.safetensors", "scores.json", "ticket.safetensors", "ticket.json")]
-    with pytest.raises(LayerLotteryError, match="density: 4 blocks can't be removed; this network gives 0 to 3"):
-        prune(*files, density=4)
+    with pytest.raises(LayerLotteryError, match="removed: 4 blocks can't be removed; this network gives 0 to 3"):
+        prune(*files, removed=4)
     assert not files[2].exists()
 
 
@@ -67,7 +67,7 @@ def test_scores_of_another_network_are_refused(dense, tmp_path):
     write_facts(tmp_path / "scores.json", {"blocks": held["blocks"], "settings": {}}, config_hash="scored")
     files = [tmp_path / name for name in ("dense.safetensors", "scores.json", "ticket.safetensors", "ticket.json")]
     with pytest.raises(LayerLotteryError, match=r"scores\.json: its block layer3\.2 is not in"):
-        prune(*files, density=1)
+        prune(*files, removed=1)
 
 
 def test_ties_follow_network_order_and_are_recorded(dense, tmp_path):
@@ -76,8 +76,8 @@ def test_ties_follow_network_order_and_are_recorded(dense, tmp_path):
         row["score"] = 1.0
     write_facts(tmp_path / "scores.json", {"blocks": held["blocks"], "settings": {}}, config_hash="scored")
     files = [tmp_path / name for name in ("dense.safetensors", "scores.json", "ticket.safetensors", "ticket.json")]
-    facts = prune(*files, density=2)
-    assert facts["removed"] == ["stage1.1", "stage2.1"]
+    facts = prune(*files, removed=2)
+    assert facts["removed_blocks"] == ["stage1.1", "stage2.1"]
     assert facts["ties"] == ["stage1.2", "stage2.2", "stage3.1", "stage3.2"]
 
 

@@ -59,14 +59,14 @@ def test_from_random_weights_to_the_comparison(name, data, tmp_path):
     initialize_network(data, files["init"], NETWORKS[name], seed=0)
     settings = CRITERIA["snip"].model_copy(update={"images_per_class": 4})
     score(files["init"], data, files["scores"], settings, seed=0, device=CPU)
-    prune(files["init"], files["scores"], files["start"], files["ticket.json"], density=2)
-    removed = read_facts(files["ticket.json"])["removed"]
-    assert len(removed) == 2
+    prune(files["init"], files["scores"], files["start"], files["ticket.json"], removed=2)
+    removed_blocks = read_facts(files["ticket.json"])["removed_blocks"]
+    assert len(removed_blocks) == 2
 
     dense, ticket = (read_tensors(files[key])[0] for key in ("init", "start"))
     assert 0 < len(ticket) < len(dense)
     assert all((dense[key] == ticket[key]).all() for key in ticket)
-    assert not any(key.startswith(tuple(f"{block}." for block in removed)) for key in ticket)
+    assert not any(key.startswith(tuple(f"{block}." for block in removed_blocks)) for key in ticket)
 
     for start, folder in (("init", "dense"), ("start", "pruned")):
         train(files[start], data, tmp_path / folder, RECIPE, seed=0, device=CPU)
@@ -80,7 +80,7 @@ def test_from_random_weights_to_the_comparison(name, data, tmp_path):
     compare(small, whole, data, files["compare"], CompareSettings(images=20), device=CPU)
     rows = read_table(files["compare"]).to_pylist()
     assert rows[-1]["layer"] == "penultimate"
-    assert {row["layer"] for row in rows}.isdisjoint(removed)
+    assert {row["layer"] for row in rows}.isdisjoint(removed_blocks)
     assert all(-1 <= row["cka"] <= 1.001 for row in rows)
     once = ProfileSettings(rounds=1, min_seconds=0.001)
     profile(files["init"], [files["ticket.json"]], data, files["profile"], once, batch_size=20, threads=1, device=CPU)
@@ -91,12 +91,12 @@ def test_from_random_weights_to_the_comparison(name, data, tmp_path):
 def test_a_blocks_removal_leaves_the_others_places(data, tmp_path):
     initialize_network(data, tmp_path / "init", NETWORKS["vit"], seed=0)
     score(tmp_path / "init", data, tmp_path / "scores", CRITERIA["random"], seed=0, device=CPU)
-    prune(tmp_path / "init", tmp_path / "scores", tmp_path / "start", tmp_path / "facts", density=2)
+    prune(tmp_path / "init", tmp_path / "scores", tmp_path / "start", tmp_path / "facts", removed=2)
     with pytest.raises(LayerLotteryError, match="this network gives 0 to 2"):
-        prune(tmp_path / "init", tmp_path / "scores", tmp_path / "start", tmp_path / "facts", density=3)
+        prune(tmp_path / "init", tmp_path / "scores", tmp_path / "start", tmp_path / "facts", removed=3)
     (dense, _), (ticket, facts) = (load_network(tmp_path / name) for name in ("init", "start"))
     (left,) = {f"encoder_layer_{i}" for i in range(3)} - {
-        name.rpartition(".")[2] for name in facts["architecture"]["removed"]
+        name.rpartition(".")[2] for name in facts["architecture"]["removed_blocks"]
     }
     images, layers = torch.randn(2, 1, 8, 8), dense.encoder.layers
     kept = layers.get_submodule(left)
@@ -141,7 +141,7 @@ def test_what_can_not_take_such_small_images_says_so(settings, message, data, tm
 def test_cifar_resnets_start_as_they_always_did(settings, draw, content, config_hash, data, tmp_path):
     initialize_network(data, tmp_path / "init", settings, seed=3, draw=draw)
     _, facts = read_weights(tmp_path / "init")
-    assert facts["architecture"].keys() == {"network", "channels", "classes", "removed"}
+    assert facts["architecture"].keys() == {"network", "channels", "classes", "removed_blocks"}
     assert (facts["content"], facts["config_hash"]) == (content, config_hash)
     assert len(content) == len(hashlib.sha256().hexdigest())
 

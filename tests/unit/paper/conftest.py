@@ -15,9 +15,9 @@ def _row(table, **columns):
     return dict.fromkeys(column.name for column in TABLES[table]) | columns
 
 
-def _identity(seed=0, criterion="snip", density=1, **columns):
+def _identity(seed=0, criterion="snip", removed=1, **columns):
     start = {"dataset": "cifar10", "network": "resnet32", "structure": "layers", "draw": 0}
-    named = {"seed": seed, "criterion": criterion, "density": density, "scored_at": "init", "rewind": "0"}
+    named = {"seed": seed, "criterion": criterion, "removed": removed, "scored_at": "init", "rewind": "0"}
     return start | named | columns
 
 
@@ -29,7 +29,7 @@ def run():
         identity = _identity(**columns)
         settings = CRITERIA[identity["criterion"]].model_dump() if identity["criterion"] in CRITERIA else {}
         recorded = {"train_images": 2000, "criterion_settings": json.dumps(settings), "delta_accuracy": delta}
-        counted = {"macs_reduction": 6.826 * identity["density"]}
+        counted = {"macs_reduction": 6.826 * identity["removed"]}
         return _row("runs", **recorded | counted | identity)
 
     return make
@@ -88,7 +88,7 @@ def context():
             "networks": ["resnet32"],
             "seeds": [0],
             "criteria": ["snip"],
-            "densities": [1],
+            "removed": [1],
         }
         named = [{"name": f"study{number}"} | plain | study for number, study in enumerate(studies)]
         given = {"studies": named, "training": {"epochs": 8} | (training or {}), "margins": margins or {}}

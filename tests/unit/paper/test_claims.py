@@ -41,16 +41,16 @@ def test_re_initialization_takes_the_criterion_with_the_greatest_mean(context, r
 
 
 def test_re_initialization_of_more_blocks_is_not_what_the_paper_printed(context, run):
-    runs = fresh(run, 0.2, criterion="pls") + fresh(run, 5.0, criterion="kl", density=2)
-    row = about(claim_rows(context(TRAINED | {"densities": [1, 2]}, runs=runs)), "re-initialization")
+    runs = fresh(run, 0.2, criterion="pls") + fresh(run, 5.0, criterion="kl", removed=2)
+    row = about(claim_rows(context(TRAINED | {"removed": [1, 2]}, runs=runs)), "re-initialization")
     assert row["measured"] == pytest.approx(0.21)
 
 
 def summary(ticket, verdicts, **columns):
     rows = []
-    for density, (verdict, verdict_holm) in enumerate(verdicts, start=1):
+    for removed, (verdict, verdict_holm) in enumerate(verdicts, start=1):
         judged = {"xi": "1", "xi_points": 1.0, "verdict": verdict, "verdict_holm": verdict_holm, "seeds": 3}
-        rows.append(ticket("summary", criterion="kl", scored_at="trained", density=density) | judged | columns)
+        rows.append(ticket("summary", criterion="kl", scored_at="trained", removed=removed) | judged | columns)
     return rows
 
 
@@ -65,7 +65,7 @@ def summary(ticket, verdicts, **columns):
     ],
 )
 def test_every_ticket_wins_is_a_share(context, ticket, verdicts, share, verdict):
-    study = TRAINED | {"rewinds": [0], "criteria": ["kl"], "densities": [1, 2]}
+    study = TRAINED | {"rewinds": [0], "criteria": ["kl"], "removed": [1, 2]}
     row = about(
         claim_rows(context(study, summary=summary(ticket, verdicts))), "every ticket of table 1 wins (ξ = 1 pp)"
     )
@@ -73,20 +73,20 @@ def test_every_ticket_wins_is_a_share(context, ticket, verdicts, share, verdict)
 
 
 def test_one_seed_shows_of_no_ticket_that_it_wins(context, ticket):
-    study = TRAINED | {"rewinds": [0], "criteria": ["kl"], "densities": [1]}
+    study = TRAINED | {"rewinds": [0], "criteria": ["kl"], "removed": [1]}
     rows = summary(ticket, [("single seed", "single seed")], seeds=1)
     row = about(claim_rows(context(study, summary=rows)), "every ticket of table 1 wins")
     assert (row.get("measured"), row["verdict"]) == (None, CANT_TELL)
 
 
-def saving(run, network, density, factor, criterion="snip"):
+def saving(run, network, removed, factor, criterion="snip"):
     savings = {"train_speedup": factor, "energy_reduction": 100 * (1 - 1 / factor)}
-    shape = {"network": network, "density": density, "criterion": criterion}
+    shape = {"network": network, "removed": removed, "criterion": criterion}
     return [
         run(
             None,
             seed=seed,
-            macs_reduction=3.752 * density,
+            macs_reduction=3.752 * removed,
             **shape | savings | {"train_speedup": factor + 0.001 * seed},
         )
         for seed in (0, 1)
@@ -94,7 +94,7 @@ def saving(run, network, density, factor, criterion="snip"):
 
 
 def test_savings_are_compared_where_the_paper_prints_them(context, run):
-    study = {"networks": ["resnet56", "resnet20"], "densities": [3, 12], "criteria": ["snip", "random"]}
+    study = {"networks": ["resnet56", "resnet20"], "removed": [3, 12], "criteria": ["snip", "random"]}
     runs = saving(run, "resnet56", 3, 9.0) + saving(run, "resnet56", 12, 2.0) + saving(run, "resnet20", 3, 1.25)
     runs += saving(run, "resnet56", 12, 7.0, criterion="random")
     rows = claim_rows(context(study | {"fills": ["table4"]}, runs=runs))
@@ -111,12 +111,12 @@ def flops(rows):
 
 def test_a_block_saves_the_same_flops_or_the_claim_fails(context, run):
     runs = [
-        run(None, density=density, macs_reduction=6.826 * density, criterion=criterion)
-        for density, criterion in ((1, "snip"), (2, "grasp"), (3, "snip"))
+        run(None, removed=removed, macs_reduction=6.826 * removed, criterion=criterion)
+        for removed, criterion in ((1, "snip"), (2, "grasp"), (3, "snip"))
     ]
     row = flops(claim_rows(context({}, runs=runs)))
     assert (row["measured"], row["verdict"], row["seeds"]) == (pytest.approx(6.826), AGREES, 1)
-    uneven = [*runs, run(None, density=1, macs_reduction=7.5, criterion="grasp")]
+    uneven = [*runs, run(None, removed=1, macs_reduction=7.5, criterion="grasp")]
     row = flops(claim_rows(context({}, runs=uneven)))
     assert (row["low"], row["high"], row["verdict"]) == (pytest.approx(6.826), 7.5, CANT_TELL)
 
@@ -142,25 +142,25 @@ def test_l1_and_the_first_stage(context, score, first, last, difference, verdict
 
 
 def closeness(similar, first, second, step, **columns):
-    """CKA of two tickets a density; the difference is `step` at p = 1 and twice that at p = 2."""
+    """CKA of two tickets a number of blocks removed; the difference is `step` at p = 1 and twice that at p = 2."""
     return [
-        similar(0.9 + 0.01 * seed + sign * step * density / 2, seed=seed, density=density, **columns | which)
+        similar(0.9 + 0.01 * seed + sign * step * removed / 2, seed=seed, removed=removed, **columns | which)
         for seed in (0, 1, 2)
-        for density in (1, 2)
+        for removed in (1, 2)
         for sign, which in ((1, first), (-1, second))
     ]
 
 
 @pytest.mark.parametrize(("step", "verdict"), [(0.02, AGREES), (-0.02, DISAGREES)])
-def test_grasp_against_snip_is_paired_by_seed_and_density(context, similar, step, verdict):
+def test_grasp_against_snip_is_paired_by_seed_and_removed(context, similar, step, verdict):
     rows = closeness(similar, {"criterion": "grasp"}, {"criterion": "snip"}, step)
     # blocks, other rewinds and other scorings do not count
     rows += [similar(9.0, criterion="grasp", layer="stage1.1"), similar(9.0, criterion="grasp", rewind="2")]
-    rows += [similar(0.1, criterion="snip", rewind="2"), similar(0.1, criterion="snip", density=3)]
+    rows += [similar(0.1, criterion="snip", rewind="2"), similar(0.1, criterion="snip", removed=3)]
     row = about(claim_rows(context({}, similarity=rows)), "GraSP")
     assert (row["measured"], row["verdict"], row["seeds"]) == (pytest.approx(1.5 * step), verdict, 3)
     sign = "+" if step > 0 else "\N{MINUS SIGN}"
-    assert row["note"] == f"mean difference by density, p = 1: {sign}0.020, p = 2: {sign}0.040"
+    assert row["note"] == f"mean difference by blocks removed, p = 1: {sign}0.020, p = 2: {sign}0.040"
 
 
 def test_layer_tickets_against_filter_tickets(context, similar):

@@ -82,7 +82,7 @@ def test_a_share_without_a_whole_epoch_has_no_equivalent():
         {"structure": "filters"},
         {"criterion": "synflow"},
         {"scored_at": "trained"},
-        {"density": 6},
+        {"removed": 6},
         {"rewind": "random"},
     ],
 )
@@ -97,4 +97,4 @@ def test_an_unnamed_criterion_is_any_but_a_random_one():
         assert find("table4", ticket, "memory", epochs=8, control=False).value == 30.11
         assert find("table4", ticket, "memory", epochs=8, control=True) is None
     # printed as p = 4, but its FLOPs are those of p = 5
-    assert find("table4", SNIP._replace(density=4), "memory", epochs=8, control=False) is None
+    assert find("table4", SNIP._replace(removed=4), "memory", epochs=8, control=False) is None

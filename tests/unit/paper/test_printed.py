@@ -57,7 +57,7 @@ def lines(text):
 
 def held(table):
     return {
-        (one.network, one.structure, one.criterion, one.scored_at, one.density, one.rewind, one.quantity): one.value
+        (one.network, one.structure, one.criterion, one.scored_at, one.removed, one.rewind, one.quantity): one.value
         for one in PRINTED[table]
     }
 
@@ -74,9 +74,9 @@ def test_table_1_is_as_printed():
 
 def test_table_2_is_as_printed():
     expected = {
-        ("resnet32", "layers", criterion, "init", density, 0, "accuracy"): float(value)
+        ("resnet32", "layers", criterion, "init", removed, 0, "accuracy"): float(value)
         for criterion, *values in lines(TABLE2)
-        for density, value in zip((1, 2, 3, 4, 5), values, strict=True)
+        for removed, value in zip((1, 2, 3, 4, 5), values, strict=True)
     }
     assert held("table2") == expected
     assert len(PRINTED["table2"]) == 10
@@ -98,8 +98,8 @@ def test_table_3_is_as_printed():
 )
 def test_tables_4_and_5_are_as_printed(table, names, first):
     expected = {
-        (network, "layers", None, "init", int(density), 0, name): float(values[first + place])
-        for network, density, *values in lines(TABLES45)
+        (network, "layers", None, "init", int(removed), 0, name): float(values[first + place])
+        for network, removed, *values in lines(TABLES45)
         for place, name in enumerate(names)
     }
     assert held(table) == expected
@@ -113,7 +113,7 @@ def test_the_figures_of_the_text_are_as_printed():
 
 def test_the_row_printed_as_p_4_and_the_rounded_one_say_so():
     notes = {
-        (one.network, one.density, one.quantity): one.note for table in ("table4", "table5") for one in PRINTED[table]
+        (one.network, one.removed, one.quantity): one.note for table in ("table4", "table5") for one in PRINTED[table]
     }
     as_five = {place for place, note in notes.items() if AS_FIVE in note}
     quantities = ("flops", "memory", "co2", "speedup", "cifar10c", "cifar10.2")
@@ -158,13 +158,13 @@ def test_every_printed_flops_figure_follows_from_counting(network):
     figures = [one for one in PRINTED["table4"] if one.network == name and one.quantity == "flops"]
     assert len(figures) == {"resnet32": 3, "resnet56": 4}[name]
     for figure in figures:
-        small = remove_blocks(model, spread_over_stages(model, figure.density))
+        small = remove_blocks(model, spread_over_stages(model, figure.removed))
         count = macs(small, (3, 32, 32))
-        assert dense - count == figure.density * 4_718_592
+        assert dense - count == figure.removed * 4_718_592
         saved = 100 * (1 - count / dense)
         verdict = agreement(Estimate(saved, 0, saved, saved), figure.value, MarginSettings().flops)
         # 12 times 3.75 is printed as 45.00; nothing but this rounding is off
-        rounded = (name, figure.density) == ("resnet56", 12)
+        rounded = (name, figure.removed) == ("resnet56", 12)
         assert verdict == (DISAGREES if rounded else AGREES)
         if rounded:
             assert round(saved, 2) == 45.03

@@ -50,8 +50,8 @@ def test_printed_figures_without_a_ticket_are_rows_without_a_measurement(context
     rows = table_rows("table2", context({"fills": ["table2"]}, runs=[run(0.08)]))
     missing = [row for row in rows if row["verdict"] == NOT_MEASURED]
     assert len(rows) == 10
-    assert {(row["criterion"], row["density"]) for row in missing} == {
-        (criterion, density) for criterion in ("snip", "grasp") for density in range(1, 6)
+    assert {(row["criterion"], row["removed"]) for row in missing} == {
+        (criterion, removed) for criterion in ("snip", "grasp") for removed in range(1, 6)
     } - {("snip", 1)}
     assert all(row.get("measured") is None and row["seeds"] == 0 for row in missing)
     assert sorted(row["paper"] for row in missing) == [-1.0, -0.53, -0.5, 0.0, 0.12, 0.34, 0.4, 0.41, 0.72]
@@ -107,7 +107,7 @@ def test_random_removal_and_its_outcome_stand_beside_each_ticket(context, run, t
     trained = {"scored_at": "trained"}
     runs = [run(0.7, criterion="kl", **trained)]
     runs += [run(value, criterion="random", draw=draw, **trained) for draw, value in enumerate((0.1, 0.3))]
-    # random removal of another rewind, density or structure is no control
+    # random removal of another rewind, number of blocks or structure is no control
     runs += [run(9.0, criterion="random", **trained | change) for change in CHANGES]
     compared = [ticket("comparisons", criterion="kl", **trained) | {"control": "random", "outcome": "better"}]
     held = context(study, runs=runs, comparisons=compared)
@@ -118,7 +118,7 @@ def test_random_removal_and_its_outcome_stand_beside_each_ticket(context, run, t
     assert (rows["random"]["paper"], rows["random"]["verdict"]) == (0.38, CANT_TELL)
 
 
-CHANGES = ({"rewind": "1"}, {"density": 2}, {"structure": "filters"}, {"network": "resnet56"})
+CHANGES = ({"rewind": "1"}, {"removed": 2}, {"structure": "filters"}, {"network": "resnet56"})
 
 
 def test_random_removal_drawn_for_other_weights_serves_where_there_is_no_other(context, run):
@@ -147,10 +147,10 @@ def test_table_3_names_budgets_and_further_controls(context, run, ticket):
 
 def saving(run, seeds=(0, 1), **columns):
     known = {"macs_reduction": 34.13, "memory_reduction": 30.0, "energy_reduction": 33.0, "train_speedup": 1.5}
-    return [run(None, seed=seed, density=5, **known | columns) for seed in seeds]
+    return [run(None, seed=seed, removed=5, **known | columns) for seed in seeds]
 
 
-FIVE = {"fills": ["table4"], "densities": [5]}
+FIVE = {"fills": ["table4"], "removed": [5]}
 
 
 def test_the_row_printed_as_p_4_is_compared_with_p_5(context, run):
@@ -260,7 +260,7 @@ def test_figure_3_lists_removable_blocks_of_l1_in_network_order(context, score):
         for block, raw in blocks.items()
     ]
     scores += [score("stage1.1", 99.0, criterion="snip", scored_at="trained")]
-    study = {"fills": ["figure3"], "criteria": ["l1", "snip"], "densities": [], "scored_at": ["trained"]}
+    study = {"fills": ["figure3"], "criteria": ["l1", "snip"], "removed": [], "scored_at": ["trained"]}
     rows = figure3_rows(context(study, scores=scores))
     assert [row["item"] for row in rows] == [f"{name}, l1 at trained" for name in ("stage1.1", "stage1.10", "stage2.1")]
     assert [row["measured"] for row in rows] == [1.5, 2.5, 3.5]

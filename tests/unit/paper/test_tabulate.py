@@ -20,7 +20,7 @@ STUDY = {
     "networks": ["resnet32"],
     "seeds": [0, 1],
     "criteria": ["snip"],
-    "densities": [1],
+    "removed": [1],
     "fills": ["table2", "table4", "table5", "figure3"],
 }
 

@@ -26,7 +26,7 @@ CONFIG = {
             "seeds": [0],
             "criteria": ["snip", "cka_iterative"],
             "scored_at": ["trained"],
-            "densities": [1, 3],
+            "removed": [1, 3],
             "rewinds": [0, 4],
         }
     ],
@@ -42,7 +42,7 @@ def rates(**changes):
     given = {
         "device": "auto",
         "networks": {(*FAMILY, "none"): DENSE, (*FAMILY, "layers"): HALF},
-        "densities": {(*FAMILY, "none"): 0, (*FAMILY, "layers"): 3},
+        "removed": {(*FAMILY, "none"): 0, (*FAMILY, "layers"): 3},
         "scores": criteria,
         "stages": STAGES,
         "corrupted": {"digits": 0.01},
@@ -73,9 +73,9 @@ def test_a_dense_training(benchmark):
 
 
 def test_a_ticket_saves_its_share_and_the_epochs_before_its_rewind(benchmark):
-    assert seconds(benchmark, "train_ticket", density=3, rewind="0") == pytest.approx(1 + (0.5 + 101) / 2)
-    assert seconds(benchmark, "train_ticket", density=1, rewind="0") == pytest.approx(1 + (0.5 + 101) * 5 / 6)
-    assert seconds(benchmark, "train_ticket", density=3, rewind="4") == pytest.approx(1 + (0.5 + 60.6) / 2)
+    assert seconds(benchmark, "train_ticket", removed=3, rewind="0") == pytest.approx(1 + (0.5 + 101) / 2)
+    assert seconds(benchmark, "train_ticket", removed=1, rewind="0") == pytest.approx(1 + (0.5 + 101) * 5 / 6)
+    assert seconds(benchmark, "train_ticket", removed=3, rewind="4") == pytest.approx(1 + (0.5 + 60.6) / 2)
 
 
 def test_transfer_takes_every_step_on_every_image(benchmark):
@@ -84,7 +84,7 @@ def test_transfer_takes_every_step_on_every_image(benchmark):
 
 def test_shift_shows_every_image_once(benchmark):
     # 100 clean, 10 held out, 50 shifted, 2 conditions of 30, 2 sets of 20
-    assert seconds(benchmark, "shift", density=0) == pytest.approx(1 + 0.25 + 0.001 * (100 + 10 + 50 + 60 + 40))
+    assert seconds(benchmark, "shift", removed=0) == pytest.approx(1 + 0.25 + 0.001 * (100 + 10 + 50 + 60 + 40))
 
 
 def test_scoring_again_after_every_removal_takes_longer(benchmark):
@@ -123,6 +123,6 @@ def size_of_facts(benchmark):
 def test_architectures_of_a_family_are_those_that_random_choices_would_tell_apart(benchmark):
     costs = Costs(benchmark, IMAGES, rates())
     dense = benchmark.runs()[0]
-    # two criteria, each at densities 1 and 3; rewinds share what was chosen. Of three stages one block leaves in three
+    # two criteria, each with 1 and 3 removed; rewinds share what was chosen. Of three stages one block leaves in three
     # ways, three blocks in ten: two draws find 3 * (1 - (2/3)**2) = 5/3 and 10 * (1 - 0.9**2) = 1.9 of them
     assert costs.signatures(dense) == pytest.approx(1 + 5 / 3 + 1.9)

@@ -22,7 +22,7 @@ def benchmark(results, dataset, **sections):
         "networks": ["resnet20"],
         "seeds": [0],
         "criteria": ["l1"],
-        "densities": [1],
+        "removed": [1],
     }
     return load_benchmark({"results": str(results), "datasets": {"set": dataset}, "studies": [study]} | sections)
 

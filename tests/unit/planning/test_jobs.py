@@ -12,7 +12,7 @@ STUDY = {"name": "one", "datasets": ["digits"], "networks": ["resnet20"], "seeds
 
 
 def benchmark(results, **study):
-    given = STUDY | {"criteria": ["snip"], "densities": [1, 2]} | study
+    given = STUDY | {"criteria": ["snip"], "removed": [1, 2]} | study
     return load_benchmark({"results": str(results), "datasets": {"digits": {"source": "digits"}}, "studies": [given]})
 
 
@@ -20,7 +20,7 @@ def counted(jobs):
     return Counter(job.rule for job in jobs)
 
 
-def test_two_seeds_of_one_criterion_and_two_densities(tmp_path):
+def test_two_seeds_of_one_criterion_and_two_sizes(tmp_path):
     # 2 dense networks, 4 tickets, 2 scorings
     assert counted(jobs_of(benchmark(tmp_path))) == {
         **{"prepare": 1, "corrupt": 1, "outliers": 1, "initialize": 2, "score": 2, "prune": 4},
@@ -35,7 +35,7 @@ def test_starts_and_structures_bring_jobs_of_their_own(tmp_path):
             benchmark(
                 tmp_path,
                 seeds=[0],
-                densities=[1],
+                counts=[1],
                 rewinds=[0, 2, "random"],
                 structures=["layers", "filters", "weights"],
             )
@@ -48,13 +48,13 @@ def test_starts_and_structures_bring_jobs_of_their_own(tmp_path):
 
 def test_a_budget_by_another_criterion_is_scored_too(tmp_path):
     # complexity scores filters alone; snip's blocks set how many go
-    found = jobs_of(benchmark(tmp_path, seeds=[0], densities=[1], criteria=["complexity_macs"], structures=["filters"]))
+    found = jobs_of(benchmark(tmp_path, seeds=[0], removed=[1], criteria=["complexity_macs"], structures=["filters"]))
     scored = [(job.run.criterion, job.run.structure) for job in found if job.rule == "score"]
     assert sorted(scored) == [("complexity_macs", "filters"), ("snip", "layers")]
 
 
-def test_an_empty_list_of_densities_only_scores(tmp_path):
-    found = counted(jobs_of(benchmark(tmp_path, densities=[])))
+def test_an_empty_list_only_scores(tmp_path):
+    found = counted(jobs_of(benchmark(tmp_path, removed=[])))
     assert (found["score"], found["prune"], found["train_dense"], found["train_ticket"]) == (2, 0, 2, 0)
 
 
@@ -95,7 +95,7 @@ def test_a_missing_table_brings_what_follows_from_it(done):
 
 def test_what_a_running_job_reads_is_made_and_what_reads_it_runs(done):
     seed = Path(done.results, "networks", "dataset=digits", "network=resnet20", "seed=1")
-    ticket = seed / "structure=layers/criterion=snip/draw=0/scored_at=init/density=2/rewind=0"
+    ticket = seed / "structure=layers/criterion=snip/draw=0/scored_at=init/removed=2/rewind=0"
     (ticket / "weights.safetensors").unlink()
     # nobody asks for the weights themselves
     assert to_do(done, jobs_of(done)) == []

@@ -21,9 +21,9 @@ from layerlottery.store.schemas import PAPER_TABLES, TABLES, arrow_schema
 CORRUPTED = ("gaussian_noise", "brightness", "contrast", "jpeg_compression", "pixelate", "gaussian_blur")
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 BLOCK_MACS, DENSE_MACS, DENSE_PARAMS = 4_718_592, 69_124_736, 466_906
-# planted: grasp wins at density 1 and random loses there; snip loses at density 3; the rest scatters
+# planted: grasp wins with 1 removed and random loses there; snip loses with 3; the rest scatters
 PLANTED = {("grasp", 1): (0.7, 0.1), ("random", 1): (-2.0, 0.1), ("snip", 3): (-6.0, 0.2)}
-TICKET = ("dataset", "network", "structure", "criterion", "scored_at", "density", "rewind")
+TICKET = ("dataset", "network", "structure", "criterion", "scored_at", "removed", "rewind")
 Row = dict[str, Any]
 Choice = tuple[str, str, int, str, int, str]
 
@@ -35,7 +35,7 @@ class Benchmark:
     seeds: tuple[int, ...] = (0, 1, 2)
     groups: tuple[tuple[str, str], ...] = (("digits", "resnet32"),)
     criteria: tuple[str, ...] = ("random", "snip", "grasp", "l1")
-    densities: tuple[int, ...] = (1, 2, 3, 4)
+    counts: tuple[int, ...] = (1, 2, 3, 4)
     structures: tuple[str, ...] = ("layers",)
     draws: int = 1
     rewound: tuple[str, ...] = ()
@@ -53,22 +53,22 @@ class Benchmark:
         return [f"stage{stage}.{block}" for stage in (1, 2, 3) for block in range(self.stage_blocks)]
 
     def tickets(self) -> Iterator[Choice]:
-        """Structure, criterion, draw, scored_at, density and rewind."""
-        for structure, criterion, density in product(self.structures, self.criteria, self.densities):
+        """Structure, criterion, draw, scored_at, removed and rewind."""
+        for structure, criterion, removed in product(self.structures, self.criteria, self.removed):
             for draw in range(self.draws):
-                yield structure, criterion, draw, "init", density, "0"
-        for criterion, density in product(self.criteria, self.fresh):
-            yield "layers", criterion, 0, "init", density, "random"
+                yield structure, criterion, draw, "init", removed, "0"
+        for criterion, removed in product(self.criteria, self.fresh):
+            yield "layers", criterion, 0, "init", removed, "random"
         for criterion, rewind in product(self.criteria if self.rewound else (), self.rewound):
             yield "layers", criterion, 0, "trained", 1, rewind
 
 
 # a page that is drawn quickly
-SMALL: Row = {"criteria": ("random", "snip"), "densities": (1,), "kinds": (), "fills": (), "similar": False}
+SMALL: Row = {"criteria": ("random", "snip"), "removed": (1,), "kinds": (), "fills": (), "similar": False}
 # every part of the page but attacks: 36 families of 6 criteria
 EVERYTHING: Row = {
     "criteria": ("random", "random_spread", "snip", "grasp", "l1", "kl"),
-    "densities": (1, 2),
+    "removed": (1, 2),
     "structures": ("layers", "filters"),
     "rewound": ("0", "4", "8"),
     "fresh": (1,),
@@ -110,28 +110,28 @@ def _runs(benchmark: Benchmark, group: tuple[str, str], seed: int) -> Iterator[R
     start = {"dataset": group[0], "network": group[1], "seed": seed}
     yield start | _network(benchmark, base, base, ("none", None, 0, None, 0, "0"))
     for choice in benchmark.tickets():
-        structure, criterion, *_, density, _rewind = choice
-        mean, scatter = benchmark.planted.get((criterion, density), (-0.4 * density, 1.3))
+        structure, criterion, *_, removed, _rewind = choice
+        mean, scatter = benchmark.planted.get((criterion, removed), (-0.4 * removed, 1.3))
         delta = mean + scatter * (seed - 1) + 0.05 * benchmark.rng.standard_normal()
         delta = 1.3 * delta - 0.5 if structure == "filters" else delta
         yield start | _network(benchmark, base + delta, base, choice)
 
 
 def _network(benchmark: Benchmark, accuracy: float, base: float, choice: tuple[Any, ...]) -> Row:
-    structure, criterion, draw, scored_at, density, rewind = choice
+    structure, criterion, draw, scored_at, removed, rewind = choice
     rng = benchmark.rng
     whole = DENSE_MACS * benchmark.stage_blocks // 5
-    saved = density * BLOCK_MACS / whole
+    saved = removed * BLOCK_MACS / whole
     removable = [name for name in benchmark.blocks() if not name.endswith(".0")]
-    count = density if structure == "layers" else 0
-    removed = list(rng.choice(removable, size=count, replace=False)) if criterion != "l1" else removable[:count]
+    count = removed if structure == "layers" else 0
+    gone = list(rng.choice(removable, size=count, replace=False)) if criterion != "l1" else removable[:count]
     seconds = 4000 * (1 - 0.93 * saved) * (1 + 0.02 * rng.standard_normal())
     return {
-        "structure": structure, "criterion": criterion, "draw": draw, "scored_at": scored_at, "density": density,
+        "structure": structure, "criterion": criterion, "draw": draw, "scored_at": scored_at, "removed": removed,
         "rewind": rewind, "epochs": benchmark.epochs - (0 if rewind == "random" else int(rewind)),
-        "removed": sorted(removed), "accuracy": accuracy, "dense_accuracy": base, "delta_accuracy": accuracy - base,
-        "nll": 0.3, "brier": 0.11, "ece": 0.03 + 0.002 * density, "params": int(DENSE_PARAMS * (1 - 0.9 * saved)),
-        "macs": whole - density * BLOCK_MACS, "macs_reduction": 100 * saved, "memory_bytes": int(4e8 * (1 - saved)),
+        "removed_blocks": sorted(gone), "accuracy": accuracy, "dense_accuracy": base, "delta_accuracy": accuracy - base,
+        "nll": 0.3, "brier": 0.11, "ece": 0.03 + 0.002 * removed, "params": int(DENSE_PARAMS * (1 - 0.9 * saved)),
+        "macs": whole - removed * BLOCK_MACS, "macs_reduction": 100 * saved, "memory_bytes": int(4e8 * (1 - saved)),
         "memory_reduction": 92 * saved, "latency_ms": 6.1 * (1 - 0.8 * saved) if benchmark.latency else None,
         "latency_batch": 1, "latency_threads": 1, "train_images": 1437,
         "train_seconds": seconds, "images_per_second": 1437 * benchmark.epochs / seconds,
@@ -292,7 +292,7 @@ def _compared(values: list[float]) -> Row:
 
 
 def _resilience(runs: list[Row], benchmark: Benchmark) -> Iterator[Row]:
-    """Tickets of density 1 are better under corruption and worse under attack; the rest can't be told."""
+    """Tickets with 1 block removed are better under corruption and worse under attack; the rest can't be told."""
     measures = {
         ("accuracy, corrupted", None): ("corruption", 70.0, 1.5, "higher"),
         ("mCE", None): ("corruption", 100.0, -2.5, "lower"),
@@ -319,10 +319,10 @@ def _outcome(p_value: float | None, difference: float) -> str:
 def _similarity(benchmark: Benchmark, run: Row) -> Iterator[Row]:
     names = [*benchmark.blocks(), "penultimate"] if run["criterion"] else []
     for position, name in enumerate(names, start=1):
-        if name not in run["removed"]:
+        if name not in run["removed_blocks"]:
             stage = name.split(".")[0] if "." in name else None
             slope = 0.1 + 0.05 * benchmark.criteria.index(run["criterion"])
-            cka = 1 - 0.03 * run["density"] - slope * position / len(names) + 0.001 * run["seed"]
+            cka = 1 - 0.03 * run["removed"] - slope * position / len(names) + 0.001 * run["seed"]
             yield run | {"layer": name, "stage": stage, "position": position, "cka": cka, "images": 360}
 
 

@@ -34,7 +34,7 @@ def description():
             "criterion": "l1",
             "draw": 1,
             "scored_at": "init",
-            "density": 1,
+            "removed": 1,
             "rewind": "2",
             "folder": "results/[red]here",
         },
@@ -49,7 +49,7 @@ def description():
             "images_per_second": 5.5556,
         },
         "removal": {
-            "removed": ["stage1.1"],
+            "removed_blocks": ["stage1.1"],
             "tied": 1,
             "budget": None,
             "left": {},
@@ -106,7 +106,7 @@ def lines(description, width=120):
     "line",
     [
         "name resnet20 on digits, seed 3",
-        "ticket layers at density 1, scored by l1 (init, draw 1), from θ2",
+        "ticket layers with 1 blocks removed, scored by l1 (init, draw 1), from θ2",
         "folder results/[red]here",
         "accuracy 97.5 %",
         "dense network 98.0 %",
@@ -157,7 +157,7 @@ def test_what_is_not_there_yet_is_a_dash(description):
     description |= {"cost": None, "evaluation": [], "detection": [], "similarity": []}
     description |= {"training": PARTS | {"segments": []}}
     description["result"] |= dict.fromkeys(["accuracy", "delta_accuracy", "epochs"])
-    description["removal"] |= {"removed": None, "tied": None, "settings": None, "scores": []}
+    description["removal"] |= {"removed_blocks": None, "tied": None, "settings": None, "scores": []}
     text = "\n".join(lines(description))
     assert all(f"{section}\n{ABSENT}\n" in text for section in ("cost", "training", "evaluation"))
     assert all(f"{name} {ABSENT}\n" in text for name in ("accuracy", "difference", "trained", "blocks", "criterion"))

@@ -96,7 +96,7 @@ def test_every_colour_is_defined(everything_page):
 def test_hostile_names_are_escaped(make, tmp_path):
     hostile = "<script>alert(1)</script>"
     groups = ((f"{hostile}&", "net"),)
-    tables = make(tmp_path, criteria=("random", hostile), groups=groups, densities=(1,), kinds=(), similar=False)
+    tables = make(tmp_path, criteria=("random", hostile), groups=groups, removed=(1,), kinds=(), similar=False)
     shown = page(tables, tmp_path, title=hostile)
     assert "<script" not in shown
     assert "<title>&lt;script&gt;alert(1)&lt;/script&gt;</title>" in shown
@@ -109,13 +109,13 @@ def test_what_was_not_evaluated_leaves_no_section_but_is_named(small_page):
 
 
 def test_latency_that_was_not_measured_is_named(make, tmp_path):
-    tables = read_tables(make(tmp_path, latency=False, densities=(1,), kinds=()))
+    tables = read_tables(make(tmp_path, latency=False, removed=(1,), kinds=()))
     assert left_out(tables).endswith("shifted test sets, outliers, latency")
     assert speed_picture(cost_of(tables, "1")).caption.endswith("Not measured: latency.")
 
 
 def test_one_seed_infers_nothing(make, tmp_path):
-    tables = make(tmp_path, seeds=(0,), densities=(1,), criteria=("random", "snip"), kinds=(), similar=False)
+    tables = make(tmp_path, seeds=(0,), removed=(1,), criteria=("random", "snip"), kinds=(), similar=False)
     shown = page(tables, tmp_path, xi="sd")
     assert "One seed, so nothing can be inferred." in shown
     assert "at least two seeds" in shown
@@ -131,14 +131,14 @@ def test_only_dense_networks(make, tmp_path):
     assert "Missing controls" not in shown
 
 
-def test_many_densities_stay_readable(make, tmp_path):
+def test_many_sizes_stay_readable(make, tmp_path):
     facts = {"criteria": ("snip",), "seeds": (0, 1), "stage_blocks": 7, "epochs": 2}
-    tables = read_tables(make(tmp_path, kinds=("attack",), densities=tuple(range(1, 14)), **facts))
+    tables = read_tables(make(tmp_path, kinds=("attack",), removed=tuple(range(1, 14)), **facts))
     curves, attacks = curves_picture(tables), attack_picture(tables)
-    assert [panel.title for panel in curves.panels] == [f"p = {density}" for density in (1, 3, 6, 8, 11, 13)]
-    assert [panel.title for panel in attacks.panels][3:] == [f"PGD, L∞, p = {density}" for density in (1, 7, 13)]
+    assert [panel.title for panel in curves.panels] == [f"p = {removed}" for removed in (1, 3, 6, 8, 11, 13)]
+    assert [panel.title for panel in attacks.panels][3:] == [f"PGD, L∞, p = {removed}" for removed in (1, 7, 13)]
     assert curves.caption.endswith("at most 6 are drawn a network.")
-    assert attacks.caption.endswith(f"Of the densities 1{DASH}13, only some are drawn.")
+    assert attacks.caption.endswith(f"Of the numbers of blocks removed, 1{DASH}13, only some are drawn.")
 
 
 def test_missing_table_and_unknown_tolerance(planted, tmp_path):
@@ -166,7 +166,7 @@ def test_inlined_svg_shortens_coordinates_but_no_tick():
 
 
 def test_every_measure_stands_beside_the_dense_networks(make, tmp_path):
-    tables = read_tables(make(tmp_path, densities=(1, 2)))
+    tables = read_tables(make(tmp_path, removed=(1, 2)))
     (robust,), (detected,) = resilience_grids(tables), detection_grids(tables)
     assert robust.columns[1:] == ["accuracy, corrupted", "mCE", "accuracy, attacked", "median minimum norm, fmn l2"]
     assert detected.columns[1:] == ["shuffled, energy"]
@@ -180,7 +180,7 @@ def test_every_measure_stands_beside_the_dense_networks(make, tmp_path):
 
 
 def test_signs_of_masked_gradients_are_told(make, tmp_path):
-    folder = make(tmp_path, seeds=(0,), densities=(1,), criteria=("snip",))
+    folder = make(tmp_path, seeds=(0,), removed=(1,), criteria=("snip",))
     tables = read_tables(folder)
     rows = tables.robustness.assign(accuracy=90 - tables.robustness["level"])
     honest = dataclasses.replace(tables, robustness=rows)

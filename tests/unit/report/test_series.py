@@ -4,16 +4,16 @@ import pandas as pd
 import pytest
 
 from layerlottery.report.series import (
-    accuracy_by_density,
+    accuracy_by_removed,
     attack_by_epsilon,
     by_seed,
     confidence_of,
-    cost_by_density,
+    cost_by_removed,
     curves_by_epoch,
     difference_by_condition,
     removal_shares,
-    similarity_by_density,
     similarity_by_layer,
+    similarity_by_removed,
 )
 from layerlottery.report.style import RANDOM, looks
 from layerlottery.report.tables import (
@@ -28,7 +28,7 @@ from layerlottery.report.tables import (
     variants,
 )
 from layerlottery.store.artifacts import read_table
-from layerlottery.words import densities, probability, scaled, seconds, signed, start
+from layerlottery.words import counts, probability, scaled, seconds, signed, start
 
 TOY = pd.DataFrame(
     {
@@ -41,10 +41,10 @@ TOY = pd.DataFrame(
         "criterion_settings": [None] * 2 + ['{"function":"snip"}'] * 2 + ['{"function":"random"}'] * 4,
         "scored_at": [None] * 2 + ["init"] * 6,
         "rewind": "0",
-        "density": [0, 0] + [2] * 6,
+        "removed": [0, 0] + [2] * 6,
         "accuracy": [90.0, 92.0, 91.0, 91.5, 89.0, 90.0, 87.0, 91.0],
         "delta_accuracy": [0, 0, 1.0, -0.5, -1.0, -2.0, -3.0, -1.0],
-        "removed": [[], [], ["a", "b"], ["b", "c"], ["a"], ["a"], [], []],
+        "removed_blocks": [[], [], ["a", "b"], ["b", "c"], ["a"], ["a"], [], []],
     }
 )
 
@@ -112,15 +112,15 @@ def test_first_starts_keep_dense_networks_and_the_earliest_start_of_every_scorin
 
 def test_draws_are_averaged_before_seeds():
     rows = pd.DataFrame(
-        {"criterion": "random", "density": 1, "seed": [0, 0, 0, 1], "accuracy": [90.0, 92.0, 94.0, 80.0]}
+        {"criterion": "random", "removed": 1, "seed": [0, 0, 0, 1], "accuracy": [90.0, 92.0, 94.0, 80.0]}
     )
     assert by_seed(rows, ["criterion"], "accuracy")["accuracy"].tolist() == [92.0, 80.0]
-    (row,) = accuracy_by_density(rows).to_dict("records")
+    (row,) = accuracy_by_removed(rows).to_dict("records")
     assert (row["mean"], row["low"], row["high"], row["seeds"]) == (86.0, 80.0, 92.0, 2)
 
 
 def test_accuracy_series_by_hand():
-    rows = accuracy_by_density(TOY)
+    rows = accuracy_by_removed(TOY)
     snip = rows[rows["criterion"] == "snip"]
     assert snip[["mean", "low", "high", "seeds"]].to_numpy().tolist() == [[91.25, 91.0, 91.5, 2]]
     assert rows.loc[rows["criterion"].isna(), "mean"].tolist() == [91.0]
@@ -141,16 +141,16 @@ def test_fifteen_criteria_look_different():
 
 
 def test_removal_shares_by_hand():
-    shares = removal_shares(TOY).set_index(["criterion", "removed"])["share"].to_dict()
+    shares = removal_shares(TOY).set_index(["criterion", "removed_blocks"])["share"].to_dict()
     assert shares == {("snip", "a"): 0.5, ("snip", "b"): 1.0, ("snip", "c"): 0.5, ("draw_a", "a"): 1.0}
 
 
 def test_removal_shares_count_draws_but_no_rewind_twice():
     rows = pd.DataFrame(
-        {"structure": "layers", "criterion": "kl", "scored_at": "trained", "density": 1, "seed": 0}
-        | {"draw": [0, 0, 1], "rewind": ["0", "25", "0"], "removed": [["a"], ["a"], ["b"]]}
+        {"structure": "layers", "criterion": "kl", "scored_at": "trained", "removed": 1, "seed": 0}
+        | {"draw": [0, 0, 1], "rewind": ["0", "25", "0"], "removed_blocks": [["a"], ["a"], ["b"]]}
     )
-    found = removal_shares(rows).set_index("removed")[["count", "choices", "share"]].to_dict("index")
+    found = removal_shares(rows).set_index("removed_blocks")[["count", "choices", "share"]].to_dict("index")
     assert found == {name: {"count": 1, "choices": 2, "share": 0.5} for name in ("a", "b")}
 
 
@@ -160,7 +160,7 @@ def test_robustness_series_by_hand():
             "seed": [0, 1, 0, 1, 0, 0],
             "family": ["snip"] * 6,
             "criterion": "snip",
-            "density": 1,
+            "removed": 1,
             "kind": ["attack", "attack", "attack", "attack", "corruption", "corruption"],
             "name": ["pgd", "pgd", "pgd", "pgd", "jpeg", "jpeg"],
             "level": [2.0, 2.0, 0.0, 0.0, 1.0, 2.0],
@@ -177,14 +177,14 @@ def test_similarity_series_by_hand():
     rows = pd.DataFrame(
         {
             "criterion": "snip",
-            "density": 2,
+            "removed": 2,
             "seed": [0, 0, 1, 1],
             "layer": ["penultimate", "stage1.1", "penultimate", "stage1.2"],
             "position": [9, 1, 9, 2],
             "cka": [0.8, 0.9, 0.6, 0.7],
         }
     )
-    assert similarity_by_density(rows)["mean"].tolist() == pytest.approx([0.7])
+    assert similarity_by_removed(rows)["mean"].tolist() == pytest.approx([0.7])
     layers = similarity_by_layer(rows)
     assert layers["position"].tolist() == [1, 2, 9]
     assert layers["mean"].tolist() == pytest.approx([0.9, 0.7, 0.7])
@@ -193,7 +193,7 @@ def test_similarity_series_by_hand():
 def test_curves_by_hand():
     columns = {
         "criterion": "snip",
-        "density": 1,
+        "removed": 1,
         "seed": [0, 1, 0],
         "epoch": [1, 1, 2],
         "test_accuracy": [10.0, 20.0, 50.0],
@@ -205,7 +205,7 @@ def test_cost_by_hand():
     rows = pd.DataFrame(
         {
             "structure": "layers",
-            "density": [1, 1],
+            "removed": [1, 1],
             "macs_reduction": [20.0, 20.0],
             "params_reduction": [10.0, 30.0],
             "memory_reduction": [15.0, 15.0],
@@ -214,7 +214,7 @@ def test_cost_by_hand():
             "latency_speedup": [float("nan"), 1.1],
         }
     )
-    (row,) = cost_by_density(rows).to_dict("records")
+    (row,) = cost_by_removed(rows).to_dict("records")
     assert (row["params_reduction"], row["params_reduction_min"], row["params_reduction_max"]) == (20.0, 10.0, 30.0)
     assert row["predicted_speedup"] == pytest.approx(1.25)
     assert row["train_speedup"] == pytest.approx(1.0)
@@ -226,7 +226,7 @@ def test_confidence_is_the_summary_s(planted):
 
 
 def test_words():
-    assert densities([3, 1, 2, 5]) == "1\N{EN DASH}3, 5"
+    assert counts([3, 1, 2, 5]) == "1\N{EN DASH}3, 5"
     assert signed(-0.001) == "0.00"
     assert signed(-1.5) == "\N{MINUS SIGN}1.50"
     assert (seconds(59), seconds(5400), seconds(259_200)) == ("59.0 s", "1.5 h", "3.0 days")
@@ -243,7 +243,7 @@ def test_spread_keeps_the_ends():
 
 def test_panels_are_headed_by_what_sets_them_apart(make, tmp_path):
     groups = (("digits", "resnet20"), ("digits", "resnet32"))
-    facts = {"criteria": ("snip",), "seeds": (0, 1), "densities": (1,), "kinds": ()}
+    facts = {"criteria": ("snip",), "seeds": (0, 1), "removed": (1,), "kinds": ()}
     tables = read_tables(make(tmp_path, groups=groups, structures=("layers", "filters"), **facts))
     found = parts(tables, tables.runs)
     assert [part.titled("p = 1") for part in found] == [

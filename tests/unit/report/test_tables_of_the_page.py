@@ -6,7 +6,7 @@ from layerlottery.report.cost import cost_of
 from layerlottery.report.grids import Grid, control_grids, stability_grids, summary_grids
 from layerlottery.report.paper import figure3_picture, paper_grids, paper_note, read_paper
 from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
-from layerlottery.report.similarity import density_picture, layer_picture, similarity_grids
+from layerlottery.report.similarity import layer_picture, removal_picture, similarity_grids
 from layerlottery.report.structures import structures_grids, structures_picture
 from layerlottery.report.tables import read_tables
 from layerlottery.store.artifacts import read_table
@@ -50,7 +50,7 @@ def test_every_ticket_has_its_row_and_star(planted):
     (grid,) = summary_grids(read_tables(planted))
     shown = cells(grid)
     assert len(shown) == 16
-    (row,) = rows_of(planted, "summary", criterion="snip", density=3, xi="1")
+    (row,) = rows_of(planted, "summary", criterion="snip", removed=3, xi="1")
     assert shown["snip, p = 3"]["Δ [low, high], pp"] == difference(
         row["delta_accuracy"], row["delta_low"], row["delta_high"]
     )
@@ -60,7 +60,7 @@ def test_every_ticket_has_its_row_and_star(planted):
 
 
 def test_won_counts_networks(make, tmp_path):
-    (grid,) = summary_grids(read_tables(make(tmp_path, draws=2, criteria=("random",), densities=(1,), kinds=())))
+    (grid,) = summary_grids(read_tables(make(tmp_path, draws=2, criteria=("random",), removed=(1,), kinds=())))
     shown = cells(grid)["random, p = 1"]
     assert (shown["seeds"], shown["ξ = 1 pp"]) == ("3", "losing* 0/6")
 
@@ -70,7 +70,7 @@ def test_controls_show_the_paired_difference(everything, held):
     assert [plain(head) for head in grid.columns[1:]] == [
         "against random", "against random spread", "against fresh weights", "against layers",
     ]  # fmt: skip
-    same = {"criterion": "grasp", "structure": "layers", "scored_at": "init", "rewind": "0", "density": 1}
+    same = {"criterion": "grasp", "structure": "layers", "scored_at": "init", "rewind": "0", "removed": 1}
     (row,) = rows_of(everything, "comparisons", control="random", **same)
     assert cells(grid)["grasp, p = 1"]["against random"] == difference(row["difference"], row["low"], row["high"])
     assert tone(grid, "grasp, p = 1", "against random") == {"better": "win", "can't tell": "muted"}[row["outcome"]]
@@ -81,11 +81,11 @@ def test_rewinding_has_a_column_per_start(everything, held):
     (grid,) = rewinding_grids(held, "1")
     assert grid.columns == ["ticket", "θ0", "θ4", "θ8", "fresh"]
     shown = cells(grid)
-    (row,) = rows_of(everything, "summary", criterion="kl", scored_at="trained", rewind="8", density=1, xi="1")
+    (row,) = rows_of(everything, "summary", criterion="kl", scored_at="trained", rewind="8", removed=1, xi="1")
     assert shown["kl (trained), p = 1"]["θ8"] == difference(row["delta_accuracy"], row["delta_low"], row["delta_high"])
     assert shown["kl (trained), p = 1"]["fresh"] == DASH
     assert shown["kl, p = 1"]["fresh"] != DASH
-    assert "kl, p = 2" not in shown, "only densities with several starts"
+    assert "kl, p = 2" not in shown, "only sizes with several starts"
     assert [panel.title for panel in rewinding_picture(held, "1").panels] == [
         "p = 1, at initialization",
         "p = 1, scored after training",
@@ -103,7 +103,7 @@ def test_structures_stand_beside_their_layer_ticket(everything, held):
     assert grid.columns == ["ticket", "layers, Δ pp", "filters, Δ pp", "filters to layers, pp"]
     shown = cells(grid)
     assert len(shown) == 12
-    same = {"criterion": "random", "scored_at": "init", "rewind": "0", "density": 1, "structure": "filters"}
+    same = {"criterion": "random", "scored_at": "init", "rewind": "0", "removed": 1, "structure": "filters"}
     (row,) = rows_of(everything, "summary", xi="1", **same)
     (paired,) = rows_of(everything, "comparisons", control="layers", **same)
     assert shown["random, p = 1"]["filters, Δ pp"] == difference(
@@ -123,12 +123,12 @@ def test_layers_alone_are_no_comparison_of_structures(planted):
 
 def test_similarity_is_the_mean_over_seeds(everything, held):
     (grid,) = similarity_grids(held)
-    same = {"criterion": "grasp", "structure": "filters", "density": 2, "layer": "penultimate"}
+    same = {"criterion": "grasp", "structure": "filters", "removed": 2, "layer": "penultimate"}
     values = [row["cka"] for row in rows_of(everything, "similarity", **same)]
     assert len(values) == 3
     assert cells(grid)["grasp (filters)"]["p = 2"] == f"{sum(values) / 3:.3f}"
     assert cells(grid)["grasp (trained, rewind 8)"]["p = 2"] == DASH
-    assert [panel.title for panel in density_picture(held).panels] == [
+    assert [panel.title for panel in removal_picture(held).panels] == [
         "at initialization",
         "scored after training",
         "filters",
@@ -143,8 +143,8 @@ def test_stability_shows_kendalls_w(held):
 
 
 def test_rewound_tickets_do_not_pass_for_savings(make, tmp_path):
-    tables = read_tables(make(tmp_path, criteria=("l1",), densities=(2,), rewound=("4",), kinds=()))
-    assert cost_of(tables, "1")["density"].tolist() == [2]
+    tables = read_tables(make(tmp_path, criteria=("l1",), removed=(2,), rewound=("4",), kinds=()))
+    assert cost_of(tables, "1")["removed"].tolist() == [2]
 
 
 def test_paper_grid_by_hand(planted):

@@ -85,7 +85,7 @@ RUNS = pd.DataFrame(
 
 
 def compared(*rows) -> pd.DataFrame:
-    columns = ["family", "density", "control", "difference", "low", "high", "outcome"]
+    columns = ["family", "removed", "control", "difference", "low", "high", "outcome"]
     return pd.DataFrame(rows, columns=columns).assign(seeds=3, compared=float(len(rows)))
 
 
@@ -114,11 +114,13 @@ def test_filters_are_held_against_layers():
 
 def test_a_control_that_shares_no_seed_is_not_called_missing():
     statements = dict(control_statements(RUNS, compared()))
-    assert statements["Against random"] == "No other ticket shares a density and seed with random removal."
+    assert (
+        statements["Against random"] == "No other ticket shares seed and number of removed blocks with random removal."
+    )
 
 
 def test_long_lists_are_cut():
-    rows = pd.DataFrame({"family": [f"c{index:02d}" for index in range(12) for _ in (1, 2)], "density": [1, 2] * 12})
+    rows = pd.DataFrame({"family": [f"c{index:02d}" for index in range(12) for _ in (1, 2)], "removed": [1, 2] * 12})
     text = named(rows)
     assert text.count(" at p") == 8
     assert text.endswith("; and 8 tickets more, listed under Every ticket")
@@ -132,7 +134,7 @@ def test_summary_text_fits_and_holds_every_ticket(planted):
     (row,) = [
         row
         for row in read_table(planted / "summary.parquet").to_pylist()
-        if (row["criterion"], row["density"], row["xi"]) == ("grasp", 1, "1")
+        if (row["criterion"], row["removed"], row["xi"]) == ("grasp", 1, "1")
     ]
     cells = (
         f"{row['accuracy']:.2f}",
@@ -141,8 +143,8 @@ def test_summary_text_fits_and_holds_every_ticket(planted):
     assert winner.split(maxsplit=2)[2].startswith(f"{cells[0]}     {cells[1]}   3/3 winning*      6.8 %")
 
 
-def re_start(line: str, family: str, density: int) -> bool:
-    return line.split()[:2] == [family, str(density)]
+def re_start(line: str, family: str, removed: int) -> bool:
+    return line.split()[:2] == [family, str(removed)]
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
@@ -153,7 +155,7 @@ def test_summary_text_ends_with_what_may_be_inferred(make, tmp_path, seeds):
 
 
 def test_summary_text_keeps_long_names_apart(make, tmp_path):
-    tables = make(tmp_path, criteria=("c" * 40,), rewound=("4", "8"), densities=(1,), kinds=())
+    tables = make(tmp_path, criteria=("c" * 40,), rewound=("4", "8"), removed=(1,), kinds=())
     lines = summary_text(tables).splitlines()
     assert max(map(len, lines)) <= 100
     names = [line[:29] for line in lines if line.startswith("ccc")]

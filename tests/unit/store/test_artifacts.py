@@ -14,7 +14,14 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts, seals
 from layerlottery.store.hashing import canonical, derived_seed, digest
 
-FACTS = {"accuracy": 97.25, "epochs": 3, "removed": ["stage1.1"], "note": "θ0", "none": None, "deep": {"b": [1, 2.5]}}
+FACTS = {
+    "accuracy": 97.25,
+    "epochs": 3,
+    "removed_blocks": ["stage1.1"],
+    "note": "θ0",
+    "none": None,
+    "deep": {"b": [1, 2.5]},
+}
 TENSORS = {
     "count": np.array(7, dtype=np.int64),
     "weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7,
@@ -29,14 +36,14 @@ TABLES = {
             "whole": pa.array([None, None], pa.int64()),
         }
     ),
-    "lists": pa.table({"removed": pa.array([["stage1.1", "stage3.2"], [], None], pa.list_(pa.string()))}),
+    "lists": pa.table({"removed_blocks": pa.array([["stage1.1", "stage3.2"], [], None], pa.list_(pa.string()))}),
     "empty": pa.table({"n": pa.array([], pa.int64()), "l": pa.array([], pa.list_(pa.string()))}),
 }
 MIXED = pa.table(
     {
         "t": ["a", "θ", ""],
         "x": pa.array([0.1, None, 1e300]),
-        "removed": pa.array([["stage1.1"], [], None], pa.list_(pa.string())),
+        "removed_blocks": pa.array([["stage1.1"], [], None], pa.list_(pa.string())),
     }
 )
 

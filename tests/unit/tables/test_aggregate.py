@@ -28,7 +28,7 @@ STUDY = {
     "networks": ["resnet20"],
     "seeds": [0, 1],
     "criteria": ["l1", "random"],
-    "densities": [1],
+    "removed": [1],
 }
 STUDIES = [STUDY, STUDY | {"name": "filters", "structures": ["filters"], "criteria": ["l1"]}]
 COUNTS = {
@@ -62,7 +62,7 @@ def of_l1(table, structures=("none", "layers")):
 
 @pytest.fixture(scope="module")
 def runs(tables):
-    return {(row["density"], row["seed"]): row for row in of_l1(tables["runs"])}
+    return {(row["removed"], row["seed"]): row for row in of_l1(tables["runs"])}
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_facts_without_provenance_leave_it_null(results, tmp_path):
     write_facts(path, kept | {"segments": segments}, config_hash="t")
     aggregate(tmp_path, settings())
     row = of_l1(read_table(tmp_path / "tables" / "runs.parquet"))[2]
-    assert (row["density"], row["seed"]) == (1, 0)
+    assert (row["removed"], row["seed"]) == (1, 0)
     assert {row[name] for name in (*nowhere, *unknown)} == {None}
     assert row["torch_version"] == "2"
 
@@ -158,8 +158,8 @@ def test_unknown_country_is_one_line(results):
 
 def test_identity_and_provenance(runs):
     assert runs[0, 0]["criterion"] is runs[0, 0]["scored_at"] is runs[0, 0]["criterion_settings"] is None
-    assert (runs[0, 0]["structure"], runs[0, 0]["removed"]) == ("none", [])
-    assert (runs[1, 0]["structure"], runs[1, 0]["removed"]) == ("layers", ["stage1.1"])
+    assert (runs[0, 0]["structure"], runs[0, 0]["removed_blocks"]) == ("none", [])
+    assert (runs[1, 0]["structure"], runs[1, 0]["removed_blocks"]) == ("layers", ["stage1.1"])
     assert json.loads(runs[1, 0]["criterion_settings"]) == {"function": "l1", "keep": "high"}
     assert runs[0, 0]["training_settings"] == runs[1, 0]["training_settings"] == '{"epochs":2,"precision":"auto"}'
     assert runs[1, 0]["config_hash"] == f"training of {TICKET.folder}"
@@ -167,7 +167,7 @@ def test_identity_and_provenance(runs):
 
 def test_robustness_is_paired_by_condition_and_seed(tables):
     rows = {
-        (r["density"], r["seed"], r["kind"], r["level"]): r for r in of_l1(tables["robustness"]) if r["name"] in NAMED
+        (r["removed"], r["seed"], r["kind"], r["level"]): r for r in of_l1(tables["robustness"]) if r["name"] in NAMED
     }
     assert len(rows) == 24
     assert rows[1, 0, "attack", 1.0]["delta_accuracy"] == 1.0 - 1
@@ -195,7 +195,7 @@ def test_what_only_some_conditions_have(tables):
 
 
 def test_detection_is_paired_with_the_dense_network(tables):
-    rows = {(row["density"], row["score"]): row for row in of_l1(tables["detection"]) if row["seed"] == 1}
+    rows = {(row["removed"], row["score"]): row for row in of_l1(tables["detection"]) if row["seed"] == 1}
     assert (rows[1, "msp"]["auroc"], rows[1, "msp"]["dense_auroc"], rows[1, "msp"]["delta_auroc"]) == (
         0.8125,
         0.75,
@@ -218,7 +218,7 @@ def test_ranks_follow_the_turned_scores(tables):
 
 
 def test_curves_keep_every_epoch(tables):
-    rows = [row for row in of_l1(tables["curves"]) if row["seed"] == 1 and row["density"] == 1]
+    rows = [row for row in of_l1(tables["curves"]) if row["seed"] == 1 and row["removed"] == 1]
     assert [(row["epoch"], row["train_loss"]) for row in rows] == [(1, 0.25), (2, 0.5)]
 
 
@@ -245,7 +245,11 @@ def test_summary_means(summary):
 
 def test_filters_come_with_their_budget_and_no_removed_block(tables):
     rows = {(row["structure"], row["seed"]): row for row in of_l1(tables["runs"], ("none", "layers", "filters"))}
-    assert (rows["filters", 0]["budget"], rows["filters", 0]["filters"], rows["filters", 0]["removed"]) == (90, 90, [])
+    assert (rows["filters", 0]["budget"], rows["filters", 0]["filters"], rows["filters", 0]["removed_blocks"]) == (
+        90,
+        90,
+        [],
+    )
     assert (rows["layers", 0]["budget"], rows["layers", 0]["filters"]) == (None, 90)
     assert (rows["none", 0]["budget"], rows["none", 0]["filters"]) == (None, 100)
     assert [rows[structure, 1]["ties"] for structure in ("none", "layers", "filters")] == [0, 1, 1]
@@ -297,7 +301,7 @@ def test_one_seed_has_no_interval(results):
 
 
 def test_a_study_that_only_scores_leaves_empty_tables(results):
-    tables = collected(results, studies=[STUDY | {"densities": []}])
+    tables = collected(results, studies=[STUDY | {"removed": []}])
     assert tables["summary"] == tables["comparisons"] == tables["similarity"] == []
     assert len(tables["scores"]) == COUNTS["scores"]
     assert {row["structure"] for row in tables["runs"]} == {"none"}
@@ -410,7 +414,9 @@ def test_removed_is_a_list_everywhere(results):
 
     path = results / "tables" / "runs.parquet"
     expected = [[], [], ["stage1.1"], ["stage1.1"], ["stage3.2"], ["stage3.2"], [], []]
-    assert polars.read_parquet(path)["removed"].to_list() == expected
+    assert polars.read_parquet(path)["removed_blocks"].to_list() == expected
     found = duckdb.sql(f"select len(removed) from '{path}'").fetchall()  # noqa: S608
-    assert [one for (one,) in found] == [len(removed) for removed in expected]
-    assert pd.read_parquet(path)["removed"].map(len).tolist() == [len(removed) for removed in expected]
+    assert [one for (one,) in found] == [len(removed_blocks) for removed_blocks in expected]
+    assert pd.read_parquet(path)["removed_blocks"].map(len).tolist() == [
+        len(removed_blocks) for removed_blocks in expected
+    ]

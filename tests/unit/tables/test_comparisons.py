@@ -18,7 +18,7 @@ def rows_of(accuracies, function="snip", *, budget=None, **changes):
         "structure": "layers",
         "criterion": function,
         "scored_at": "init",
-        "density": 1,
+        "removed": 1,
         "rewind": "0",
         "criterion_settings": json.dumps({"function": function, "budget": budget}),
     }
@@ -89,7 +89,7 @@ def test_pairs_are_the_seeds_that_have_both():
 
 
 def test_dense_networks_are_no_tickets():
-    dense = [row | {"density": 0, "criterion_settings": None} for row in rows_of(SNIP)]
+    dense = [row | {"removed": 0, "criterion_settings": None} for row in rows_of(SNIP)]
     assert compare(dense, rows_of(RANDOM, "random")) == {}
 
 
@@ -98,7 +98,7 @@ def test_dense_networks_are_no_tickets():
     [
         {"dataset": "cifar10"},
         {"network": "resnet32"},
-        {"density": 2},
+        {"removed": 2},
         {"structure": "filters"},
         {"rewind": "25"},
     ],

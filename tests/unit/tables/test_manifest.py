@@ -25,7 +25,7 @@ STUDY = {
     "networks": ["resnet20"],
     "seeds": [0, 1],
     "criteria": ["grasp"],
-    "densities": [1, 2],
+    "removed": [1, 2],
 }
 CONFIG = {"datasets": {"digits": {"source": "digits"}}, "studies": [STUDY]}
 TRAINED = {

@@ -7,7 +7,7 @@ from layerlottery.config.studies import AggregateSettings
 from layerlottery.store.artifacts import read_table
 from layerlottery.tables.aggregate import aggregate
 
-STUDY = {"name": "by_hand", "datasets": ["digits"], "networks": ["resnet20"], "seeds": [0, 1], "densities": [1]}
+STUDY = {"name": "by_hand", "datasets": ["digits"], "networks": ["resnet20"], "seeds": [0, 1], "removed": [1]}
 STUDIES = [STUDY | {"criteria": ["l1", "random"]}]
 STUDIES += [STUDY | {"name": "filters", "structures": ["filters"], "criteria": ["l1"]}]
 

@@ -7,8 +7,8 @@ from scipy import stats
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.tables.summary import summary_rows
 
-DENSE = {"structure": "none", "criterion": None, "scored_at": None, "density": 0, "rewind": "0"}
-TICKET = {"structure": "layers", "criterion": "snip", "scored_at": "init", "density": 1, "rewind": "0"}
+DENSE = {"structure": "none", "criterion": None, "scored_at": None, "removed": 0, "rewind": "0"}
+TICKET = {"structure": "layers", "criterion": "snip", "scored_at": "init", "removed": 1, "rewind": "0"}
 COST = {
     "params": 1000,
     "latency_ms": 4.0,
@@ -96,10 +96,10 @@ def test_robustness_is_averaged_within_a_seed_first():
 
 def test_tickets_of_unequal_seeds_and_draws_stand_alone():
     tickets = [
-        ticket([(seed, delta / 7) for seed, delta in enumerate(deltas)], density=density)
-        for density, deltas in enumerate(([1, 2, 3], [4, -2], [5], [3, 1, 9]), start=1)
+        ticket([(seed, delta / 7) for seed, delta in enumerate(deltas)], removed=removed)
+        for removed, deltas in enumerate(([1, 2, 3], [4, -2], [5], [3, 1, 9]), start=1)
     ]
-    tickets.append(ticket([(0, 0.3), (0, 0.1), (1, 0.7)], density=5))
+    tickets.append(ticket([(0, 0.3), (0, 0.1), (1, 0.7)], removed=5))
     together = summarize(dense(range(3)) + [row for rows in tickets for row in rows], xi=[0.0, "sd"])
     alone = [row for rows in tickets for row in summarize(dense(range(3)) + rows, xi=[0.0, "sd"])]
     # but for what Holm's correction makes of the family
@@ -114,8 +114,8 @@ def planted(p_values, seeds=5):
     pattern = np.array([-1.0, 0.5, 1.5, -0.5, -0.5])[:seeds]
     scale = np.std(pattern, ddof=1) / np.sqrt(seeds)
     rows = dense(range(seeds))
-    for density, p in enumerate(p_values, start=1):
-        rows += ticket(list(enumerate(pattern + stats.t.isf(p, seeds - 1) * scale)), density=density)
+    for removed, p in enumerate(p_values, start=1):
+        rows += ticket(list(enumerate(pattern + stats.t.isf(p, seeds - 1) * scale)), removed=removed)
     return rows
 
 
@@ -138,8 +138,8 @@ def test_a_large_effect_survives_the_correction():
 def test_holm_by_hand_within_one_network_and_tolerance():
     other = [row | {"network": "resnet32"} for row in planted([0.01])]
     rows = summarize(planted([0.01, 0.04, 0.03]) + other, xi=[0.0, 100.0])
-    found = {(row["network"], row["density"], row["xi"]): row for row in rows}
-    strict = [found["resnet20", density, "0"] for density in (1, 2, 3)]
+    found = {(row["network"], row["removed"], row["xi"]): row for row in rows}
+    strict = [found["resnet20", removed, "0"] for removed in (1, 2, 3)]
     assert [row["p_holm"] for row in strict] == pytest.approx([0.03, 0.06, 0.06], rel=1e-6)
     assert [row["verdict"] for row in strict] == ["winning", "undecided", "undecided"]
     assert [row["verdict_holm"] for row in strict] == ["undecided"] * 3
@@ -149,16 +149,16 @@ def test_holm_by_hand_within_one_network_and_tolerance():
 
 
 def test_a_ticket_of_one_seed_does_not_count_in_the_family():
-    rows = planted([0.01, 0.04]) + ticket([(0, 3.0)], density=9)
-    found = {row["density"]: row for row in summarize(rows)}
-    assert [found[density]["tickets"] for density in (1, 2, 9)] == [2, 2, None]
+    rows = planted([0.01, 0.04]) + ticket([(0, 3.0)], removed=9)
+    found = {row["removed"]: row for row in summarize(rows)}
+    assert [found[removed]["tickets"] for removed in (1, 2, 9)] == [2, 2, None]
     assert found[1]["p_holm"] == pytest.approx(0.02, rel=1e-6)
     assert (found[9]["p_holm"], found[9]["verdict_holm"]) == (None, "single seed")
 
 
 def test_equal_differences_decide_by_their_sign():
-    rows = dense([0, 1]) + ticket([(0, -1.0), (1, -1.0)]) + ticket([(0, -1.5), (1, -1.5)], density=2)
-    found = {(row["density"], row["xi"]): row for row in summarize(rows, xi=[0.0, 1.0])}
+    rows = dense([0, 1]) + ticket([(0, -1.0), (1, -1.0)]) + ticket([(0, -1.5), (1, -1.5)], removed=2)
+    found = {(row["removed"], row["xi"]): row for row in summarize(rows, xi=[0.0, 1.0])}
     assert [found[1, xi]["verdict_holm"] for xi in ("0", "1")] == ["losing", "winning"]
     assert [found[2, xi]["verdict_holm"] for xi in ("0", "1")] == ["losing", "losing"]
     assert [found[1, xi]["p_value"] for xi in ("0", "1")] == [1.0, 0.0]

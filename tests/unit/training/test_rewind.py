@@ -107,9 +107,9 @@ def test_a_ticket_holds_the_weights_of_epoch_i_and_goes_on_at_its_rate(ready, tm
     settings = CriterionSettings(function="l1")
     score(ready / "weights.safetensors", ready / "facts.json", tmp_path / "scores.json", settings, seed=0, device=CPU)
     ticket = tmp_path / "ticket.safetensors"
-    facts = prune(tmp_path / "start.safetensors", tmp_path / "scores.json", ticket, tmp_path / "t.json", density=1)
+    facts = prune(tmp_path / "start.safetensors", tmp_path / "scores.json", ticket, tmp_path / "t.json", removed=1)
     tensors, _ = read_weights(ticket)
-    assert len(facts["removed"]) == 1
+    assert len(facts["removed_blocks"]) == 1
     assert equal(tensors, {name: start[name] for name in start if not name.startswith(f"{facts['removed'][0]}.")})
     train(ticket, ready / "facts.json", tmp_path, SETTINGS, seed=0, device=CPU, start_epoch=2)
     dense, own = (pq.read_table(folder / "curve.parquet").to_pylist() for folder in (ready, tmp_path))
@@ -147,11 +147,11 @@ def test_without_momentum_a_rewound_network_ends_where_the_dense_one_does(ready,
     assert equal(dense, again)
 
 
-def test_a_ticket_of_density_0_is_the_dense_network(ready, tmp_path):
+def test_a_ticket_without_removal_is_the_dense_network(ready, tmp_path):
     settings = CriterionSettings(function="random")
     initial, data = ready / "initial.safetensors", ready / "facts.json"
     score(initial, data, tmp_path / "scores.json", settings, seed=0, device=CPU)
-    prune(initial, tmp_path / "scores.json", tmp_path / "ticket.safetensors", tmp_path / "t.json", density=0)
+    prune(initial, tmp_path / "scores.json", tmp_path / "ticket.safetensors", tmp_path / "t.json", removed=0)
     assert equal(read_weights(initial)[0], read_weights(tmp_path / "ticket.safetensors")[0])
     train(tmp_path / "ticket.safetensors", data, tmp_path, SETTINGS, seed=0, device=CPU)
     assert equal(read_weights(ready / "weights.safetensors")[0], read_weights(tmp_path / "weights.safetensors")[0])

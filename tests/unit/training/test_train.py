@@ -222,7 +222,7 @@ def test_dense_network_and_ticket_see_the_same_batches(ready, tmp_path, monkeypa
     initialize_network(data, folder / "dense.safetensors", NetworkSettings(depth=20, width=2), seed=0)
     dense, facts = load_network(folder / "dense.safetensors")
     small = remove_blocks(dense, ["stage2.1"])
-    architecture = facts["architecture"] | {"removed": ["stage2.1"]}
+    architecture = facts["architecture"] | {"removed_blocks": ["stage2.1"]}
     save_network(folder / "ticket.safetensors", small, {"architecture": architecture}, config_hash="made")
     seen = {"dense": [], "ticket": []}
     step = Trainer._step

@@ -43,7 +43,7 @@ def test_times_energy_and_provenance_may_differ(tmp_path, table, column, values)
     ("table", "column", "values"),
     [
         ("runs", "accuracy", [0.5, 0.1]),
-        ("runs", "removed", [["x"], ["y"]]),
+        ("runs", "removed_blocks", [["x"], ["y"]]),
         ("curves", "train_loss", [0.5000000000000001, None]),
         ("robustness", "config_hash", ["a", "c"]),
         ("scores", "rank", [1, 3]),

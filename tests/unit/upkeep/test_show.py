@@ -71,7 +71,7 @@ class Stages:
 
     def pruned(self, run, **budget):
         start, facts = self.file(paths.initial_weights, run.folder), self.file(paths.ticket_facts, run.folder)
-        prune(self.initial, self.scored(run), start, facts, density=run.density, structure=run.structure, **budget)
+        prune(self.initial, self.scored(run), start, facts, removed=run.removed, structure=run.structure, **budget)
 
     def trained(self, run):
         start, folder = self.file(paths.initial_weights, run.folder), self.root / run.folder
@@ -178,11 +178,11 @@ def test_a_ticket_is_set_against_its_dense_network(made):
 def test_scores_come_in_order_with_what_became_of_each_block(made):
     ticket = raw(made / TICKET.folder / "ticket.json")
     removal = as_json(made / TICKET.folder)["removal"]
-    assert removal["removed"] == ticket["removed"]
+    assert removal["removed_blocks"] == ticket["removed_blocks"]
     by_fate = {}
     for block in removal["scores"]:
         by_fate.setdefault(block["fate"], []).append(block)
-    assert {block["name"] for block in by_fate["removed"]} == set(ticket["removed"])
+    assert {block["name"] for block in by_fate["removed"]} == set(ticket["removed_blocks"])
     assert [block["name"] for block in by_fate["can't go"]] == ["stage1.0", "stage2.0", "stage3.0"]
     scores = [block["score"] for block in removal["scores"] if block["removable"]]
     assert scores == sorted(scores)
@@ -191,7 +191,7 @@ def test_scores_come_in_order_with_what_became_of_each_block(made):
 
 
 @pytest.mark.parametrize(
-    ("values", "removed", "ties", "expected"),
+    ("values", "removed_blocks", "ties", "expected"),
     [
         ([1.0, 2.0, 3.0], ["a"], [], ["removed", "kept", "kept"]),
         ([1.0, 2.0, 3.0], ["b"], [], ["kept, two stay in a stage", "removed", "kept"]),
@@ -199,10 +199,10 @@ def test_scores_come_in_order_with_what_became_of_each_block(made):
         ([1.0, 2.0, 3.0], None, [], [None, None, None]),
     ],
 )
-def test_the_fate_of_a_block(values, removed, ties, expected):
+def test_the_fate_of_a_block(values, removed_blocks, ties, expected):
     blocks = [{"name": name, "removable": True, "score": value} for name, value in zip("abc", values, strict=True)]
     fixed = {"name": "first", "removable": False, "score": None}
-    ranked = _ranked([fixed, *blocks[::-1]], removed, ties)
+    ranked = _ranked([fixed, *blocks[::-1]], removed_blocks, ties)
     assert [block["fate"] for block in sorted(ranked, key=lambda block: block["name"])] == [*expected, "can't go"]
     assert ranked[-1]["name"] == "first"
 
@@ -231,7 +231,7 @@ def test_filters_and_weights_are_counted_by_layer(made, run):
         if array.ndim == 4 and not name.endswith(".original")
     }
     assert removal["left"] == left
-    assert (removal["removed"], removal["scores"]) == ([], [])
+    assert (removal["removed_blocks"], removal["scores"]) == ([], [])
     assert removal["budget"] > 0
 
 
@@ -249,8 +249,8 @@ def test_evaluations_and_similarities_come_row_by_row(made):
 
 @pytest.mark.parametrize("name", ["", "training.json", "weights.safetensors", "nothing_yet.json"])
 def test_a_folder_and_any_file_in_it_are_the_network(made, name):
-    assert describe(made / TICKET.folder / name)["identity"]["density"] == TICKET.density
-    assert describe(made / DENSE.folder / name)["identity"]["density"] == 0
+    assert describe(made / TICKET.folder / name)["identity"]["removed"] == TICKET.removed
+    assert describe(made / DENSE.folder / name)["identity"]["removed"] == 0
 
 
 def test_inside_the_folder_a_dot_will_do(made, monkeypatch):
@@ -262,10 +262,10 @@ def test_inside_the_folder_a_dot_will_do(made, monkeypatch):
 
 def test_a_path_with_a_link_in_it_is_followed(made, tmp_path):
     (tmp_path / "mine").symlink_to(made / TICKET.folder)
-    assert describe(tmp_path / "mine")["identity"]["density"] == TICKET.density
+    assert describe(tmp_path / "mine")["identity"]["removed"] == TICKET.removed
 
 
-BETWEEN = [f"{DENSE.folder}/structure=layers", f"{TICKET.scored}/scores.json", f"{TICKET.scored}/density=9"]
+BETWEEN = [f"{DENSE.folder}/structure=layers", f"{TICKET.scored}/scores.json", f"{TICKET.scored}/removed=9"]
 
 
 @pytest.mark.parametrize("name", ["", "networks", *BETWEEN])

@@ -13,7 +13,8 @@ from layerlottery.store import lock
 from layerlottery.training.alone import alone
 from layerlottery.training.journal import journal_file
 from layerlottery.training.train import kept_file
-from layerlottery.upkeep.stale import asked_files, find_stale, remove
+from layerlottery.upkeep.stale import asked_files, find_stale, sweep
+from layerlottery.upkeep.stale import remove as remove_files
 from layerlottery.words import human_size
 
 STUDY = {
@@ -22,21 +23,21 @@ STUDY = {
     "networks": ["resnet20"],
     "seeds": [0],
     "criteria": ["snip"],
-    "densities": [1],
+    "removed": [1],
 }
 SMALL = {"datasets": {"digits": {"source": "digits"}}, "training": {"epochs": 3}, "studies": [STUDY]}
 # every kind of file that there is
 WIDE = SMALL | {
     "datasets": {"digits": {"source": "digits"}, "more": {"source": "digits"}},
     "studies": [
-        STUDY | {"datasets": ["digits", "more"], "seeds": [0, 1], "rewinds": [0, 2, "random"], "densities": [1, 2]},
+        STUDY | {"datasets": ["digits", "more"], "seeds": [0, 1], "rewinds": [0, 2, "random"], "removed": [1, 2]},
         STUDY | {"name": "structures", "structures": ["layers", "filters", "weights"], "draws": 2},
         STUDY | {"name": "trained", "scored_at": ["trained"], "criteria": ["kl", "l1"]},
         STUDY | {"name": "budgets", "structures": ["filters"], "criteria": ["complexity_macs"]},
     ],
 }
 SEED = "networks/dataset=digits/network=resnet20/seed=0"
-TICKET = f"{SEED}/structure=layers/criterion=snip/draw=0/scored_at=init/density=1/rewind=0"
+TICKET = f"{SEED}/structure=layers/criterion=snip/draw=0/scored_at=init/removed=1/rewind=0"
 RANDOM = TICKET.replace("criterion=snip", "criterion=random")
 USERS = [
     "notes.txt",
@@ -124,11 +125,11 @@ def test_budgets_of_other_structures_are_asked_for_although_no_study_scores_them
     [
         ({"seeds": [0, 1]}, {"seeds": [0]}, f"{SEED}/profile.json", "seed=1"),
         ({"criteria": ["snip", "random"]}, {}, f"{TICKET}/ticket.json", "criterion=random/"),
-        ({"densities": [1, 2]}, {}, f"{TICKET}/ticket.json", "density=2/"),
+        ({"removed": [1, 2]}, {}, f"{TICKET}/ticket.json", "removed=2/"),
         ({"rewinds": [0, 2]}, {}, f"{SEED}/weights.safetensors", ("rewind=2", "/kept/epoch=2")),
         ({"draws": 2}, {}, f"{TICKET}/ticket.json", "draw=1/"),
     ],
-    ids=["seed", "criterion", "density", "rewind", "draw"],
+    ids=["seed", "criterion", "removed", "rewind", "draw"],
 )
 def test_a_removed_part_is_stale_and_nothing_else(results, before, after, kept, gone):
     plant(results, asked_files(studies(before)))
@@ -185,7 +186,7 @@ def test_links_are_not_followed_and_stay(results, tmp_path):
     (results / SEED / "profile.json").symlink_to(outside / RANDOM / "weights.safetensors")
     stale, others = find_stale(results, [studies({"seeds": [1]})])
     assert (names(stale), others) == ({f"{SEED}/weights.safetensors"}, 2)
-    remove(results, stale)
+    remove_files(results, stale)
     assert (outside / RANDOM / "weights.safetensors").is_file()
     assert ticket.is_symlink()
 
@@ -198,7 +199,7 @@ def test_removal_leaves_what_is_asked_for_and_no_empty_folder(results):
     plant(results, [*asked_files(load_benchmark(WIDE)), *USERS])
     (results / "empty of a user").mkdir()
     (results / "checkpoints" / SEED / "seed=9").mkdir(parents=True)
-    remove(results, find_stale(results, [load_benchmark(SMALL)])[0])
+    remove_files(results, find_stale(results, [load_benchmark(SMALL)])[0])
     assert files_below(results) == kept | {*USERS}
     empty = [path.name for path in results.rglob("*") if path.is_dir() and not any(path.iterdir())]
     assert empty == ["empty of a user"]
@@ -208,7 +209,7 @@ def test_a_file_that_went_meanwhile_is_no_error(results):
     plant(results, asked_files(load_benchmark(WIDE)))
     stale, _ = find_stale(results, [load_benchmark(SMALL)])
     (results / stale[0].path).unlink()
-    remove(results, stale)
+    remove_files(results, stale)
     assert find_stale(results, [load_benchmark(SMALL)]) == ([], 0)
 
 
@@ -242,10 +243,10 @@ def test_nothing_is_removed_while_a_benchmark_runs(results, holding, tmp_path):
     holding(results / lock.NAME)
     stale, _ = find_stale(results, [load_benchmark(SMALL)])
     with pytest.raises(LayerLotteryError, match="in use by another benchmark"):
-        remove(results, stale)
+        remove_files(results, stale)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
     with pytest.raises(LayerLotteryError, match="a benchmark is running in it"):
-        list(clean([tmp_path / "small.yaml"], [], results=str(results), yes=True))
+        list(sweep([load_configuration(tmp_path / "small.yaml", [f"results={results}"])], delete=True))
     assert (results / RANDOM / "weights.safetensors").is_file()
 
 
@@ -255,13 +256,13 @@ def test_nothing_is_removed_while_a_training_outlives_its_benchmark(results, hol
     holding(results / running)
     stale, _ = find_stale(results, [load_benchmark(SMALL)])
     with pytest.raises(LayerLotteryError, match=r"criterion=random/.*\.lock: its training still runs"):
-        remove(results, stale)
+        remove_files(results, stale)
     assert (results / RANDOM / "weights.safetensors").is_file()
 
 
 def test_a_training_that_died_is_removed_with_its_lock(results):
     plant(results, [f"checkpoints/{RANDOM}.lock", f"checkpoints/{RANDOM}.safetensors"])
-    remove(results, find_stale(results, [load_benchmark(SMALL)])[0])
+    remove_files(results, find_stale(results, [load_benchmark(SMALL)])[0])
     assert files_below(results) == {lock.NAME}
 
 
@@ -280,8 +281,9 @@ def given(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*files, values=(), results=None, yes=False):
-    return list(clean([*files], values, results=results, yes=yes))
+def run(*files, values=(), results=None, remove=False):
+    changes = [*values, *([] if results is None else [f"results={results}"])]
+    return list(sweep([load_configuration(file, changes) for file in files], delete=remove))
 
 
 def test_it_lists_networks_sizes_and_a_total_and_removes_nothing(given):
@@ -289,28 +291,28 @@ def test_it_lists_networks_sizes_and_a_total_and_removes_nothing(given):
     stale, _ = find_stale(given / "results", [load_benchmark(SMALL)])
     lines = run(given / "config.yaml")
     ticket = TICKET.replace("seed=0", "seed=1")
-    scored = ticket.partition("/density=")[0]
+    scored = ticket.partition("/removed=")[0]
     assert [line.split()[-1] for line in lines[:-3]] == [SEED.replace("seed=0", "seed=1"), scored, ticket]
     assert sum(int(line.split()[0]) for line in lines[:-3]) == len(stale)
     total = sum((given / "results" / file.path).stat().st_size for file in stale)
     assert lines[-3:] == [
         f"results: {len(stale)} files, {human_size(total)}, that no configuration asks for",
         "1 more files are no results of this program and stay",
-        "nothing is removed without --yes",
+        "nothing is removed without --remove",
     ]
     assert files_below(given / "results") == before
 
 
 def test_it_removes_when_told_to_and_has_nothing_to_do_then(given):
-    assert run(given / "config.yaml", yes=True)[-1] == "removed"
+    assert run(given / "config.yaml", remove=True)[-1] == "removed"
     left = files_below(given / "results")
     assert left == asked_files(load_benchmark(SMALL)) | {"notes.txt"}
-    assert run(given / "config.yaml", yes=True)[0] == "results: 0 files, 0 B, that no configuration asks for"
+    assert run(given / "config.yaml", remove=True)[0] == "results: 0 files, 0 B, that no configuration asks for"
 
 
 def test_each_configuration_stands_alone_and_values_are_laid_over_all(given):
     assert run(given / "config.yaml", given / "more.yaml")[0].startswith("results: 0 files")
-    grid = "datasets: [digits], networks: [resnet20], criteria: [snip], densities: [1]"
+    grid = "datasets: [digits], networks: [resnet20], criteria: [snip], removed: [1]"
     one_more = f"studies=[{{name: small, seeds: [0, 1], {grid}}}]"
     assert run(given / "config.yaml", values=[one_more])[0].startswith("results: 0 files")
 

@@ -24,7 +24,7 @@ CONFIG = {
             "networks": ["resnet20"],
             "seeds": [0],
             "criteria": ["mine"],
-            "densities": [1],
+            "removed": [1],
         }
     ],
 }

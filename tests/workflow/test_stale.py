@@ -1,4 +1,4 @@
-"""`layerlottery clean --stale` on real runs: only what the rules make is asked for, and what goes comes back."""
+"""`layerlottery stale` on real runs: only what the rules make is asked for, and what goes comes back."""
 
 from tests.workflow.project import FIRST, GROWN, PER_SEED, TINY, announced, edited
 
@@ -15,7 +15,7 @@ WIDE = TINY | {
         | {"name": "structures", "structures": ["layers", "filters", "weights"], "criteria": ["snip"], "draws": 2},
         FIRST | {"name": "budgets", "structures": ["filters", "weights"], "criteria": ["l1"], "seeds": [2], "draws": 2},
         FIRST | {"name": "trained", "scored_at": ["trained"], "criteria": ["kl"]},
-        FIRST | {"name": "scores", "densities": [], "criteria": ["random"], "structures": ["layers", "filters"]},
+        FIRST | {"name": "scores", "removed": [], "criteria": ["random"], "structures": ["layers", "filters"]},
     ],
 }
 
@@ -26,7 +26,7 @@ def without_its_own(config):
 
 
 def clean(project, *words):
-    ran = project.call("layerlottery", "clean", "--stale", *words)
+    ran = project.call("layerlottery", "stale", *words)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout.splitlines()
 
@@ -57,12 +57,12 @@ def test_what_no_configuration_asks_for_goes_and_comes_back_when_asked_for(grown
     others = "1 more files are no results of this program and stay"
     assert clean(project, *union) == ["results: 0 files, 0 B, that no configuration asks for", others]
     listed = clean(project, "--configfile", "tiny.yaml")
-    assert listed[-1] == "nothing is removed without --yes"
+    assert listed[-1] == "nothing is removed without --remove"
     assert {path for path in project.results.rglob("*") if path.is_file()} > before
-    assert clean(project, "--configfile", "tiny.yaml", "--yes") == [*listed[:-1], "removed"]
+    assert clean(project, "--configfile", "tiny.yaml", "--remove") == [*listed[:-1], "removed"]
     left = {path for path in project.results.rglob("*") if path.is_file()}
     gone = {str(path.relative_to(project.results)) for path in before - left}
-    assert gone == {name for name in gone if "/seed=1" in name or "criterion=random" in name or "density=2" in name}
+    assert gone == {name for name in gone if "/seed=1" in name or "criterion=random" in name or "removed=2" in name}
     assert sum(name.endswith("/weights.safetensors") for name in gone) == 5
     assert not [path for path in project.results.rglob("*") if path.is_dir() and not any(path.iterdir())]
     assert project.jobs() == {}
@@ -73,6 +73,6 @@ def test_what_no_configuration_asks_for_goes_and_comes_back_when_asked_for(grown
 
 
 def test_without_a_word_what_to_clean_nothing_happens(fresh):
-    ran = fresh.call("layerlottery", "clean", "--yes")
+    ran = fresh.call("layerlottery", "clean", "--stale", "--yes")
     assert ran.returncode == 1
-    assert ran.stderr == "layerlottery: clean: found no --stale; allowed is: layerlottery clean --stale\n"
+    assert ran.stderr == "layerlottery: clean --stale: now called stale; its --yes is now stale --remove\n"
