@@ -92,12 +92,12 @@ def rate(processes: list[Process]) -> float:
     return sum(together(processes, f"rate {TURN_SECONDS}"))
 
 
-def flops(size: str, removed_blocks: int = 0) -> int:
+def flops(size: str, removed: int = 0) -> int:
     """Of training on one image: forward, gradient of the weights, and of the maps but for the first layer's."""
     from layerlottery.cost.network import macs
 
     side, channels = SIZES[size][:2]
-    model = network_of(size, seed=0, removed_blocks=removed_blocks)
+    model = network_of(size, seed=0, removed=removed)
     first = macs(model.stem[0], (channels, side, side))
     return 2 * (3 * macs(model, (channels, side, side)) - first)
 
@@ -162,18 +162,15 @@ def tickets(folder: Path, *, turns: int) -> list[Row]:
     try:
         start([process])
         # a step each, so that what disturbs one disturbs the others
-        taken = [
-            {removed_blocks: process.ask(f"steps {removed} 1")[1] for removed_blocks in REMOVED}
-            for _ in range(turns + 2)
-        ][2:]
+        taken = [{removed: process.ask(f"steps {removed} 1")[1] for removed in REMOVED} for _ in range(turns + 2)][2:]
     finally:
         process.end()
-    return [ticket(removed_blocks, taken) for removed_blocks in REMOVED if removed_blocks]
+    return [ticket(removed, taken) for removed in REMOVED if removed]
 
 
-def ticket(removed_blocks: int, taken: list[dict[int, float]]) -> Row:
-    ratio = statistics.median(turn[removed_blocks] / turn[0] for turn in taken)
-    expected = flops("cifar", removed_blocks) / flops("cifar")
+def ticket(removed: int, taken: list[dict[int, float]]) -> Row:
+    ratio = statistics.median(turn[removed] / turn[0] for turn in taken)
+    expected = flops("cifar", removed) / flops("cifar")
     off = 100 * (ratio / expected - 1)
     measured = f"{off:+.1f} % (time {ratio:.3f}, MACs {expected:.3f} of the dense network's)"
     figures = {"percent_off": off, "time_ratio": ratio, "macs_ratio": expected}

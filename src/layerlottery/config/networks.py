@@ -43,7 +43,8 @@ class ResidualSettings(Settings):
 class StagedSettings(ResidualSettings):
     """Networks of three stages of equally many blocks for images of CIFAR's size.
 
-    All keep what Jordao et al. (2023, section 3) keep in CIFAR ResNets, so that a number of removed blocks means the same in each.
+    All keep what Jordao et al. (2023, section 3) keep in CIFAR ResNets, so that a number of removed blocks
+    means the same in each.
     """
 
     minimum: ClassVar[int] = MINIMUM_PER_STAGE

@@ -24,8 +24,8 @@ def blocks_picture(tables: Tables) -> Picture:
         panel for group in tables.groups() for panel in _panels(tables.of(group), group_name(group), entries, many)
     ]
     caption = (
-        "Look for criteria that empty one stage, and for rows that change little with the seed. One row per number of blocks removed, "
-        "one square per residual block, from the first stage to the last. The fuller the colour, the larger the share "
+        "Look for criteria that empty one stage, and for rows that change little with the seed. One row per number of "
+        "blocks removed, one square per residual block, from the first stage to the last. The fuller the colour, the larger the share "
         "of seeds (and draws) that removed the block. Crossed: a block that can't go."
     )
     return Picture("blocks", tuple(panels), (), caption)

@@ -27,7 +27,7 @@ KEYS = ["structure", "scored_at", "removed"]
 
 
 def rewound(tables: Tables, xi: str) -> pd.DataFrame:
-    """The summary's tickets whose structure, scored weights and number of removed blocks were trained from several starts.
+    """The summary's tickets with the same structure, scored weights and size that were trained from several starts.
 
     `variant` is what sets them apart beside the start.
     """

@@ -43,7 +43,7 @@ MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
 
 
 def attack_picture(tables: Tables) -> Picture:
-    """One panel per attack and number of blocks removed, dense networks thick; a readable selection where there are many."""
+    """One panel per attack and size of tickets, dense networks thick; a readable selection where there are many."""
     entries = looks(tables.runs)
     rows = attacked(tables.robustness)
     held, attacks = parts(tables, first_starts(rows)), max(1, rows["name"].nunique())

@@ -44,7 +44,7 @@ def attack_by_epsilon(robustness: pd.DataFrame, attack: str) -> pd.DataFrame:
 
 
 def difference_by_condition(robustness: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Mean paired difference to dense over seeds and levels: rows are family and blocks removed, columns are conditions."""
+    """Mean paired difference to dense over seeds and levels; rows: family and blocks removed; columns: conditions."""
     rows = tickets(robustness[robustness["kind"] == kind])
     means = over_seeds(rows, ["family", "removed", "name"], "delta_accuracy")
     return means.pivot_table(index=["family", "removed"], columns="name", values="mean", sort=False)
@@ -72,7 +72,7 @@ def similarity_by_layer(similarity: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost_by_removed(summary: pd.DataFrame) -> pd.DataFrame:
-    """What the removal of so many blocks saves, averaged over criteria (speed-ups geometrically), with the spread between them.
+    """Savings by blocks removed, averaged over criteria (speed-ups geometrically), with the spread between them.
 
     `summary` holds the rows of one tolerance. predicted_speedup is 1 / (1 - MACs saved): the speed-up
     of a machine whose time is proportional to MACs.

@@ -31,8 +31,8 @@ def structures_picture(tables: Tables, xi: str) -> Picture:
     held = [(name, swatch(look)) for name, look in LOOKS.items() if name in set(rows["structure"])]
     caption = (
         "Look for which structure loses least at the same budget: as many filters, or as many weights, as the layer "
-        "ticket with as many blocks removed keeps. Mark: mean paired difference to dense; bar: its t interval, absent with one "
-        "seed; dashed: the tolerance. Criteria with one structure for as many blocks removed stand in the table alone."
+        "ticket with as many blocks removed keeps. Mark: mean paired difference to dense; bar: its t interval, absent "
+        "with one seed; dashed: the tolerance. Criteria with one structure for as many blocks removed stand in the table alone."
     )
     return Picture("structures", tuple(panels), tuple(held), caption)
 
