@@ -9,9 +9,9 @@ import pytest
 @pytest.mark.parametrize(
     "modules",
     [
-        "layerlottery.benchmark, layerlottery.paths, layerlottery.worker, layerlottery.config.revisions",
+        "layerlottery.config.benchmark, layerlottery.paths, layerlottery.runtime.begin, layerlottery.config.revisions",
         "layerlottery.networks.prune, layerlottery.tables.aggregate",
-        "layerlottery.cli.launcher, layerlottery.cli, layerlottery.data.prepare",
+        "layerlottery.cli.launcher, layerlottery.cli.main, layerlottery.data.prepare",
     ],
 )
 def test_modules_that_must_start_fast_import_no_torch(modules):

@@ -140,9 +140,9 @@ def test_a_ticket_goes_by_its_scores(model, batch):
     assert ticket.cost.memory < ticket.cost.memory_before
 
 
-@pytest.mark.parametrize("target", ["flops", "params"])
+@pytest.mark.parametrize("target", ["remove_flops", "remove_params"])
 def test_a_target_takes_the_fewest_blocks_that_reach_it(target, model, batch):
-    count = {"flops": lambda one: macs(one, (3, 8, 8)), "params": parameters}[target]
+    count = {"remove_flops": lambda one: macs(one, (3, 8, 8)), "remove_params": parameters}[target]
     for share in (0.0, 0.2, 0.45, 0.6):
         ticket = ll.find_ticket(model, batch, "l1", **{target: share})
         assert 1 - count(ticket.model) / count(model) >= share

@@ -10,14 +10,14 @@ import os
 import sys
 import tempfile
 
-import layerlottery.benchmark
-import layerlottery.worker  # noqa: F401
 import smart_open  # noqa: F401 - what a dry run imports late
 import snakemake.cli
 import snakemake.executors
 import snakemake.report
 import snakemake.workflow
 
+import layerlottery.config.benchmark
+import layerlottery.runtime.begin  # noqa: F401
 from layerlottery.config.revisions import REVISIONS
 
 

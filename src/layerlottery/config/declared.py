@@ -25,7 +25,7 @@ def declared(room: str, decorator: str) -> dict[str, dict[str, Any]]:
     for path in sorted(PACKAGE.joinpath(room).glob("*.py")):
         for node in ast.parse(path.read_bytes()).body:
             if isinstance(node, ast.FunctionDef):
-                found |= {node.name: _arguments(call) for call in _calls(node, decorator)}
+                found.update((node.name, _arguments(call)) for call in _calls(node, decorator))
     return found
 
 

@@ -121,7 +121,7 @@ class Results:
         return averaged(self._values(ticket, quantity), quantity.column, ratio=quantity.ratio)
 
     def random_removal(self, ticket: Ticket, quantity: Quantity) -> PerSeed:
-        """The control: the same for random removal of as many blocks, same structure and rewind; empty for random itself."""
+        """The control: the same for random removal of as many blocks from the same start; empty for random itself."""
         if self.formula(ticket.criterion) == "random":
             return {}
         same = [other for other in self.networks if self.formula(other.criterion) == "random"]

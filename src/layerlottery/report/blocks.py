@@ -25,8 +25,8 @@ def blocks_picture(tables: Tables) -> Picture:
     ]
     caption = (
         "Look for criteria that empty one stage, and for rows that change little with the seed. One row per number of "
-        "blocks removed, one square per residual block, from the first stage to the last. The fuller the colour, the larger the share "
-        "of seeds (and draws) that removed the block. Crossed: a block that can't go."
+        "blocks removed, one square per residual block, from the first stage to the last. The fuller the colour, the "
+        "larger the share of seeds (and draws) that removed the block. Crossed: a block that can't go."
     )
     return Picture("blocks", tuple(panels), (), caption)
 

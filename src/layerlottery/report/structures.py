@@ -32,7 +32,7 @@ def structures_picture(tables: Tables, xi: str) -> Picture:
     caption = (
         "Look for which structure loses least at the same budget: as many filters, or as many weights, as the layer "
         "ticket with as many blocks removed keeps. Mark: mean paired difference to dense; bar: its t interval, absent "
-        "with one seed; dashed: the tolerance. Criteria with one structure for as many blocks removed stand in the table alone."
+        "with one seed; dashed: the tolerance. Criteria with one structure of a size stand in the table alone."
     )
     return Picture("structures", tuple(panels), tuple(held), caption)
 

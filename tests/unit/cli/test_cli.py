@@ -16,28 +16,46 @@ from pydantic import TypeAdapter
 
 from layerlottery.cli import options
 from layerlottery.cli.main import cli, main
-from layerlottery.config import settings
+from layerlottery.config.criteria import CriterionSettings
+from layerlottery.config.data import Dataset, Digits, ImageFolder, ParquetImages, TorchvisionImages
+from layerlottery.config.evaluation import (
+    AttackSettings,
+    CorruptionSettings,
+    EvaluationSettings,
+    OutlierSettings,
+    ShiftSettings,
+)
+from layerlottery.config.networks import (
+    NetworkSettings,
+    PreactResNetSettings,
+    TimmSettings,
+    TorchvisionSettings,
+    VisionTransformerSettings,
+    WideResNetSettings,
+)
+from layerlottery.config.results import ProfileSettings, ReportSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.store.hashing import digest
 
 STAGES = {
-    "prepare": [settings.Digits, settings.ParquetImages, settings.ImageFolder, settings.TorchvisionImages],
-    "corrupt": [settings.CorruptionSettings],
-    "outliers": [settings.OutlierSettings],
+    "prepare": [Digits, ParquetImages, ImageFolder, TorchvisionImages],
+    "corrupt": [CorruptionSettings],
+    "outliers": [OutlierSettings],
     "initialize": [
-        *(settings.NetworkSettings, settings.WideResNetSettings, settings.PreactResNetSettings),
-        *(settings.VisionTransformerSettings, settings.TorchvisionSettings, settings.TimmSettings),
+        *(NetworkSettings, WideResNetSettings, PreactResNetSettings),
+        *(VisionTransformerSettings, TorchvisionSettings, TimmSettings),
     ],
-    "score": [settings.CriterionSettings],
+    "score": [CriterionSettings],
     "prune": [],
-    "train": [settings.TrainingSettings],
-    "attack": [settings.AttackSettings],
-    "shift": [settings.ShiftSettings],
-    "evaluate": [settings.EvaluationSettings],
-    "profile": [settings.ProfileSettings],
+    "train": [TrainingSettings],
+    "attack": [AttackSettings],
+    "shift": [ShiftSettings],
+    "evaluate": [EvaluationSettings],
+    "profile": [ProfileSettings],
     "aggregate": [],
-    "report": [settings.ReportSettings],
+    "report": [ReportSettings],
 }
 
 
@@ -352,25 +370,25 @@ def test_an_interrupted_command_ends_with_75(monkeypatch, chain, tmp_path):
 
 def test_gather_reads_numbers_words_and_lists():
     given = {"epochs": "3", "schedule": "cosine", "milestones": ("1", "2"), "nesterov": "false", "crop": None}
-    found = options.gather(settings.TrainingSettings, json.dumps({"epochs": 9, "crop": 2}), given)
+    found = options.gather(TrainingSettings, json.dumps({"epochs": 9, "crop": 2}), given)
     assert (found.epochs, found.schedule, found.milestones) == (3, "cosine", [1, 2])
     assert (found.nesterov, found.crop) == (False, 2)
 
 
 def test_gather_takes_scientific_numbers_and_null():
-    found = options.gather(settings.AttackSettings, "{}", {"images": "null", "relative_step": "1e-1"})
+    found = options.gather(AttackSettings, "{}", {"images": "null", "relative_step": "1e-1"})
     assert (found.images, found.relative_step) == (None, 0.1)
 
 
 def test_gather_refuses_what_another_source_knows():
     with pytest.raises(LayerLotteryError, match="unknown key 'image_size'"):
-        options.gather(TypeAdapter(settings.Dataset), '{"source": "digits"}', {"image_size": "8"})
+        options.gather(TypeAdapter(Dataset), '{"source": "digits"}', {"image_size": "8"})
 
 
 def test_gather_leaves_text_that_looks_like_a_number_alone():
-    found = options.gather(TypeAdapter(settings.Dataset), '{"source": "folder"}', {"location": "2024"})
+    found = options.gather(TypeAdapter(Dataset), '{"source": "folder"}', {"location": "2024"})
     assert found.location == "2024"
     shifted = options.gather(
-        TypeAdapter(settings.Dataset), '{"source": "parquet", "location": "x"}', {"shifted": '{"new": "7"}'}
+        TypeAdapter(Dataset), '{"source": "parquet", "location": "x"}', {"shifted": '{"new": "7"}'}
     )
     assert shifted.shifted == {"new": "7"}

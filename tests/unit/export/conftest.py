@@ -11,8 +11,19 @@ from torchvision.models import VisionTransformer
 
 import layerlottery
 from layerlottery import paths
-from layerlottery.config import settings
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.data import Digits
+from layerlottery.config.evaluation import (
+    AttackSettings,
+    CompareSettings,
+    CorruptionSettings,
+    OutlierSettings,
+    ShiftSettings,
+)
+from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.results import ProfileSettings
 from layerlottery.config.studies import Run
+from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.profile import profile
 from layerlottery.criteria.elements import score_weights
 from layerlottery.criteria.score import score
@@ -113,7 +124,7 @@ DENSE = Run("digits", "tiny", 0)
 TICKET = Run("digits", "tiny", 0, "layers", "l1", 0, "init", 2, "0")
 WEIGHTS = Run("digits", "tiny", 0, "weights", "l1", 0, "init", 1, "0")
 CPU = torch.device("cpu")
-RECIPE = settings.TrainingSettings(epochs=1, batch_size=30)
+RECIPE = TrainingSettings(epochs=1, batch_size=30)
 
 
 class Stages:
@@ -124,21 +135,21 @@ class Stages:
         self.data = self.file(paths.prepared, paths.DATASET.format(dataset="digits"))
         self.corrupted = self.data.with_name("corrupted_images.npy"), self.data.with_name("corrupted.json")
         self.outliers = self.data.with_name("outlier_images.npy"), self.data.with_name("outliers.json")
-        prepare(settings.Digits(source="digits", train_size=60, test_size=30, held_out=10), self.data.parent)
+        prepare(Digits(source="digits", train_size=60, test_size=30, held_out=10), self.data.parent)
         names = ["contrast", "fog", "spatter"]
-        corrupt(self.data, *self.corrupted, settings.CorruptionSettings(names=names, severities=[2, 3], images=20))
-        outliers(self.data, *self.outliers, settings.OutlierSettings(images=20))
+        corrupt(self.data, *self.corrupted, CorruptionSettings(names=names, severities=[2, 3], images=20))
+        outliers(self.data, *self.outliers, OutlierSettings(images=20))
         self.initial = self.file(paths.initial_weights, DENSE.folder)
-        initialize_network(self.data, self.initial, settings.NetworkSettings(depth=20, width=2), seed=0)
+        initialize_network(self.data, self.initial, NetworkSettings(depth=20, width=2), seed=0)
 
     def file(self, name, folder):
         return self.root / name(folder)
 
     def pruned(self, run, stage, name, **budget):
         scores = self.file(name, run.scored)
-        stage(self.initial, self.data, scores, settings.CRITERIA["l1"], seed=0, device=CPU)
+        stage(self.initial, self.data, scores, CRITERIA["l1"], seed=0, device=CPU)
         start, facts = self.file(paths.initial_weights, run.folder), self.file(paths.ticket_facts, run.folder)
-        prune(self.initial, scores, start, facts, remove=run.removed, structure=run.structure, **budget)
+        prune(self.initial, scores, start, facts, removed=run.removed, structure=run.structure, **budget)
 
     def trained(self, run):
         start, folder = self.file(paths.initial_weights, run.folder), self.root / run.folder
@@ -147,8 +158,8 @@ class Stages:
         tested, detected = (self.file(name, run.folder) for name in (paths.shift, paths.detection))
         more = dict(zip(("outlier_images", "outlier_facts"), self.outliers, strict=True))
         more |= {"output_detection": detected}
-        shift(weights, self.data, *self.corrupted, tested, settings.ShiftSettings(), device=CPU, **more)
-        attacks = settings.AttackSettings(
+        shift(weights, self.data, *self.corrupted, tested, ShiftSettings(), device=CPU, **more)
+        attacks = AttackSettings(
             attacks=["fgsm", "transfer", "fmn_l2"], epsilons=[8.0], images=20, pgd_steps=2, norm_steps=5
         )
         attack(weights, self.data, self.file(paths.attack, run.folder), attacks, device=CPU, dense=dense)
@@ -165,9 +176,9 @@ def made(tmp_path_factory):
         stages.trained(run)
     weights, dense = (stages.file(paths.trained_weights, run.folder) for run in (TICKET, DENSE))
     compared = stages.file(paths.similarity, TICKET.folder)
-    compare(weights, dense, stages.data, compared, settings.CompareSettings(), device=CPU)
+    compare(weights, dense, stages.data, compared, CompareSettings(), device=CPU)
     facts = [stages.file(paths.ticket_facts, run.folder) for run in (TICKET, WEIGHTS)]
-    once = settings.ProfileSettings(rounds=1, min_seconds=0.001)
+    once = ProfileSettings(rounds=1, min_seconds=0.001)
     output = stages.file(paths.profile, DENSE.folder)
     profile(stages.initial, facts, stages.data, output, once, batch_size=30, threads=1, device=CPU)
     return stages.root

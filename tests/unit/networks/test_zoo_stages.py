@@ -127,13 +127,13 @@ def test_what_can_not_take_such_small_images_says_so(settings, message, data, tm
         (
             NetworkSettings(depth=20),
             0,
-            "2d34930a7cccba4674574ed066ada1ca924b704b89b34f8d0161e29259301754",
+            "16cbe94d64613b6e3c8e7aa6d91de01c62a62de34c4f591ab99b978896658507",
             "9ccd4786246e16cb2f5fa1fa95d7cc7c41fd2321c34c4553ebacd0cc8bb265f5",
         ),
         (
             NetworkSettings(depth=14, shortcut="A", width=4),
             1,
-            "057cb66784416329ff31b88c6a23ef59ff8497e4a573dd329ec7d4710bbaad9c",
+            "a13c4c52c2a84570154bba4a8b8c6f518216ecc1550a6a8faffbca5cdaf38816",
             "5c9b018ac52e0563b963de361f3a379f4aad3cc688ede9417a808fd2800a2e9f",
         ),
     ],

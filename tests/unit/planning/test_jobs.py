@@ -35,7 +35,7 @@ def test_starts_and_structures_bring_jobs_of_their_own(tmp_path):
             benchmark(
                 tmp_path,
                 seeds=[0],
-                counts=[1],
+                removed=[1],
                 rewinds=[0, 2, "random"],
                 structures=["layers", "filters", "weights"],
             )

@@ -35,7 +35,7 @@ class Benchmark:
     seeds: tuple[int, ...] = (0, 1, 2)
     groups: tuple[tuple[str, str], ...] = (("digits", "resnet32"),)
     criteria: tuple[str, ...] = ("random", "snip", "grasp", "l1")
-    counts: tuple[int, ...] = (1, 2, 3, 4)
+    removed: tuple[int, ...] = (1, 2, 3, 4)
     structures: tuple[str, ...] = ("layers",)
     draws: int = 1
     rewound: tuple[str, ...] = ()

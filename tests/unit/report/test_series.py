@@ -28,7 +28,7 @@ from layerlottery.report.tables import (
     variants,
 )
 from layerlottery.store.artifacts import read_table
-from layerlottery.words import counts, probability, scaled, seconds, signed, start
+from layerlottery.words import probability, ranges, scaled, seconds, signed, start
 
 TOY = pd.DataFrame(
     {
@@ -226,7 +226,7 @@ def test_confidence_is_the_summary_s(planted):
 
 
 def test_words():
-    assert counts([3, 1, 2, 5]) == "1\N{EN DASH}3, 5"
+    assert ranges([3, 1, 2, 5]) == "1\N{EN DASH}3, 5"
     assert signed(-0.001) == "0.00"
     assert signed(-1.5) == "\N{MINUS SIGN}1.50"
     assert (seconds(59), seconds(5400), seconds(259_200)) == ("59.0 s", "1.5 h", "3.0 days")

@@ -415,8 +415,8 @@ def test_removed_is_a_list_everywhere(results):
     path = results / "tables" / "runs.parquet"
     expected = [[], [], ["stage1.1"], ["stage1.1"], ["stage3.2"], ["stage3.2"], [], []]
     assert polars.read_parquet(path)["removed_blocks"].to_list() == expected
-    found = duckdb.sql(f"select len(removed) from '{path}'").fetchall()  # noqa: S608
-    assert [one for (one,) in found] == [len(removed_blocks) for removed_blocks in expected]
+    found = duckdb.sql(f"select len(removed_blocks) from '{path}'").fetchall()  # noqa: S608
+    assert [one for (one,) in found] == [len(names) for names in expected]
     assert pd.read_parquet(path)["removed_blocks"].map(len).tolist() == [
         len(removed_blocks) for removed_blocks in expected
     ]

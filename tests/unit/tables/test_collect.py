@@ -66,7 +66,7 @@ def test_a_reader_ends_when_its_parent_is_killed(tmp_path):
 
 PARENT = """
 import os, time
-from layerlottery.results import collect
+from layerlottery.tables import collect
 
 def read(items):
     time.sleep(0.5)

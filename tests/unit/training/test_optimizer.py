@@ -48,7 +48,7 @@ def test_what_has_no_gradient_stays():
 def test_the_compiler_is_not_imported():
     program = """
 import sys, torch
-from layerlottery.settings import TrainingSettings
+from layerlottery.config.training import TrainingSettings
 from layerlottery.training.recipe import make_optimizer
 layer = torch.nn.Linear(2, 2)
 optimizer = make_optimizer(layer, TrainingSettings())

@@ -15,8 +15,19 @@ from click.testing import CliRunner
 
 from layerlottery import paths
 from layerlottery.cli.main import cli
-from layerlottery.config import settings
+from layerlottery.config.criteria import CRITERIA
+from layerlottery.config.data import Digits
+from layerlottery.config.evaluation import (
+    AttackSettings,
+    CompareSettings,
+    CorruptionSettings,
+    OutlierSettings,
+    ShiftSettings,
+)
+from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.results import ProfileSettings
 from layerlottery.config.studies import Run
+from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.profile import profile
 from layerlottery.criteria.elements import score_filters, score_weights
 from layerlottery.criteria.score import score
@@ -41,7 +52,7 @@ DENSE = Run("digits", "tiny", 0)
 TICKET = Run("digits", "tiny", 0, "layers", "l1", 0, "init", 2, "0")
 FILTERS = Run("digits", "tiny", 0, "filters", "l1", 0, "init", 1, "0")
 WEIGHTS = Run("digits", "tiny", 0, "weights", "l1", 0, "init", 1, "0")
-L1 = settings.CRITERIA["l1"]
+L1 = CRITERIA["l1"]
 
 
 class Stages:
@@ -51,13 +62,13 @@ class Stages:
         self.root = root
         self.data = self.file(paths.prepared, paths.DATASET.format(dataset="digits"))
         corrupted = self.data.with_name("corrupted_images.npy"), self.data.with_name("corrupted.json")
-        prepare(settings.Digits(source="digits", train_size=60, test_size=30), self.data.parent)
-        corrupt(self.data, *corrupted, settings.CorruptionSettings(names=["contrast"], severities=[2, 3], images=20))
+        prepare(Digits(source="digits", train_size=60, test_size=30), self.data.parent)
+        corrupt(self.data, *corrupted, CorruptionSettings(names=["contrast"], severities=[2, 3], images=20))
         self.corrupted = corrupted
         self.outliers = self.data.with_name("outlier_images.npy"), self.data.with_name("outliers.json")
-        outliers(self.data, *self.outliers, settings.OutlierSettings(images=20))
+        outliers(self.data, *self.outliers, OutlierSettings(images=20))
         self.initial = self.file(paths.initial_weights, DENSE.folder)
-        initialize_network(self.data, self.initial, settings.NetworkSettings(depth=20, width=2), seed=0)
+        initialize_network(self.data, self.initial, NetworkSettings(depth=20, width=2), seed=0)
 
     def file(self, name, folder):
         return self.root / name(folder)
@@ -75,20 +86,20 @@ class Stages:
 
     def trained(self, run):
         start, folder = self.file(paths.initial_weights, run.folder), self.root / run.folder
-        train(start, self.data, folder, settings.TrainingSettings(epochs=1, batch_size=30), seed=0, device=CPU)
+        train(start, self.data, folder, TrainingSettings(epochs=1, batch_size=30), seed=0, device=CPU)
         weights = self.file(paths.trained_weights, run.folder)
         shift(
             weights,
             self.data,
             *self.corrupted,
             self.file(paths.shift, run.folder),
-            settings.ShiftSettings(),
+            ShiftSettings(),
             device=CPU,
             outlier_images=self.outliers[0],
             outlier_facts=self.outliers[1],
             output_detection=self.file(paths.detection, run.folder),
         )
-        attacks = settings.AttackSettings(attacks=["fgsm"], epsilons=[8.0], images=20)
+        attacks = AttackSettings(attacks=["fgsm"], epsilons=[8.0], images=20)
         attack(weights, self.data, self.file(paths.attack, run.folder), attacks, device=CPU)
 
     def compared(self):
@@ -98,11 +109,11 @@ class Stages:
             dense,
             self.data,
             self.file(paths.similarity, TICKET.folder),
-            settings.CompareSettings(),
+            CompareSettings(),
             device=CPU,
         )
         tickets, output = [self.file(paths.ticket_facts, TICKET.folder)], self.file(paths.profile, DENSE.folder)
-        rounds = settings.ProfileSettings(rounds=1, min_seconds=0.001)
+        rounds = ProfileSettings(rounds=1, min_seconds=0.001)
         profile(self.initial, tickets, self.data, output, rounds, batch_size=30, threads=1, device=CPU)
 
 

@@ -112,7 +112,7 @@ def test_a_configuration_is_read_without_running_code_and_without_torch(folder):
     Path("mine.py").write_text(CODE + "raise SystemExit('it was run')")
     program = f"""
 import sys
-from layerlottery.benchmark import load_benchmark
+from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.extensions import trust
 made = load_benchmark({CONFIG | {"criteria": {"mine": {"function": "mine.py:score"}}}!r})
 trust(*made.networks.values())
