@@ -7,7 +7,7 @@ from snakemake.utils import min_version
 
 from layerlottery import paths
 from layerlottery.config.benchmark import load_benchmark
-from layerlottery.config.revisions import REVISIONS
+from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.begin import begin
 
@@ -53,5 +53,5 @@ rule all:
 
 rule tables:
     input:
-        [paths.table(FOLDERS.tables, name) for name in paths.TABLES + paths.PAPER],
+        paths.table_files(FOLDERS.tables),
     localrule: True

@@ -5,6 +5,7 @@ A path stops at what its content depends on. Folders may hold wildcards, or be t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
@@ -129,6 +130,11 @@ def start_weights(dense: str, rewind: str) -> str:
     return initial_weights(dense) if rewind == "0" else f"{dense}/rewind={rewind}.safetensors"
 
 
+def start_file(start: str) -> str:
+    """The same by the start's own name, which is no folder: `…/rewind=5`."""
+    return f"{start}.safetensors"
+
+
 def trained_weights(run: str) -> str:
     return f"{run}/weights.safetensors"
 
@@ -148,6 +154,13 @@ def scores(scored: str) -> str:
 def element_scores(scored: str) -> str:
     """Scores of every weight, where weights are what is removed."""
     return f"{scored}/scores.safetensors"
+
+
+def scores_by_structure(scored: str) -> list[str]:
+    """What is scored in this folder: the scores of weights, or of blocks and filters; both for a pattern."""
+    if "structure={structure}" in scored:
+        return [scores(scored), element_scores(scored)]
+    return [element_scores(scored) if "/structure=weights/" in scored else scores(scored)]
 
 
 def ticket_facts(ticket: str) -> str:
@@ -200,7 +213,22 @@ def table(tables: str, name: str, suffix: str = "parquet") -> str:
     return f"{tables}/{name}.{suffix}"
 
 
-def table_files(tables: str) -> list[str]:
-    """Every file of the tables' folder, the paper's in all their forms."""
-    paper = [table(tables, name, suffix) for name in PAPER for suffix in ("parquet", "md", "tex")]
-    return [table(tables, name) for name in TABLES] + paper
+def tables(folder: str) -> list[str]:
+    """Every table of the results."""
+    return [table(folder, name) for name in TABLES]
+
+
+def paper_tables(folder: str) -> list[str]:
+    """The paper's tables in all their forms."""
+    return [table(folder, name, suffix) for name in PAPER for suffix in ("parquet", "md", "tex")]
+
+
+def table_files(folder: str) -> list[str]:
+    """Every file of the tables' folder."""
+    return [*tables(folder), *paper_tables(folder)]
+
+
+def expression(pattern: str) -> str:
+    """A regular expression for the paths of a pattern; wildcards are named groups."""
+    parts = re.split(r"\{(\w+)\}", pattern)
+    return "".join(f"(?P<{part}>{WILDCARDS[part]})" if at % 2 else re.escape(part) for at, part in enumerate(parts))

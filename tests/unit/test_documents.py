@@ -13,7 +13,7 @@ import yaml
 from layerlottery import paths
 from layerlottery.cli.reference import configuration_schema, data_dictionary
 from layerlottery.config.benchmark import load_benchmark
-from layerlottery.config.revisions import REVISIONS
+from layerlottery.config.stages import STAGES
 from layerlottery.store.schemas import ABOUT, PAPER_TABLES, TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -120,9 +120,9 @@ def test_every_dependency_is_pinned():
 
 
 def test_every_stage_of_the_rules_has_a_revision():
-    used = set(re.findall(r'REVISIONS\["(\w+)"\]', RULES))
-    assert used == REVISIONS.keys()
-    assert all(isinstance(number, int) and number >= 1 for number in REVISIONS.values())
+    used = set(re.findall(r'STAGES\["(\w+)"\].revision', RULES))
+    assert used == STAGES.keys()
+    assert all(stage.revision >= 1 for stage in STAGES.values())
 
 
 def test_every_rule_that_computes_is_a_command_with_revision_and_log():
@@ -132,7 +132,7 @@ def test_every_rule_that_computes_is_a_command_with_revision_and_log():
         rule = rule.split("\nuse rule ")[0]
         command = re.search(r'"(?:exec )?layerlottery (\w+) ', rule)[1]
         assert command in cli.commands
-        assert f'revision=REVISIONS["{command}"]' in rule
+        assert f'revision=STAGES["{command}"].revision' in rule
         assert "--log {log:q}" in rule
         assert "run:" not in rule
         assert "script:" not in rule

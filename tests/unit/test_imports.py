@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     "modules",
     [
-        "layerlottery.config.benchmark, layerlottery.paths, layerlottery.runtime.begin, layerlottery.config.revisions",
+        "layerlottery.config.benchmark, layerlottery.paths, layerlottery.runtime.begin, layerlottery.config.stages",
         "layerlottery.networks.prune, layerlottery.tables.aggregate",
         "layerlottery.cli.launcher, layerlottery.cli.main, layerlottery.data.prepare",
     ],

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+from dataclasses import replace
 
 import smart_open  # noqa: F401 - what a dry run imports late
 import snakemake.cli
@@ -18,13 +19,13 @@ import snakemake.workflow
 
 import layerlottery.config.benchmark
 import layerlottery.runtime.begin  # noqa: F401
-from layerlottery.config.revisions import REVISIONS
+from layerlottery.config.stages import STAGES
 
 
 def dry_run(words):
     """Everything that `snakemake --dry-run` prints with these words."""
     for stage in [word.removeprefix("REVISION=") for word in words if word.startswith("REVISION=")]:
-        REVISIONS[stage] += 1
+        STAGES[stage] = replace(STAGES[stage], revision=STAGES[stage].revision + 1)
     with tempfile.TemporaryFile("w+") as printed:
         os.dup2(printed.fileno(), 1)
         os.dup2(printed.fileno(), 2)

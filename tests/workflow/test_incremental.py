@@ -25,7 +25,7 @@ from tests.workflow.project import (
 )
 
 from layerlottery import paths
-from layerlottery.config.revisions import REVISIONS
+from layerlottery.config.stages import STAGES
 from layerlottery.store.artifacts import read_table
 from layerlottery.upkeep.diff import differences
 
@@ -227,7 +227,7 @@ def test_a_raised_revision_runs_its_stage_and_what_follows(announced, stage):
 
 
 def test_every_stage_has_a_revision_and_its_row_here():
-    assert set(RAISED) == set(REVISIONS)
+    assert set(RAISED) == set(STAGES)
 
 
 def test_a_comment_in_the_configuration_runs_nothing(announced):
@@ -296,9 +296,8 @@ def test_an_edited_module_runs_nothing_until_a_revision_says_so(grown, tmp_path)
         path.write_text(path.read_text() + "\n# a comment\n")
     there = {"PYTHONPATH": str(tmp_path)}
     assert grown.jobs(environment=there) == {}
-    revisions = package / "revisions.py"
-    raised = revisions.read_text().replace(f'"attack": {REVISIONS["attack"]}', f'"attack": {REVISIONS["attack"] + 1}')
-    revisions.write_text(raised)
+    table = package / "config" / "stages.py"
+    table.write_text(re.sub(r'("attack",\s+)\d+,', rf"\g<1>{STAGES['attack'].revision + 1},", table.read_text()))
     assert grown.jobs(environment=there) == RAISED["attack"]
 
 

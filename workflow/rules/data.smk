@@ -13,7 +13,7 @@ rule prepare:
     params:
         settings=BENCHMARK.dataset_slice,
         folder=subpath(output.facts, parent=True),
-        revision=REVISIONS["prepare"],
+        revision=STAGES["prepare"].revision,
     shell:
         "layerlottery prepare --settings {params.settings:q} --output {params.folder:q} --log {log:q}"
 
@@ -32,7 +32,7 @@ rule corrupt:
     params:
         settings=BENCHMARK.corruptions.slice(),
         official=BENCHMARK.official_slice,
-        revision=REVISIONS["corrupt"],
+        revision=STAGES["corrupt"].revision,
     shell:
         "layerlottery corrupt --settings {params.settings:q} --official {params.official:q} --data {input.data:q}"
         " --output-images {output.images:q} --output-facts {output.facts:q} --log {log:q}"
@@ -52,7 +52,7 @@ rule outliers:
     params:
         # a function, since Snakemake looks for wildcards in plain text, and a folder's name may hold braces
         settings=lambda wildcards: BENCHMARK.outliers.slice(),
-        revision=REVISIONS["outliers"],
+        revision=STAGES["outliers"].revision,
     shell:
         "layerlottery outliers --settings {params.settings:q} --data {input.data:q}"
         " --output-images {output.images:q} --output-facts {output.facts:q} --log {log:q}"

@@ -19,7 +19,7 @@ rule attack:
         dense=[],
         # not an output: it must outlive a failed job
         progress=paths.attack_progress(FOLDERS.checkpoint(paths.DENSE)),
-        revision=REVISIONS["attack"],
+        revision=STAGES["attack"].revision,
     shell:
         "layerlottery attack --settings {params.settings:q} --weights {input.weights:q} {params.dense:q}"
         " --data {input.data:q} --progress {params.progress:q} --output {output:q} --threads {threads} --log {log:q}"
@@ -39,7 +39,7 @@ use rule attack as attack_ticket with:
         settings=lambda wildcards: BENCHMARK.attack.slice(),
         dense=lambda wildcards, input: ["--dense", input.dense],
         progress=paths.attack_progress(FOLDERS.checkpoint(paths.PRUNED)),
-        revision=REVISIONS["attack"],
+        revision=STAGES["attack"].revision,
 
 
 rule shift:
@@ -61,7 +61,7 @@ rule shift:
         # made with the facts, which hold their hashes
         images=paths.corrupted_images(FOLDERS.dataset),
         strangers=paths.outlier_images(FOLDERS.dataset),
-        revision=REVISIONS["shift"],
+        revision=STAGES["shift"].revision,
     shell:
         "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --corrupted-images {params.images:q} --corrupted-facts {input.corrupted:q}"
@@ -83,7 +83,7 @@ rule compare:
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.compare.slice(),
-        revision=REVISIONS["compare"],
+        revision=STAGES["compare"].revision,
     shell:
         "layerlottery compare --settings {params.settings:q} --weights {input.weights:q} --dense {input.dense:q}"
         " --data {input.data:q} --output {output:q} --threads {threads} --log {log:q}"
@@ -107,7 +107,7 @@ rule profile:
         settings=BENCHMARK.profile.slice(),
         tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
         batch_size=BENCHMARK.training.batch_size,
-        revision=REVISIONS["profile"],
+        revision=STAGES["profile"].revision,
     shell:
         "layerlottery profile --settings {params.settings:q} --weights {input.weights:q} {params.tickets:q}"
         " --data {input.data:q} --batch-size {params.batch_size} --output {output:q} --threads 1 --log {log:q}"

@@ -6,7 +6,7 @@ rule aggregate:
         # a function: a cluster's jobs read this file too, and need not list the results of thousands of networks
         lambda wildcards: BENCHMARK.network_results(),
     output:
-        [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
+        paths.tables(FOLDERS.tables),
     log:
         FOLDERS.log("aggregate"),
     conda:
@@ -14,14 +14,14 @@ rule aggregate:
     params:
         settings=BENCHMARK.aggregate_slice(),
         results=subpath(output[0], ancestor=2),
-        revision=REVISIONS["aggregate"],
+        revision=STAGES["aggregate"].revision,
     shell:
         "layerlottery aggregate --settings {params.settings:q} --results {params.results:q} --log {log:q}"
 
 
 rule tabulate:
     input:
-        [paths.table(FOLDERS.tables, name) for name in paths.TABLES],
+        paths.tables(FOLDERS.tables),
     output:
         [paths.table(FOLDERS.tables, name, suffix) for name in paths.PAPER for suffix in ("parquet", "md", "tex")],
     log:
@@ -31,7 +31,7 @@ rule tabulate:
     params:
         settings=BENCHMARK.tabulate_slice(),
         tables=subpath(input[0], parent=True),
-        revision=REVISIONS["tabulate"],
+        revision=STAGES["tabulate"].revision,
     shell:
         "layerlottery tabulate --settings {params.settings:q} --tables {params.tables:q} --log {log:q}"
 
@@ -48,7 +48,7 @@ rule manifest:
     params:
         settings=lambda wildcards: BENCHMARK.manifest_slice(),
         tables=subpath(input[0], parent=True),
-        revision=REVISIONS["manifest"],
+        revision=STAGES["manifest"].revision,
     shell:
         "layerlottery manifest --settings {params.settings:q} --tables {params.tables:q} --output {output:q} --log {log:q}"
 
@@ -66,6 +66,6 @@ rule report:
         # a function, since Snakemake looks for wildcards in plain text, and a title may hold braces
         settings=lambda wildcards: BENCHMARK.report.slice(),
         tables=subpath(input[0], parent=True),
-        revision=REVISIONS["report"],
+        revision=STAGES["report"].revision,
     shell:
         "layerlottery report --settings {params.settings:q} --tables {params.tables:q} --output {output:q} --log {log:q}"

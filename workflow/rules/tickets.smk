@@ -13,7 +13,7 @@ rule initialize:
     params:
         settings=BENCHMARK.network_slice,
         draw=0,
-        revision=REVISIONS["initialize"],
+        revision=STAGES["initialize"].revision,
     shell:
         "layerlottery initialize --settings {params.settings:q} --data {input.data:q}"
         " --seed {wildcards.seed} --draw {params.draw} --output {output:q} --log {log:q}"
@@ -28,7 +28,7 @@ use rule initialize as reinitialize with:
     params:
         settings=BENCHMARK.network_slice,
         draw=1,
-        revision=REVISIONS["initialize"],
+        revision=STAGES["initialize"].revision,
 
 
 rule score:
@@ -44,7 +44,7 @@ rule score:
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.criterion_slice,
-        revision=REVISIONS["score"],
+        revision=STAGES["score"].revision,
     shell:
         "layerlottery score --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --structure {wildcards.structure} --seed {wildcards.seed} --draw {wildcards.draw}"
@@ -68,7 +68,7 @@ rule prune:
         ENVIRONMENT
     params:
         budget=lambda wildcards, input: [word for scores in input.budget for word in ("--budget", scores)],
-        revision=REVISIONS["prune"],
+        revision=STAGES["prune"].revision,
     shell:
         "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q}"
         " --structure {wildcards.structure} --removed {wildcards.removed}"

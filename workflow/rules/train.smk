@@ -27,7 +27,7 @@ rule train_dense:
         # neither is this compared: a rewind added later trains nothing again
         keep=lambda wildcards, output: [word for i in BENCHMARK.kept_epochs(wildcards) for word in ("--keep", i)],
         start_epoch=0,
-        revision=REVISIONS["train"],
+        revision=STAGES["train"].revision,
     shell:
         "exec layerlottery train --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --output {params.folder:q} --checkpoint {params.checkpoint:q}"
@@ -53,7 +53,7 @@ use rule train_dense as train_ticket with:
         kept=FOLDERS.kept(paths.PRUNED),
         keep=[],
         start_epoch=lambda wildcards: 0 if wildcards.rewind == "random" else int(wildcards.rewind),
-        revision=REVISIONS["train"],
+        revision=STAGES["train"].revision,
 
 
 rule rewind:
@@ -74,7 +74,7 @@ rule rewind:
         kept=FOLDERS.kept(paths.DENSE),
         checkpoint=FOLDERS.checkpoint(paths.START),
         seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
-        revision=REVISIONS["rewind"],
+        revision=STAGES["rewind"].revision,
     shell:
         "exec layerlottery rewind --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
         " --seed {wildcards.seed} --epoch {wildcards.epoch} --kept {params.kept:q}"

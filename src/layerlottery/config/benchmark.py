@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol, Self, get_args
+from typing import Any, Protocol, Self, cast, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -31,7 +31,8 @@ from layerlottery.config.results import (
     ReportSettings,
     StatisticsSettings,
 )
-from layerlottery.config.studies import AggregateSettings, Run, Study, TabulateSettings, expand, expand_scorings
+from layerlottery.config.stages import BENCHMARK, made
+from layerlottery.config.studies import FRESH, AggregateSettings, Run, Study, TabulateSettings, expand, expand_scorings
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
@@ -208,11 +209,14 @@ class Benchmark(Settings):
 
     def budget_scores(self, wildcards: Wildcards) -> list[str]:
         """Scores of blocks whose removal sets how many filters or weights may stay; none for layers."""
+        return [paths.scores(f"{self.results}/{folder}") for folder in self._budgets(wildcards)]
+
+    def _budgets(self, wildcards: Wildcards) -> list[str]:
         if wildcards.structure == "layers":
             return []
         named = _values(wildcards, SCORED_WILDCARDS)
         criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
-        return [paths.scores(self.folders.scored.format(**named | {"structure": "layers", "criterion": criterion}))]
+        return [paths.SCORED.format(**named | {"structure": "layers", "criterion": criterion})]
 
     def pruning_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
         """What a ticket is cut from and by; one function, since Snakemake takes a look at each for every job."""
@@ -232,17 +236,31 @@ class Benchmark(Settings):
         tickets = self.families[wildcards.dataset, wildcards.network, str(wildcards.seed)]
         return [paths.ticket_facts(f"{self.results}/{run.folder}") for run in tickets]
 
+    def places(self) -> dict[str, list[str]]:
+        """The folders that the stages work in for this benchmark, below the results folder, by their patterns."""
+        runs, scorings = self.runs(), expand_scorings(self.studies)
+        tickets = [run for run in runs if run.removed]
+        scored = [run.scored for run in scorings if run.structure != "weights"]
+        scored += [run.scored for run in tickets]
+        scored += [folder for run in tickets for folder in self._budgets(cast(Wildcards, run))]
+        starts = dict.fromkeys((run.dense.folder, run.rewind) for run in tickets if run.rewind != "0")
+        return {
+            paths.DATASET: list(dict.fromkeys(paths.DATASET.format(dataset=run.dataset) for run in runs)),
+            paths.DENSE: list(dict.fromkeys(run.dense.folder for run in runs)),
+            paths.TICKET: [run.folder for run in tickets],
+            paths.SCORED: list(dict.fromkeys(scored)),
+            paths.START: [f"{dense}/rewind={epoch}" for dense, epoch in starts if epoch != FRESH],
+            paths.FRESH_START: [f"{dense}/rewind={FRESH}" for dense, epoch in starts if epoch == FRESH],
+            BENCHMARK: [""],
+        }
+
     def network_results(self) -> list[str]:
-        """Everything that the tables are made from."""
-        folders = [f"{self.results}/{run.folder}" for run in self.runs()]
-        each = (paths.training_facts, paths.curve, paths.shift, paths.detection, paths.attack)
-        files = [file(folder) for folder in folders for file in each]
-        for family in self.families.values():
-            files += [paths.ticket_facts(f"{self.results}/{run.folder}") for run in family]
-            files += [paths.similarity(f"{self.results}/{run.folder}") for run in family]
-        files += [paths.profile(f"{self.results}/{run.folder}") for run in {run.dense: None for run in self.runs()}]
-        scored = [run for run in expand_scorings(self.studies) if run.structure != "weights"]
-        return files + [paths.scores(f"{self.results}/{run.scored}") for run in scored]
+        """Everything that the tables are made from: what the stages make of each network, but for weights."""
+        places = self.places()
+        asked = {run.scored for run in expand_scorings(self.studies)}
+        scored = [folder for folder in places[paths.SCORED] if folder in asked]
+        wanted = {paths.DENSE: places[paths.DENSE], paths.TICKET: places[paths.TICKET], paths.SCORED: scored}
+        return [f"{self.results}/{file}" for file in made(wanted) if not file.endswith(".safetensors")]
 
     def _dense(self, wildcards: Wildcards) -> str:
         return self.folders.dense.format(**_values(wildcards, DENSE_WILDCARDS))

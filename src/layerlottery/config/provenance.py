@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from layerlottery.config.base import Settings
-from layerlottery.config.revisions import REVISIONS
+from layerlottery.config.stages import STAGES
 from layerlottery.store.hashing import digest
 
 
@@ -14,7 +14,7 @@ def config_hash(stage: str, settings: Settings | Sequence[Settings], inputs: Seq
     slices = [settings] if isinstance(settings, Settings) else list(settings)
     made_from = {
         "stage": stage,
-        "revision": REVISIONS[stage],
+        "revision": STAGES[stage].revision,
         "settings": [one.slice() for one in slices],
         "inputs": list(inputs),
         "facts": facts,

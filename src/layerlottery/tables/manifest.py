@@ -13,7 +13,7 @@ from layerlottery import paths
 from layerlottery.config.base import Settings
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.provenance import config_hash
-from layerlottery.config.revisions import REVISIONS
+from layerlottery.config.stages import STAGES
 from layerlottery.store.artifacts import check, read_table, write_facts
 from layerlottery.store.hashing import digest
 from layerlottery.store.seals import file_digest
@@ -39,7 +39,7 @@ def manifest(tables: Path, output: Path, benchmark: Benchmark) -> dict[str, Any]
     facts = {
         "configuration": configuration,
         "configuration_hash": digest(configuration),
-        "revisions": REVISIONS,
+        "revisions": {name: stage.revision for name, stage in STAGES.items()},
         "written_by": __version__,
         "networks": len(runs["seed"]),
         "seeds": sorted(set(runs["seed"])),

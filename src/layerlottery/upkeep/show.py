@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from layerlottery import paths
+from layerlottery.config.stages import made
 from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
@@ -61,17 +62,13 @@ def find_network(path: Path) -> Network:
     for known in (path, path.resolve()):
         folder = known if known.is_dir() or not known.suffix else known.parent
         for pattern in (paths.DENSE, paths.TICKET):
-            found = re.fullmatch(f"(?P<prefix>.*/)?{_named(pattern)}", folder.as_posix())
+            found = re.fullmatch(f"(?P<prefix>.*/)?{paths.expression(pattern)}", folder.as_posix())
             if found and folder.is_dir():
                 values: dict[str, Any] = found.groupdict()
                 prefix = values.pop("prefix") or ""
                 numbers = {"seed", "draw", "removed"} & values.keys()
                 return Network(prefix, Run(**values | {name: int(values[name]) for name in numbers}))
     raise LayerLotteryError(f"{path}: no network{'' if path.exists() else ' and no such file'}; {ALLOWED}")
-
-
-def _named(pattern: str) -> str:
-    return re.sub(r"\{(\w+)\}", lambda name: f"(?P<{name[1]}>{paths.WILDCARDS[name[1]]})", pattern)
 
 
 @dataclass
@@ -106,12 +103,10 @@ class Network:
         return [{"file": os.path.relpath(path, own)} | found[path] for path in order]
 
     def _expected(self) -> list[str]:
-        own = self.folder(self.run)
-        each: list[Callable[[str], str]] = [paths.initial_weights, paths.trained_weights, paths.curve]
-        each += [paths.training_facts, paths.shift, paths.detection, paths.attack]
-        each += [paths.ticket_facts, paths.similarity] if self.run.removed else [paths.profile]
-        starts = Path(own).glob(Path(paths.start_weights(own, "*")).name)
-        return [*(name(own) for name in each), *map(str, starts)]
+        own = self.run.folder
+        files = made({paths.TICKET if self.run.removed else paths.DENSE: [own]})
+        starts = Path(self.prefix, own).glob(Path(paths.start_weights(own, "*")).name)
+        return [*(f"{self.prefix}{file}" for file in files), *map(str, starts)]
 
     def _open(self, path: str) -> Any:
         if path not in self._opened:

@@ -1,7 +1,7 @@
 """Files of a results folder that no benchmark asks for any more: which, how large, and their removal.
 
-What the stages make of a network is listed once, as functions of its folder. Of a folder with wildcards they give
-patterns: a file is stale when it has the form of a result and no benchmark asks for it. All others are the user's.
+A file is stale when it has the form of a result (config/stages.py) and no benchmark asks for it. All others are the
+user's.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import cast
 
 from layerlottery import paths
-from layerlottery.config.benchmark import Benchmark, Wildcards
-from layerlottery.config.studies import FRESH, expand_scorings
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.stages import OWNERS, STAGES, made
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import checked, lock
 from layerlottery.words import human_size
 
-# every path here is relative to the results folder
-HERE = paths.Folders(".")
 # as tempfile.mkstemp names what artifacts.atomic writes
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 
@@ -37,101 +34,18 @@ class Stale:
     size: int
 
 
-# what the stages make, by the folder that it is made for
-
-
-def _of_dataset(folder: str) -> list[str]:
-    prepared = [paths.prepared(folder), *paths.prepared_arrays(folder)]
-    corrupted = [paths.corrupted_images(folder), paths.corrupted_facts(folder)]
-    strangers = [paths.outlier_images(folder), paths.outlier_facts(folder)]
-    return [*prepared, *corrupted, *strangers, *_logs(folder, "prepare", "corrupt", "outliers")]
-
-
-def _of_dense(folder: str) -> list[str]:
-    own = [paths.initial_weights(folder), paths.profile(folder), *_logs(folder, "initialize", "profile")]
-    return own + _of_training(folder)
-
-
-def _of_training(folder: str) -> list[str]:
-    trained = [paths.trained_weights(folder), paths.curve(folder), paths.training_facts(folder)]
-    evaluated = [paths.attack(folder), paths.shift(folder), paths.detection(folder)]
-    logs, checkpoint = _logs(folder, "train", "attack", "shift"), HERE.checkpoint(folder)
-    return [*trained, *evaluated, *logs, *paths.training_state(checkpoint), paths.attack_progress(checkpoint)]
-
-
-def _of_ticket(folder: str) -> list[str]:
-    pruned = [paths.initial_weights(folder), paths.ticket_facts(folder), paths.similarity(folder)]
-    return [*pruned, *_logs(folder, "prune", "compare"), *_of_training(folder)]
-
-
-def _of_start(dense: str, rewind: str) -> list[str]:
-    start = f"{dense}/rewind={rewind}"
-    made = [paths.start_weights(dense, rewind)]
-    if rewind == FRESH:
-        return made + _logs(start, "initialize")
-    kept = paths.kept_weights(HERE.kept(dense), rewind)
-    return [*made, kept, *_logs(start, "rewind"), *paths.training_state(HERE.checkpoint(start))]
-
-
-def _of_scores(file: str) -> list[str]:
-    return [file, *_logs(str(PurePosixPath(file).parent), "score")]
-
-
-def _of_benchmark() -> list[str]:
-    made = [*paths.table_files(HERE.tables), HERE.report(), HERE.manifest(), f"./{lock.NAME}"]
-    return [*made, *(HERE.log(stage) for stage in ("aggregate", "tabulate", "manifest", "report"))]
-
-
-def _logs(folder: str, *stages: str) -> list[str]:
-    return [HERE.log(stage, str(PurePosixPath(folder))) for stage in stages]
-
-
 def asked_files(benchmark: Benchmark) -> set[str]:
     """Every file that a benchmark's stages make and keep for its runs, relative to its results folder."""
-    here = benchmark.model_copy(update={"results": "."})
-    runs, scorings = here.runs(), expand_scorings(here.studies)
-    files = _of_benchmark()
-    for dataset in {run.dataset for run in runs}:
-        files += _of_dataset(HERE.dataset.format(dataset=dataset))
-    for run in runs:
-        if not run.removed:
-            files += _of_dense(f"./{run.folder}")
-            continue
-        dense, wanted = f"./{run.dense.folder}", cast(Wildcards, run)
-        files += _of_ticket(f"./{run.folder}")
-        if run.rewind != "0":
-            files += _of_start(dense, run.rewind)
-        for scores in [here.pruning_scores(wanted), *here.budget_scores(wanted)]:
-            files += _of_scores(scores)
-    for scoring in scorings:
-        if scoring.structure != "weights":
-            files += _of_scores(paths.scores(f"./{scoring.scored}"))
-    return {_plain(file) for file in files}
+    return {lock.NAME, *made(benchmark.places(), extras=True)}
 
 
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
     """Every form that a file of any benchmark can have, and the folder that it belongs to."""
-    starts = [*_of_start(HERE.dense, "{epoch}"), *_of_start(HERE.dense, FRESH)]
-    scores = [file for name in (paths.scores, paths.element_scores) for file in _of_scores(name(HERE.scored))]
-    owned = {
-        HERE.dataset: _of_dataset(HERE.dataset),
-        HERE.dense: _of_dense(HERE.dense) + starts,
-        HERE.scored: scores,
-        HERE.ticket: _of_ticket(HERE.ticket),
-        ".": _of_benchmark(),
-    }
-    return [(_expression(_plain(file)), _plain(owner)) for owner, files in owned.items() for file in files]
-
-
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w+)\}", pattern)
-    texts = [f"(?P<{part}>{paths.WILDCARDS[part]})" if at % 2 else re.escape(part) for at, part in enumerate(parts)]
-    return re.compile("".join(texts))
-
-
-def _plain(path: str) -> str:
-    return str(PurePosixPath(path))
+    places = {pattern for stage in STAGES.values() for pattern in stage.makes}
+    owned = [(file, place) for place in sorted(places) for file in made({place: [place]}, extras=True)]
+    patterns = [(re.compile(paths.expression(file)), OWNERS.get(place, place) or ".") for file, place in owned]
+    return [*patterns, (re.compile(re.escape(lock.NAME)), ".")]
 
 
 def find_stale(results: Path, benchmarks: Sequence[Benchmark]) -> tuple[list[Stale], int]:

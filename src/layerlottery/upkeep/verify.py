@@ -14,54 +14,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layerlottery import paths
+from layerlottery.config.stages import STAGES, made
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import seals
 from layerlottery.store.artifacts import read_facts
 from layerlottery.store.lock import NAME, held, holder
 
-HERE = paths.Folders(".")
-NETWORKS, STARTS = (paths.DENSE, paths.TICKET), (paths.START, paths.FRESH_START)
-TRAINED = (paths.trained_weights, paths.curve, paths.training_facts)
-EVALUATED = (paths.initial_weights, paths.attack, paths.shift, paths.detection)
-# a file is ours by its place: damage may have taken every other mark
-MADE = (
-    paths.prepared(paths.DATASET),
-    *paths.prepared_arrays(paths.DATASET),
-    paths.corrupted_images(paths.DATASET),
-    paths.corrupted_facts(paths.DATASET),
-    paths.outlier_images(paths.DATASET),
-    paths.outlier_facts(paths.DATASET),
-    *(name(run) for run in NETWORKS for name in (*TRAINED, *EVALUATED)),
-    *(f"{start}.safetensors" for start in STARTS),
-    paths.profile(paths.DENSE),
-    paths.scores(paths.SCORED),
-    paths.element_scores(paths.SCORED),
-    paths.ticket_facts(paths.TICKET),
-    paths.similarity(paths.TICKET),
-    *paths.table_files("tables"),
-    HERE.report(),
-    HERE.manifest(),
-)
-# of work on its way: Snakemake does not know them, and a job does without them
-ON_THE_WAY = (
-    *(name for run in NETWORKS for name in paths.training_state(HERE.checkpoint(run)) if not name.endswith(".lock")),
-    HERE.checkpoint(paths.START),
-    paths.kept_weights(HERE.kept(paths.DENSE), "{epoch}"),
-    *(paths.attack_progress(HERE.checkpoint(run)) for run in NETWORKS),
-)
+# every file of any benchmark, as patterns: a file is ours by its place, for damage may have taken every other mark
+PLACES = {pattern: [pattern] for stage in STAGES.values() for pattern in stage.makes}
+MADE = tuple(made(PLACES))
+# with work on its way: Snakemake does not know it, and a job does without it. Logs and locks hold no hash
+UNSEALED = (".log", ".lock")
+ON_THE_WAY = tuple(file for file in made(PLACES, extras=True) if not file.endswith(UNSEALED))
 # of the last Snakemake's command, what says which benchmark it was and where its jobs ran
 OPTIONS = ("--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile")
 
 
 def _expression(patterns: Iterable[str]) -> re.Pattern[str]:
-    def one(pattern: str) -> str:
-        escaped = re.escape(pattern.removeprefix("./"))
-        return re.sub(r"\\\{(\w+)\\\}", lambda name: f"(?:{paths.WILDCARDS[name[1]]})", escaped)
-
-    return re.compile("|".join(map(one, patterns)))
+    # a name can be given to one group only
+    return re.compile("|".join(re.sub(r"\(\?P<\w+>", "(?:", paths.expression(one)) for one in patterns))
 
 
-TARGET, OURS = _expression(MADE), _expression((*MADE, *ON_THE_WAY))
+TARGET, OURS = _expression(MADE), _expression(ON_THE_WAY)
 # as artifacts.atomic names what it has not finished
 UNFINISHED = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from layerlottery import paths
 from layerlottery.cli.main import cli
 from layerlottery.config.benchmark import load_benchmark
-from layerlottery.config.revisions import REVISIONS
+from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, write_document, write_table
 from layerlottery.store.hashing import digest
@@ -97,7 +97,10 @@ def test_a_resumed_network_counts_for_each_host_and_names_each_job(facts):
 
 
 def test_revisions_and_version_are_those_of_the_code(facts):
-    assert (facts["revisions"], facts["written_by"]) == (REVISIONS, __version__)
+    assert (facts["revisions"], facts["written_by"]) == (
+        {name: stage.revision for name, stage in STAGES.items()},
+        __version__,
+    )
 
 
 def test_hashes_are_those_of_sha256sum(tables, facts):

@@ -110,7 +110,9 @@ def test_a_ticket_holds_the_weights_of_epoch_i_and_goes_on_at_its_rate(ready, tm
     facts = prune(tmp_path / "start.safetensors", tmp_path / "scores.json", ticket, tmp_path / "t.json", removed=1)
     tensors, _ = read_weights(ticket)
     assert len(facts["removed_blocks"]) == 1
-    assert equal(tensors, {name: start[name] for name in start if not name.startswith(f"{facts['removed_blocks'][0]}.")})
+    assert equal(
+        tensors, {name: start[name] for name in start if not name.startswith(f"{facts['removed_blocks'][0]}.")}
+    )
     train(ticket, ready / "facts.json", tmp_path, SETTINGS, seed=0, device=CPU, start_epoch=2)
     dense, own = (pq.read_table(folder / "curve.parquet").to_pylist() for folder in (ready, tmp_path))
     assert [row["epoch"] for row in own] == [3, 4, 5]
