@@ -1,46 +1,41 @@
-"""The stage table knows every file that the inventories knew which it replaces."""
+"""The stage table against the rules: Snakemake's own words for what is made."""
 
+import re
 from pathlib import Path
 
 import pytest
-import yaml
-from tests.unit.config import old_inventories as old
 
 from layerlottery import paths
-from layerlottery.config.benchmark import load_benchmark
-from layerlottery.config.stages import STAGES, made
-from layerlottery.store import lock
-from layerlottery.upkeep import stale, verify
+from layerlottery.config.stages import STAGE_OF_RULE, STAGES, made
 
-ROOT = Path(__file__).parents[3]
-CONFIGURATIONS = [ROOT / "config.yaml", *sorted((ROOT / "workflow" / "presets").glob("*.yaml"))]
-
-
-@pytest.fixture(params=CONFIGURATIONS, ids=lambda path: path.stem)
-def benchmark(request):
-    return load_benchmark(yaml.safe_load(request.param.read_text()))
-
-
-def test_files_of_a_benchmark(benchmark):
-    assert stale.asked_files(benchmark) == old.asked_files(benchmark)
-    found = benchmark.network_results()
-    assert (set(found), len(found)) == (set(old.network_results(benchmark)), len(old.network_results(benchmark)))
-    for run in benchmark.runs():
-        files = list(made({paths.TICKET if run.removed else paths.DENSE: [run.folder]}))
-        assert sorted(files) == sorted(old.expected(run))
-
-
-def test_patterns():
-    found = {(pattern.pattern, owner) for pattern, owner in stale._patterns()}
-    assert found == {(paths.expression(pattern), owner) for pattern, owner in old.patterns()}
-    assert (lock.NAME, ".") in old.patterns()
-    assert set(verify.MADE) == {one.removeprefix("./") for one in old.MADE}
-    # a rewind's journal, and what waits for one, did not count as ours
-    more = {one.removeprefix("./") for one in paths.training_state(paths.Folders(".").checkpoint(paths.START))}
-    assert set(verify.ON_THE_WAY) - {one.removeprefix("./") for one in (*old.MADE, *old.ON_THE_WAY)} <= more
-    assert set(verify.ON_THE_WAY) >= {one.removeprefix("./") for one in (*old.MADE, *old.ON_THE_WAY)}
+RULES = "\n".join(path.read_text() for path in sorted(Path(__file__).parents[3].glob("workflow/rules/*.smk")))
 
 
 def test_every_rule_belongs_to_one_stage():
+    written = re.findall(r"^(?:rule (\w+):|use rule \w+ as (\w+) with:)", RULES, flags=re.MULTILINE)
+    assert {plain or changed for plain, changed in written} == STAGE_OF_RULE.keys()
     rules = [rule for stage in STAGES.values() for rule in stage.rules or (stage.name,)]
     assert len(rules) == len(set(rules))
+
+
+@pytest.mark.parametrize(
+    ("places", "files"),
+    [
+        ({paths.START: ["n/seed=0/rewind=5"]}, ["n/seed=0/rewind=5.safetensors"]),
+        ({paths.SCORED: ["s/structure=weights/c"]}, ["s/structure=weights/c/scores.safetensors"]),
+        ({paths.SCORED: ["s/structure=layers/c"]}, ["s/structure=layers/c/scores.json"]),
+        ({paths.DENSE: ["d"], paths.DATASET: []}, [
+            "d/initial.safetensors", "d/weights.safetensors", "d/curve.parquet", "d/training.json", "d/attack.parquet",
+            "d/shift.parquet", "d/detection.parquet", "d/profile.json",
+        ]),
+    ],
+)  # fmt: skip
+def test_files_by_hand(places, files):
+    assert list(made(places)) == files
+
+
+def test_extras_by_hand():
+    found = set(made({paths.START: ["d/rewind=5"]}, extras=True))
+    assert {"logs/rewind/d/rewind=5.log", "checkpoints/d/kept/epoch=5.safetensors"} < found
+    assert "checkpoints/d/rewind=5.safetensors" in found
+    assert {"tables/runs.parquet", "logs/aggregate/all.log", "manifest.json"} < set(made({"": [""]}, extras=True))
