@@ -13,6 +13,7 @@ import yaml
 from layerlottery import paths
 from layerlottery.cli.reference import configuration_schema, data_dictionary
 from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.overlay import completed
 from layerlottery.config.stages import STAGES
 from layerlottery.store.schemas import ABOUT, PAPER_TABLES, TABLES
 
@@ -59,7 +60,7 @@ def test_names_of_tables_agree():
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.name)
 def test_benchmarks_of_the_repository_are_valid(path):
-    config = yaml.safe_load(path.read_text())
+    config = completed(yaml.safe_load(path.read_text()), path.parent)
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(config)
     assert load_benchmark(config).runs()
 
@@ -140,7 +141,9 @@ def test_every_rule_that_computes_is_a_command_with_revision_and_log():
 
 def test_the_two_presets_of_the_paper_differ_in_the_recipe_alone():
     folder = ROOT / "workflow" / "presets"
-    paper, modern = (yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("paper", "paper_modern"))
+    paper, modern = (
+        completed(yaml.safe_load((folder / f"{name}.yaml").read_text()), folder) for name in ("paper", "paper_modern")
+    )
     assert {key for key in paper | modern if paper.get(key) != modern.get(key)} == {"results", "training", "report"}
     changed = {key for key in paper["training"] if paper["training"][key] != modern["training"][key]}
     assert changed == {"learning_rate", "weight_decay"}
@@ -148,7 +151,8 @@ def test_the_two_presets_of_the_paper_differ_in_the_recipe_alone():
 
 @pytest.mark.parametrize("name", ["paper", "paper_modern", "cifar10_cpu"])
 def test_the_presets_of_the_study_fill_every_table(name):
-    benchmark = load_benchmark(yaml.safe_load((ROOT / "workflow" / "presets" / f"{name}.yaml").read_text()))
+    path = ROOT / "workflow" / "presets" / f"{name}.yaml"
+    benchmark = load_benchmark(yaml.safe_load(path.read_text()), path)
     filled = {table for study in benchmark.studies for table in study.fills}
     assert filled == {*paths.PAPER} - {"claims"}
     rewinds = {run.start_epoch / benchmark.training.epochs for run in benchmark.runs()}

@@ -23,4 +23,4 @@ def load_configuration(file: Path, values: Sequence[str]) -> Benchmark:
         update_config(config, parse_config(values))
     except (WorkflowError, ValueError) as error:
         raise LayerLotteryError(f"{file}: {error}") from None
-    return load_benchmark(config)
+    return load_benchmark(config, file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, Self, cast, get_args
 
 from pydantic import Field, ValidationError, model_validator
@@ -24,6 +25,7 @@ from layerlottery.config.evaluation import (
     ShiftSettings,
 )
 from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
+from layerlottery.config.overlay import completed
 from layerlottery.config.results import (
     EnergySettings,
     MarginSettings,
@@ -68,6 +70,9 @@ class Benchmark(Settings):
 
     results: str = Field(
         "results", description="folder for everything that is made", pattern=r"^[^{}\s\x00-\x1f][^{}\x00-\x1f]*$"
+    )
+    extends: str | None = Field(
+        None, description="a configuration that this one is laid over; relative to this one's file"
     )
     datasets: dict[Name, Dataset] = Field(description="image sets by name", min_length=1)
     networks: dict[Name, Network] = Field({}, description=f"networks by name, beside {NAMES}")
@@ -326,10 +331,14 @@ def _check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> 
             raise ValueError(f"{key}: found {name!r}; allowed: {', '.join(sorted(allowed))}")
 
 
-def load_benchmark(config: Mapping[str, Any]) -> Benchmark:
-    """Validate a configuration; raises one line that names the key, what was found and what is allowed."""
+def load_benchmark(config: Mapping[str, Any], file: str | Path = "config.yaml") -> Benchmark:
+    """Validate a configuration; raises one line that names the key, what was found and what is allowed.
+
+    `file` is where it was read, from which the name of the file that it `extends` counts.
+    """
+    whole = completed(config, Path(file).parent)
     try:
-        return Benchmark.model_validate(dict(config))
+        return Benchmark.model_validate(whole)
     except ValidationError as error:
         raise LayerLotteryError(f"configuration: {first_line(error)}") from None
 

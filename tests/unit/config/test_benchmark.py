@@ -166,7 +166,7 @@ RESNET = "resnet20 gives at most 3"
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (GIVEN | {"trainig": {}}, "unknown key 'trainig'; allowed: results, datasets, networks"),
+        (GIVEN | {"trainig": {}}, "unknown key 'trainig'; allowed: results, extends, datasets, networks"),
         (GIVEN | {"training": {"epoch": 3}}, "training: unknown key 'epoch'; allowed: epochs, batch_size"),
         (changed(seed=[0]), "studies.0: unknown key 'seed'; allowed: name, datasets"),
         (GIVEN | {"training": {"epochs": "many"}}, 'training.epochs: found "many"; input should be a valid integer'),

@@ -204,7 +204,7 @@ def test_the_configuration_can_be_run_again(criteria):
 def test_every_benchmark_of_the_repository_survives_its_manifest(request):
     root = request.config.rootpath
     for path in [root / "config.yaml", *(root / "workflow" / "presets").glob("*.yaml")]:
-        benchmark = load_benchmark(yaml.safe_load(path.read_text()))
+        benchmark = load_benchmark(yaml.safe_load(path.read_text()), path)
         again = load_benchmark(json.loads(benchmark.manifest_slice()))
         kept = {"results": benchmark.results, "resources": benchmark.resources}
         assert again.model_copy(update=kept) == benchmark

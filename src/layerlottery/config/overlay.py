@@ -1,0 +1,49 @@
+"""A configuration that says only what differs from another one: its key `extends` names that file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from layerlottery.errors import LayerLotteryError
+
+KEY = "extends"
+
+
+def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str, Any]:
+    """The configuration laid over the one that it extends, if any; `folder` is that of its own file.
+
+    Mappings are merged key by key; anything else, lists among them, takes the place of what the other file has. Raises
+    LayerLotteryError where there is no such file, it is no mapping, or files extend each other.
+    """
+    changes = {key: value for key, value in config.items() if key != KEY}
+    if KEY not in config:
+        return changes
+    if not isinstance(config[KEY], str):
+        raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed is the name of a YAML file")
+    path = folder / config[KEY]
+    if path in seen:
+        raise LayerLotteryError(f"configuration: {KEY}: {path} extends itself")
+    return _merged(completed(_read(path), path.parent, *seen, path), changes)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LayerLotteryError(f"configuration: {KEY}: {path}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise LayerLotteryError(f"configuration: {KEY}: {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(held, dict):
+        raise LayerLotteryError(f"configuration: {KEY}: {path}: found {type(held).__name__}; allowed is a mapping")
+    return held
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    def one(key: str, value: Any) -> Any:
+        return _merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+
+    return {**base, **{key: one(key, value) for key, value in changes.items()}}

@@ -1,0 +1,43 @@
+"""A configuration that extends another one, by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from layerlottery.config.overlay import completed
+from layerlottery.errors import LayerLotteryError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "base.yaml").write_text("training: {epochs: 8, lr: 0.1}\nseeds: [0, 1]\ntitle: base\n")
+    (tmp_path / "middle.yaml").write_text("extends: base.yaml\ntraining: {lr: 0.2}\n")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "broken.yaml").write_text("a: [\n")
+    (tmp_path / "circle.yaml").write_text("extends: circle.yaml\n")
+    return tmp_path
+
+
+def test_without_the_key_nothing_changes():
+    assert completed({"a": {"b": 1}}, Path("nowhere")) == {"a": {"b": 1}}
+
+
+def test_mappings_are_merged_and_lists_replaced(folder):
+    found = completed({"extends": "middle.yaml", "seeds": [7], "training": {"epochs": 2}, "new": None}, folder)
+    assert found == {"training": {"epochs": 2, "lr": 0.2}, "seeds": [7], "title": "base", "new": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.yaml", "gone.yaml: No such file or directory"),
+        ("list.yaml", "list.yaml: found list; allowed is a mapping"),
+        ("broken.yaml", "broken.yaml: while parsing"),
+        ("circle.yaml", "circle.yaml extends itself"),
+        (3, "found 3; allowed is the name of a YAML file"),
+    ],
+)
+def test_what_can_t_be_extended_is_named(folder, name, message):
+    with pytest.raises(LayerLotteryError, match=f"^configuration: extends: .*{message}") as raised:
+        completed({"extends": name}, folder)
+    assert "\n" not in str(raised.value)
