@@ -21,15 +21,15 @@ if not workflow.config_settings.configfiles:
 
 try:
     BENCHMARK = load_benchmark(config, *workflow.config_settings.configfiles[-1:])
-    SESSION = begin(workflow, BENCHMARK)
+    RUNTIME = begin(workflow, BENCHMARK)
 except LayerLotteryError as error:
     sys.exit(f"layerlottery: {error}")
 
-FOLDERS, ENVIRONMENT = BENCHMARK.folders, SESSION.environment
+FOLDERS, ENVIRONMENT = BENCHMARK.folders, RUNTIME.environment
 
 
 onstart:
-    SESSION.start()
+    RUNTIME.start()
 
 
 wildcard_constraints:

@@ -15,7 +15,7 @@ from layerlottery.config.extensible import Extensible, Options
 
 MINIMUM_PER_STAGE = 2
 DEFAULT_FAMILY = "resnet"
-STAGES = 3
+STAGE_COUNT = 3
 
 Stem = Literal["as_is", "small"]
 
@@ -68,7 +68,7 @@ class StagedSettings(ResidualSettings):
     @property
     def most_removable(self) -> int:
         """Blocks that can go at most: two stay in each of the three stages."""
-        return STAGES * max(0, self.blocks_per_stage - self.minimum)
+        return STAGE_COUNT * max(0, self.blocks_per_stage - self.minimum)
 
 
 class NetworkSettings(StagedSettings):

@@ -19,8 +19,8 @@ ENVIRONMENT = "../../envs/layerlottery.yaml"
 
 
 @dataclass(frozen=True)
-class Session:
-    """One Snakemake process at work on a benchmark; `workflow` is Snakemake's own object."""
+class Runtime:
+    """What a Snakemake process needs beside the rules; `workflow` is Snakemake's own object."""
 
     workflow: Any
     benchmark: Benchmark
@@ -58,7 +58,7 @@ class Session:
             warm.start()
 
 
-def begin(workflow: Any, benchmark: Benchmark) -> Session:
+def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     """Prepare this process for planning a benchmark's jobs, or for running one of them."""
     # the jobs live to the end: looking through them all for garbage, again and again, takes a twelfth of the planning
     gc.set_threshold(100_000)
@@ -74,4 +74,4 @@ def begin(workflow: Any, benchmark: Benchmark) -> Session:
     elif not dry:
         # after a power cut or a kill the same command simply goes on
         abandoned = recovery.recover(benchmark.results)
-    return Session(workflow, benchmark, abandoned)
+    return Runtime(workflow, benchmark, abandoned)
