@@ -1,4 +1,4 @@
-"""The commands that make test images and test trained networks. Heavy imports wait until a command needs them."""
+"""Commands that make test images and test trained networks: corrupt, outliers, attack, shift, compare, evaluate."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ from typing import Any
 
 import click
 
-from layerlottery.cli.options import (
+from layerlottery.cli.options import gather
+from layerlottery.cli.stages import (
     DATA,
     FILE,
     OUTPUT,
+    OUTPUT_FACTS,
     WEIGHTS,
-    gather,
-    log_option,
-    machine_options,
-    settings_options,
+    on_machine,
+    output_folder,
+    stage,
+    with_settings,
 )
 from layerlottery.config.data import OfficialSettings
-from layerlottery.config.evaluation import (
-    AttackSettings,
-    CompareSettings,
-    CorruptionSettings,
-    EvaluationSettings,
-    OutlierSettings,
-    ShiftSettings,
-)
-from layerlottery.runtime.machine import use_machine
+from layerlottery.config.evaluation import EvaluationSettings
 
 DENSE = click.option(
     "--dense",
@@ -34,163 +28,88 @@ DENSE = click.option(
     help="trained weights of the dense network, whose examples are transferred; none: its own",
 )
 OUTPUT_IMAGES = click.option("--output-images", type=FILE, required=True, help="npy file to write")
-OUTPUT_FACTS = click.option("--output-facts", type=FILE, required=True, help="JSON file to write")
-CORRUPTED_IMAGES = click.option("--corrupted-images", type=FILE, required=True, help="npy file of the corrupt stage")
-CORRUPTED_FACTS = click.option("--corrupted-facts", type=FILE, required=True, help="JSON file of the corrupt stage")
-OUTLIER_IMAGES = click.option("--outlier-images", type=FILE, required=True, help="npy file of the outliers stage")
-OUTLIER_FACTS = click.option("--outlier-facts", type=FILE, required=True, help="JSON file of the outliers stage")
 
 
-@click.command()
-@settings_options(CorruptionSettings)
+@stage("corrupt")
 @DATA
 @OUTPUT_IMAGES
 @OUTPUT_FACTS
 @click.option("--official", default="{}", metavar="JSON", help="published sets instead: sets, location, download")
-@log_option
-def corrupt(settings: str, data: Path, output_images: Path, output_facts: Path, official: str, **options: Any) -> None:
+def corrupt(official: str, **given: Any) -> None:
     """Corrupt the test images of a set, or take the published ones, once for all networks."""
-    from layerlottery.evaluation.corrupt import corrupt as stage
+    from layerlottery.evaluation.corrupt import corrupt
 
-    published = gather(OfficialSettings, official, {})
-    stage(data, output_images, output_facts, gather(CorruptionSettings, settings, options), published)
+    corrupt(official=gather(OfficialSettings, official, {}), **given)
 
 
-@click.command()
-@settings_options(OutlierSettings)
+@stage("outliers")
 @DATA
 @OUTPUT_IMAGES
 @OUTPUT_FACTS
-@log_option
-def outliers(settings: str, data: Path, output_images: Path, output_facts: Path, **options: Any) -> None:
+def outliers(**given: Any) -> None:
     """Collect images that belong to no class of a set, once for all networks."""
-    from layerlottery.evaluation.outliers import outliers as stage
+    from layerlottery.evaluation.outliers import outliers
 
-    stage(data, output_images, output_facts, gather(OutlierSettings, settings, options))
+    outliers(**given)
 
 
-@click.command()
-@settings_options(AttackSettings)
+@stage("attack")
 @WEIGHTS
 @DENSE
 @DATA
 @OUTPUT
 @click.option("--progress", type=FILE, help="file that lets an interrupted AutoAttack go on; removed after success")
-@machine_options
-@log_option
-def attack(
-    settings: str,
-    weights: Path,
-    dense: Path | None,
-    data: Path,
-    output: Path,
-    progress: Path | None,
-    threads: int,
-    device: str,
-    **options: Any,
-) -> None:
+@on_machine
+def attack(threads: int, **given: Any) -> None:
     """Accuracy of a trained network under adversarial attacks."""
-    chosen = gather(AttackSettings, settings, options)
-    on = use_machine(threads, device)
-    from layerlottery.evaluation.attack import attack as stage
+    from layerlottery.evaluation.attack import attack
 
-    stage(weights, data, output, chosen, device=on, dense=dense, progress=progress)
+    attack(**given)
 
 
-@click.command()
-@settings_options(ShiftSettings)
+@stage("shift")
 @WEIGHTS
 @DATA
-@CORRUPTED_IMAGES
-@CORRUPTED_FACTS
-@OUTLIER_IMAGES
-@OUTLIER_FACTS
+@click.option("--corrupted-images", type=FILE, required=True, help="npy file of the corrupt stage")
+@click.option("--corrupted-facts", type=FILE, required=True, help="JSON file of the corrupt stage")
+@click.option("--outlier-images", type=FILE, required=True, help="npy file of the outliers stage")
+@click.option("--outlier-facts", type=FILE, required=True, help="JSON file of the outliers stage")
 @OUTPUT
 @click.option("--output-detection", type=FILE, required=True, help="file to write: how well outliers are told apart")
-@machine_options
-@log_option
-def shift(
-    settings: str,
-    weights: Path,
-    data: Path,
-    corrupted_images: Path,
-    corrupted_facts: Path,
-    outlier_images: Path,
-    outlier_facts: Path,
-    output: Path,
-    output_detection: Path,
-    threads: int,
-    device: str,
-    **options: Any,
-) -> None:
+@on_machine
+def shift(threads: int, **given: Any) -> None:
     """Accuracy and calibration of a trained network on clean, shifted and corrupted images; outliers told apart."""
-    chosen = gather(ShiftSettings, settings, options)
-    on = use_machine(threads, device)
-    from layerlottery.evaluation.shift import shift as stage
+    from layerlottery.evaluation.shift import shift
 
-    stage(
-        weights,
-        data,
-        corrupted_images,
-        corrupted_facts,
-        output,
-        chosen,
-        device=on,
-        outlier_images=outlier_images,
-        outlier_facts=outlier_facts,
-        output_detection=output_detection,
-    )
+    shift(**given)
 
 
-@click.command()
-@settings_options(CompareSettings)
+@stage("compare")
 @WEIGHTS
 @click.option("--dense", type=FILE, required=True, help="trained weights of the dense network")
 @DATA
 @OUTPUT
-@machine_options
-@log_option
-def compare(
-    settings: str, weights: Path, dense: Path, data: Path, output: Path, threads: int, device: str, **options: Any
-) -> None:
+@on_machine
+def compare(threads: int, **given: Any) -> None:
     """Similarity of a trained ticket's features and its dense network's, layer by layer."""
-    chosen = gather(CompareSettings, settings, options)
-    on = use_machine(threads, device)
-    from layerlottery.evaluation.compare import compare as stage
+    from layerlottery.evaluation.compare import compare
 
-    stage(weights, dense, data, output, chosen, device=on)
+    compare(**given)
 
 
 @click.command()
-@settings_options(EvaluationSettings)
+@with_settings(EvaluationSettings)
 @WEIGHTS
 @DENSE
 @DATA
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    required=True,
-    help="folder for shift.parquet, detection.parquet, attack.parquet and the images that they tell of",
-)
-@machine_options
-@log_option
-def evaluate(
-    settings: str,
-    weights: Path,
-    dense: Path | None,
-    data: Path,
-    output: Path,
-    threads: int,
-    device: str,
-    **options: Any,
-) -> None:
+@output_folder("folder for shift.parquet, detection.parquet, attack.parquet and the images that they tell of")
+@on_machine
+def evaluate(threads: int, output: Path, **given: Any) -> None:
     """All tests of one trained network in one process, and what they say: corrupt, outliers, shift, attack."""
-    chosen = gather(EvaluationSettings, settings, options)
-    on = use_machine(threads, device)
-    from layerlottery.evaluation.evaluate import evaluate as stage
+    from layerlottery.evaluation.evaluate import evaluate
     from layerlottery.report.evaluation import evaluation_text
 
-    stage(weights, data, output, chosen, dense=dense, device=on)
+    evaluate(output=output, **given)
     click.echo(evaluation_text(output))
 
 

@@ -1,19 +1,18 @@
-"""Removable blocks of networks as a Markdown table: python -m layerlottery.cli.networks wrn-28-10 vit_tiny."""
+"""The command `networks`: removable blocks of networks as a Markdown table."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 import click
-import torch
 
 from layerlottery.config.networks import NAMES, LibrarySettings, Network, Stem, named_network
-from layerlottery.cost.network import macs, parameters
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block, residual_blocks
-from layerlottery.networks.weights import build, dense_architecture
+
+if TYPE_CHECKING:
+    from layerlottery.networks.blocks import Block
 
 Row = tuple[str, ...]
 
@@ -24,6 +23,12 @@ def rows(
     names: Sequence[str], *, stem: Stem, channels: int, classes: int, image_size: int
 ) -> Iterator[tuple[str, ...]]:
     """A row for each network, as HEADS names its cells; images are (channels, image_size, image_size)."""
+    import torch
+
+    from layerlottery.cost.network import macs, parameters
+    from layerlottery.networks.blocks import residual_blocks
+    from layerlottery.networks.weights import build, dense_architecture
+
     shape = (channels, image_size, image_size)
     for name in names:
         settings = _settings(name, stem)
@@ -54,15 +59,8 @@ def _settings(name: str, stem: Stem) -> Network:
 @click.option("--channels", default=3, show_default=True)
 @click.option("--classes", default=10, show_default=True)
 @click.option("--image-size", default=32, show_default=True)
-def main(names: tuple[str, ...], stem: Stem, channels: int, classes: int, image_size: int) -> None:
-    """Print what each network has: parameters, MACs, residual blocks, and how many of each stage may go."""
+def networks(names: tuple[str, ...], **images: Any) -> None:
+    """Print what networks have as Markdown: parameters, MACs, residual blocks, and how many of each stage may go."""
     click.echo(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
-    try:
-        for row in rows(names, stem=stem, channels=channels, classes=classes, image_size=image_size):
-            click.echo(f"| {' | '.join(row)} |")
-    except LayerLotteryError as error:
-        sys.exit(f"layerlottery: {error}")
-
-
-if __name__ == "__main__":
-    main()
+    for row in rows(names, **images):
+        click.echo(f"| {' | '.join(row)} |")

@@ -16,43 +16,10 @@ from pydantic_core import PydanticUndefined
 
 from layerlottery.config.base import Settings
 from layerlottery.config.benchmark import first_line
-from layerlottery.config.criteria import Structure
 from layerlottery.errors import LayerLotteryError
-from layerlottery.runtime.lease import DEVICE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Model = TypeVar("Model", bound=Settings)
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-
-
-WEIGHTS = click.option("--weights", type=FILE, required=True, help="weights file (safetensors)")
-DATA = click.option("--data", type=FILE, required=True, help="facts.json of a prepared image set")
-OUTPUT = click.option("--output", type=FILE, required=True, help="file to write")
-TABLES = click.option(
-    "--tables", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder of the tables"
-)
-STRUCTURE = click.option(
-    "--structure",
-    type=click.Choice(get_args(Structure)),
-    default="layers",
-    show_default=True,
-    help="what is removed",
-)
-CHECKPOINT = click.option(
-    "--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success"
-)
-CHECKPOINT_SECONDS = click.option(
-    "--checkpoint-seconds",
-    type=click.FloatRange(0),
-    default=60.0,
-    show_default=True,
-    help="training time between two checkpoints",
-)
-KEPT = click.option(
-    "--kept", type=click.Path(path_type=Path, file_okay=False), help="folder of the weights that a dense training keeps"
-)
-SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="seed of the run")
 
 
 def settings_options(*models: type[Settings]) -> Callable[[Command], Command]:
@@ -137,7 +104,14 @@ def _read(text: str) -> Any:
 def log_option(command: Command) -> Command:
     """Add --log; the file is opened before the command runs."""
     text = "write plain progress lines to this file instead of the terminal"
-    return click.option("--log", type=FILE, callback=_open_log, expose_value=False, is_eager=True, help=text)(command)
+    return click.option(
+        "--log",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=_open_log,
+        expose_value=False,
+        is_eager=True,
+        help=text,
+    )(command)
 
 
 def _open_log(context: click.Context, option: click.Parameter, path: Path | None) -> None:
@@ -160,25 +134,6 @@ class _LogFile(logging.FileHandler):
         reason = error.strerror if isinstance(error, OSError) else repr(error)
         click.echo(f"layerlottery: {self.baseFilename}: {reason}; this log is not complete", err=True)
         self.setLevel(logging.CRITICAL + 1)
-
-
-def machine_options(command: Command) -> Command:
-    """Add --threads and --device."""
-    threads = click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads")
-    text = (
-        "auto waits for a free GPU, or takes the CPU where there is none; cuda insists on a GPU; cuda:N is shared"
-        " with whatever runs there; LAYERLOTTERY_JOBS_PER_GPU (1) processes share a GPU otherwise"
-    )
-    device = click.option(
-        "--device",
-        envvar=DEVICE,
-        show_envvar=True,
-        default="auto",
-        show_default=True,
-        metavar="auto|cpu|cuda|cuda:N",
-        help=text,
-    )
-    return threads(device(command))
 
 
 def union_fields(union: Any) -> list[type[Settings]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from layerlottery.cli.options import FILE
+from layerlottery.cli.stages import FILE
 from layerlottery.errors import LayerLotteryError
 
 CONFIGFILES = click.option(

@@ -1,8 +1,10 @@
-"""Reference texts that are made from the code, so that they can't lag behind it."""
+"""Commands that print reference texts made from the code, so that they can't lag behind it: schema, dictionary."""
 
 from __future__ import annotations
 
 import json
+
+import click
 
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.store.schemas import ABOUT, PAPER, PAPER_TABLES, TABLES, Column
@@ -50,3 +52,18 @@ def data_dictionary() -> str:
 def _line(column: Column) -> str:
     mark = " †" if column.varies else ""
     return f"| `{column.name}` | {column.type} | {column.meaning}{mark} |"
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of the configuration file."""
+    click.echo(configuration_schema(), nl=False)
+
+
+@click.command()
+def dictionary() -> None:
+    """Print the data dictionary of the result tables as Markdown."""
+    click.echo(data_dictionary(), nl=False)
+
+
+COMMANDS = (schema, dictionary)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from layerlottery.cli.networks import main as table
+from layerlottery.cli.networks import networks as table
 from layerlottery.config.networks import (
     Network,
     PreactResNetSettings,

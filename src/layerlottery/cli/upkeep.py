@@ -1,4 +1,4 @@
-"""Commands for a whole results folder, beside the stages' own. Heavy imports wait until a command needs them."""
+"""Commands that look after a results folder: show, verify, diff, stale."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
-from layerlottery.cli.export import export
-from layerlottery.cli.options import FILE, gather, settings_options
-from layerlottery.cli.planning import plan
-from layerlottery.config.results import ReportSettings
+from layerlottery.cli.stages import FILE, FOLDER
 from layerlottery.errors import LayerLotteryError
-
-FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
@@ -32,17 +26,6 @@ def diff(results: Path, other: Path) -> None:
     if found:
         raise click.exceptions.Exit(1)
     click.echo("equal bit for bit, times, energy and provenance aside")
-
-
-@click.command()
-@settings_options(ReportSettings)
-@click.option("--results", type=FOLDER, default="results", show_default=True)
-def summary(settings: str, results: Path, **options: Any) -> None:
-    """Print the summary table of a finished benchmark."""
-    from layerlottery.report.text import summary_text
-
-    click.echo(summary_text(results / "tables", gather(ReportSettings, settings, options)))
-    click.echo(f"\nreport: {(results / 'report' / 'index.html').resolve()}")
 
 
 @click.command()
@@ -111,20 +94,4 @@ def clean(words: tuple[str, ...]) -> None:
     raise LayerLotteryError("clean --stale: now called stale; its --yes is now stale --remove")
 
 
-@click.command()
-def schema() -> None:
-    """Print the JSON schema of the configuration file."""
-    from layerlottery.cli.reference import configuration_schema
-
-    click.echo(configuration_schema(), nl=False)
-
-
-@click.command()
-def dictionary() -> None:
-    """Print the data dictionary of the result tables as Markdown."""
-    from layerlottery.cli.reference import data_dictionary
-
-    click.echo(data_dictionary(), nl=False)
-
-
-COMMANDS = (plan, summary, show, export, verify, diff, stale, clean, schema, dictionary)
+COMMANDS = (show, verify, diff, stale, clean)

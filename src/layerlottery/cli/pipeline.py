@@ -1,0 +1,145 @@
+"""Commands of the stages that make networks: prepare, initialize, score, prune, train, rewind, profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from layerlottery.cli.stages import (
+    DATA,
+    FILE,
+    FOLDER,
+    OUTPUT,
+    OUTPUT_FACTS,
+    SEED,
+    STRUCTURE,
+    WEIGHTS,
+    Command,
+    on_machine,
+    output_folder,
+    stage,
+)
+from layerlottery.config.training import TrainingSettings
+
+
+@stage("prepare")
+@output_folder("folder to write")
+def prepare(settings: Any, output: Path) -> None:
+    """Decode an image set once, to uint8 arrays that later stages memory-map."""
+    from layerlottery.data.prepare import prepare
+
+    prepare(settings, output)
+
+
+@stage("initialize")
+@DATA
+@OUTPUT
+@SEED
+@click.option("--draw", type=click.IntRange(0), default=0, show_default=True, help="0 is θ0, others are fresh weights")
+def initialize(**given: Any) -> None:
+    """Draw the random weights that a dense network and its tickets share."""
+    from layerlottery.networks.initialize import initialize_network
+
+    initialize_network(**given)
+
+
+@stage("score")
+@WEIGHTS
+@DATA
+@OUTPUT
+@STRUCTURE
+@SEED
+@click.option("--draw", type=click.IntRange(0), default=0, show_default=True, help="draw of random choices and images")
+@on_machine
+def score(structure: str, threads: int, **given: Any) -> None:
+    """Score the residual blocks of a network, its filters or its weights."""
+    from layerlottery.criteria.elements import score_filters, score_weights
+    from layerlottery.criteria.score import score
+
+    {"layers": score, "filters": score_filters, "weights": score_weights}[structure](**given)
+
+
+@stage("prune")
+@WEIGHTS
+@click.option("--scores", type=FILE, required=True, help="scores of the dense network: scores.json, or of weights")
+@click.option("--removed", type=click.IntRange(0), required=True, help="how many residual blocks go")
+@STRUCTURE
+@click.option("--budget", type=FILE, help="filters, weights: scores.json of the blocks that set how many stay")
+@OUTPUT
+@OUTPUT_FACTS
+def prune(**given: Any) -> None:
+    """Remove the lowest-scored blocks, or as many filters or weights; the kept ones keep their weights."""
+    from layerlottery.networks.prune import prune
+
+    prune(**given)
+
+
+def _training(command: Command) -> Command:
+    """The options that `train` and `rewind` share."""
+    options = (
+        WEIGHTS,
+        DATA,
+        click.option(
+            "--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success"
+        ),
+        click.option(
+            "--checkpoint-seconds",
+            type=click.FloatRange(0),
+            default=60.0,
+            show_default=True,
+            help="training time between two checkpoints",
+        ),
+        click.option("--kept", type=FOLDER, help="folder of the weights that a dense training keeps"),
+        SEED,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@stage("train")
+@output_folder("folder for weights.safetensors, curve.parquet and training.json")
+@_training
+@click.option("--start-epoch", type=click.IntRange(0), default=0, show_default=True, help="first epochs left out")
+@click.option("--keep", type=click.IntRange(1), multiple=True, help="epoch whose weights are kept; repeat for several")
+@on_machine
+def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
+    """Train a network from given weights. SIGTERM saves a checkpoint and exits with 75."""
+    from layerlottery.training.progress import epoch_reporter
+    from layerlottery.training.train import train
+
+    with epoch_reporter(settings.epochs) as on_epoch:
+        train(settings=settings, on_epoch=on_epoch, **given)
+
+
+@stage("rewind")
+@OUTPUT
+@_training
+@click.option("--epoch", type=click.IntRange(1), required=True, help="epoch after which the weights are wanted")
+@on_machine
+def rewind(epoch: int, threads: int, **given: Any) -> None:
+    """Weights of a dense network after an epoch: kept ones, or trained again."""
+    from layerlottery.training.progress import epoch_reporter
+    from layerlottery.training.rewind import rewind
+
+    with epoch_reporter(epoch) as on_epoch:
+        rewind(epoch=epoch, on_epoch=on_epoch, **given)
+
+
+@stage("profile")
+@click.option("--weights", type=FILE, required=True, help="initial weights of the dense network")
+@click.option("--ticket", "tickets", type=FILE, multiple=True, help="ticket.json; repeat for several")
+@DATA
+@OUTPUT
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="images a training step")
+@on_machine
+def profile(**given: Any) -> None:
+    """Parameters, MACs, training memory and latency of a dense network and its tickets."""
+    from layerlottery.cost.profile import profile
+
+    profile(**given)
+
+
+COMMANDS = (prepare, initialize, score, prune, train, rewind, profile)
