@@ -33,7 +33,7 @@ def run_guarded(command: Callable[..., Any]) -> None:
     except OSError as error:
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except Interrupted:
-        # on SLURM the same job goes on later, however often its time runs out; elsewhere whoever called decides
+        # on SLURM the same job resumes later, however often its time runs out; elsewhere the caller decides
         requeue()
         _fail("interrupted: the checkpoint is saved, the same command goes on from there", EXIT_INTERRUPTED)
 

@@ -1,4 +1,4 @@
-"""What commands of stages share: options for every setting, a log, a device; all from the stage table.
+"""Building blocks of stage commands: options for every setting, a log, a device; all from the stage table.
 
 A stage's command gets its settings checked and its device ready. The other options bear the names of the arguments
 of the stage's own function, which is imported when the command runs.

@@ -48,7 +48,7 @@ def show(result: Path, as_json: bool) -> None:
 
 @click.command()
 @click.option("--results", type=FOLDER, default="results", show_default=True)
-@click.option("--remove", is_flag=True, help="delete what is damaged, and print the command that makes it anew")
+@click.option("--remove", is_flag=True, help="delete damaged files, and print the command that recreates them")
 def verify(results: Path, remove: bool) -> None:
     """Check every file of a results folder against its hash. Exits with 1 unless all are intact."""
     from layerlottery.upkeep import verify as files
@@ -59,7 +59,7 @@ def verify(results: Path, remove: bool) -> None:
     for line in files.described(found):
         click.echo(line)
     if remove and (command := files.remove(results, found)):
-        click.echo(f"removed; to make them anew:\n{command}")
+        click.echo(f"removed; to recreate them:\n{command}")
     if not found.good:
         sys.exit(1)
 

@@ -30,7 +30,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Request(TypedDict):
-    """What a launcher sends: its command, folder, umask and environment."""
+    """A launcher's request: its command, folder, umask and environment."""
 
     argv: list[str]
     folder: str
@@ -171,7 +171,7 @@ def main(descriptor: int, address: str) -> None:
     """Import, then serve until the owner ends."""
     for name in PRELOADED:
         __import__(name)
-    # what is imported lives to the end: no child looks through it for garbage, and copies its pages by doing so
+    # imported objects live to the end; no child should scan them for garbage and so copy their pages
     gc.collect()
     gc.freeze()
     try:

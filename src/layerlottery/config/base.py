@@ -1,4 +1,4 @@
-"""What all settings share: strict models, numbers within limits, canonical slices."""
+"""The base of all settings: strict models, bounded numbers, canonical slices."""
 
 from __future__ import annotations
 

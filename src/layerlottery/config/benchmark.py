@@ -41,7 +41,7 @@ from layerlottery.store.hashing import canonical
 
 
 class Wildcards(Protocol):
-    """What Snakemake hands to an input or parameter function; a Run has the same attributes."""
+    """The wildcards that Snakemake hands to an input or parameter function; a Run has the same attributes."""
 
     dataset: str
     network: str
@@ -192,7 +192,7 @@ class Benchmark(Settings):
                 members.append(run)
         return found
 
-    # what the rules ask for: files that follow from the grid, and each stage's own slice of the configuration
+    # for the rules: files that follow from the grid, and each stage's own slice of the configuration
 
     @property
     def folders(self) -> paths.Folders:
@@ -204,7 +204,7 @@ class Benchmark(Settings):
         return name(self._dense(wildcards))
 
     def start_weights(self, wildcards: Wildcards) -> str:
-        """The weights that a ticket keeps its part of."""
+        """The weights of which a ticket keeps a part."""
         return paths.start_weights(self._dense(wildcards), wildcards.rewind)
 
     def pruning_scores(self, wildcards: Wildcards) -> str:
@@ -224,7 +224,7 @@ class Benchmark(Settings):
         return [paths.SCORED.format(**named | {"structure": "layers", "criterion": criterion})]
 
     def pruning_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
-        """What a ticket is cut from and by; one function, since Snakemake takes a look at each for every job."""
+        """Weights that a ticket is cut from, and scores that decide; one function, as Snakemake calls it for every job."""
         return {
             "weights": self.start_weights(wildcards),
             "scores": self.pruning_scores(wildcards),
@@ -260,7 +260,7 @@ class Benchmark(Settings):
         }
 
     def network_results(self) -> list[str]:
-        """Everything that the tables are made from: what the stages make of each network, but for weights."""
+        """Every file that the tables are made from: all that the stages make of each network, except weights."""
         places = self.places()
         asked = {run.scored for run in expand_scorings(self.studies)}
         scored = [folder for folder in places[paths.SCORED] if folder in asked]
@@ -271,7 +271,7 @@ class Benchmark(Settings):
         return self.folders.dense.format(**_values(wildcards, DENSE_WILDCARDS))
 
     def dataset_slice(self, wildcards: Wildcards) -> str:
-        """What prepare reads: corrupted sets are the corrupt stage's."""
+        """The settings that prepare reads; corrupted sets belong to the corrupt stage."""
         chosen = self.datasets[wildcards.dataset]
         return chosen.model_copy(update={"official": chosen.official.of(get_args(OfficialShift))}).slice()
 
@@ -318,7 +318,7 @@ def _completed(name: str, change: Any) -> Any:
 
 
 def _changes(name: str, settings: CriterionSettings) -> dict[str, Any]:
-    """What `_completed` needs to give these settings again: a built-in criterion may be set to the model's default."""
+    """Changes that `_completed` turns into these settings: a built-in criterion may be set to the model's default."""
     if name not in CRITERIA:
         return settings.model_dump(mode="json", exclude_defaults=True)
     builtin = CRITERIA[name].model_dump(mode="json")

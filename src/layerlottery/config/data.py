@@ -39,7 +39,7 @@ class OfficialSettings(Settings):
 
 
 class ImageSet(Settings):
-    """What all image sets share."""
+    """Settings of every image set."""
 
     train_size: Count | None = Field(None, description="training images to keep, balanced over classes; null keeps all")
     test_size: Count | None = Field(None, description="test images to keep, balanced over classes; null keeps all")

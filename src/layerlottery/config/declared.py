@@ -1,4 +1,4 @@
-"""What the functions of a room declare about themselves in a decorator, read from the source and not imported.
+"""Declarations in decorators beside the functions of a room, read from the source without importing it.
 
 A criterion or an attack is declared once, beside its function. The configuration has to know its name in every job of
 Snakemake, long before torch is imported, so it reads the decorators' arguments, which are plain values. What an

@@ -1,4 +1,4 @@
-"""Functions of the user's own: where they are, what they are given, and what they were when this was read.
+"""User-supplied functions: where they are, their options, and their version when the configuration was read.
 
 Nothing here imports them: the Snakefile reads a configuration in every job. A file is hashed, and looked through for
 the function's name; of an installed package the name and version are taken.
@@ -87,7 +87,7 @@ def in_file(function: str) -> tuple[Path, str] | None:
 
 
 def fingerprint(function: str, group: str, builtin: frozenset[str] = frozenset()) -> str:
-    """What the function is now: sha256:… of its file, or name==version of the package that brings it.
+    """The function's present version: sha256:… of its file, or name==version of the package that brings it.
 
     Raises ValueError, in one line, when there is no such file, function or entry point.
     """

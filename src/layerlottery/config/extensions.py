@@ -35,7 +35,7 @@ TRUSTED = "LAYERLOTTERY_TRUSTED"
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """What a data set of the user's own returns.
+    """The return value of a user-supplied data set.
 
     A split is (images, labels): uint8 (N, channels, size, size), values 0..255, and integers (N,), indices into
     `classes`. `shifted` are further test sets by name. Memory-mapped arrays stay on disk.
@@ -56,7 +56,7 @@ class Extension:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        """What the function returns; raises LayerLotteryError where its signature differs, and for what it raises."""
+        """Call the function; raises LayerLotteryError where its signature differs, and for whatever it raises."""
         try:
             inspect.signature(self.function).bind(*given, **named, **self.options)
         except TypeError as error:

@@ -25,7 +25,7 @@ OPTIONS = "arguments of the network's constructor, as JSON"
 
 
 class ResidualSettings(Settings):
-    """What all networks share: `minimum` residual blocks stay in each stage, the first one too with `keep_first`.
+    """Settings of every network: `minimum` residual blocks stay in each stage, the first one too with `keep_first`.
 
     `sized` says that the weights depend on the side of the images.
     """

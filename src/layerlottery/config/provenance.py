@@ -1,4 +1,4 @@
-"""What made a result: the hash of its configuration, code revision and inputs."""
+"""Provenance of a result: the hash of its configuration, code revision and inputs."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from layerlottery.config.base import Count, NonNegative, Positive, Settings
 
 
 class ProfileSettings(Settings):
-    """What a network costs, measured on the machine that runs the profile stage."""
+    """Measurement of a network's cost, on the machine that runs the profile stage."""
 
     latency_batch: Count = Field(1, description="images a forward pass while timing latency")
     rounds: Count = Field(5, description="timing rounds; all architectures take turns, the median of means counts")
@@ -26,7 +26,7 @@ class EnergySettings(Settings):
 
 
 class StatisticsSettings(Settings):
-    """What counts as a winning ticket."""
+    """The definition of a winning ticket."""
 
     xi: list[NonNegative | Literal["sd"]] = Field(
         [0.0, 1.0, "sd"],

@@ -1,4 +1,4 @@
-"""The stage table: what each stage is called, where it works and what it makes there, stated once.
+"""The stage table: each stage's name, the folders that it works in and the files that it makes, stated once.
 
 From it follow the revisions that rules carry as parameters, what the tables are made from, and what `verify`, `show`,
 `stale` and `plan` know of a results folder. Rules stay hand-written. A new stage is its module, its rule, its command
@@ -49,7 +49,7 @@ class Stage:
     leaves: Files = field(default=lambda folder: [])
 
     def files(self, pattern: str, folder: str) -> list[str]:
-        """What the stage makes in a folder of a pattern."""
+        """Files that the stage makes in a folder of this pattern."""
         return [file for name in self.makes.get(pattern, ()) for file in _listed(name(folder))]
 
     def extras(self, folder: str) -> list[str]:

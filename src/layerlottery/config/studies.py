@@ -102,7 +102,7 @@ class Study(Settings):
         return list(product(self.datasets, self.networks, self.seeds))
 
     def scorings(self) -> Iterable[Run]:
-        """What is scored, as runs that remove nothing."""
+        """Everything that is scored, as runs that remove nothing."""
         for family in self.families:
             for choice in product(self.structures, self.criteria, range(self.draws), self.scored_at):
                 structure, criterion, draw, scored_at = choice
@@ -127,7 +127,7 @@ def expand_scorings(studies: Iterable[Study]) -> list[Run]:
 
 
 class AggregateSettings(Settings):
-    """What the tables depend on beside the results themselves."""
+    """Settings that the tables depend on, besides the results themselves."""
 
     studies: list[Study] = Field(description="the grids whose networks are collected")
     energy: EnergySettings = Field(EnergySettings(), description="from energy to CO2")
@@ -135,7 +135,7 @@ class AggregateSettings(Settings):
 
 
 class TabulateSettings(Settings):
-    """What the paper's tables depend on beside the result tables."""
+    """Settings that the paper's tables depend on, besides the result tables."""
 
     studies: list[Study] = Field(description="the grids whose `fills` say which table holds them")
     training: TrainingSettings = Field(TrainingSettings(), description="recipe, to name the scale of the comparison")

@@ -1,4 +1,4 @@
-"""What a network costs on paper: parameters, multiply-accumulates, bytes that one training step holds."""
+"""A network's cost on paper: parameters, multiply-accumulates, bytes that one training step holds."""
 
 from __future__ import annotations
 

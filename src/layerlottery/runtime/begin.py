@@ -1,4 +1,4 @@
-"""What happens around Snakemake's own work: before it plans the jobs, and before it runs the first one."""
+"""Work around Snakemake's own: before it plans the jobs, and before it runs the first one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENVIRONMENT = "../../envs/layerlottery.yaml"
 
 @dataclass(frozen=True)
 class Runtime:
-    """What a Snakemake process needs beside the rules; `workflow` is Snakemake's own object."""
+    """State of a Snakemake process beside the rules; `workflow` is Snakemake's own object."""
 
     workflow: Any
     benchmark: Benchmark
@@ -60,18 +60,18 @@ class Runtime:
 
 def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     """Prepare this process for planning a benchmark's jobs, or for running one of them."""
-    # the jobs live to the end: looking through them all for garbage, again and again, takes a twelfth of the planning
+    # jobs live to the end: collecting garbage among them, again and again, takes a twelfth of the planning
     gc.set_threshold(100_000)
-    # weights files name the code of the user's own networks: jobs run none but what the configuration names
+    # weights files name the code of user-supplied networks; jobs only run code that the configuration names
     trust(*benchmark.networks.values())
     dry = workflow.output_settings.dryrun
     if dry and any(kind.name == "PROGRESS" for kind in workflow.output_settings.quiet or ()):
         dry_run.show_job_table()
     abandoned: Collection[str] = ()
     if not workflow.is_main_process:
-        # SLURM speaks to the first process of a job alone
+        # SLURM signals only the first process of a job
         relay.relay_sigterm()
     elif not dry:
-        # after a power cut or a kill the same command simply goes on
+        # after a power cut or a kill, the same command simply resumes
         abandoned = recovery.recover(benchmark.results)
     return Runtime(workflow, benchmark, abandoned)

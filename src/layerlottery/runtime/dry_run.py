@@ -1,4 +1,4 @@
-"""What a quiet dry run still says: the table of jobs.
+"""The table of jobs at the end of a quiet dry run.
 
 `snakemake --dry-run --quiet` writes no text for each job, which takes about as long as finding the jobs, and should end
 with the table of jobs; Snakemake 9.27 counts the table as progress and leaves it out as well.

@@ -1,8 +1,7 @@
 """One GPU for each process on a machine: a lock for every GPU, which the kernel frees when its holder dies.
 
 The locks lie in a folder of the user's own, below the temporary directory. They go by the GPUs' UUIDs: a GPU's number
-depends on CUDA_VISIBLE_DEVICES. A program started by the holder does not inherit the lease, and a forked child lays
-it down.
+depends on CUDA_VISIBLE_DEVICES. Programs started by the holder do not inherit the lease, and a forked child drops it.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ _taken: dict[str, FolderLock] = {}
 
 
 def lease_gpu(gpus: Sequence[str]) -> int:
-    """Wait for a free one of the GPUs, named by UUID, and keep it while this process lives; returns its place.
+    """Wait for a free GPU among those named by UUID, and keep it while this process lives; returns its index.
 
-    Each takes LAYERLOTTERY_JOBS_PER_GPU processes at once. A process that holds one of them is given it again.
+    Each GPU takes LAYERLOTTERY_JOBS_PER_GPU processes at once. A process that already holds one gets the same again.
     """
     for place, gpu in enumerate(gpus):
         if gpu in _taken and _taken[gpu].descriptor >= 0:  # a forked child has closed it
             return place
     if not gpus:
-        raise LayerLotteryError("no GPU to take; allowed is --device cpu")
+        raise LayerLotteryError("no GPU found; use --device cpu")
     folder, slots = _own_folder(), jobs_per_gpu()
     began, said = time.monotonic(), -SAY_SECONDS
     while (found := _take(gpus, folder, slots)) is None:
@@ -81,11 +80,11 @@ def gpu_jobs() -> int:
     """Jobs that this machine's GPUs take at once; 0 where jobs compute on the CPU. For the local profile."""
     if os.environ.get(DEVICE) == "cpu" or not GPU_DRIVER.exists():
         return 0
-    # in a process of its own: Snakemake shall neither load torch nor hold a GPU
+    # in a separate process: Snakemake must neither load torch nor hold a GPU
     counted = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=False)  # noqa: S603
     if counted.returncode != 0:
         reason = (counted.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise LayerLotteryError(f"torch can't count the GPUs ({reason}); LAYERLOTTERY_DEVICE=cpu does without them")
+        raise LayerLotteryError(f"torch can't count the GPUs ({reason}); set LAYERLOTTERY_DEVICE=cpu to do without")
     return int(counted.stdout) * jobs_per_gpu()
 
 
@@ -104,5 +103,5 @@ def _own_folder() -> Path:
 
 def _unusable(path: Path, reason: str) -> LayerLotteryError:
     return LayerLotteryError(
-        f"{path}: no GPU can be leased here ({reason}); delete it, set TMPDIR to another folder, or name a GPU: cuda:N"
+        f"{path}: can't hold GPU leases ({reason}); delete it, set TMPDIR to another folder, or name a GPU: cuda:N"
     )

@@ -27,7 +27,7 @@ def use_machine(threads: int, device: str) -> torch.device:
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     chosen = torch.device("cuda", _gpu(device))
-    # what asks for no GPU by number, such as a timer that waits for its work, means this one
+    # code that names no GPU, such as a timer that waits for its work, then means this one
     torch.cuda.set_device(chosen)
     return chosen
 

@@ -1,4 +1,4 @@
-"""What a launcher and the warm worker say to each other, over a socket whose address is in the environment.
+"""The protocol between launcher and warm worker, over a socket whose address is in the environment.
 
 Only the standard library's small modules are imported here: handing a command over costs hundredths of a second.
 """

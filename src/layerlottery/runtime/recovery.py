@@ -28,7 +28,7 @@ def recover(results: str, state: Path = STATE) -> set[str]:
     """Make a plain `snakemake` go on in a results folder, unless another one works there.
 
     `state` is Snakemake's own folder. Other results folders' records in it are left alone. Returns the SLURM jobs that
-    may still work on what nobody waits for any more.
+    may still be at work although no one waits for them.
     """
     if not Path(results).is_dir():
         return set()
@@ -37,7 +37,7 @@ def recover(results: str, state: Path = STATE) -> set[str]:
     except LayerLotteryError:
         return set()  # in use, or not ours to write: the run itself will say so
     if lock is None:
-        return set()  # no locks here, so nobody can tell whether another Snakemake lives
+        return set()  # no locks here, so another Snakemake may be alive
     try:
         _void_locks(results, state / "locks")
         jobs = {_said(path, "job") for path in Path(results, "checkpoints").rglob("*.lock")}

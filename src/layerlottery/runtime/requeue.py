@@ -1,4 +1,4 @@
-"""What a job asks of SLURM: to be queued again after an interruption, and to end after its Snakemake has died.
+"""Requests to SLURM: queue this job again after an interruption; cancel jobs whose Snakemake has died.
 
 A training that SLURM interrupts puts its job back into the queue, where it waits for its next turn and resumes. So it
 takes as many jobs as it needs, however short the time limit, and Snakemake's retries remain for failures.
@@ -26,7 +26,7 @@ def requeue() -> bool:
     """Queue the SLURM job of this process again; says whether SLURM took it.
 
     Only a job step is queued again: the allocation that someone works in by hand is left alone. So is a job that was
-    cancelled: SLURM would revive it, and nobody could stop it any more.
+    cancelled: SLURM would revive it, and it could no longer be stopped.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or "SLURM_STEP_ID" not in os.environ:
@@ -79,6 +79,6 @@ def _left(jobs: Collection[str]) -> set[str]:
 
 
 def _told(*command: str) -> str:
-    """What a program of SLURM prints; an error of subprocess when it fails, an OSError when there is none."""
+    """The output of a SLURM program; raises subprocess's error when it fails, OSError when it is not installed."""
     ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603
     return ran.stdout

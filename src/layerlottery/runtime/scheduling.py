@@ -29,7 +29,7 @@ class Scheduler(Protocol):
 
 
 def lift_default_limit(scheduler: Scheduler) -> None:
-    """Take away the limit on new jobs where it is the one that nobody asked for; before the first job."""
+    """Remove the limit on new jobs where it is Snakemake's default; to be called before the first job."""
     limiter = scheduler.job_rate_limiter
     if limiter is not None and limiter.max_jobs == JOBS and limiter.timespan == SECONDS:
         scheduler.job_rate_limiter = None

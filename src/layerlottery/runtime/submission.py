@@ -1,6 +1,6 @@
-"""Words that a cluster's shell would read: the SLURM plugin puts the command line into double quotes.
+"""A check of the words that a cluster's shell will read: the SLURM plugin puts the command line into double quotes.
 
-Configuration files never come near that shell; what was typed with --config, and file names, do.
+Configuration files never reach that shell; words typed with --config and file names do.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from layerlottery.errors import LayerLotteryError
 
-# what a POSIX shell gives a meaning inside double quotes
+# characters that a POSIX shell expands inside double quotes
 EXPANDED = re.compile(r'[$`"\\]')
 
 

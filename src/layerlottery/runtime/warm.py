@@ -12,10 +12,10 @@ from pathlib import Path
 from layerlottery.runtime.lease import GPU_DRIVER
 from layerlottery.runtime.protocol import ADDRESS
 
-# by name: the worker serves every command, and stands above all rooms that they need
+# by name: the worker serves every command, so it stands above all rooms that commands need
 WORKER = "layerlottery.cli.worker"
-# what the stages of a second or so need, down to what they import late: a child imports anew what is not here. Nothing
-# here may start threads or touch a GPU before the fork
+# modules of the stages that take a second or so, late imports included: a child has to import whatever is missing here.
+# None of them may start threads or touch a GPU before the fork
 PRELOADED = (
     "layerlottery.cli.main",
     "layerlottery.networks.initialize",

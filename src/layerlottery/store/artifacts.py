@@ -86,7 +86,7 @@ def _umask() -> int:
 
 def _broken(path: Path, reason: object) -> LayerLotteryError:
     text = " ".join(str(reason).split())
-    return LayerLotteryError(f"{path}: {text}; delete it, then make it anew: snakemake --cores all {path}")
+    return LayerLotteryError(f"{path}: {text}; delete it, then recreate it: snakemake --cores all {path}")
 
 
 def _present(path: Path) -> Path:
@@ -105,7 +105,7 @@ def check(path: Path) -> Path:
 
 
 def _checked(path: Path) -> bytes:
-    """The bytes of a file whose seal is intact: what was checked is what is parsed."""
+    """The bytes of a file whose seal is intact: exactly the bytes that were checked are parsed."""
     try:
         held = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
@@ -300,7 +300,7 @@ def read_array(path: Path, content: str) -> Array:
     A large file that was checked before, and was not touched since, is not read again: see checked.py.
     """
     if not path.is_file():
-        raise LayerLotteryError(f"{path}: no such file; make it anew: snakemake --cores all {path}")
+        raise LayerLotteryError(f"{path}: no such file; recreate it: snakemake --cores all {path}")
     if not checked.is_remembered(path, content):
         seen = checked.state(path)
         if seals.file_digest(path) != content:

@@ -22,21 +22,21 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 def state(path: Path) -> State:
-    """What changes when a file does."""
+    """Size, inode and times of a file: one of them changes whenever the file does."""
     found = path.stat()
     times = {"mtime_ns": found.st_mtime_ns, "ctime_ns": found.st_ctime_ns}
     return {"size": found.st_size, "inode": found.st_ino} | times
 
 
 def note(path: AnyPath) -> AnyPath:
-    """Where it stands that a file was checked."""
+    """The note beside a file that says it was checked."""
     return path.with_name(f".{path.name}.checked")
 
 
 def remember(path: Path, content: str, seen: State | None = None) -> None:
     """Note that a large file has this hash, if it still is as it was `seen` (now, if None); a small one needs no note.
 
-    Where no note can be written, all goes on without.
+    A note that can't be written is left out.
     """
     with suppress(OSError):
         found = state(path)

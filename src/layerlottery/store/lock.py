@@ -23,9 +23,9 @@ from pathlib import Path
 from layerlottery.errors import LayerLotteryError
 
 NAME = ".lock"
-# what a network file system without locks answers
+# errors of a network file system without locks
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-# who only asks holds the lock for an instant: a new holder tries again before it gives up
+# a process that only checks holds the lock for an instant, so a new holder retries before it gives up
 TRIES, PAUSE = 5, 0.05
 
 
@@ -99,7 +99,7 @@ def try_lock(path: Path) -> FolderLock | None:
     descriptor = _open(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # a lock on a file that was deleted meanwhile keeps nobody out
+        # a lock on a file that was deleted meanwhile excludes no one
         if os.path.samestat(os.fstat(descriptor), path.lstat()):
             _sign(descriptor)
             return FolderLock(path, descriptor)

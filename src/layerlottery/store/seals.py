@@ -12,7 +12,7 @@ from pathlib import Path
 
 MARK = "layerlottery-sha256:"
 DIGITS = 64
-# what a file holds until it is sealed
+# a file's placeholder until it is sealed
 BLANK = MARK + DIGITS * "0"
 
 

@@ -1,4 +1,4 @@
-"""All that the files of one network say about it. Each is read with its check: what is damaged hides nothing else.
+"""Everything that the files of one network say about it. Each is checked when read; damage to one hides nothing else.
 
 Imports no torch.
 """
@@ -33,7 +33,7 @@ PROVENANCE = ("config_hash", *MACHINE, "driver_version", "device", "threads", "p
 def describe(path: Path) -> Facts:
     """Identity, result, removal, cost, training, provenance, tests, similarity and files of one network.
 
-    `path` is its folder or a file in it. What no intact file tells is None or empty; units are those of the data
+    `path` is its folder or a file in it. Whatever no intact file tells is None or empty; units are those of the data
     dictionary. Raises LayerLotteryError when the path belongs to no network.
     """
     network = find_network(path)
@@ -84,7 +84,7 @@ class Network:
         return f"{self.prefix}{run.folder}"
 
     def read(self, name: Callable[[str], str], folder: str | None = None) -> Any:
-        """What a file of this network, or of another folder, holds: facts or rows; None unless it is intact."""
+        """Contents of a file of this network, or of another folder: facts or rows; None unless it is intact."""
         return self._open(name(folder or self.folder(self.run)))
 
     def files(self) -> list[Facts]:
@@ -180,7 +180,7 @@ def _last_accuracy(network: Network, run: Run) -> float | None:
 
 
 def _removal(network: Network) -> Facts:
-    """What the ticket lacks and the scores that chose it; filters and weights are counted by layer."""
+    """The removed blocks and the scores that chose them; filters and weights are counted by layer."""
     run = network.run
     ticket = network.read(paths.ticket_facts) or {}
     name = paths.element_scores if run.structure == "weights" else paths.scores
@@ -222,7 +222,7 @@ def _ranked(
 
 
 def _cost(network: Network) -> Facts | None:
-    """What the architecture costs, and what it saves against the dense one in percent; None if not profiled."""
+    """The architecture's cost and its savings against the dense one in percent; None if not profiled."""
     run = network.run
     profile = network.read(paths.profile, network.folder(run.dense))
     ticket = network.read(paths.ticket_facts) if run.removed else None

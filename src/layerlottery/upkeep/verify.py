@@ -42,7 +42,7 @@ UNFINISHED = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 @dataclass
 class Findings:
-    """What a look at a results folder found: files, and why the damaged ones are."""
+    """Findings in a results folder: files, and why the damaged ones are."""
 
     intact: int = 0
     damaged: dict[Path, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def verify(results: Path) -> Findings:
 
     files = sorted(path for path in results.rglob("*") if path.is_file())
     ours = [path for path in files if OURS.fullmatch(_below(results, path))]
-    # what a running benchmark is just writing is no leftover
+    # a file that a running benchmark is writing is no leftover
     found = Findings(leftovers=[] if held(results) else [path for path in files if _is_leftover(results, path)])
     bar = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
     for path in track(ours, "checking", **bar):  # type: ignore[arg-type]
@@ -90,13 +90,11 @@ def described(found: Findings) -> list[str]:
 def require_unused(results: Path) -> None:
     """Raise LayerLotteryError while a benchmark runs in a results folder."""
     if held(results):
-        raise LayerLotteryError(
-            f"{results}: in use by a benchmark ({holder(results / NAME)}); --remove waits for nobody, run it afterwards"
-        )
+        raise LayerLotteryError(f"{results}: in use by a benchmark ({holder(results / NAME)}); run --remove afterwards")
 
 
 def remove(results: Path, found: Findings) -> str:
-    """Delete damaged files and leftovers; returns the command that makes anew what Snakemake makes, "" for nothing.
+    """Delete damaged files and leftovers; returns the command that recreates what Snakemake makes, "" for nothing.
 
     Raises LayerLotteryError while a benchmark runs there.
     """
@@ -152,7 +150,7 @@ def _stated(array: Path, facts: Path) -> str | None:
 
 
 def _options(results: Path) -> list[str]:
-    """What the last Snakemake here was told of its configuration, as the lock's file has it."""
+    """Configuration options of the last Snakemake here, as recorded in the lock's file."""
     try:
         words = shlex.split(json.loads((results / NAME).read_text(encoding="utf-8"))["command"])
     except (OSError, ValueError, LookupError, TypeError):

@@ -204,7 +204,7 @@ def test_a_folder_that_others_could_have_made_is_refused(scratch, monkeypatch, k
         folder = scratch / f"layerlottery-{uid}"
         folder.mkdir(mode=0o700)
         monkeypatch.setattr(os, "getuid", lambda: uid)
-    with pytest.raises(LayerLotteryError, match=f"{folder}: no GPU can be leased here .* cuda:N"):
+    with pytest.raises(LayerLotteryError, match=f"{folder}: can't hold GPU leases .* cuda:N"):
         lease_gpu(GPUS)
 
 
@@ -212,7 +212,7 @@ def test_a_lock_is_not_taken_through_a_link(scratch):
     folder = scratch / f"layerlottery-{os.getuid()}"
     folder.mkdir(mode=0o700)
     (folder / "GPU-a.0").symlink_to(scratch / "elsewhere")
-    with pytest.raises(LayerLotteryError, match=r"GPU-a\.0: no GPU can be leased here"):
+    with pytest.raises(LayerLotteryError, match=r"GPU-a\.0: can't hold GPU leases"):
         lease_gpu(GPUS)
     assert not (scratch / "elsewhere").exists()
 

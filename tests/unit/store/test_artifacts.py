@@ -224,7 +224,7 @@ def test_file_mode_follows_the_umask(tmp_path, artifact, mask):
 def test_a_missing_file_is_named(tmp_path, artifact):
     kind, path = artifact
     path.unlink()
-    with pytest.raises(LayerLotteryError, match=r"artifact: no such file(; make it anew: snakemake .*)?$"):
+    with pytest.raises(LayerLotteryError, match=r"artifact: no such file(; recreate it: snakemake .*)?$"):
         KINDS[kind][1](path)
 
 
@@ -277,7 +277,7 @@ def test_a_changed_number_is_refused(tmp_path):
     held["facts"]["accuracy"] = 99.0
     path.write_text(json.dumps(held))
     with pytest.raises(
-        LayerLotteryError, match=r"facts\.json: its content does not match its hash; delete it, then make it anew"
+        LayerLotteryError, match=r"facts\.json: its content does not match its hash; delete it, then recreate it"
     ):
         artifacts.read_facts(path)
 

@@ -136,7 +136,7 @@ def test_the_command_line_exits_with_1_unless_all_is_intact(results):
     path = damage(results / DENSE / "training.json")
     ran = CliRunner().invoke(cli, [*words, "--remove"])
     assert ran.exit_code == 1
-    assert ran.output.splitlines()[-2:] == ["removed; to make them anew:", f"snakemake --cores all {path}"]
+    assert ran.output.splitlines()[-2:] == ["removed; to recreate them:", f"snakemake --cores all {path}"]
     assert CliRunner().invoke(cli, words).exit_code == 0
 
 
