@@ -224,7 +224,7 @@ class Benchmark(Settings):
         return [paths.SCORED.format(**named | {"structure": "layers", "criterion": criterion})]
 
     def pruning_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
-        """Weights that a ticket is cut from, and scores that decide; one function, as Snakemake calls it for every job."""
+        """Weights to cut a ticket from, and the scores that decide; one function, called for every job."""
         return {
             "weights": self.start_weights(wildcards),
             "scores": self.pruning_scores(wildcards),
