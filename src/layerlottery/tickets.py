@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlottery.config.criteria import CRITERIA, DATA_FREE, CriterionSettings
+from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
 from layerlottery.criteria.own import scores_of
@@ -215,7 +215,7 @@ class _Given:
     ) -> _Given:
         chosen, called = _chosen_criterion(criterion)
         if batch is None:
-            if not isinstance(chosen, CriterionSettings) or chosen.function not in DATA_FREE:
+            if not isinstance(chosen, CriterionSettings) or not chosen.formula.data_free:
                 raise LayerLotteryError(f"batch: found none; {called} needs images and labels")
             blocks = residual_blocks(model, example, branches=branches)
             shown = example_for(model, example)

@@ -53,12 +53,11 @@ def initialize(**given: Any) -> None:
 @SEED
 @click.option("--draw", type=click.IntRange(0), default=0, show_default=True, help="draw of random choices and images")
 @on_machine
-def score(structure: str, threads: int, **given: Any) -> None:
+def score(threads: int, **given: Any) -> None:
     """Score the residual blocks of a network, its filters or its weights."""
-    from layerlottery.criteria.elements import score_filters, score_weights
     from layerlottery.criteria.score import score
 
-    {"layers": score, "filters": score_filters, "weights": score_weights}[structure](**given)
+    score(**given)
 
 
 @stage("prune")

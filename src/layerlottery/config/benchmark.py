@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from layerlottery import paths
 from layerlottery.config.base import Count, Name, Settings
-from layerlottery.config.criteria import CRITERIA, DATA_FREE, CriterionSettings
+from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.config.data import Dataset, OfficialCorruptions, OfficialShift
 from layerlottery.config.evaluation import (
     AttackSettings,
@@ -136,8 +136,8 @@ class Benchmark(Settings):
                 raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
         if study.structures != ["layers"]:
             self._check_budget(settings.budget or name)
-        if study.data_free and (settings.function not in DATA_FREE or "trained" in study.scored_at):
-            known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).function in DATA_FREE)
+        if study.data_free and (not settings.formula.data_free or "trained" in study.scored_at):
+            known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).formula.data_free)
             raise ValueError(f"{key} in a data-free study; allowed are {', '.join(known)}, scored at init")
 
     def _check_budget(self, name: str) -> None:

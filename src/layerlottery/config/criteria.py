@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, WithJsonSchema
 
-from layerlottery.config.base import Count, Name, Positive
+from layerlottery.config.base import Count, Name, Positive, Settings
+from layerlottery.config.declared import declared
 from layerlottery.config.extensible import FUNCTION, Extensible
 
 Structure = Literal["layers", "filters", "weights"]
 Share = Literal["parameters", "macs", "memory"]
-Function = Literal[
-    "random",
-    "random_spread",
-    "l1",
-    "snip",
-    "grasp",
-    "synflow",
-    "hrank",
-    "expectabs",
-    "pls",
-    "kl",
-    "cka",
-    "consensus",
-    "complexity",
-]
+Needs = Literal["nothing", "weights", "gradient", "forward"]
+
+
+class Formula(Settings):
+    """What the function of a built-in criterion declares about itself in `@criterion(…)`."""
+
+    names: dict[str, dict[str, Any]] = Field(description="built-in criteria, and their settings that are no defaults")
+    needs: Needs = Field(description="of the network: nothing, as for a random draw, its weights, or passes through it")
+    scores: tuple[Structure, ...] = Field(("layers",), description="what it gives scores to")
+    data_free: bool = Field(False, description="whether it looks at no training image")
+
+
+def _formulas() -> dict[str, Formula]:
+    found = {name: Formula(**given) for name, given in declared("criteria", "criterion").items()}
+    needs = get_args(Needs)
+    return dict(sorted(found.items(), key=lambda one: ("layers" not in one[1].scores, needs.index(one[1].needs))))
+
+
+FORMULAS = _formulas()
+OWN = Formula(names={}, needs="gradient")
+# functions that draw blocks at random
+DRAWN = tuple(name for name, one in FORMULAS.items() if one.needs == "nothing" and "layers" in one.scores)
 # editors offer the built-in ones; a union would speak of each of its members in messages
-Named = Annotated[
-    str, WithJsonSchema({"anyOf": [{"enum": list(get_args(Function)), "type": "string"}, {"type": "string"}]})
-]
-LAYERS_ONLY = frozenset({"random_spread", "hrank", "expectabs", "pls", "kl", "cka", "consensus"})
-FILTERS_ONLY = frozenset({"complexity"})
-# what these compute needs no training image
-DATA_FREE = frozenset({"random", "random_spread", "l1", "synflow", "complexity"})
+Named = Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(FORMULAS), "type": "string"}, {"type": "string"}]})]
 
 
 class CriterionSettings(Extensible):
     """How a criterion turns a network into one score per removable block, filter or weight."""
 
     group: ClassVar[str] = "layerlottery.criteria"
-    builtin: ClassVar[frozenset[str]] = frozenset(get_args(Function))
+    builtin: ClassVar[frozenset[str]] = frozenset(FORMULAS)
 
     function: Named = Field(description=f"which formula; or one {FUNCTION}")
     keep: Literal["high", "low"] = Field("high", description="the end of the score that survives")
@@ -64,37 +66,23 @@ class CriterionSettings(Extensible):
         None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"
     )
 
+    @property
+    def formula(self) -> Formula:
+        """What the function declares; one of the user's own may look at everything and scores blocks."""
+        return OWN if self.is_own else FORMULAS[self.function]
+
+    @property
+    def sign(self) -> int:
+        """What turns values into scores, of which the lowest goes: -1 where low values survive."""
+        return 1 if self.keep == "high" else -1
+
     def fits(self, structure: str) -> bool:
         """Whether the formula scores this kind of structure."""
-        if structure == "layers":
-            return self.function not in FILTERS_ONLY
-        if self.is_own or self.function in LAYERS_ONLY:
-            return False
-        return structure == "filters" or self.function not in FILTERS_ONLY
-
-
-def _complexity(share: Share) -> CriterionSettings:
-    # the formula has no layer ticket of its own
-    return CriterionSettings(function="complexity", share=share, budget="snip")
+        return structure in self.formula.scores
 
 
 CRITERIA: dict[str, CriterionSettings] = {
-    "random": CriterionSettings(function="random"),
-    "random_spread": CriterionSettings(function="random_spread"),
-    "l1": CriterionSettings(function="l1"),
-    "magnitude": CriterionSettings(function="l1"),
-    "snip": CriterionSettings(function="snip"),
-    "grasp": CriterionSettings(function="grasp", products="signed", keep="low", temperature=200.0),
-    "snip_signed": CriterionSettings(function="snip", products="signed"),
-    "synflow": CriterionSettings(function="synflow", batchnorm="eval"),
-    "hrank": CriterionSettings(function="hrank", batchnorm="eval"),
-    "expectabs": CriterionSettings(function="expectabs", batchnorm="eval"),
-    "pls": CriterionSettings(function="pls", batchnorm="eval"),
-    "kl": CriterionSettings(function="kl", batchnorm="eval"),
-    "cka": CriterionSettings(function="cka", batchnorm="eval"),
-    "cka_iterative": CriterionSettings(function="cka", batchnorm="eval", iterative=True),
-    "consensus": CriterionSettings(function="consensus", batchnorm="eval"),
-    "complexity_parameters": _complexity("parameters"),
-    "complexity_macs": _complexity("macs"),
-    "complexity_memory": _complexity("memory"),
+    name: CriterionSettings(function=function, **changes)
+    for function, formula in FORMULAS.items()
+    for name, changes in formula.names.items()
 }

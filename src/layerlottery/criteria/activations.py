@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from layerlottery.config.criteria import CriterionSettings
-from layerlottery.criteria.batches import Batches, each, parts
+from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block
 from layerlottery.networks.features import captured, channel_axis
 
 # values of maps whose ranks are found together: their float64 products stay in a core's cache
@@ -18,35 +17,25 @@ CACHED_VALUES = 2**17
 
 
 @torch.no_grad()
-def reduced_outputs(
-    model: nn.Module,
-    blocks: list[Block],
-    batches: Batches,
-    reduce: Callable[[Tensor], Tensor],
-    *,
-    spatial: bool = False,
-) -> dict[str, Tensor]:
+def reduced_outputs(given: Scoring, reduce: Callable[[Tensor], Tensor], *, spatial: bool = False) -> dict[str, Tensor]:
     """`reduce` of each block's output (n, C, …) after its last activation, joined along n, in float64.
 
     Channels come first, wherever the network has them. Raises when an output is not finite, or when it is no map
     (n, C, h, w) where a `spatial` one is needed, naming the first such block.
     """
-    found: dict[str, list[Tensor]] = {block.name: [] for block in blocks}
-    axes = {block.name: channel_axis(model.get_submodule(block.name), block.shape) for block in blocks}
+    model, found = given.model, {block.name: list[Tensor]() for block in given.blocks}
+    axes = {block.name: channel_axis(model.get_submodule(block.name), block.shape) for block in given.blocks}
 
     def read(name: str, output: Tensor) -> Tensor:
         maps = output.movedim(axes[name], 1)
         _check(name, maps, spatial=spatial)
         return reduce(maps).double()
 
-    # maps are large, so images go in parts; batch statistics are those of all images
-    together = any(module.training for module in model.modules())
     with captured(model, list(found), read) as held:
-        for images, _ in each(batches):
-            for part in parts(images, together=together):
-                model(part)
-                for name, reduced in found.items():
-                    reduced.append(held[name])
+        for part in itertools.chain.from_iterable(given.parts()):
+            model(part)
+            for name, reduced in found.items():
+                reduced.append(held[name])
     return {name: torch.cat(reduced) for name, reduced in found.items()}
 
 
@@ -93,24 +82,21 @@ def _surely_full_rank(matrices: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def hrank(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
+@criterion(names={"hrank": {"batchnorm": "eval"}}, needs="forward")
+def hrank(given: Scoring) -> dict[str, float]:
     """Mean rank of a block's output maps over images and channels (Lin et al. 2020).
 
     Divided by max(h, w), so that the stages' map sizes compare. Singular values below max(h, w) times
     float32's resolution times the largest count as zero.
     """
-    ranks = reduced_outputs(model, blocks, batches, relative_rank, spatial=True)
+    ranks = reduced_outputs(given, relative_rank, spatial=True)
     return {name: values.mean().item() for name, values in ranks.items()}
 
 
-def expectabs(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
+@criterion(names={"expectabs": {"batchnorm": "eval"}}, needs="forward")
+def expectabs(given: Scoring) -> dict[str, float]:
     """Mean absolute output of a block over images, channels and pixels (DropNet, Tan & Motani 2020)."""
-    sizes = reduced_outputs(model, blocks, batches, _mean_size)
-    return {name: values.mean().item() for name, values in sizes.items()}
+    return {name: values.mean().item() for name, values in reduced_outputs(given, _mean_size).items()}
 
 
 def _mean_size(maps: Tensor) -> Tensor:

@@ -10,10 +10,33 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from layerlottery.criteria.batches import each
+from layerlottery.criteria.saliency import convolution_weights
+from layerlottery.criteria.scoring import Scoring, criterion
+from layerlottery.networks.features import captured
 from layerlottery.networks.filters import Coupling
 from layerlottery.store.hashing import derived_seed
 
 Numbers = npt.NDArray[np.float64]
+
+
+@criterion(
+    # it has no layer ticket of its own
+    names={
+        "complexity_parameters": {"share": "parameters", "budget": "snip"},
+        "complexity_macs": {"share": "macs", "budget": "snip"},
+        "complexity_memory": {"share": "memory", "budget": "snip"},
+    },
+    scores=("filters",),
+    needs="nothing",
+    data_free=True,
+)
+def complexity(given: Scoring) -> dict[str, Numbers]:
+    """Places, from 1, of each coupling's filters in a random order of removal that follows the layers' costs."""
+    image_shape = next(each(given.batches))[0].shape[1:]
+    shares = layer_shares(given.model, given.couplings, image_shape, share=given.settings.share)
+    places = removal_places([coupling.filters for coupling in given.couplings], shares, seed=given.seed)
+    return {coupling.layer: place for coupling, place in zip(given.couplings, places, strict=True)}
 
 
 def layer_shares(
@@ -23,34 +46,17 @@ def layer_shares(
 
     `image_shape` is (channels, height, width).
     """
-    pixels = _output_pixels(model, image_shape)
-    costs = []
-    for coupling in couplings:
-        cost = 0
-        for layer in coupling.layers:
-            weight = model.get_submodule(layer).weight
-            assert isinstance(weight, torch.Tensor)
-            cost += {
-                "parameters": weight.numel(),
-                "macs": weight.numel() * pixels[layer],
-                "memory": len(weight) * pixels[layer],
-            }[share]
-        costs.append(cost)
+    weights, twin = convolution_weights(model), copy.deepcopy(model).eval()
+    layers = [name.removesuffix(".weight") for name in weights]
+    with captured(twin, layers) as maps, torch.no_grad():
+        twin(next(model.parameters()).new_zeros(1, *image_shape))
+
+    def cost(layer: str) -> int:
+        weight, pixels = weights[f"{layer}.weight"], maps[layer].shape[2:].numel()
+        return {"parameters": weight.numel(), "macs": weight.numel() * pixels, "memory": len(weight) * pixels}[share]
+
+    costs = [sum(map(cost, coupling.layers)) for coupling in couplings]
     return np.array(costs) / sum(costs)
-
-
-def _output_pixels(model: nn.Module, image_shape: tuple[int, ...]) -> dict[str, int]:
-    twin = copy.deepcopy(model).eval()
-    pixels: dict[str, int] = {}
-    for name, module in twin.named_modules():
-        if isinstance(module, nn.Conv2d):
-            module.register_forward_hook(
-                lambda module, given, out, name=name: pixels.__setitem__(name, out.shape[2:].numel())
-            )
-    any_weight = next(model.parameters())
-    with torch.no_grad():
-        twin(any_weight.new_zeros(1, *image_shape))
-    return pixels
 
 
 def removal_places(filters: Sequence[int], shares: Numbers, *, seed: int) -> list[Numbers]:

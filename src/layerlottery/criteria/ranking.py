@@ -11,7 +11,7 @@ from layerlottery.networks.blocks import Block
 
 
 @dataclass(frozen=True)
-class Ranking:
+class BlockRanking:
     """`raw`: the criterion's value of each removable block. `score`: what is sorted, the lowest goes first.
 
     `ties`: blocks, in network order, that network order alone ranks against others.
@@ -26,11 +26,11 @@ def _lowest_goes(values: dict[str, float], keep: str) -> dict[str, float]:
     return values if keep == "high" else {name: -value for name, value in values.items()}
 
 
-def rank_once(values: dict[str, float], *, keep: str) -> Ranking:
+def rank_once(values: dict[str, float], *, keep: str) -> BlockRanking:
     """The values themselves, their sign turned where the low ones survive."""
     counts = Counter(values.values())
     ties = [name for name, value in values.items() if counts[value] > 1]
-    return Ranking(values, _lowest_goes(values, keep), ties)
+    return BlockRanking(values, _lowest_goes(values, keep), ties)
 
 
 def may_go(blocks: Sequence[Block], gone: Collection[str] = (), *, minimum: int = MINIMUM_PER_STAGE) -> list[str]:
@@ -48,7 +48,7 @@ def rank_one_by_one(
     *,
     keep: str,
     minimum: int = MINIMUM_PER_STAGE,
-) -> Ranking:
+) -> BlockRanking:
     """Remove the lowest block that may go, evaluate the smaller network, and so on until none may go.
 
     `values` are those of the whole network, `evaluate` gives those of the network less the named blocks. A block's
@@ -66,4 +66,4 @@ def rank_one_by_one(
         raw |= evaluate(order)
     rounds = {name: float(number) for number, name in enumerate(order)}
     score = {name: rounds.get(name, float(len(order))) for name in raw}
-    return Ranking(raw, score, [name for name in raw if name in tied])
+    return BlockRanking(raw, score, [name for name in raw if name in tied])

@@ -5,13 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.activations import reduced_outputs
-from layerlottery.criteria.batches import Batches, each
+from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block
 
 Matrix = npt.NDArray[np.float64]
 
@@ -56,18 +53,16 @@ def variable_importance(features: Matrix, targets: Matrix, *, components: int) -
     return vip
 
 
-def pls(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
+@criterion(names={"pls": {"batchnorm": "eval"}}, needs="forward")
+def pls(given: Scoring) -> dict[str, float]:
     """Mean VIP of a block's globally averaged channels (Jordao et al. 2020).
 
     All blocks stand in one fit: the mean of VIP² is 1 in every fit, so that separate ones could not be compared.
     """
-    labels = torch.cat([labels for _, labels in each(batches)])
-    pooled = reduced_outputs(model, blocks, batches, lambda maps: maps.double().flatten(2).mean(dim=2))
-    one_hot = (labels[:, None] == labels.unique()).double().cpu().numpy()
-    vip = variable_importance(
-        torch.cat(list(pooled.values()), dim=1).cpu().numpy(), one_hot, components=settings.components
-    )
+    pooled = reduced_outputs(given, lambda maps: maps.double().flatten(2).mean(dim=2))
+    labels = given.labels()
+    one_hot = (labels[:, None] == labels.unique()).double().numpy()
+    features = torch.cat(list(pooled.values()), dim=1).cpu().numpy()
+    vip = variable_importance(features, one_hot, components=given.settings.components)
     ends = np.cumsum([channels.shape[1] for channels in pooled.values()])[:-1]
     return {name: float(part.mean()) for name, part in zip(pooled, np.split(vip, ends), strict=True)}

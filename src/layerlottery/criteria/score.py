@@ -2,60 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from layerlottery.config.criteria import DATA_FREE, CriterionSettings
+from layerlottery.config.criteria import FORMULAS, CriterionSettings, Structure
 from layerlottery.config.networks import MINIMUM_PER_STAGE, ResidualSettings
 from layerlottery.config.provenance import config_hash
-from layerlottery.criteria import activations, divergence, gradients, regression, similarity, weights
 from layerlottery.criteria.batches import Batch, Batches, each
-from layerlottery.criteria.own import own_scores
-from layerlottery.criteria.ranking import Ranking, rank_once, rank_one_by_one
+from layerlottery.criteria.elements import group_scores, weight_scores
+from layerlottery.criteria.ranking import BlockRanking, rank_once, rank_one_by_one
+from layerlottery.criteria.scoring import Scoring, evaluate, functions
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet, balanced_subset
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, remove_blocks, residual_blocks
-from layerlottery.networks.examples import device_of, unwrapped
-from layerlottery.networks.predictor import fold
-from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
 from layerlottery.networks.weights import load_network, network_settings
-from layerlottery.store.artifacts import write_facts
+from layerlottery.store.artifacts import write_facts, write_tensors
 from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
 
-Criterion = Callable[..., dict[str, float]]
-
-FUNCTIONS: dict[str, Criterion] = {
-    "random": weights.random,
-    "random_spread": weights.random_spread,
-    "l1": weights.l1,
-    "snip": gradients.snip,
-    "grasp": gradients.grasp,
-    "synflow": gradients.synflow,
-    "hrank": activations.hrank,
-    "expectabs": activations.expectabs,
-    "pls": regression.pls,
-    "kl": divergence.kl,
-    "cka": similarity.cka,
-    "consensus": similarity.consensus,
-}
-# these look at what the network puts out, not at its weights
-FORWARD = {"hrank", "expectabs", "pls", "kl", "cka", "consensus"}
-# all that CIFAR ResNets are made of: in these, BatchNorm is known to follow its convolution
-PLAIN = {CifarResNet, BasicBlock, PaddedShortcut, ProjectedShortcut, nn.Sequential, nn.Identity}
-PLAIN |= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear}
-# a draw looks at no network: removing a block does not change it
-DRAWN = {"random", "random_spread"}
+# now: processes that are forked from one that holds this need not import them
+functions()
 
 
 def score_blocks(
@@ -71,60 +44,27 @@ def score_blocks(
     `blocks` are the network's, by default those that the paper may remove. The model is not changed, nor are random
     states. Raises when a value is not finite, naming the block, and when the function does not score blocks.
     """
-    if not settings.is_own and settings.function not in FUNCTIONS:
-        raise LayerLotteryError(f"function: {settings.function} scores no blocks; allowed are {', '.join(FUNCTIONS)}")
-    scored = scoring_copy(model, settings)
-    known = blocks if blocks is not None else paper_blocks(scored, batches)
+    if not settings.fits("layers"):
+        raise LayerLotteryError(
+            f"function: {settings.function} scores no blocks; allowed are {', '.join(_functions('layers'))}"
+        )
+    known = blocks if blocks is not None else paper_blocks(model, batches)
     removable = [block for block in known if block.removable]
-    if not removable:
-        return {}
-    if settings.function in FORWARD:
-        scored = _faster(scored)
-    devices = [device_of(scored)] if device_of(scored).type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.compiler.set_stance("force_eager"):
-        torch.manual_seed(derived_seed("scoring", seed))
-        criterion = own_scores if settings.is_own else FUNCTIONS[settings.function]
-        values = criterion(scored, removable, batches, settings, seed=seed)
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise LayerLotteryError(f"block {name}: {settings.function} gave {value}; scores must be finite numbers")
-    return values
+    return evaluate(Scoring(model, batches, settings, blocks=removable, seed=seed)) if removable else {}
 
 
-def scoring_copy(model: nn.Module, settings: CriterionSettings) -> nn.Module:
-    """A copy that computes what is scored: nothing random, BatchNorm with batch or running statistics."""
-    scored = copy.deepcopy(unwrapped(model)).eval().requires_grad_(True)
-    for module in scored.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.train(settings.batchnorm == "train")
-    return scored
-
-
-def _faster(model: nn.Module) -> nn.Module:
-    """A network that puts out the same up to rounding in less time: BatchNorm folded, maps in channels_last.
-
-    The model itself where BatchNorm takes batch statistics, on a GPU, in double precision, and where anything but a
-    CIFAR ResNet's own layers computes in it.
-    """
-    kinds = {(parameter.dtype, parameter.device.type) for parameter in model.parameters()}
-    if kinds != {(torch.float32, "cpu")} or not all(map(_plain, model.modules())):
-        return model
-    return fold(model).to(memory_format=torch.channels_last) if isinstance(model, CifarResNet) else model
-
-
-def _plain(module: nn.Module) -> bool:
-    """Whether it computes what its class says, in a CIFAR ResNet in eval mode with running statistics."""
-    changed = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) or module.training
-    counted = not isinstance(module, nn.BatchNorm2d) or module.running_mean is not None
-    return type(module) in PLAIN and not changed and counted
+def _functions(structure: str) -> list[str]:
+    return [name for name, formula in FORMULAS.items() if structure in formula.scores]
 
 
 def paper_blocks(model: nn.Module, batches: Batches) -> list[Block]:
     """All residual blocks; the first of each stage stays (Jordao et al. 2023, section 3)."""
-    images = next(each(batches))[0]
+    return residual_blocks(model, _example(next(each(batches))), keep_first=True)
+
+
+def _example(batch: Batch) -> Tensor:
     # data-free criteria come with a batch of no images
-    example = images if len(images) else images.new_zeros(2, *images.shape[1:])
-    return residual_blocks(model, example, keep_first=True)
+    return batch[0] if len(batch[0]) else batch[0].new_zeros(2, *batch[0].shape[1:])
 
 
 def rank_blocks(
@@ -135,7 +75,7 @@ def rank_blocks(
     seed: int = 0,
     blocks: Sequence[Block] | None = None,
     minimum: int = MINIMUM_PER_STAGE,
-) -> Ranking:
+) -> BlockRanking:
     """Values and ranks of all removable blocks, scored once or, if `iterative`, again after every removal."""
     known = blocks if blocks is not None else paper_blocks(model, batches)
     values = score_blocks(model, batches, settings, seed=seed, blocks=known)
@@ -144,7 +84,8 @@ def rank_blocks(
     removals = {block.name: block.removal for block in known}
 
     def evaluate(gone: list[str]) -> dict[str, float]:
-        if settings.function in DRAWN:
+        if settings.formula.needs == "nothing":
+            # a draw looks at no network: removing a block does not change it
             return {}
         left = [block for block in known if block.name not in gone]
         return score_blocks(remove_blocks(model, gone, removals), batches, settings, seed=seed, blocks=left)
@@ -166,66 +107,68 @@ def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: t
     return normalize(torch.from_numpy(train.images[chosen])), torch.from_numpy(train.labels[chosen]).to(device)
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """What every scoring starts from: a network, a batch, the seed of a draw, facts to record and their hash."""
-
-    model: nn.Module
-    network: ResidualSettings
-    batch: tuple[Tensor, Tensor]
-    seed: int
-    facts: dict[str, Any]
-    made_by: str
-
-
-def begin(
-    weights: Path,
-    data: Path,
-    settings: CriterionSettings,
-    *,
-    seed: int,
-    draw: int,
-    device: torch.device,
-    **structure: str,
-) -> Scoring:
-    """Load the network and the images that a draw of the criterion looks at."""
-    prepared = PreparedSet.open(data)
-    model, held = load_network(weights)
-    chosen_by = derived_seed("draw", seed, draw) if draw else seed
-    per_class = 0 if settings.function in DATA_FREE else settings.images_per_class
-    batch = scoring_batch(prepared, per_class, seed=chosen_by, device=device)
-    facts = {"settings": settings.model_dump(mode="json"), "images": len(batch[1])}
-    made_by = config_hash("score", settings, [held["content"], prepared.content], seed=seed, draw=draw, **structure)
-    network = network_settings(held["architecture"])
-    return Scoring(model.to(device), network, batch, chosen_by, facts, made_by)
-
-
 def score(
     weights: Path,
     data: Path,
     output: Path,
     settings: CriterionSettings,
     *,
+    structure: Structure = "layers",
     seed: int,
     draw: int = 0,
     device: torch.device,
 ) -> None:
-    """Score the network in `weights` and write the facts file `output`.
+    """Score the blocks of the network in `weights`, its groups of filters or its convolution weights.
 
-    Draws above 0 choose other images and make other random choices for the same network.
+    `output` is a facts file or, of weights, a tensors file: one array by parameter name, of the weight's shape, lowest
+    goes first; its facts name the layers in network order. Draws above 0 choose other images and make other random
+    choices for the same network.
     """
-    given = begin(weights, data, settings, seed=seed, draw=draw, device=device)
-    images = given.batch[0]
-    example = images if len(images) else images.new_zeros(2, *images.shape[1:])
-    blocks = residual_blocks(given.model, example, keep_first=given.network.keep_first)
-    batches = _in_batches(given.batch, settings)
-    ranking = rank_blocks(given.model, batches, settings, seed=given.seed, blocks=blocks, minimum=given.network.minimum)
+    _check(settings, structure)
+    prepared = PreparedSet.open(data)
+    model, held = load_network(weights)
+    network, model = network_settings(held["architecture"]), model.to(device)
+    chosen_by = derived_seed("draw", seed, draw) if draw else seed
+    per_class = 0 if settings.formula.data_free else settings.images_per_class
+    batch = scoring_batch(prepared, per_class, seed=chosen_by, device=device)
+    facts = {"settings": settings.model_dump(mode="json"), "images": len(batch[1])}
+    inputs, other = [held["content"], prepared.content], {} if structure == "layers" else {"structure": structure}
+    made_by = config_hash("score", settings, inputs, seed=seed, draw=draw, **other)
+    if structure == "weights":
+        scores = weight_scores(model, batch, settings, seed=chosen_by)
+        write_tensors(output, scores, facts | {"layers": list(scores)}, config_hash=made_by)
+    elif structure == "filters":
+        groups = group_scores(model, batch, settings, seed=chosen_by)
+        write_facts(output, facts | {"groups": groups}, config_hash=made_by)
+    else:
+        blocks = _block_facts(model, batch, settings, network, seed=chosen_by)
+        write_facts(output, facts | blocks, config_hash=made_by)
+
+
+def _check(settings: CriterionSettings, structure: Structure) -> None:
+    if structure == "layers":
+        return
+    if not settings.fits(structure):
+        allowed = ", ".join(sorted(_functions(structure)))
+        raise LayerLotteryError(f"function: {settings.function} can't score {structure}; allowed are {allowed}")
+    if settings.parameters == "all":
+        raise LayerLotteryError(f"parameters: found all; {structure} are scored by convolutions alone")
+    if settings.batch_size is not None:
+        raise LayerLotteryError(f"batch_size: found {settings.batch_size}; {structure} are scored in one batch: null")
+    if settings.iterative:
+        raise LayerLotteryError(f"iterative: found true; {structure} are scored once, only layers one by one")
+
+
+def _block_facts(
+    model: nn.Module, batch: Batch, settings: CriterionSettings, network: ResidualSettings, *, seed: int
+) -> dict[str, Any]:
+    blocks = residual_blocks(model, _example(batch), keep_first=network.keep_first)
+    batches = _in_batches(batch, settings)
+    ranking = rank_blocks(model, batches, settings, seed=seed, blocks=blocks, minimum=network.minimum)
     if ranking.ties:
         log.info("%s: equal scores, ranked in network order: %s", settings.function, ", ".join(ranking.ties))
-    facts = given.facts | {"blocks": [_row(block, ranking) for block in blocks], "ties": ranking.ties}
-    if given.network.minimum != MINIMUM_PER_STAGE:
-        facts["minimum"] = given.network.minimum
-    write_facts(output, facts, config_hash=given.made_by)
+    facts = {"blocks": [_row(block, ranking) for block in blocks], "ties": ranking.ties}
+    return facts if network.minimum == MINIMUM_PER_STAGE else facts | {"minimum": network.minimum}
 
 
 def _in_batches(batch: Batch, settings: CriterionSettings) -> Batches:
@@ -235,7 +178,7 @@ def _in_batches(batch: Batch, settings: CriterionSettings) -> Batches:
     return list(zip(*(one.split(settings.batch_size) for one in batch), strict=True))
 
 
-def _row(block: Block, ranking: Ranking) -> dict[str, object]:
+def _row(block: Block, ranking: BlockRanking) -> dict[str, object]:
     row: dict[str, object] = {"name": block.name, "stage": block.stage, "removable": block.removable}
     row |= {"raw": ranking.raw.get(block.name), "score": ranking.score.get(block.name)}
     return row if block.removal.trivial else row | {"removal": block.removal.facts()}

@@ -1,41 +1,56 @@
-"""Criteria from the penultimate features with and without a block: CKA and the consensus of eight metrics."""
+"""Criteria that compare the network with itself less one block: KL, CKA and the consensus of eight metrics."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from layerlottery.config.criteria import CriterionSettings
 from layerlottery.criteria.ablation import answers
-from layerlottery.criteria.batches import Batches, each, parts
+from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.blocks import Block
 from layerlottery.networks.features import PENULTIMATE, captured
 from layerlottery.similarity import metrics
 
 DECIMALS = 8  # distances that differ by less than rounding errors count as equal
 
 
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return F.log_softmax(logits.double(), dim=1)
+
+
+@criterion(names={"kl": {"batchnorm": "eval"}}, needs="forward")
 @torch.no_grad()
-def with_and_without(model: nn.Module, blocks: list[Block], batches: Batches) -> tuple[Tensor, dict[str, Tensor]]:
+def kl(given: Scoring) -> dict[str, float]:
+    """KL(p ‖ q) in nats, mean over images (CURL, Luo & Wu 2020).
+
+    p is the softmax output of the full network, q that without the block.
+    """
+    sums, count = {block.name: 0.0 for block in given.blocks}, 0
+    for images in given.parts():
+        full, without = answers(given.model, given.blocks, images, _log_probabilities)
+        for name, found in without.items():
+            sums[name] += F.kl_div(found, full, reduction="sum", log_target=True).item()
+        count += len(full)
+    return {name: value / count for name, value in sums.items()}
+
+
+@torch.no_grad()
+def with_and_without(given: Scoring) -> tuple[Tensor, dict[str, Tensor]]:
     """Penultimate features (N, features) of the network, and of the network less each block, float64.
 
     Raises when they are not finite, naming the block.
     """
     whole: list[Tensor] = []
-    less: dict[str, list[Tensor]] = {block.name: [] for block in blocks}
-    for images, _ in each(batches):
-        # batch statistics are those of all images, so these go in one part
-        together = any(module.training for module in model.modules())
-        with captured(model, [PENULTIMATE]) as held:
-            full, without = answers(
-                model, blocks, parts(images, together=together), lambda _: held[PENULTIMATE].flatten(1)
-            )
-        whole.append(_finite(full, "the network"))
-        for name, found in without.items():
-            less[name].append(_finite(found, f"the network without block {name}"))
+    less: dict[str, list[Tensor]] = {block.name: [] for block in given.blocks}
+    with captured(given.model, [PENULTIMATE]) as held:
+        for images in given.parts():
+            full, without = answers(given.model, given.blocks, images, lambda _: held[PENULTIMATE].flatten(1))
+            whole.append(_finite(full, "the network"))
+            for name, found in without.items():
+                less[name].append(_finite(found, f"the network without block {name}"))
     return torch.cat(whole), {name: torch.cat(found) for name, found in less.items()}
 
 
@@ -45,31 +60,25 @@ def _finite(features: Tensor, called: str) -> Tensor:
     return features.double().cpu()
 
 
-def _labels(batches: Batches) -> Tensor:
-    return torch.cat([labels.cpu() for _, labels in each(batches)])
-
-
-def cka(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
+@criterion(
+    names={"cka": {"batchnorm": "eval"}, "cka_iterative": {"batchnorm": "eval", "iterative": True}}, needs="forward"
+)
+def cka(given: Scoring) -> dict[str, float]:
     """1 − linear CKA of the features with and without the block (Pons et al. 2024); the lowest go.
 
     1 where the block's removal leaves features that no longer depend on the image.
     """
-    whole, without = with_and_without(model, blocks, batches)
-    labels = _labels(batches)
+    (whole, without), labels = with_and_without(given), given.labels()
     return {name: metrics.cka(whole, found, labels) for name, found in without.items()}
 
 
-def consensus(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
+@criterion(names={"consensus": {"batchnorm": "eval"}}, needs="forward")
+def consensus(given: Scoring) -> dict[str, float]:
     """Sum of a block's ranks by eight dissimilarities of the features with and without it (Mugnaini et al. 2024).
 
     Rank 1 is the smallest dissimilarity; equal ones share their mean rank. The lowest sums go.
     """
-    whole, without = with_and_without(model, blocks, batches)
-    labels = _labels(batches)
+    (whole, without), labels = with_and_without(given), given.labels()
     distances = [[metric(whole, found, labels) for found in without.values()] for metric in metrics.METRICS.values()]
     totals = rankdata(np.round(distances, DECIMALS), axis=1).sum(axis=0)
     return dict(zip(without, totals.tolist(), strict=True))

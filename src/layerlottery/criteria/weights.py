@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Sequence
+from typing import Any
 
-from layerlottery.config.criteria import CriterionSettings
-from layerlottery.criteria.batches import Batches
-from layerlottery.criteria.parameters import connecting_weights, reduce
-from layerlottery.networks.blocks import Block
+import numpy as np
+import torch
+
+from layerlottery.criteria.saliency import Saliency
+from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.store.hashing import derived_seed
 
 
-def random(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
+@criterion(names={"random": {}}, scores=("layers", "filters", "weights"), needs="nothing", data_free=True)
+def random(given: Scoring) -> dict[str, Any]:
     """Uniform in [0, 1): the control that every criterion must beat."""
-    generator = torch.Generator().manual_seed(derived_seed("random criterion", seed))
-    drawn = torch.rand(len(blocks), generator=generator, dtype=torch.float64)
-    return {block.name: value for block, value in zip(blocks, drawn.tolist(), strict=True)}
+    if given.structure == "layers":
+        seed = torch.Generator().manual_seed(derived_seed("random criterion", given.seed))
+        drawn = torch.rand(len(given.blocks), generator=seed, dtype=torch.float64)
+        return {block.name: value for block, value in zip(given.blocks, drawn.tolist(), strict=True)}
+    shapes: dict[str, Sequence[int]] = {coupling.layer: (coupling.filters,) for coupling in given.couplings}
+    shapes = shapes or {name: weight.shape for name, weight in given.parameters().items()}
+    generator = np.random.default_rng(derived_seed("random criterion", given.structure, given.seed))
+    return {name: generator.random(shape) for name, shape in shapes.items()}
 
 
-def random_spread(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
+@criterion(names={"random_spread": {}}, needs="nothing", data_free=True)
+def random_spread(given: Scoring) -> dict[str, float]:
     """Places, from 1, in a random order that takes one block of every stage in turn.
 
     Each round puts the stages in a new random order and takes a random remaining block of each. However many
     blocks go, the stages then lose equally many, or differ by one, as long as they have enough. This control
     tells what a criterion's choice of blocks adds to its choice of stages.
     """
-    generator = torch.Generator().manual_seed(derived_seed("random_spread criterion", seed))
+    generator = torch.Generator().manual_seed(derived_seed("random_spread criterion", given.seed))
     left: dict[str, list[str]] = {}
-    for block in blocks:
+    for block in given.blocks:
         left.setdefault(block.stage, []).append(block.name)
     order: list[str] = []
     while left:
@@ -42,21 +46,15 @@ def random_spread(
             order.append(stages[place].pop(drawn))
         left = {stage: names for stage, names in left.items() if names}
     # the first in the order go first, whichever end of the score survives
-    sign = 1.0 if settings.keep == "high" else -1.0
-    places = {name: sign * place for place, name in enumerate(order, start=1)}
-    return {block.name: places[block.name] for block in blocks}
+    places = {name: given.settings.sign * float(place) for place, name in enumerate(order, start=1)}
+    return {block.name: places[block.name] for block in given.blocks}
 
 
-def l1(
-    model: nn.Module, blocks: list[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
-    """Mean over a block's filters of each filter's absolute weights, summed or averaged (Li et al. 2017).
+@criterion(names={"l1": {}, "magnitude": {}}, scores=("layers", "filters", "weights"), needs="weights", data_free=True)
+def l1(given: Scoring) -> Saliency:
+    """|θ|: a filter has their sum or mean, a block the mean over its filters (Li et al. 2017).
 
-    A row of a fully connected layer is a filter. 0 for a block without weights.
+    A row of a fully connected layer is a filter. Single weights by it are magnitude pruning (Han et al. 2015).
     """
-    scores = {}
-    for block in blocks:
-        kernels = connecting_weights(model.get_submodule(block.name))
-        filters = [reduce(kernel.detach().double().abs().flatten(1), settings.reduction, dim=1) for kernel in kernels]
-        scores[block.name] = torch.cat(filters).mean().item() if filters else 0.0
-    return scores
+    weights = given.parameters(connecting=True)
+    return Saliency({name: weight.detach().abs() for name, weight in weights.items()}, by_filter=True)

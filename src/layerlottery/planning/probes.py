@@ -35,7 +35,7 @@ from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter
 from layerlottery.cost.gpu import find_gpu
 from layerlottery.cost.network import macs, parameters, training_memory
-from layerlottery.criteria.elements import group_scores, score_filters, score_weights, weight_scores
+from layerlottery.criteria.elements import group_scores, weight_scores
 from layerlottery.criteria.score import rank_blocks, score, scoring_batch
 from layerlottery.data.prepared import GROUPS, PreparedSet
 from layerlottery.evaluation.adversaries import Batch, minimum_norms, perturb
@@ -142,10 +142,9 @@ def make_networks(
     took["score"] = clock.seconds(lambda: score(dense, data, blocks, RANDOM, seed=0, device=device))
     for structure, removed in counts.items():
         chosen = blocks
-        if structure == "filters":
-            score_filters(dense, data, chosen := folder / "filters.json", RANDOM, seed=0, device=device)
-        if structure == "weights":
-            score_weights(dense, data, chosen := folder / "weights.scores", RANDOM, seed=0, device=device)
+        if structure != "layers":
+            chosen = folder / f"{structure}.scores"
+            score(dense, data, chosen, RANDOM, structure=structure, seed=0, device=device)  # type: ignore[arg-type]
         ticket, facts = folder / f"{structure}.safetensors", folder / f"{structure}.json"
         budget = None if structure == "layers" else blocks
         took["prune"] = clock.seconds(

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from layerlottery.config.criteria import DRAWN
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
@@ -23,7 +24,6 @@ SETTING = ["structure", "criterion", "scored_at", "rewind"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
 STRUCTURES = ("none", "layers", "filters", "weights")
-DRAWN = ("random", "random_spread")
 Value = TypeVar("Value")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from layerlottery.config.criteria import DATA_FREE
+from layerlottery.config.criteria import DRAWN, FORMULAS
 from layerlottery.config.studies import Run
 from layerlottery.tables.statistics import kendall_w
 
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 CRITERION = ("dataset", "network", "criterion", "scored_at")
 # these see weights alone and choose nothing at random: every draw of a seed repeats the first
-UNDRAWN = DATA_FREE - {"random", "random_spread"}
+UNDRAWN = {name for name, formula in FORMULAS.items() if formula.data_free} - set(DRAWN)
 
 
 @dataclass(frozen=True)

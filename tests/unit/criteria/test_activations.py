@@ -5,10 +5,16 @@ import pytest
 import torch
 from torch import nn
 
-from layerlottery.criteria.activations import expectabs, hrank, relative_rank
+from layerlottery.criteria.activations import relative_rank
 from layerlottery.criteria.score import score_blocks
+from layerlottery.criteria.scoring import Scoring, values
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, residual_blocks
+
+
+def plain_scores(model, block, images, chosen):
+    """Of one block of the network as it is, for images without labels."""
+    return values(Scoring(model, (images, None), chosen, blocks=[Block(block, "toy", True)]))
 
 
 def block_outputs(model, images):
@@ -55,9 +61,7 @@ def test_expectabs_counts_negative_outputs_by_their_size(settings):
     model = nn.ModuleDict({"block": nn.Identity()})
     model.forward = lambda x: model["block"](x)
     images = torch.tensor([-3.0, 1.0]).view(1, 1, 1, 2)
-    assert expectabs(model, [Block("block", "toy", True)], (images, None), settings("expectabs"), seed=0) == {
-        "block": 2.0
-    }
+    assert plain_scores(model, "block", images, settings("expectabs")) == {"block": 2.0}
 
 
 def test_images_beyond_one_part_count_as_much(settings):
@@ -65,9 +69,8 @@ def test_images_beyond_one_part_count_as_much(settings):
     model.forward = lambda x: model["block"](x)
     model.eval()
     images = torch.cat([torch.zeros(100, 1, 2, 2), torch.eye(2).expand(50, 1, 2, 2)])
-    blocks = [Block("block", "toy", True)]
-    assert hrank(model, blocks, (images, None), settings("hrank"), seed=0)["block"] == pytest.approx(1 / 3)
-    assert expectabs(model, blocks, (images, None), settings("expectabs"), seed=0)["block"] == pytest.approx(1 / 6)
+    assert plain_scores(model, "block", images, settings("hrank"))["block"] == pytest.approx(1 / 3)
+    assert plain_scores(model, "block", images, settings("expectabs"))["block"] == pytest.approx(1 / 6)
 
 
 def test_planted_block_by_hand(planted, settings):
@@ -90,4 +93,4 @@ def test_an_output_that_is_not_finite_names_the_first_block(function, make_netwo
 def test_outputs_count_before_a_later_layer_writes_into_them(settings):
     model = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
     images = torch.tensor([-3.0, 1.0]).view(1, 1, 1, 2)
-    assert expectabs(model, [Block("0", "toy", True)], (images, None), settings("expectabs"), seed=0) == {"0": 2.0}
+    assert plain_scores(model, "0", images, settings("expectabs")) == {"0": 2.0}

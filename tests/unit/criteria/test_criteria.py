@@ -2,7 +2,6 @@
 
 import copy
 import math
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from layerlottery.config.criteria import CRITERIA, DATA_FREE, CriterionSettings, Function
-from layerlottery.criteria import gradients, weights
-from layerlottery.criteria.score import FUNCTIONS, _in_batches, rank_blocks, score_blocks
+from layerlottery.config.criteria import CRITERIA, FORMULAS, CriterionSettings
+from layerlottery.criteria.score import _in_batches, rank_blocks, score_blocks
+from layerlottery.criteria.scoring import Scoring, functions, values
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, residual_blocks
 
@@ -36,6 +35,11 @@ A, B, X = 1.5, -0.75, 2.0
 TOY_BATCH = (torch.full((1, 1, 1, 1), X), torch.zeros(1, dtype=torch.int64))
 
 
+def plain_scores(model, blocks, batch, chosen):
+    """Of the network as it is."""
+    return values(Scoring(model, batch, chosen, blocks=blocks))
+
+
 def settings(**changes):
     return CriterionSettings(**({"function": "snip"} | changes))
 
@@ -54,10 +58,10 @@ def logistic_derivatives(temperature=1.0):
 
 def test_snip_on_the_toy_by_hand():
     gradient, _ = logistic_derivatives()
-    scores = gradients.snip(Toy(A, B), TOY_BLOCKS, TOY_BATCH, settings(), seed=0)
+    scores = plain_scores(Toy(A, B), TOY_BLOCKS, TOY_BATCH, settings())
     assert scores["a"] == pytest.approx(abs(A * gradient[0]), rel=1e-6)
     assert scores["b"] == pytest.approx(abs(B * gradient[1]), rel=1e-6)
-    signed = gradients.snip(Toy(A, B), TOY_BLOCKS, TOY_BATCH, settings(products="signed"), seed=0)
+    signed = plain_scores(Toy(A, B), TOY_BLOCKS, TOY_BATCH, settings(products="signed"))
     assert signed["a"] == pytest.approx(A * gradient[0], rel=1e-6)
 
 
@@ -66,7 +70,7 @@ def test_grasp_on_the_toy_by_hand(temperature):
     gradient, hessian = logistic_derivatives(temperature)
     product = hessian @ gradient
     chosen = settings(function="grasp", products="signed", temperature=temperature)
-    scores = gradients.grasp(Toy(A, B), TOY_BLOCKS, TOY_BATCH, chosen, seed=0)
+    scores = plain_scores(Toy(A, B), TOY_BLOCKS, TOY_BATCH, chosen)
     assert scores["a"] == pytest.approx(-A * product[0], rel=1e-5)
     assert scores["b"] == pytest.approx(-B * product[1], rel=1e-5)
 
@@ -78,8 +82,8 @@ def test_l1_by_hand():
     model = nn.ModuleDict({"block": block})
     blocks = [Block("block", "toy", True)]
     # filters: |1| + |-2| = 3, 3 + 4 = 7, 6 + 0 = 6
-    assert weights.l1(model, blocks, None, settings(function="l1"), seed=0) == {"block": pytest.approx(16 / 3)}
-    mean = weights.l1(model, blocks, None, settings(function="l1", reduction="mean"), seed=0)
+    assert plain_scores(model, blocks, None, settings(function="l1")) == {"block": pytest.approx(16 / 3)}
+    mean = plain_scores(model, blocks, None, settings(function="l1", reduction="mean"))
     assert mean == {"block": pytest.approx((1.5 + 3.5 + 3) / 3)}
 
 
@@ -103,8 +107,8 @@ def double(make_network, make_batch):
 def test_snip_products_add_up_to_zero_before_batchnorm(double):
     # the loss does not change when weights before a train-mode BatchNorm are scaled: Euler's identity
     model, batch = double
-    signed = gradients.snip(model, removable(model), batch, settings(products="signed"), seed=0)
-    absolute = gradients.snip(model, removable(model), batch, settings(), seed=0)
+    signed = plain_scores(model, removable(model), batch, settings(products="signed"))
+    absolute = plain_scores(model, removable(model), batch, settings())
     for name, value in signed.items():
         assert abs(value) < 1e-5 * absolute[name]
 
@@ -118,7 +122,7 @@ def test_what_signed_snip_ranks_by_is_the_epsilon_of_batchnorm(double):
         for norm in model.modules():
             if isinstance(norm, nn.BatchNorm2d):
                 norm.eps = epsilon
-        scores = gradients.snip(model, removable(model), batch, signed, seed=0)
+        scores = plain_scores(model, removable(model), batch, signed)
         sums[epsilon] = np.array(list(scores.values()))
     assert np.abs(sums[1e-30]).max() < 1e-13
     assert sums[1e-9] == pytest.approx(0.1 * sums[1e-8], rel=0.01)
@@ -130,7 +134,7 @@ def test_grasp_of_a_layer_is_its_squared_gradient_norm(double):
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.eps = 1e-12
-    scores = gradients.grasp(model, removable(model), batch, settings(function="grasp", products="signed"), seed=0)
+    scores = plain_scores(model, removable(model), batch, settings(function="grasp", products="signed"))
     F.cross_entropy(model(batch[0]), batch[1]).backward()
     for name, value in scores.items():
         block = model.get_submodule(name)
@@ -156,13 +160,14 @@ def test_hessian_gradient_product_against_finite_differences(double):
     names = [name for name, _ in model.named_parameters()]
     product = {n: (a - b) / (2 * step) for n, a, b in zip(names, ahead, behind, strict=True)}
     chosen = settings(function="grasp", products="signed", batchnorm="eval")
-    scores = gradients.grasp(model, removable(model), batch, chosen, seed=0)
+    scores = plain_scores(model, removable(model), batch, chosen)
     for name, value in scores.items():
         convolutions = [f"{name}.conv1.weight", f"{name}.conv2.weight"]
         expected = sum(-(model.get_parameter(c) * product[c]).sum().item() for c in convolutions)
         assert value == pytest.approx(expected, rel=1e-4, abs=1e-9)
 
 
+DATA_FREE = [name for name, formula in FORMULAS.items() if formula.data_free and "layers" in formula.scores]
 OF_BLOCKS = sorted(name for name, chosen in CRITERIA.items() if chosen.fits("layers"))
 
 
@@ -187,7 +192,7 @@ def test_batchnorm_mode_matters_and_is_what_it_says(make_network, make_batch):
     assert running != by_batch
     # at initialization running statistics are 0 and 1: eval-mode BatchNorm only scales by 1 / sqrt(1 + eps)
     plain = copy.deepcopy(model).eval()
-    expected = gradients.snip(plain, removable(plain), batch, settings(batchnorm="eval"), seed=0)
+    expected = plain_scores(plain, removable(plain), batch, settings(batchnorm="eval"))
     assert running == expected
 
 
@@ -209,10 +214,9 @@ def test_a_score_that_is_not_finite_names_the_block(make_network, make_batch):
         score_blocks(model, batch, CRITERIA["l1"])
 
 
-def test_every_function_for_blocks_exists():
-    functions = set(get_args(Function))
-    assert {chosen.function for chosen in CRITERIA.values()} == functions
-    assert set(FUNCTIONS) == {function for function in functions if settings(function=function).fits("layers")}
+def test_every_declared_function_exists_and_has_a_name():
+    assert set(functions()) == set(FORMULAS) == {chosen.function for chosen in CRITERIA.values()}
+    assert all(formula.scores for formula in FORMULAS.values())
 
 
 def test_a_function_for_filters_alone_is_refused(make_network, make_batch):
@@ -220,7 +224,7 @@ def test_a_function_for_filters_alone_is_refused(make_network, make_batch):
         score_blocks(make_network(), make_batch(), CRITERIA["complexity_macs"])
 
 
-@pytest.mark.parametrize("function", sorted(DATA_FREE & set(FUNCTIONS)))
+@pytest.mark.parametrize("function", DATA_FREE)
 def test_data_free_functions_need_no_image(function, make_network, make_batch):
     model, (images, labels) = make_network(), make_batch()
     chosen = settings(function=function)
@@ -229,12 +233,12 @@ def test_data_free_functions_need_no_image(function, make_network, make_batch):
 
 def test_synflow_on_the_toy_by_hand():
     # R = |a| |b| for an image of one 1, whatever the batch holds; both blocks carry all of it
-    scores = gradients.synflow(Toy(A, B), TOY_BLOCKS, TOY_BATCH, settings(function="synflow"), seed=0)
+    scores = plain_scores(Toy(A, B), TOY_BLOCKS, TOY_BATCH, settings(function="synflow"))
     assert scores == pytest.approx({"a": 1.5 * 0.75, "b": 1.5 * 0.75})
 
 
 def test_synflow_holds_what_float32_does_not():
-    scores = gradients.synflow(Toy(1e30, -1e30), TOY_BLOCKS, TOY_BATCH, settings(function="synflow"), seed=0)
+    scores = plain_scores(Toy(1e30, -1e30), TOY_BLOCKS, TOY_BATCH, settings(function="synflow"))
     assert scores == pytest.approx({"a": 1e60, "b": 1e60})
 
 

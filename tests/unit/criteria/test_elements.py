@@ -13,7 +13,8 @@ from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.config.data import Digits
 from layerlottery.config.networks import NetworkSettings
 from layerlottery.criteria.complexity import layer_shares, removal_places
-from layerlottery.criteria.elements import group_scores, score_filters, score_weights, weight_scores
+from layerlottery.criteria.elements import group_scores, weight_scores
+from layerlottery.criteria.score import score
 from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.filters import find_couplings
@@ -231,9 +232,8 @@ def files(tmp_path_factory):
 
 def test_the_stage_writes_groups(files, tmp_path):
     for draw in (0, 1):
-        score_filters(
-            *files, tmp_path / f"{draw}.json", CRITERIA["random"], seed=4, draw=draw, device=torch.device("cpu")
-        )
+        given = {"structure": "filters", "seed": 4, "draw": draw, "device": torch.device("cpu")}
+        score(*files, tmp_path / f"{draw}.json", CRITERIA["random"], **given)
     first, second = (read_facts(tmp_path / f"{draw}.json") for draw in (0, 1))
     model = CifarResNet(NetworkSettings(depth=14, width=2), channels=1, classes=10)
     nothing = (torch.zeros(0, 1, 8, 8), torch.zeros(0))
@@ -246,7 +246,8 @@ def test_the_stage_writes_groups(files, tmp_path):
 
 def test_the_stage_writes_weights_in_network_order(files, tmp_path):
     chosen = settings(images_per_class=2)
-    score_weights(*files, tmp_path / "scores.safetensors", chosen, seed=0, device=torch.device("cpu"))
+    given = {"structure": "weights", "seed": 0, "device": torch.device("cpu")}
+    score(*files, tmp_path / "scores.safetensors", chosen, **given)
     tensors, facts = read_tensors(tmp_path / "scores.safetensors")
     model = CifarResNet(NetworkSettings(depth=14, width=2), channels=1, classes=10)
     assert facts["layers"] == [name for name, parameter in model.named_parameters() if parameter.dim() == 4]
@@ -257,14 +258,15 @@ def test_the_stage_writes_weights_in_network_order(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stage", "changes", "message"),
+    ("structure", "changes", "message"),
     [
-        (score_filters, {"function": "hrank"}, r"function: hrank can't score filters; allowed are complexity, .*snip"),
-        (score_weights, {"function": "complexity"}, r"function: complexity can't score weights; allowed are grasp, l1"),
-        (score_weights, {"parameters": "all"}, "parameters: found all; weights are scored by convolutions alone"),
-        (score_filters, {"iterative": True}, "iterative: found true; filters are scored once"),
+        ("filters", {"function": "hrank"}, r"function: hrank can't score filters; allowed are complexity, .*snip"),
+        ("weights", {"function": "complexity"}, r"function: complexity can't score weights; allowed are grasp, l1"),
+        ("weights", {"parameters": "all"}, "parameters: found all; weights are scored by convolutions alone"),
+        ("filters", {"iterative": True}, "iterative: found true; filters are scored once"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(files, tmp_path, stage, changes, message):
+def test_settings_that_do_not_fit_are_refused(files, tmp_path, structure, changes, message):
+    given = {"structure": structure, "seed": 0, "device": torch.device("cpu")}
     with pytest.raises(LayerLotteryError, match=message):
-        stage(*files, tmp_path / "scores", settings(**changes), seed=0, device=torch.device("cpu"))
+        score(*files, tmp_path / "scores", settings(**changes), **given)

@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch import nn
 
+from layerlottery.config.criteria import FORMULAS
 from layerlottery.criteria import batches
-from layerlottery.criteria.activations import expectabs
-from layerlottery.criteria.score import FORWARD, FUNCTIONS, paper_blocks, score_blocks, scoring_copy
+from layerlottery.criteria.score import paper_blocks, score_blocks
+from layerlottery.criteria.scoring import Scoring, scoring_copy, values
 from layerlottery.networks.blocks import Block
 from layerlottery.networks.predictor import FoldedBlock
 from layerlottery.networks.resnet import BasicBlock
 
-FOLDED = pytest.mark.parametrize("function", sorted(FORWARD))
+FOLDED = pytest.mark.parametrize("function", [name for name, formula in FORMULAS.items() if formula.needs == "forward"])
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def network(make_network, make_batch):
 def unfolded(model, batch, chosen):
     copy = scoring_copy(model, chosen)
     removable = [block for block in paper_blocks(copy, batch) if block.removable]
-    return FUNCTIONS[chosen.function](copy, removable, batch, chosen, seed=0)
+    return values(Scoring(copy, batch, chosen, blocks=removable))
 
 
 @pytest.fixture
@@ -130,5 +131,5 @@ def test_finite_outputs_may_have_an_infinite_sum(settings):
     model.forward = lambda x: model["block"](x)
     images = torch.full((4, 1, 2, 2), 3e38)
     assert not images.sum().isfinite()
-    scores = expectabs(model.eval(), [Block("block", "toy", True)], (images, None), settings("expectabs"), seed=0)
+    scores = values(Scoring(model.eval(), (images, None), settings("expectabs"), [Block("block", "toy", True)]))
     assert scores["block"] == pytest.approx(3e38)

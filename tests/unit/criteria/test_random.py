@@ -9,7 +9,7 @@ import torch
 
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.criteria.score import score_blocks
-from layerlottery.criteria.weights import random, random_spread
+from layerlottery.criteria.scoring import Scoring, values
 from layerlottery.networks.blocks import Block, residual_blocks
 from layerlottery.networks.selection import removal_order
 from layerlottery.store.hashing import derived_seed
@@ -20,7 +20,7 @@ def spread_rows(sizes, seed, settings, **changes):
     blocks = [Block(f"{stage}.{number}", stage, number > 0) for stage, size in sizes.items() for number in range(size)]
     removable = [block for block in blocks if block.removable]
     chosen = settings("random_spread", **changes)
-    raw = random_spread(None, removable, None, chosen, seed=seed)
+    raw = values(Scoring(None, None, chosen, removable, seed=seed))
     sign = 1 if chosen.keep == "high" else -1
     return [
         {"name": b.name, "stage": b.stage, "removable": b.removable, "score": sign * raw.get(b.name, math.nan)}
@@ -30,12 +30,12 @@ def spread_rows(sizes, seed, settings, **changes):
 
 def test_random_is_uniform_and_follows_the_seed(settings):
     blocks = [Block(f"a.{number}", "a", True) for number in range(6)]
-    draws = [random(None, blocks, None, settings("random"), seed=seed) for seed in range(300)]
-    assert draws[0] == random(None, blocks, None, settings("random"), seed=0)
-    values = np.array([list(draw.values()) for draw in draws])
+    draws = [values(Scoring(None, None, settings("random"), blocks, seed=seed)) for seed in range(300)]
+    assert draws[0] == values(Scoring(None, None, settings("random"), blocks, seed=0))
+    drawn = np.array([list(draw.values()) for draw in draws])
     # five standard deviations of a mean of uniform numbers
-    assert abs(values.mean() - 0.5) < 5 / math.sqrt(12 * values.size)
-    first = np.bincount(values.argmin(axis=1), minlength=6)
+    assert abs(drawn.mean() - 0.5) < 5 / math.sqrt(12 * drawn.size)
+    first = np.bincount(drawn.argmin(axis=1), minlength=6)
     # each of the six blocks goes first in about a sixth of the draws
     assert (abs(first - 50) < 5 * math.sqrt(300 * (1 / 6) * (5 / 6))).all()
 

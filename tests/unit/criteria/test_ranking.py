@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from layerlottery.config.criteria import CRITERIA
 from layerlottery.criteria.ranking import may_go, rank_once, rank_one_by_one
-from layerlottery.criteria.score import FUNCTIONS, rank_blocks, score_blocks
+from layerlottery.criteria.score import rank_blocks, score_blocks
 from layerlottery.networks.blocks import remove_blocks, residual_blocks
 from layerlottery.networks.selection import removal_order
 
@@ -49,7 +50,11 @@ def test_iterative_where_low_scores_survive_by_hand(shifting, settings):
 
 
 @pytest.mark.parametrize(
-    ("function", "keep"), [*((function, "high") for function in sorted(FUNCTIONS)), ("snip", "low")]
+    ("function", "keep"),
+    [
+        *((function, "high") for function in sorted({one.function for one in CRITERIA.values() if one.fits("layers")})),
+        ("snip", "low"),
+    ],
 )
 def test_each_round_takes_the_worst_of_the_network_that_is_left(function, keep, make_network, make_batch, settings):
     model, batch = make_network(width=2), make_batch()

@@ -12,6 +12,7 @@ from torch import nn
 from layerlottery.config.criteria import CriterionSettings
 from layerlottery.config.networks import NetworkSettings
 from layerlottery.criteria import batches, similarity
+from layerlottery.criteria.scoring import Scoring
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, remove_blocks, residual_blocks
 from layerlottery.networks.resnet import CifarResNet, initialize
@@ -47,7 +48,7 @@ def score(criterion, model, batchnorm="eval", images=None, seed=0):
     chosen = CriterionSettings(function=function, batchnorm=batchnorm)
     scored = copy.deepcopy(model).train(batchnorm == "train")
     blocks = [block for block in residual_blocks(scored, keep_first=True) if block.removable]
-    return criterion(scored, blocks, images or batch(), chosen, seed=seed)
+    return criterion(Scoring(scored, images or batch(), chosen, blocks, seed=seed))
 
 
 @BOTH
@@ -152,7 +153,7 @@ def test_features_that_are_not_finite_without_a_block_name_it(planted):
     planted.stage3[2].register_forward_hook(lambda module, given, out: out + math.inf)
     chosen = CriterionSettings(function="cka")
     with pytest.raises(LayerLotteryError, match=r"^the network without block stage3\.3: found penultimate features"):
-        similarity.cka(planted.eval(), blocks, (images, labels), chosen, seed=0)
+        similarity.cka(Scoring(planted.eval(), (images, labels), chosen, blocks))
 
 
 def test_one_image_alone_crashes_nothing(planted):

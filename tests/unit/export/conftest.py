@@ -25,7 +25,6 @@ from layerlottery.config.results import ProfileSettings
 from layerlottery.config.studies import Run
 from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.profile import profile
-from layerlottery.criteria.elements import score_weights
 from layerlottery.criteria.score import score
 from layerlottery.data.prepare import prepare
 from layerlottery.evaluation.attack import attack
@@ -145,9 +144,9 @@ class Stages:
     def file(self, name, folder):
         return self.root / name(folder)
 
-    def pruned(self, run, stage, name, **budget):
+    def pruned(self, run, name, **budget):
         scores = self.file(name, run.scored)
-        stage(self.initial, self.data, scores, CRITERIA["l1"], seed=0, device=CPU)
+        score(self.initial, self.data, scores, CRITERIA["l1"], structure=run.structure, seed=0, device=CPU)
         start, facts = self.file(paths.initial_weights, run.folder), self.file(paths.ticket_facts, run.folder)
         prune(self.initial, scores, start, facts, removed=run.removed, structure=run.structure, **budget)
 
@@ -169,9 +168,9 @@ class Stages:
 def made(tmp_path_factory):
     """A results folder with a dense network, a ticket and a network of masked weights, trained and tested."""
     stages = Stages(tmp_path_factory.mktemp("made") / "results")
-    stages.pruned(TICKET, score, paths.scores)
+    stages.pruned(TICKET, paths.scores)
     budget = stages.file(paths.scores, TICKET.scored)
-    stages.pruned(WEIGHTS, score_weights, paths.element_scores, budget=budget)
+    stages.pruned(WEIGHTS, paths.element_scores, budget=budget)
     for run in (DENSE, TICKET, WEIGHTS):
         stages.trained(run)
     weights, dense = (stages.file(paths.trained_weights, run.folder) for run in (TICKET, DENSE))

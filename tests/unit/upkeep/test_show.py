@@ -29,7 +29,6 @@ from layerlottery.config.results import ProfileSettings
 from layerlottery.config.studies import Run
 from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.profile import profile
-from layerlottery.criteria.elements import score_filters, score_weights
 from layerlottery.criteria.score import score
 from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
@@ -75,9 +74,8 @@ class Stages:
 
     def scored(self, run):
         name = paths.element_scores if run.structure == "weights" else paths.scores
-        stage = {"layers": score, "filters": score_filters, "weights": score_weights}[run.structure]
         path = self.file(name, run.scored)
-        stage(self.initial, self.data, path, L1, seed=0, device=CPU)
+        score(self.initial, self.data, path, L1, structure=run.structure, seed=0, device=CPU)
         return path
 
     def pruned(self, run, **budget):

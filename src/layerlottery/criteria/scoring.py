@@ -1,0 +1,166 @@
+"""How a criterion is declared, what it is given, and how its scores come about."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from layerlottery.config.criteria import CriterionSettings, Structure
+from layerlottery.criteria.batches import Batches, each, parts
+from layerlottery.criteria.own import own_scores
+from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_weights, convolution_weights
+from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.blocks import Block
+from layerlottery.networks.examples import device_of, unwrapped
+from layerlottery.networks.filters import Coupling
+from layerlottery.networks.predictor import fold
+from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
+from layerlottery.store.hashing import derived_seed
+
+# all that CIFAR ResNets are made of: in these, BatchNorm is known to follow its convolution
+PLAIN = {CifarResNet, BasicBlock, PaddedShortcut, ProjectedShortcut, nn.Sequential, nn.Identity}
+PLAIN |= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A copy of the network in the mode in which it is scored, and what of it is scored.
+
+    `blocks` are removable ones and `couplings` filters that only go together, where these are the structure.
+    """
+
+    model: nn.Module
+    batches: Batches
+    settings: CriterionSettings
+    blocks: Sequence[Block] = ()
+    couplings: Sequence[Coupling] = ()
+    structure: Structure = "layers"
+    seed: int = 0
+
+    def by_block(self, *, connecting: bool = False) -> dict[str, dict[str, Tensor]]:
+        """Each block's scored parameters by name, or its `connecting` weights, whatever the settings say."""
+        of = all_parameters if self.settings.parameters == "all" and not connecting else connecting_weights
+        return {block.name: of(self.model, block) for block in self.blocks}
+
+    def parameters(self, *, connecting: bool = False) -> dict[str, Tensor]:
+        """Those of all blocks, or the weights of all convolutions where filters or weights are scored."""
+        if self.structure != "layers":
+            return convolution_weights(self.model)
+        return {name: one for held in self.by_block(connecting=connecting).values() for name, one in held.items()}
+
+    def parts(self) -> Iterator[Sequence[Tensor]]:
+        """Each batch's images in parts for the network; in one where BatchNorm takes statistics of them all."""
+        together = any(module.training for module in self.model.modules())
+        return (parts(images, together=together) for images, _ in each(self.batches))
+
+    def labels(self) -> Tensor:
+        """Labels (N,) of all images, on the CPU."""
+        return torch.cat([labels.cpu() for _, labels in each(self.batches)])
+
+
+Criterion = Callable[[Scoring], Saliency | dict[str, Any]]
+_declared: dict[str, Criterion] = {}
+
+
+def criterion(**declaration: Any) -> Callable[[Criterion], Criterion]:
+    """Declare a built-in criterion: the arguments are fields of `config.criteria.Formula`, written as plain values.
+
+    The configuration reads them from the source. The function returns the scores of blocks by name, or a Saliency, of
+    which blocks, filters and weights get theirs.
+    """
+
+    def declare(function: Criterion) -> Criterion:
+        _declared[function.__name__] = function
+        return function
+
+    return declare
+
+
+@cache
+def functions() -> dict[str, Criterion]:
+    """All built-in criteria of this room, by the name of their function."""
+    for module in iter_modules([str(Path(__file__).parent)]):
+        import_module(f"{__package__}.{module.name}")
+    return _declared
+
+
+def evaluate(given: Scoring) -> dict[str, Any]:
+    """`values` of a copy of the model; random states stay what they are.
+
+    Raises when a value is not finite, naming the block or layer.
+    """
+    settings, scored = given.settings, scoring_copy(given.model, given.settings)
+    scored = _faster(scored) if settings.formula.needs == "forward" else scored
+    device = device_of(scored)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.compiler.set_stance("force_eager"):
+        torch.manual_seed(derived_seed("scoring", given.seed))
+        found = values(replace(given, model=scored))
+    for name, value in found.items() if given.structure == "layers" else ():
+        if not math.isfinite(value):
+            raise LayerLotteryError(f"block {name}: {settings.function} gave {value}; scores must be finite numbers")
+    return found
+
+
+def values(given: Scoring) -> dict[str, Any]:
+    """The criterion's values: of blocks by name; as arrays of couplings' filters by layer, of weights by parameter."""
+    if given.settings.is_own:
+        return own_scores(given.model, given.blocks, given.batches, given.settings, seed=given.seed)
+    found = functions()[given.settings.function](given)
+    return _reduced(found, given) if isinstance(found, Saliency) else found
+
+
+def _reduced(found: Saliency, given: Scoring) -> dict[str, Any]:
+    settings = given.settings
+    if given.structure != "layers":
+        _check_finite(found, settings)
+    if settings.products == "absolute":
+        found = replace(found, values={name: one.abs() for name, one in found.values.items()})
+    if given.structure == "layers":
+        parameters = given.by_block(connecting=found.by_filter)
+        return {block: found.of_block(names, settings.reduction) for block, names in parameters.items()}
+    return found.of_filters(given.couplings, settings.reduction) if given.couplings else found.of_weights()
+
+
+def _check_finite(found: Saliency, settings: CriterionSettings) -> None:
+    for name, one in found.values.items():
+        if not one.isfinite().all():
+            worst, layer = one[~one.isfinite()][0].item(), name.removesuffix(".weight")
+            raise LayerLotteryError(f"layer {layer}: {settings.function} gave {worst}; scores must be finite numbers")
+
+
+def scoring_copy(model: nn.Module, settings: CriterionSettings) -> nn.Module:
+    """A copy that computes what is scored: nothing random, BatchNorm with batch or running statistics."""
+    scored = copy.deepcopy(unwrapped(model)).eval().requires_grad_(True)
+    for module in scored.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train(settings.batchnorm == "train")
+    return scored
+
+
+def _faster(model: nn.Module) -> nn.Module:
+    """A network that puts out the same up to rounding in less time: BatchNorm folded, maps in channels_last.
+
+    The model itself where BatchNorm takes batch statistics, on a GPU, in double precision, and where anything but a
+    CIFAR ResNet's own layers computes in it.
+    """
+    kinds = {(parameter.dtype, parameter.device.type) for parameter in model.parameters()}
+    if kinds != {(torch.float32, "cpu")} or not all(map(_plain, model.modules())):
+        return model
+    return fold(model).to(memory_format=torch.channels_last) if isinstance(model, CifarResNet) else model
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether it computes what its class says, in a CIFAR ResNet in eval mode with running statistics."""
+    changed = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) or module.training
+    counted = not isinstance(module, nn.BatchNorm2d) or module.running_mean is not None
+    return type(module) in PLAIN and not changed and counted
