@@ -5,9 +5,11 @@ The cost is then that of what follows each block, about half of a whole pass for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from layerlottery.networks.blocks import Block
 from layerlottery.networks.removal import take_out
 
 
-@dataclass
+@dataclass(eq=False)
 class _Unit:
     """A module that runs once and holds no block, or is one: when its call began and ended, and what it gave."""
 
@@ -27,90 +29,92 @@ class _Unit:
     calls: int = 0
     output: Tensor | None = None
 
-    @property
-    def stored(self) -> bool:
-        return self.calls == 1 and self.output is not None
+
+@torch.no_grad()
+def answers(
+    model: nn.Module, blocks: Sequence[Block], parts: Sequence[Tensor], read: Callable[[Any], Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`read` (N, …) of the network's answers to all parts, whole and without each block; the model stays as it was."""
+    found: dict[str, list[Tensor]] = {name: [] for name in ("", *(block.name for block in blocks))}
+    for part in parts:
+        for name, answer in _ablated(model, blocks, part, read):
+            found[name].append(answer)
+    joined = {name: torch.cat(some) for name, some in found.items()}
+    return joined.pop(""), joined
 
 
-class Ablation:
-    """`model` run on one batch, whole and without each of its `blocks`; the model is as before afterwards."""
+def _ablated(
+    model: nn.Module, blocks: Sequence[Block], images: Tensor, read: Callable[[Any], Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """`read` of the network's answer, first of the whole network under no name, then without each block."""
+    units = {name: _Unit(module) for name, module in _units(model, {block.name for block in blocks})}
+    yield "", read(_stored(model, units.values(), images))
+    replayed: list[_Unit] = []
+    try:
+        for block in blocks:
+            # what began before the first of what leaves with the block
+            leaving = min(units[name].begin for name in _leaving(block) if name in units)
+            _replay(units.values(), replayed, before=leaving)
+            with without(model, block):
+                answer = model(images)
+            if any(unit.output is not None and unit.output._version != 0 for unit in replayed):
+                # something wrote into what was stored: nothing is stored from now on
+                _run_again(replayed)
+                with without(model, block):
+                    answer = model(images)
+            yield block.name, read(answer)
+    finally:
+        _run_again(replayed)
 
-    def __init__(self, model: nn.Module, blocks: Sequence[Block]) -> None:
-        self.model, self.blocks = model, blocks
-        self.units = {name: _Unit(module) for name, module in _units(model, {block.name for block in blocks})}
 
-    def run(self, images: Tensor, read: Callable[[Any], Tensor]) -> Iterator[tuple[str | None, Tensor]]:
-        """`read` of the network's answer, first of the whole network (None), then without each block by name."""
-        yield None, read(self._store(images))
-        replayed: list[_Unit] = []
-        try:
-            for block in self.blocks:
-                self._replay(replayed, before=self._begin(block))
-                with without(self.model, block):
-                    answer = self.model(images)
-                if any(unit.output is not None and unit.output._version != 0 for unit in replayed):
-                    # something wrote into what was stored: nothing is stored from now on
-                    self._run_again(replayed)
-                    with without(self.model, block):
-                        answer = self.model(images)
-                yield block.name, read(answer)
-        finally:
-            self._run_again(replayed)
+def _stored(model: nn.Module, units: Iterable[_Unit], images: Tensor) -> Any:
+    """The network's answer, while the units note when they run and what they give."""
+    clock = itertools.count(1)
 
-    def _store(self, images: Tensor) -> Any:
-        clock = 0
+    def enter(unit: _Unit, *_: Any) -> None:
+        unit.begin, unit.calls = next(clock), unit.calls + 1
 
-        def enter(unit: _Unit) -> None:
-            nonlocal clock
-            clock += 1
-            unit.begin, unit.calls = clock, unit.calls + 1
+    def leave(unit: _Unit, module: nn.Module, given: Any, out: Any) -> None:
+        # a copy: what follows may write into the tensor itself
+        unit.end, unit.output = next(clock), out.detach().clone() if isinstance(out, Tensor) else None
 
-        def leave(unit: _Unit, out: Any) -> None:
-            nonlocal clock
-            clock += 1
-            unit.end = clock
-            # a copy: what follows may write into the tensor itself
-            unit.output = out.detach().clone() if isinstance(out, Tensor) else None
+    with ExitStack() as hooks:
+        for unit in units:
+            hooks.enter_context(unit.module.register_forward_pre_hook(partial(enter, unit)))
+            hooks.enter_context(unit.module.register_forward_hook(partial(leave, unit)))
+        return model(images)
 
-        with ExitStack() as hooks:
-            for unit in self.units.values():
-                unit.calls, unit.output = 0, None
-                before = unit.module.register_forward_pre_hook(lambda *_, unit=unit: enter(unit))
-                after = unit.module.register_forward_hook(lambda *given, unit=unit: leave(unit, given[-1]))
-                hooks.callback(before.remove)
-                hooks.callback(after.remove)
-            return self.model(images)
 
-    def _begin(self, block: Block) -> int:
-        """When the first of what leaves with the block began."""
-        gone = list(block.removal.stubs) or [block.name]
-        return min(self.units[name].begin for name in gone if name in self.units)
-
-    def _replay(self, replayed: list[_Unit], *, before: int) -> None:
-        """Let the units that ended before this time give what they gave, without computing it."""
-        due = [unit for unit in self.units.values() if unit.stored and 0 < unit.end < before and unit not in replayed]
-        for unit in sorted(due, key=lambda unit: unit.end):
+def _replay(units: Iterable[_Unit], replayed: list[_Unit], *, before: int) -> None:
+    """Let the units that ended before this time give what they gave, without computing it."""
+    for unit in units:
+        once = unit.calls == 1 and unit.output is not None
+        if once and 0 < unit.end < before and unit not in replayed:
             unit.module.forward = _constant(unit.output)  # type: ignore[arg-type]
             replayed.append(unit)
 
-    def _run_again(self, replayed: list[_Unit]) -> None:
-        for unit in replayed:
-            del unit.module.forward
-            unit.calls = 0
-        replayed.clear()
+
+def _run_again(replayed: list[_Unit]) -> None:
+    for unit in replayed:
+        del unit.module.forward
+        unit.calls = 0
+    replayed.clear()
 
 
 @contextmanager
 def without(model: nn.Module, block: Block) -> Iterator[None]:
     """The model itself less one block, in place, and whole again afterwards."""
-    names = list(block.removal.stubs) or [block.name]
-    kept = {name: model.get_submodule(name) for name in names}
+    kept = {name: model.get_submodule(name) for name in _leaving(block)}
     take_out(model, block.name, block.removal)
     try:
         yield
     finally:
         for name, module in kept.items():
             model.set_submodule(name, module)
+
+
+def _leaving(block: Block) -> list[str]:
+    return list(block.removal.stubs) or [block.name]
 
 
 def _constant(output: Tensor) -> Callable[..., Tensor]:
@@ -125,17 +129,3 @@ def _units(model: nn.Module, blocks: set[str], prefix: str = "") -> Iterator[tup
             yield from _units(module, blocks, f"{name}.")
         else:
             yield name, module
-
-
-@torch.no_grad()
-def answers(
-    model: nn.Module, blocks: Sequence[Block], parts: Sequence[Tensor], read: Callable[[Any], Tensor]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """`read` (N, …) of the network's answers to all parts, whole and without each block."""
-    whole: list[Tensor] = []
-    less: dict[str, list[Tensor]] = {block.name: [] for block in blocks}
-    ablation = Ablation(model, blocks)
-    for part in parts:
-        for name, found in ablation.run(part, read):
-            (whole if name is None else less[name]).append(found)
-    return torch.cat(whole), {name: torch.cat(found) for name, found in less.items()}

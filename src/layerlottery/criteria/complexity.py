@@ -6,18 +6,15 @@ import copy
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from layerlottery.criteria.batches import each
-from layerlottery.criteria.saliency import convolution_weights
+from layerlottery.criteria.saliency import Numbers, convolution_weights
 from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.networks.features import captured
 from layerlottery.networks.filters import Coupling
 from layerlottery.store.hashing import derived_seed
-
-Numbers = npt.NDArray[np.float64]
 
 
 @criterion(

@@ -22,15 +22,9 @@ def group_scores(model: nn.Module, batch: Batch, settings: CriterionSettings, *,
     couplings = find_couplings(model)
     values = evaluate(Scoring(model, batch, settings, couplings=couplings, structure="filters", seed=seed))
     return [
-        {
-            "layer": coupling.layer,
-            "index": index,
-            "filters": len(coupling.layers),
-            "raw": raw,
-            "score": settings.sign * raw,
-        }
-        for coupling in couplings
-        for index, raw in enumerate(values[coupling.layer].tolist())
+        {"layer": one.layer, "index": index, "filters": len(one.layers), "raw": raw, "score": settings.sign * raw}
+        for one in couplings
+        for index, raw in enumerate(values[one.layer].tolist())
     ]
 
 

@@ -21,20 +21,9 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.trace import record
 
 # with these an output does not grow with every weight
-LEVELLING = frozenset(
-    {
-        F.layer_norm,
-        torch.layer_norm,
-        F.group_norm,
-        torch.group_norm,
-        F.instance_norm,
-        F.softmax,
-        torch.softmax,
-        Tensor.softmax,
-        F.multi_head_attention_forward,
-        F.scaled_dot_product_attention,
-    }
-)
+NORMALIZING = {F.layer_norm, torch.layer_norm, F.group_norm, torch.group_norm, F.instance_norm}
+ATTENDING = {F.multi_head_attention_forward, F.scaled_dot_product_attention}
+LEVELLING = NORMALIZING | ATTENDING | {F.softmax, torch.softmax, Tensor.softmax}
 
 
 class _TwiceDifferentiable(TorchFunctionMode):
