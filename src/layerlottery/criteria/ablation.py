@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ class _Unit:
 
 @torch.no_grad()
 def answers(
-    model: nn.Module, blocks: Sequence[Block], parts: Sequence[Tensor], read: Callable[[Any], Tensor]
+    model: nn.Module, blocks: Sequence[Block], parts: Iterable[Tensor], read: Callable[[Any], Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """`read` (N, …) of the network's answers to all parts, whole and without each block; the model stays as it was."""
     found: dict[str, list[Tensor]] = {name: [] for name in ("", *(block.name for block in blocks))}
@@ -55,13 +55,11 @@ def _ablated(
             # what began before the first of what leaves with the block
             leaving = min(units[name].begin for name in _leaving(block) if name in units)
             _replay(units.values(), replayed, before=leaving)
-            with without(model, block):
-                answer = model(images)
+            answer = _without(model, block, images)
             if any(unit.output is not None and unit.output._version != 0 for unit in replayed):
                 # something wrote into what was stored: nothing is stored from now on
                 _run_again(replayed)
-                with without(model, block):
-                    answer = model(images)
+                answer = _without(model, block, images)
             yield block.name, read(answer)
     finally:
         _run_again(replayed)
@@ -101,13 +99,12 @@ def _run_again(replayed: list[_Unit]) -> None:
     replayed.clear()
 
 
-@contextmanager
-def without(model: nn.Module, block: Block) -> Iterator[None]:
-    """The model itself less one block, in place, and whole again afterwards."""
+def _without(model: nn.Module, block: Block, images: Tensor) -> Any:
+    """The network's answer without one block, which is in its place again afterwards."""
     kept = {name: model.get_submodule(name) for name in _leaving(block)}
     take_out(model, block.name, block.removal)
     try:
-        yield
+        return model(images)
     finally:
         for name, module in kept.items():
             model.set_submodule(name, module)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -73,17 +72,6 @@ def _gradient_flows(given: Scoring) -> Iterator[tuple[int, Tensor]]:
         yield count, torch.stack([(gradient * one).sum() for gradient, one in zip(gradients, along, strict=True)]).sum()
 
 
-@contextmanager
-def _derivatives_exist() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if "derivative for" not in str(error):
-            raise
-        line = str(error).splitlines()[0]
-        raise LayerLotteryError(f"grasp: the network holds what has no second derivative ({line[:120]})") from error
-
-
 def linearized(model: nn.Module) -> nn.Module:
     """A copy in float64 with every parameter and buffer replaced by its absolute value."""
     copied = copy.deepcopy(model).double().requires_grad_(True)
@@ -117,9 +105,16 @@ def grasp(given: Scoring) -> Saliency:
     g is the gradient over all parameters of the network, H the Hessian of the same loss, the mean over all images.
     Many batches are read twice: for g, and for H along it.
     """
-    # fused attention has no second derivative
-    with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable(), _derivatives_exist():
-        return _times_gradient(given, ((count, -flow) for count, flow in _gradient_flows(given)))
+    flows = ((count, -flow) for count, flow in _gradient_flows(given))
+    try:
+        # fused attention has no second derivative
+        with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():
+            return _times_gradient(given, flows)
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        line = str(error).splitlines()[0]
+        raise LayerLotteryError(f"grasp: the network holds what has no second derivative ({line[:120]})") from error
 
 
 @criterion(

@@ -98,12 +98,11 @@ def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: t
     train = prepared.split("train")
     wanted = per_class * len(prepared.classes)
     normalize = Normalizer(prepared.mean, prepared.std, device=device, channels_last=False)
-    if not wanted:
-        return normalize(torch.from_numpy(train.images[:0])), torch.from_numpy(train.labels[:0]).to(device)
     if wanted > len(train.labels):
         most = len(train.labels) // len(prepared.classes)
         raise LayerLotteryError(f"images_per_class: found {per_class}; this training set gives at most {most}")
-    chosen = balanced_subset(train.labels, wanted, derived_seed("scoring batch", seed))
+    seed = derived_seed("scoring batch", seed)
+    chosen = balanced_subset(train.labels, wanted, seed) if wanted else slice(0)
     return normalize(torch.from_numpy(train.images[chosen])), torch.from_numpy(train.labels[chosen]).to(device)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
-import torch
 from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,7 +23,6 @@ def _log_probabilities(logits: Tensor) -> Tensor:
 
 
 @criterion(names={"kl": {"batchnorm": "eval"}}, needs="forward")
-@torch.no_grad()
 def kl(given: Scoring) -> dict[str, float]:
     """KL(p ‖ q) in nats, mean over images (CURL, Luo & Wu 2020).
 
@@ -37,27 +37,21 @@ def kl(given: Scoring) -> dict[str, float]:
     return {name: value / count for name, value in sums.items()}
 
 
-@torch.no_grad()
 def with_and_without(given: Scoring) -> tuple[Tensor, dict[str, Tensor]]:
     """Penultimate features (N, features) of the network, and of the network less each block, float64.
 
     Raises when they are not finite, naming the block.
     """
-    whole: list[Tensor] = []
-    less: dict[str, list[Tensor]] = {block.name: [] for block in given.blocks}
+    parts = itertools.chain.from_iterable(given.parts())
     with captured(given.model, [PENULTIMATE]) as held:
-        for images in given.parts():
-            full, without = answers(given.model, given.blocks, images, lambda _: held[PENULTIMATE].flatten(1))
-            whole.append(_finite(full, "the network"))
-            for name, found in without.items():
-                less[name].append(_finite(found, f"the network without block {name}"))
-    return torch.cat(whole), {name: torch.cat(found) for name, found in less.items()}
-
-
-def _finite(features: Tensor, called: str) -> Tensor:
-    if not features.isfinite().all():
-        raise LayerLotteryError(f"{called}: found penultimate features that are not finite; scores need finite ones")
-    return features.double().cpu()
+        whole, without = answers(
+            given.model, given.blocks, parts, lambda _: held[PENULTIMATE].flatten(1).double().cpu()
+        )
+    called = {"the network": whole} | {f"the network without block {name}": one for name, one in without.items()}
+    for name, features in called.items():
+        if not features.isfinite().all():
+            raise LayerLotteryError(f"{name}: found penultimate features that are not finite; scores need finite ones")
+    return whole, without
 
 
 @criterion(
