@@ -14,7 +14,7 @@ from layerlottery.config.data import Digits
 from layerlottery.config.networks import NetworkSettings
 from layerlottery.criteria.complexity import layer_shares, removal_places
 from layerlottery.criteria.elements import group_scores, weight_scores
-from layerlottery.criteria.score import score
+from layerlottery.criteria.score import score, score_blocks
 from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.filters import find_couplings
@@ -140,6 +140,20 @@ def test_l1_of_filters_and_magnitudes_of_weights():
     expected = {name for name, parameter in model.named_parameters() if parameter.dim() == 4}
     assert set(weights) == expected
     assert np.array_equal(weights["stem.0.weight"], model.stem[0].weight.detach().abs().numpy())
+
+
+@pytest.mark.parametrize("products", ["absolute", "signed"])
+@pytest.mark.parametrize("function", ["snip", "grasp", "synflow"])
+def test_blocks_and_filters_add_up_what_their_weights_have(function, products):
+    model, batch = network(depth=20).double(), random_batch(torch.float64)
+    chosen = settings(function=function, products=products, batchnorm="eval")
+    weights = weight_scores(model, batch, chosen)
+    for name, found in score_blocks(model, batch, chosen).items():
+        held = [value.sum() for key, value in weights.items() if key.startswith(f"{name}.")]
+        assert found == pytest.approx(sum(held), rel=1e-9)
+    rows, coupled = group_scores(model, batch, chosen), ["stem.0", "stage1.0.conv2", "stage1.1.conv2", "stage1.2.conv2"]
+    filters = np.mean([weights[f"{layer}.weight"].reshape(2, -1).sum(axis=1) for layer in coupled], axis=0)
+    assert scores_of(rows, "stem.0") == pytest.approx(filters.tolist(), rel=1e-9)
 
 
 def test_signed_and_absolute_products():
