@@ -34,9 +34,9 @@ PLAIN |= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear}
 
 @dataclass(frozen=True)
 class Scoring:
-    """A copy of the network in the mode in which it is scored, and what of it is scored.
+    """A network, what of it is scored, and how; a criterion is given a copy in the mode that the settings ask for.
 
-    `blocks` are removable ones and `couplings` filters that only go together, where these are the structure.
+    `blocks` are the removable ones (structure layers), `couplings` the filters that only go together (filters).
     """
 
     model: nn.Module
@@ -53,13 +53,13 @@ class Scoring:
         return {block.name: of(self.model, block) for block in self.blocks}
 
     def parameters(self, *, connecting: bool = False) -> dict[str, Tensor]:
-        """Those of all blocks, or the weights of all convolutions where filters or weights are scored."""
+        """Scored parameters by name: those of all blocks or, for filters and weights, all convolution weights."""
         if self.structure != "layers":
             return convolution_weights(self.model)
         return {name: one for held in self.by_block(connecting=connecting).values() for name, one in held.items()}
 
     def parts(self) -> Iterator[Sequence[Tensor]]:
-        """Each batch's images in parts for the network; in one where BatchNorm takes statistics of them all."""
+        """Each batch's images in parts that fit in memory; in one part if BatchNorm takes their statistics."""
         together = any(module.training for module in self.model.modules())
         return (parts(images, together=together) for images, _ in each(self.batches))
 
@@ -75,8 +75,8 @@ _declared: dict[str, Criterion] = {}
 def criterion(**declaration: Any) -> Callable[[Criterion], Criterion]:
     """Declare a built-in criterion: the arguments are fields of `config.criteria.Formula`, written as plain values.
 
-    The configuration reads them from the source. The function returns the scores of blocks by name, or a Saliency, of
-    which blocks, filters and weights get theirs.
+    The configuration reads them from the source. The function returns a score for each block by name, or a Saliency,
+    which is reduced to blocks, filters or weights.
     """
 
     def declare(function: Criterion) -> Criterion:
@@ -95,7 +95,7 @@ def functions() -> dict[str, Criterion]:
 
 
 def evaluate(given: Scoring) -> dict[str, Any]:
-    """`values` of a copy of the model; random states stay what they are.
+    """`values` of a copy of the model, so that neither the model nor random states change.
 
     Raises when a value is not finite, naming the block or layer.
     """
@@ -112,7 +112,7 @@ def evaluate(given: Scoring) -> dict[str, Any]:
 
 
 def values(given: Scoring) -> dict[str, Any]:
-    """The criterion's values: of blocks by name; as arrays of couplings' filters by layer, of weights by parameter."""
+    """The criterion's values: floats by block, or arrays by a coupling's first layer or by parameter."""
     if given.settings.is_own:
         return own_scores(given.model, given.blocks, given.batches, given.settings, seed=given.seed)
     found = functions()[given.settings.function](given)
