@@ -21,20 +21,14 @@ Facts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: SHA-256, bytes, largest difference from the network as a share of its outputs."""
+    """A file that was written: bytes, SHA-256, largest difference from the network as a share of its outputs."""
 
-    content: str
     size: int
+    content: str
     difference: float
 
 
 USES = {
-    "network.py": """import torch, safetensors.torch
-from network import Network  # network.py, beside this card
-
-network = Network()
-network.load_state_dict(safetensors.torch.load_file("weights.safetensors"))
-logits = network.eval()(images)  # {images}""",
     "network.pt2": """import torch  # nothing else is needed
 
 network = torch.export.load("network.pt2").module()  # only from a source that you trust: load can unpickle
@@ -43,11 +37,12 @@ logits = network(images)  # {images}""",
 
 session = onnxruntime.InferenceSession("network.onnx")
 (logits,) = session.run(["logits"], {{"images": images}})  # {images}, a NumPy array""",
-}
-WEIGHTS_ALONE = """import torch, safetensors.torch
+    "weights.safetensors": """import torch, safetensors.torch
 
-network = torch.export.load("network.pt2").module()  # --format program writes it; a plain torch module
-network.load_state_dict(safetensors.torch.load_file("weights.safetensors"))"""
+network = torch.export.load("network.pt2").module()  # --format program writes it
+network.load_state_dict(safetensors.torch.load_file("weights.safetensors"))
+logits = network(images)  # {images}""",
+}
 LIMITS = """- One network of one seed was measured; with other seeds these figures come out differently. What holds on
   average is said by the benchmark's report, not by this card.
 - It was trained and tested on `{dataset}`. What is not in this card was not measured.
@@ -116,10 +111,7 @@ def _details(description: Facts, prepared: PreparedSet) -> Iterable[tuple[str, o
 
 def _use(prepared: PreparedSet, exported: Mapping[str, Exported]) -> str:
     images = f"float32 (N, {prepared.channels}, {prepared.image_size}, {prepared.image_size}) in [0, 1]"
-    shown = [code(text.format(images=images), "python") for name, text in USES.items() if name in exported]
-    if "weights.safetensors" in exported and "network.py" not in exported:
-        shown.append(code(WEIGHTS_ALONE, "python"))
-    return "\n\n".join(shown)
+    return "\n\n".join(code(text.format(images=images), "python") for name, text in USES.items() if name in exported)
 
 
 def _accuracy(result: Facts) -> str:
