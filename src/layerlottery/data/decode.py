@@ -100,7 +100,7 @@ AnySplit = Split | Encoded
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a loader returns: every image of a set, before any is left out."""
+    """A loader's result: every image of a set, before any is left out."""
 
     classes: tuple[str, ...]
     train: AnySplit

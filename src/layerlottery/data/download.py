@@ -46,7 +46,7 @@ class _LostError(Exception):
 class Published:
     """A file at its publisher's: size in bytes, SHA-256 and MD5 as hexadecimal digits.
 
-    What the publisher does not say is None, but one of the hashes is there; the SHA-256 counts where both are.
+    Facts that the publisher does not give are None; one hash is required, and of two the SHA-256 counts.
     """
 
     url: str
@@ -59,7 +59,7 @@ class Published:
             raise ValueError(f"{self.url}: no hash vouches for it")
 
     def mistake(self, content: BufferedReader | BufferedRandom | BytesIO) -> str | None:
-        """What tells these bytes from the published ones, nothing if they are the same; read piece by piece."""
+        """How these bytes differ from the published ones, None if they do not; they are read piece by piece."""
         found = content.seek(0, os.SEEK_END)
         content.seek(0)
         if self.size not in (None, found):

@@ -2,7 +2,7 @@
 
 CIFAR-10-C and CIFAR-100-C (Hendrycks & Dietterich 2019, arXiv:1903.12261): one npy array a corruption, five blocks of
 the test images, severity 1 first, and labels.npy; in a tar, or extracted. CIFAR-10.1 v6 (Recht et al. 2018,
-arXiv:1806.00451) and CIFAR-10.2 (Lu et al. 2020): 2,000 images that were collected anew.
+arXiv:1806.00451) and CIFAR-10.2 (Lu et al. 2020): 2,000 newly collected images.
 """
 
 from __future__ import annotations

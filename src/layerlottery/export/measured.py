@@ -86,7 +86,7 @@ def _line(values: Iterable[float | None]) -> Any:
 
 
 def words(measure: Measure) -> str:
-    """What is measured: on what, how strong, in which unit."""
+    """The measure in words: its set or attack, strength and unit."""
     level = f"{measure.level:g}/255" if measure.level else None
     unit = f"{'from' if 'to' in measure.unit else 'in'} {measure.unit}"
     return ", ".join(filter(None, (measure.measure, (measure.name or "").replace("_", " "), level, unit)))

@@ -36,7 +36,7 @@ def generators(key: int, places: Iterable[int]) -> Iterator[np.random.Generator]
 
 
 def drawn(sources: Generators, draw: Callable[[np.random.Generator], npt.ArrayLike]) -> npt.NDArray[np.generic]:
-    """What `draw` takes from each image's generator, stacked."""
+    """The draws from each image's generator, stacked."""
     return np.stack([np.asarray(draw(source)) for source in sources])
 
 

@@ -1,4 +1,4 @@
-"""What networks from libraries have in common: options from a configuration, and errors in one line."""
+"""Networks from libraries: names and options from a configuration, errors in one line."""
 
 from __future__ import annotations
 
