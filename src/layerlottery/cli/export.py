@@ -10,7 +10,10 @@ import click
 @click.command()
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="folder to write, made if missing"
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="folder to write, created if missing",
 )
 @click.option(
     "--format",
@@ -18,7 +21,7 @@ import click
     default="weights,program,onnx,card",
     show_default=True,
     metavar="NAMES",
-    help="weights (safetensors and the network as one Python file), program (torch.export), onnx, card (Markdown)",
+    help="weights (safetensors), program (torch.export), onnx, card (Markdown)",
 )
 def export(result: Path, output: Path, formats: str) -> None:
     """Write a trained network in forms that need no layerlottery: RESULT is its folder, or a file in it."""

@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from layerlottery.config.data import Fit, Located
-from layerlottery.data.prepared import Images, Labels, Rows, Shape, bounds_of_pieces
+from layerlottery.data.prepared import Images, Labels, Rows, Shape, Split, bounds_of_pieces
 from layerlottery.errors import LayerLotteryError
 
 log = logging.getLogger(__name__)
@@ -32,37 +32,6 @@ Source = bytes | str | Path
 Read = Callable[[Rows], Iterator[tuple[str, Source]]]
 
 
-class Part(Protocol):
-    """A split whose labels are at hand, and whose images come piece by piece: a Split or an Encoded."""
-
-    @property
-    def labels(self) -> Labels:
-        """int64 (N,), indices into the set's classes."""
-
-    @property
-    def shape(self) -> Shape:
-        """(C, H, W) of every image."""
-
-    @property
-    def images(self) -> Images:
-        """All images at once, uint8 (N, C, H, W): for sets that fit into the memory."""
-
-    def pieces(self, rows: Rows) -> Iterator[Images]:
-        """The images at `rows` (sorted), in their order, as uint8 (n, C, H, W), a piece at a time."""
-
-    def __len__(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a loader returns: every image of a set, before any is left out."""
-
-    classes: tuple[str, ...]
-    train: Part
-    test: Part
-    shifted: Mapping[str, Part]
-
-
 @dataclass(frozen=True)
 class Form:
     """The form all images of a set take; None follows the first image that is decoded."""
@@ -70,14 +39,6 @@ class Form:
     image_size: int | None
     channels: Literal[1, 3] | None
     fit: Fit = "stretch"
-
-    @classmethod
-    def wanted(cls, settings: Located) -> Form:
-        return cls(settings.image_size, settings.channels, settings.fit)
-
-    def followed_by(self, part: Part) -> Form:
-        """The form for the later splits of the set: they take the channels that this one has."""
-        return replace(self, channels=1 if part.shape[0] == 1 else 3)
 
 
 @dataclass(frozen=True)
@@ -131,6 +92,33 @@ class Encoded:
             remedy = "set image_size to resize all images"
             raise LayerLotteryError(f"{called}: {found} pixels, the first image has {first}; {remedy}")
         return image
+
+
+# its labels are at hand, its images come piece by piece
+AnySplit = Split | Encoded
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A loader's result: every image of a set, before any is left out."""
+
+    classes: tuple[str, ...]
+    train: AnySplit
+    test: AnySplit
+    shifted: Mapping[str, AnySplit]
+
+
+def encoded_set(classes: tuple[str, ...], settings: Located, parts: Mapping[str, tuple[str, Labels, Read]]) -> Decoded:
+    """The set of the splits "train", "test" and "shifted.NAME": for each its name in the log, labels and images.
+
+    All take the channels of the first.
+    """
+    form, splits = Form(settings.image_size, settings.channels, settings.fit), {}
+    for key, (name, labels, read) in parts.items():
+        splits[key] = Encoded.begin(name, labels, read, form)
+        form = splits[key].form
+    train, test = splits.pop("train"), splits.pop("test")
+    return Decoded(classes, train, test, {key.removeprefix("shifted."): split for key, split in splits.items()})
 
 
 def decode(source: Source, form: Form, name: str) -> Images:

@@ -46,7 +46,7 @@ class _LostError(Exception):
 class Published:
     """A file at its publisher's: size in bytes, SHA-256 and MD5 as hexadecimal digits.
 
-    What the publisher does not say is None, but one of the hashes is there; the SHA-256 counts where both are.
+    Facts that the publisher does not give are None; one hash is required, and of two the SHA-256 counts.
     """
 
     url: str
@@ -59,7 +59,7 @@ class Published:
             raise ValueError(f"{self.url}: no hash vouches for it")
 
     def mistake(self, content: BufferedReader | BufferedRandom | BytesIO) -> str | None:
-        """What tells these bytes from the published ones, nothing if they are the same; read piece by piece."""
+        """How these bytes differ from the published ones, None if they do not; they are read piece by piece."""
         found = content.seek(0, os.SEEK_END)
         content.seek(0)
         if self.size not in (None, found):
@@ -80,10 +80,16 @@ def download(file: Published, target: Path, *, pause: float = 1.0) -> Path:
     """
     _check_address(file.url)
     if not target.exists():
+        log.info("fetching %s to %s", file.url, target)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with _own(target.with_name(f".{target.name}.part")) as unfinished:
-                _complete(file, unfinished, target, pause=pause)
+                # another process may have fetched it while this one waited
+                if not target.exists():
+                    _fetch(file, unfinished, pause=pause)
+                    Path(unfinished.name).replace(target)
+                else:
+                    Path(unfinished.name).unlink()
         except OSError as error:
             raise LayerLotteryError(f"{error.filename or target}: {error.strerror or error}") from error
     verify(file, target)
@@ -109,11 +115,7 @@ def read_verified(file: Published, path: Path) -> bytes:
 
 def _refuse(file: Published, path: Path, mistake: str | None) -> None:
     if mistake:
-        raise LayerLotteryError(f"{path}: {mistake}; {_remedy(file)}")
-
-
-def _remedy(file: Published) -> str:
-    return f"delete it, or put the file of {file.url} there"
+        raise LayerLotteryError(f"{path}: {mistake}; delete it, or put the file of {file.url} there")
 
 
 @contextmanager
@@ -135,21 +137,10 @@ def _is_at(path: Path, unfinished: BufferedRandom) -> bool:
         return False
 
 
-def _complete(file: Published, unfinished: BufferedRandom, target: Path, *, pause: float) -> None:
-    if target.exists():
-        # another process has fetched it while this one waited
-        Path(unfinished.name).unlink()
-        return
-    _fetch_all(file, unfinished, pause=pause)
-    _check_partial(file, unfinished)
-    Path(unfinished.name).replace(target)
-
-
-def _fetch_all(file: Published, unfinished: BufferedRandom, *, pause: float) -> None:
-    most, failed = _size(unfinished), 0
-    if _is_whole(file, unfinished):
-        return
-    while (reason := _fetch_rest(file, unfinished)) is not None:
+def _fetch(file: Published, unfinished: BufferedRandom, *, pause: float) -> None:
+    """Complete the file, or throw it away when it is not the published one."""
+    most, failed, whole = _size(unfinished), 0, _is_whole(file, unfinished)
+    while not whole and (reason := _append(file, unfinished)) is not None:
         held = _size(unfinished)
         most, failed = (held, 0) if held > most else (most, failed + 1)
         if failed == _ATTEMPTS:
@@ -157,6 +148,11 @@ def _fetch_all(file: Published, unfinished: BufferedRandom, *, pause: float) -> 
             raise LayerLotteryError(f"{file.url}: {reason}; {held} {of}bytes are kept for the next try")
         log.info("%s: %s; trying again", file.url, reason)
         time.sleep(pause * 2 ** (failed - 1))
+    unfinished.flush()
+    os.fsync(unfinished.fileno())
+    if mistake := file.mistake(unfinished):
+        Path(unfinished.name).unlink()
+        raise LayerLotteryError(f"{file.url}: {mistake}; nothing is kept")
 
 
 def _is_whole(file: Published, unfinished: BufferedRandom) -> bool:
@@ -166,29 +162,23 @@ def _is_whole(file: Published, unfinished: BufferedRandom) -> bool:
     return _size(unfinished) > 0 and file.mistake(unfinished) is None
 
 
-def _fetch_rest(file: Published, unfinished: BufferedRandom) -> str | None:
-    """Append what the server sends; returns why it stopped before the end."""
+def _append(file: Published, unfinished: BufferedRandom) -> str | None:
+    """Append what the server sends; returns why it stopped before the end, as far as the server announces one."""
+    total, said = file.size, _size(unfinished)
     try:
-        whole = _append(file, unfinished)
+        for offset, block, total in _blocks(file, _size(unfinished)):
+            if block and offset == 0:
+                # also when a server that knows no ranges begins again
+                unfinished.truncate(0)
+            unfinished.write(block)
+            unfinished.flush()
+            done = offset + len(block)
+            if done - said >= (total // 10 if total else _PROGRESS):
+                said = done
+                log.info("%s: %d of %s MB", file.url, done >> 20, total >> 20 if total else "?")
     except _LostError as error:
         return None if file.size and _size(unfinished) >= file.size else str(error)
-    return None if whole else "the connection was closed too early"
-
-
-def _append(file: Published, unfinished: BufferedRandom) -> bool:
-    """Whether all that the server announces has come; where it announces nothing, the hash will tell."""
-    total, said = file.size, _size(unfinished)
-    for offset, block, total in _blocks(file, _size(unfinished)):
-        if block and offset == 0:
-            # also when a server that knows no ranges begins again
-            unfinished.truncate(0)
-        unfinished.write(block)
-        unfinished.flush()
-        done = offset + len(block)
-        if done - said >= (total // 10 if total else _PROGRESS):
-            said = done
-            log.info("%s: %d of %s MB", file.url, done >> 20, total >> 20 if total else "?")
-    return total is None or _size(unfinished) >= total
+    return None if total is None or _size(unfinished) >= total else "the connection was closed too early"
 
 
 def _blocks(file: Published, start: int) -> Iterator[tuple[int, bytes, int | None]]:
@@ -243,14 +233,6 @@ def _check_address(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and (parts.scheme, parts.hostname) not in {("http", "localhost"), ("http", "127.0.0.1")}:
         raise LayerLotteryError(f"{url}: found {parts.scheme or 'no scheme'}; allowed is https")
-
-
-def _check_partial(file: Published, unfinished: BufferedRandom) -> None:
-    unfinished.flush()
-    os.fsync(unfinished.fileno())
-    if mistake := file.mistake(unfinished):
-        Path(unfinished.name).unlink()
-        raise LayerLotteryError(f"{file.url}: {mistake}; nothing is kept")
 
 
 def _size(unfinished: BufferedRandom) -> int:

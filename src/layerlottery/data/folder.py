@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from layerlottery.config.data import ANNOTATIONS, ImageFolder
 from layerlottery.data.annotations import annotated
-from layerlottery.data.decode import Decoded, Encoded, Form, Source
-from layerlottery.data.prepared import Rows
+from layerlottery.data.decode import Decoded, Read, encoded_set
+from layerlottery.data.prepared import Labels
 from layerlottery.errors import LayerLotteryError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
@@ -38,12 +37,8 @@ def load_folder(settings: ImageFolder) -> Decoded:
     for key, folder in others.items():
         files[key] = _files(folder, classes, settings.annotations)
         _check_classes(folder, tuple(files[key]), classes)
-    form, splits = Form.wanted(settings), {}
-    for key, folder in {"train": train, **others}.items():
-        splits[key] = _encoded(folder, files[key], form)
-        form = form.followed_by(splits[key])
-    shifted = {name: splits[f"shifted.{name}"] for name in settings.shifted}
-    return Decoded(classes, splits["train"], splits["test"], shifted)
+    folders = {"train": train, **others}
+    return encoded_set(classes, settings, {key: _part(folder, files[key]) for key, folder in folders.items()})
 
 
 def _check_annotations(settings: ImageFolder, folders: Sequence[Path]) -> None:
@@ -99,12 +94,8 @@ def _check_classes(folder: Path, found: tuple[str, ...], classes: tuple[str, ...
         raise LayerLotteryError(f"{folder}: its classes differ from those of the training folder in {differ}")
 
 
-def _encoded(folder: Path, files: _Files, form: Form) -> Encoded:
+def _part(folder: Path, files: _Files) -> tuple[str, Labels, Read]:
     counts = [len(images) for images in files.values()]
     paths = [path for images in files.values() for path in images]
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-    return Encoded.begin(str(folder), labels, partial(_read, paths), form)
-
-
-def _read(paths: Sequence[str], rows: Rows) -> Iterator[tuple[str, Source]]:
-    return ((paths[row], paths[row]) for row in rows.tolist())
+    return str(folder), labels, lambda rows: ((paths[row], paths[row]) for row in rows.tolist())

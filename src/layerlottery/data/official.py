@@ -2,7 +2,7 @@
 
 CIFAR-10-C and CIFAR-100-C (Hendrycks & Dietterich 2019, arXiv:1903.12261): one npy array a corruption, five blocks of
 the test images, severity 1 first, and labels.npy; in a tar, or extracted. CIFAR-10.1 v6 (Recht et al. 2018,
-arXiv:1806.00451) and CIFAR-10.2 (Lu et al. 2020): 2,000 images that were collected anew.
+arXiv:1806.00451) and CIFAR-10.2 (Lu et al. 2020): 2,000 newly collected images.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import io
 import logging
 import shutil
 import tarfile
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +39,11 @@ _CLASSES: dict[OfficialCorruptions | OfficialShift, int] = {
     "CIFAR-10.1": 10,
     "CIFAR-10.2": 10,
 }
+# images and labels: which of the set's files holds them, and as what; its other arrays are not read
+_ARRAYS: dict[OfficialShift, list[tuple[int, Any]]] = {
+    "CIFAR-10.1": [(0, ...), (1, ...)],
+    "CIFAR-10.2": [(0, "images"), (0, "labels")],
+}
 
 
 def load_shifted(
@@ -59,8 +62,11 @@ def load_shifted(
         _check_fit(name, channels=channels, classes=classes)
         if (key := name.replace("-", "").lower()) in present:
             raise LayerLotteryError(f"official.sets: {name} would be a second shifted set named {key}")
-        split = _READERS[name](*_whole_files(name, settings))
-        splits[key] = Split(resize(split.images, image_size), split.labels)
+        files = _whole_files(name, settings)
+        images, labels = (_array(files[place], key) for place, key in _ARRAYS[name])
+        _check_images(files[0][0], images)
+        targets = _checked_labels(files[-1][0], labels, classes=10, counts=(len(images),))
+        splits[key] = Split(resize(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), image_size), targets)
     return splits
 
 
@@ -95,48 +101,17 @@ def _fetch(file: Published, path: Path, settings: OfficialSettings, *, wanted: P
             f"{wanted or path}: no such file, and official.download is false; put {path.name} of {file.url} "
             f"into {path.parent}, or set official.download: true"
         )
-    log.info("fetching %s to %s", file.url, path)
     download(file, path)
 
 
-def _read_cifar_10_1(images: tuple[str, bytes], labels: tuple[str, bytes]) -> Split:
-    return _split(images[0], _load(images, _npy), labels[0], _load(labels, _npy))
-
-
-def _read_cifar_10_2(archive: tuple[str, bytes]) -> Split:
-    # two of its five arrays, and not by np.load, which takes what is no archive for something else
-    images, labels = (_load(archive, partial(_entry, key=key)) for key in ("images", "labels"))
-    return _split(archive[0], images, archive[0], labels)
-
-
-def _load(file: tuple[str, bytes], parse: Callable[[IO[bytes]], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def _array(file: tuple[str, bytes], key: Any) -> npt.NDArray[Any]:
+    """The array of that name of an archive (npz), or all (...) of a file that is one (npy)."""
     path, content = file
     try:
-        return parse(io.BytesIO(content))
+        array: npt.NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)[key]
+        return array
     except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
         raise LayerLotteryError(f"{path}: not readable as arrays of numbers ({type(error).__name__})") from error
-
-
-def _npy(source: IO[bytes]) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.lib.format.read_array(source, allow_pickle=False)
-    return array
-
-
-def _entry(archive: IO[bytes], *, key: str) -> npt.NDArray[Any]:
-    with zipfile.ZipFile(archive) as held, held.open(f"{key}.npy") as entry:
-        return _npy(entry)
-
-
-def _split(images_path: str, images: npt.NDArray[Any], labels_path: str, labels: npt.NDArray[Any]) -> Split:
-    _check_images(images_path, images)
-    targets = _checked_labels(labels_path, labels, classes=10, counts=(len(images),))
-    return Split(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), targets)
-
-
-_READERS: dict[OfficialShift, Callable[..., Split]] = {
-    "CIFAR-10.1": _read_cifar_10_1,
-    "CIFAR-10.2": _read_cifar_10_2,
-}
 
 
 @dataclass(frozen=True)

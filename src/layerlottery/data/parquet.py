@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from glob import glob
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
 
 from layerlottery.config.data import Files, ParquetImages
-from layerlottery.data.decode import Decoded, Encoded, Form, Source
+from layerlottery.data.decode import Decoded, Read, Source, encoded_set
 from layerlottery.data.prepared import Labels, Rows
 from layerlottery.data.shards import Shard, open_shard
 from layerlottery.errors import LayerLotteryError
@@ -32,20 +32,15 @@ def load_parquet(settings: ParquetImages) -> Decoded:
     _check_disjoint(paths)
     shards = {key: [open_shard(path, settings) for path in found] for key, found in paths.items()}
     classes = _class_names(shards["train"])
-    form, splits = Form.wanted(settings), {}
-    for key, held in shards.items():
-        for shard in held:
-            _check_names(shard, classes)
-        splits[key] = _encoded(_described(settings, files[key]), held, form)
-        form = form.followed_by(splits[key])
-    shifted = {name: splits[f"shifted.{name}"] for name in settings.shifted}
-    return Decoded(classes, splits["train"], splits["test"], shifted)
+    for shard in chain(*shards.values()):
+        _check_names(shard, classes)
+    return encoded_set(classes, settings, {key: _part(settings, files[key], held) for key, held in shards.items()})
 
 
 def _paths(location: Path, chosen: Files) -> list[Path]:
     """The files of a split: of each pattern sorted by name, the patterns in their order."""
     found: list[Path] = []
-    for name in [chosen] if isinstance(chosen, str) else chosen:
+    for name in _names(chosen):
         # a name that holds the signs of a pattern is a name, too
         if (location / name).is_file() or not any(sign in name for sign in "*?["):
             found.append(location / name)
@@ -68,13 +63,13 @@ def _check_disjoint(paths: dict[str, list[Path]]) -> None:
             raise LayerLotteryError(f"{min(shared)}: found in {one} and in {other}, allowed is one of them")
 
 
-def _described(settings: ParquetImages, chosen: Files) -> str:
-    return " ".join(str(Path(settings.location) / name) for name in ([chosen] if isinstance(chosen, str) else chosen))
+def _part(settings: ParquetImages, chosen: Files, shards: Sequence[Shard]) -> tuple[str, Labels, Read]:
+    name = " ".join(str(Path(settings.location) / name) for name in _names(chosen))
+    return name, np.concatenate([shard.labels for shard in shards]), partial(_read, shards)
 
 
-def _encoded(name: str, shards: Sequence[Shard], form: Form) -> Encoded:
-    labels: Labels = np.concatenate([shard.labels for shard in shards])
-    return Encoded.begin(name, labels, partial(_read, shards), form)
+def _names(chosen: Files) -> list[str]:
+    return [chosen] if isinstance(chosen, str) else chosen
 
 
 def _read(shards: Sequence[Shard], rows: Rows) -> Iterator[tuple[str, Source]]:

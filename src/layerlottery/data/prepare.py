@@ -13,7 +13,7 @@ import numpy as np
 
 from layerlottery.config.data import Dataset, OfficialSettings
 from layerlottery.config.provenance import config_hash
-from layerlottery.data.decode import Decoded, Part
+from layerlottery.data.decode import AnySplit, Decoded
 from layerlottery.data.embedded import load_digits
 from layerlottery.data.folder import load_folder
 from layerlottery.data.official import load_shifted
@@ -65,7 +65,7 @@ def _with_official(decoded: Decoded, official: OfficialSettings) -> Decoded:
     return replace(decoded, shifted={**decoded.shifted, **added})
 
 
-def _check_agreement(name: str, part: Part, decoded: Decoded) -> None:
+def _check_agreement(name: str, part: AnySplit, decoded: Decoded) -> None:
     found, wanted = part.shape, decoded.train.shape
     if min(found[1:]) < SMALLEST:
         size = f"{found[2]}x{found[1]}"
@@ -89,7 +89,7 @@ def _check_every_class_is_trained(labels: Labels, classes: tuple[str, ...]) -> N
         )
 
 
-def _keep(part: Part, size: int | None, seed: int, key: str) -> Rows:
+def _keep(part: AnySplit, size: int | None, seed: int, key: str) -> Rows:
     return np.arange(len(part)) if size is None else balanced_subset(part.labels, size, seed, key=key)
 
 
@@ -162,7 +162,7 @@ def _write_images(
     return {name: one.content for name, one in sinks.items()}
 
 
-def _apart(part: Part, train: Rows, held_out: Rows) -> Iterator[tuple[Images, Images]]:
+def _apart(part: AnySplit, train: Rows, held_out: Rows) -> Iterator[tuple[Images, Images]]:
     """The images at two sets of rows, a piece at a time: read together, since each file would be read twice."""
     rows = np.sort(np.concatenate([train, held_out]))
     is_held_out = np.isin(rows, held_out)

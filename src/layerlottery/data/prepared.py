@@ -129,7 +129,7 @@ class PreparedSet:
 
     def _array(self, file: str) -> npt.NDArray[Any]:
         if file not in self.facts["arrays"]:
-            raise LayerLotteryError(f"{self.folder / FACTS}: names no {file}; make it anew by the prepare stage")
+            raise LayerLotteryError(f"{self.folder / FACTS}: names no {file}; recreate it with the prepare stage")
         return artifacts.read_array(self.folder / file, self.facts["arrays"][file])
 
 

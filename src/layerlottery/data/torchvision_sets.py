@@ -50,7 +50,6 @@ def load_torchvision(settings: TorchvisionImages) -> Decoded:
 
 def _fetch(settings: TorchvisionImages, path: Path, file: Published) -> None:
     if settings.download:
-        log.info("fetching %s to %s", file.url, path)
         download(file, path)
         return
     remedy = f"put {path.name} of {file.url} there, or set download: true"

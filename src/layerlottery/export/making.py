@@ -1,4 +1,4 @@
-"""The commands that make a network of a benchmark anew, with its settings written out."""
+"""The commands that recreate a network of a benchmark, with its settings written out."""
 
 from __future__ import annotations
 

@@ -1,41 +1,64 @@
-"""Pieces of a Markdown document."""
+"""Cards are rendered by jinja2 as Markdown; names and values can't break a table, end a block or become HTML."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 
-Rows = Iterable[Sequence[object]]
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from layerlottery.words import counted, number, percent, seconds, signed
 
-def cell(value: object) -> str:
-    """A value on one line that can't end the cell of a table."""
-    return re.sub(r"\s*\n\s*", " ", str(value)).replace("|", "\\|")
-
-
-def table(heads: Sequence[str], rows: Rows, *, right: Sequence[int] = ()) -> str:
-    """A table; columns in `right` hold numbers. Nothing without rows."""
-    lines = [f"| {' | '.join(map(cell, row))} |" for row in rows]
-    marks = ["---:" if place in right else "---" for place in range(len(heads))]
-    return "\n".join([f"| {' | '.join(heads)} |", f"|{'|'.join(marks)}|", *lines]) if lines else ""
+MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\|`"} | {"<": "&lt;"})
 
 
-def pairs(rows: Rows) -> str:
-    """A table of names and values; those that are None or empty are left out."""
-    known = [(name, cell(value)) for name, value in rows if value not in (None, "")]
-    lines = [f"| {cell(name)} | {value} |" for name, value in known]
-    return "\n".join(["| | |", "|---|---|", *lines]) if lines else ""
+def render(template: str, **facts: object) -> str:
+    """A card of this room's template; sections without facts are left out."""
+    environment = Environment(
+        # what no filter has marked as Markdown is escaped, by rules of Markdown in place of HTML's
+        autoescape=True,
+        finalize=escaped,
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for known in (code, fenced, rows, counted, number, percent, seconds, signed):
+        environment.filters[known.__name__] = known
+    text = environment.get_template(template).render(facts)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def code(text: str, language: str) -> str:
-    """A fenced block."""
-    return f"```{language}\n{text.strip()}\n```"
+def escaped(value: object) -> Markup:
+    """A value on one line, without marks that Markdown or HTML would follow."""
+    return value if isinstance(value, Markup) else Markup(_one_line(value).translate(MARKS))  # noqa: S704
 
 
-def document(title: str, sections: Iterable[tuple[str, str]]) -> str:
-    """A title and sections; the first has no heading if it is called "", empty ones are left out."""
-    parts = [f"# {title}"]
-    for heading, body in sections:
-        if body.strip():
-            parts += [f"## {heading}", body.strip()] if heading else [body.strip()]
-    return "\n\n".join(parts) + "\n"
+def code(value: object) -> Markup:
+    """A value as inline code that ends neither itself nor the cell of a table."""
+    text = _one_line(value).replace("|", "\\|")
+    ticks, space = _ticks(text, 1), " " if "`" in text else ""
+    return Markup(f"{ticks}{space}{text}{space}{ticks}")  # noqa: S704
+
+
+def rows(values: Mapping[str, object]) -> Markup:
+    """Rows of names and values; those that are None or empty are left out."""
+    known = ((escaped(name), escaped(value)) for name, value in values.items() if value not in (None, ""))
+    return Markup("\n").join(Markup("| {} | {} |").format(*row) for row in known)
+
+
+def fenced(text: str, language: str) -> Markup:
+    """A block of code, whatever it holds."""
+    ticks = _ticks(text, 3)
+    return Markup(f"{ticks}{language}\n{text.strip()}\n{ticks}")  # noqa: S704
+
+
+def _one_line(value: object) -> str:
+    return re.sub(r"\s*[\r\n]\s*", " ", str(value))
+
+
+def _ticks(text: str, least: int) -> str:
+    """More backticks in a row than the text has."""
+    return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))

@@ -1,14 +1,13 @@
-"""Robustness in a model card: the measures of the table `resilience`, of one network and of its dense one."""
+"""Robustness in a model card: the measures of the table `resilience`, of a network and of its dense one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from layerlottery import paths
-from layerlottery.export.markdown import table
 from layerlottery.tables.conditions import Condition
 from layerlottery.tables.measures import CLEAN, DETECTED, VALUES, Measure, detected, measures
 from layerlottery.upkeep.show import Network
@@ -16,10 +15,10 @@ from layerlottery.words import ABSENT, number
 
 Facts = Mapping[str, Any]
 Found = dict[Measure, float]
+# title, heads, rows
+Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 
 TRANSFERRED = "accuracy, examples of the dense network"
-NONE = "Not tested: the benchmark wrote no results of attacks, corruptions or shifted sets for this network."
-
 
 # headings, and the beginnings of the measures below each
 GROUPS = {
@@ -31,8 +30,8 @@ GROUPS = {
 }
 
 
-def robustness(description: Facts, network: Network) -> str:
-    """Tables of all measures that the network's files hold, beside those of its dense network; or that there are none.
+def robustness(description: Facts, network: Network) -> list[Table]:
+    """All measures that the network's files hold, beside those of its dense network; empty if there are none.
 
     The mean corruption errors (mCE) are relative to the dense network's, as in the table `resilience`.
     """
@@ -43,15 +42,14 @@ def robustness(description: Facts, network: Network) -> str:
     # on the network that they were made with, transferred examples are no transfer
     dense = found([row for row in theirs if row["kind"] != "transfer"], theirs)
     dense |= found_outliers(network.read(paths.detection, folder) or [])
-    heads = ("measure", "this network", "dense network")[: 3 if run.removed else 2]
-    parts = []
-    for title, beginnings in GROUPS.items():
-        group = {measure: value for measure, value in own.items() if measure.measure.startswith(beginnings)}
-        rows = [
-            (words(one), shown(one, value), shown(one, dense.get(one)))[: len(heads)] for one, value in group.items()
-        ]
-        parts += [f"### {title}", table(heads, rows, right=(1, 2))] if rows else []
-    return "\n\n".join(parts) or NONE
+    width = 3 if run.removed else 2
+    heads = ("measure", "this network", "dense network")[:width]
+    rows = {one: (words(one), shown(one, value), shown(one, dense.get(one)))[:width] for one, value in own.items()}
+    groups = {
+        title: [row for one, row in rows.items() if one.measure.startswith(beginnings)]
+        for title, beginnings in GROUPS.items()
+    }
+    return [(title, heads, group) for title, group in groups.items() if group]
 
 
 def found(rows: Sequence[Facts], dense: Sequence[Facts]) -> Found:
@@ -88,17 +86,10 @@ def _line(values: Iterable[float | None]) -> Any:
 
 
 def words(measure: Measure) -> str:
-    """What is measured: on what, how strong, in which unit."""
-    return ", ".join(_parts(measure))
-
-
-def _parts(measure: Measure) -> Iterator[str]:
-    yield measure.measure
-    if measure.name:
-        yield measure.name.replace("_", " ")
-    if measure.level:
-        yield f"{measure.level:g}/255"
-    yield f"in {measure.unit}" if "to" not in measure.unit else f"from {measure.unit}"
+    """The measure in words: its set or attack, strength and unit."""
+    level = f"{measure.level:g}/255" if measure.level else None
+    unit = f"{'from' if 'to' in measure.unit else 'in'} {measure.unit}"
+    return ", ".join(filter(None, (measure.measure, (measure.name or "").replace("_", " "), level, unit)))
 
 
 def shown(measure: Measure, value: float | None) -> str:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +57,15 @@ def _onnx_bytes(network: nn.Module, images: Tensor) -> bytes:
     if size > MOST_BYTES:
         raise LayerLotteryError(f"onnx: the weights have {size / 2**30:.1f} GiB; allowed are 2 GiB in one file")
     try:
-        with _quiet():
-            program = torch.onnx.export(
-                trace(network, images),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                verbose=False,
-            )
+        program = torch.onnx.export(
+            trace(network, images),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            # its steps are not printed
+            verbose=False,
+        )
     except LayerLotteryError:
         raise
     except Exception as error:
@@ -100,17 +96,3 @@ def _session(held: bytes) -> Callable[[Tensor], Tensor]:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(held, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter reports its steps; what goes wrong it raises."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

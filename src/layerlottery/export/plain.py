@@ -1,4 +1,4 @@
-"""What every export begins and ends with: a network without wrappers, and equal answers."""
+"""The first and the last step of every export: strip the network of its wrappers, compare the outputs."""
 
 from __future__ import annotations
 

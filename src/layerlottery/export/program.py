@@ -57,7 +57,7 @@ def trace(network: nn.Module, images: Tensor) -> ExportedProgram:
 
 
 def program_bytes(program: ExportedProgram) -> bytes:
-    """What torch.export.save writes, without a pickle; raises LayerLotteryError where there would be one."""
+    """The bytes that torch.export.save writes, without a pickle; raises LayerLotteryError where there would be one."""
     program._example_inputs = None
     written = io.BytesIO()
     torch.export.save(program, written)

@@ -164,7 +164,7 @@ def test_a_set_of_before_there_were_held_out_images_is_named(prepare_fake):
     held = artifacts.read_facts(facts)
     del held["arrays"]["held_out_images.npy"]
     artifacts.write_facts(facts, held, config_hash="0" * 64)
-    with pytest.raises(LayerLotteryError, match=rf"^{facts}: names no held_out_images.npy; make it anew"):
+    with pytest.raises(LayerLotteryError, match=rf"^{facts}: names no held_out_images.npy; recreate it"):
         PreparedSet.open(facts).held_out()
 
 

@@ -1,5 +1,6 @@
 """The card of a library ticket says what the ticket and its user say."""
 
+import ast
 import json
 import re
 import subprocess
@@ -82,9 +83,40 @@ def test_the_hash_is_that_of_the_weights(ticket):
     assert hashed() != before
 
 
+def test_sections_of_nothing_are_left_out(ticket):
+    card = layerlottery.model_card(ticket, name="mine", robustness={"PGD": None}, training={"note": ""})
+    assert card == layerlottery.model_card(ticket, name="mine")
+
+
 def test_no_value_breaks_a_table(ticket):
     card = layerlottery.model_card(ticket, name="mine", robustness={"a|b": "c\nd|e"})
     assert rows(card, "Robustness") == [[r"a\|b", r"c d\|e"]]
+
+
+HOSTILE = "a|b\n## c `d` <script>alert(1)</script> \\| e ```\r\n```"
+
+
+def test_no_name_or_value_becomes_markup(ticket):
+    block = ticket.removed_blocks[0]
+    object.__setattr__(ticket, "removed_blocks", [HOSTILE])
+    object.__setattr__(ticket, "scores", {HOSTILE: ticket.scores[block]})
+    given = {"dataset": HOSTILE, "training": {HOSTILE: HOSTILE}, "robustness": {HOSTILE: HOSTILE}, "license": HOSTILE}
+    card = layerlottery.model_card(ticket, name=HOSTILE, file=HOSTILE, provenance={HOSTILE: HOSTILE}, **given)
+    outside = re.sub(r"^```python\n.*?^```$", "", card, flags=re.MULTILINE | re.DOTALL)
+    # inline code, whatever its fence, shows what it holds
+    assert "<script" not in re.sub(r"(`+) .*? \1(?!`)", "", outside)
+    assert "## c" not in re.findall("^## .", card, re.MULTILINE)
+    plain = r"a\|b ## c \`d\` &lt;script>alert(1)&lt;/script> \\\| e \`\`\` \`\`\`"
+    assert card.startswith(f"# {plain}\n")
+    assert rows(card, "Training") == [[plain, plain]]
+    assert [len(row) for row in rows(card, "Blocks")] == [3, 3]
+
+
+def test_a_file_s_name_is_no_code(ticket):
+    card = layerlottery.model_card(ticket, name="mine", file='x"); exit(); ("')
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    call = ast.parse(code).body[1].value
+    assert ast.literal_eval(call.args[0]) == 'x"); exit(); ("'
 
 
 @pytest.mark.parametrize("value", [-1, 100.1, float("nan")])

@@ -20,21 +20,20 @@ from layerlottery import paths
 from layerlottery.cli.main import cli
 from layerlottery.config.studies import AggregateSettings, Study
 from layerlottery.errors import LayerLotteryError
-from layerlottery.export import result as stage
 from layerlottery.export.result import export_result
-from layerlottery.export.source import NoSourceError
 from layerlottery.networks.weights import load_network
 from layerlottery.store.artifacts import read_tensors
 from layerlottery.tables.aggregate import aggregate
 from layerlottery.upkeep.show import describe
 
-PLAIN = """
-import sys, torch, safetensors.torch
-sys.path.insert(0, "{folder}")
-from network import Network
-network = Network()
+# the program's own weights are wiped, so that those of the file are seen to load
+LOADED = """
+import torch, safetensors.torch
+network = torch.export.load("{folder}/network.pt2").module()
+for tensor in network.state_dict().values():
+    tensor.zero_()
 network.load_state_dict(safetensors.torch.load_file("{folder}/weights.safetensors"))
-logits = network.eval()(torch.from_numpy(images)).detach().numpy()
+logits = network(torch.from_numpy(images)).detach().numpy()
 """
 
 
@@ -59,7 +58,7 @@ def exported(made, tmp_path_factory):
     return folder
 
 
-FILES = ["network.py", "weights.safetensors", "network.pt2", "network.onnx", "README.md"]
+FILES = ["weights.safetensors", "network.pt2", "network.onnx", "README.md"]
 
 
 def card(folder):
@@ -69,8 +68,20 @@ def card(folder):
 # the files
 
 
-def test_plain_torch_loads_the_weights(made, exported, alone):
-    found = alone(PLAIN.format(folder=exported), images())
+def test_the_weights_load_into_the_program(made, exported, alone):
+    found = alone(LOADED.format(folder=exported), images())
+    torch.testing.assert_close(found, expected(made, TICKET, images()), atol=1e-5, rtol=1e-5)
+
+
+def test_the_weights_load_into_a_class_of_ones_own(made, exported):
+    network, _ = load_network(made / TICKET.folder / "weights.safetensors")
+    own = {name: torch.from_numpy(array) for name, array in load_file(exported / "weights.safetensors").items()}
+    mean, std = own.pop("mean"), own.pop("std")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in own.items()})
+        found = network.eval()((torch.from_numpy(images()) - mean) / std)
     torch.testing.assert_close(found, expected(made, TICKET, images()), atol=1e-5, rtol=1e-5)
 
 
@@ -83,7 +94,7 @@ def test_the_program_and_the_onnx_file_take_plain_images(made, exported):
 
 
 def test_masks_are_folded(made, tmp_path, alone):
-    export_result(made / WEIGHTS.folder, tmp_path, ["weights"])
+    export_result(made / WEIGHTS.folder, tmp_path, ["weights", "program"])
     held, masked = (
         load_file(tmp_path / "weights.safetensors"),
         read_tensors(made / WEIGHTS.folder / "weights.safetensors"),
@@ -95,30 +106,23 @@ def test_masks_are_folded(made, tmp_path, alone):
         assert not weight[~mask].any()
         assert weight[mask].any()
     assert not any("parametrizations" in name for name in held)
-    found = alone(PLAIN.format(folder=tmp_path), images())
+    found = alone(LOADED.format(folder=tmp_path), images())
     torch.testing.assert_close(found, expected(made, WEIGHTS, images()), atol=1e-5, rtol=1e-5)
 
 
-def test_a_network_without_a_source_has_weights_for_its_program(made, tmp_path, monkeypatch):
-    def refuse(model):
-        raise NoSourceError("it can't be followed")
-
-    monkeypatch.setattr(stage, "flat", refuse)
-    (tmp_path / "network.py").write_text("of another network")
+def test_the_lines_of_the_card_load_the_weights(made, tmp_path, monkeypatch):
     found = export_result(made / TICKET.folder, tmp_path, ["weights", "program", "card"])
     assert [path.name for path in found] == ["weights.safetensors", "network.pt2", "README.md"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in found)
-    assert "`torch.export`" not in card(tmp_path)
     code = re.findall(r"```python\n(.*?)```", card(tmp_path), re.DOTALL)[-1]
     assert "load_state_dict" in code
     monkeypatch.chdir(tmp_path)
-    held = {}
+    held = {"images": torch.from_numpy(images())}
     exec(code, held)  # noqa: S102
-    logits = held["network"](torch.from_numpy(images()))
-    torch.testing.assert_close(logits, expected(made, TICKET, images()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(held["logits"], expected(made, TICKET, images()), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("formats", "names"), [("card", FILES[4:]), ("program", FILES[2:3]), ("weights", FILES[:2])])
+@pytest.mark.parametrize(("formats", "names"), [("card", FILES[3:]), ("program", FILES[1:2]), ("weights", FILES[:1])])
 def test_only_what_is_asked_for_is_written(made, tmp_path, formats, names):
     CliRunner().invoke(cli, ["export", str(made / DENSE.folder), "--output", str(tmp_path), "--format", formats])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)

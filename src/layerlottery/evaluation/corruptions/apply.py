@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 
 from layerlottery.data.prepared import Images
 from layerlottery.errors import LayerLotteryError
-from layerlottery.evaluation.corruptions import blur, digital, geometry, noise, weather
+from layerlottery.evaluation.corruptions import blur, digital, geometry, weather
 from layerlottery.evaluation.corruptions.constants import SMALLEST_SIZE, constants
+from layerlottery.evaluation.corruptions.noise import noise
 from layerlottery.evaluation.corruptions.pixels import Operation, generators
 from layerlottery.evaluation.corruptions.spatter import spatter
 from layerlottery.store.hashing import derived_seed
@@ -20,9 +22,9 @@ from layerlottery.store.hashing import derived_seed
 CHUNK = 64 * 3 * 32 * 32  # values corrupted at a time, few enough to stay in a processor's cache
 
 OPERATIONS: dict[str, Operation] = {
-    "gaussian_noise": noise.gaussian_noise,
-    "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
+    "gaussian_noise": partial(noise, name="gaussian_noise"),
+    "shot_noise": partial(noise, name="shot_noise"),
+    "impulse_noise": partial(noise, name="impulse_noise"),
     "defocus_blur": blur.defocus_blur,
     "glass_blur": blur.glass_blur,
     "motion_blur": blur.motion_blur,
@@ -35,7 +37,7 @@ OPERATIONS: dict[str, Operation] = {
     "elastic_transform": geometry.elastic_transform,
     "pixelate": digital.pixelate,
     "jpeg_compression": digital.jpeg_compression,
-    "speckle_noise": noise.speckle_noise,
+    "speckle_noise": partial(noise, name="speckle_noise"),
     "gaussian_blur": blur.gaussian_blur,
     "spatter": spatter,
     "saturate": digital.saturate,

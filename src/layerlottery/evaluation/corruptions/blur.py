@@ -17,10 +17,9 @@ from layerlottery.evaluation.corruptions.constants import constants, pixel_scale
 from layerlottery.evaluation.corruptions.pixels import (
     Floats,
     Generators,
+    bordered,
     drawn,
     gaussian_filter,
-    mirrored,
-    repeated,
     truncate,
     unit,
     windows,
@@ -68,7 +67,7 @@ def _filtered(levels: Tensor, kernel: npt.NDArray[np.float32]) -> Tensor:
     alike: dict[float, list[tuple[int, int]]] = defaultdict(list)
     for row, column in np.ndindex(kernel.shape):
         alike[float(kernel[row, column])].append((row, column))
-    padded = mirrored(mirrored(levels, reach, -2), reach, -1)
+    padded = bordered(levels, reach, "reflect")
     filtered = torch.zeros_like(levels)
     for weight, places in sorted(alike.items()):
         if weight > 0:
@@ -151,7 +150,7 @@ def _gathered(
     """Weighted sum of the images shifted by (N, steps) pixels: float32 levels."""
     size = images.shape[-1]
     reach = max(abs(right).max(), abs(below).max(), 1)
-    padded = repeated(repeated(images, reach, -2), reach, -1).float()
+    padded = bordered(images, reach, "edge").float()
     side = padded.shape[-1]
     corners = np.arange(len(images))[:, None] * padded[0].numel() + (reach + below) * side + reach + right
     starts = torch.from_numpy(corners)
@@ -187,19 +186,6 @@ def enlarged(images: Tensor, factor: float) -> Tensor:
     return resized[..., cut : cut + size, cut : cut + size]
 
 
-def enlarging(size: int, factor: float) -> Floats:
-    """What `enlarged` does along one side, as weights (size, size)."""
-    kept = math.ceil(size / factor)
-    start, grown = (size - kept) // 2, round(kept * factor)
-    places = (np.arange(size) + (grown - size) // 2) * (kept - 1) / (grown - 1)
-    lower = np.minimum(places.astype(int), kept - 2)
-    weights = np.zeros((size, size))
-    rows = np.arange(size)
-    weights[rows, start + lower] = 1 - (places - lower)
-    weights[rows, start + lower + 1] = places - lower
-    return weights
-
-
 def _by_table(images: Tensor, severity: int) -> Tensor:
     size = images.shape[-1]
     flat = images.float().reshape(-1, size * size)
@@ -218,7 +204,10 @@ def _zoom_tables(size: int, severity: int) -> list[tuple[int, Tensor]]:
     """
     (end,) = constants("zoom_blur", severity)
     factors = np.arange(1, end, FACTOR_STEP)
-    sides = np.stack([np.eye(size), *(enlarging(size, float(factor)) for factor in factors)])
+    # images of one bright column each show what enlarging does along a side
+    columns = torch.eye(size, dtype=torch.float64)[:, None, None].expand(size, 1, size, size)
+    enlargements = [enlarged(columns, float(factor))[:, 0, 0].T for factor in factors]
+    sides = np.stack([np.eye(size), *enlargements])
     tables = []
     for row in sides.transpose(1, 0, 2):
         used = np.flatnonzero(row.any(axis=0))

@@ -19,28 +19,13 @@ from layerlottery.evaluation.corruptions.pixels import Floats, Generators
 LEVELS = np.arange(256)
 
 
-def gaussian_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
-    """Independent normal noise on every value."""
-    return _sampled("gaussian_noise", images, severity, generators)
-
-
-def speckle_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
-    """Independent normal noise in proportion to the value."""
-    return _sampled("speckle_noise", images, severity, generators)
-
-
-def shot_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
-    """Poisson counts of photons, whose mean is the value times the photons of a white pixel."""
-    return _sampled("shot_noise", images, severity, generators)
-
-
-def impulse_noise(images: Tensor, severity: int, generators: Generators) -> Tensor:
-    """A share of the values, each channel by itself, turns black or white with equal chances."""
-    return _sampled("impulse_noise", images, severity, generators)
-
-
 def transitions(name: str, severity: int) -> Floats:
-    """Probabilities (256, 256) that a level (row) becomes another (column), clipped and truncated."""
+    """Probabilities (256, 256) that a level (row) becomes another (column), clipped and truncated.
+
+    gaussian_noise is normal on every value, speckle_noise in proportion to the value; shot_noise counts photons
+    (Poisson), whose mean is the value times those of a white pixel; impulse_noise turns a share of the values black or
+    white with equal chances.
+    """
     (constant,) = constants(name, severity)
     if name == "impulse_noise":
         table = np.eye(256) * (1 - constant)
@@ -92,15 +77,15 @@ def alias_table(name: str, severity: int) -> npt.NDArray[np.uint32]:
     return table.ravel()
 
 
-def _sampled(name: str, images: Tensor, severity: int, generators: Generators) -> Tensor:
-    table = alias_table(name, severity)
+def noise(images: Tensor, severity: int, generators: Generators, *, name: str) -> Tensor:
+    """Images whose levels are drawn by the table of the named noise."""
     levels = images.numpy().reshape(len(images), -1)
     words = -(-levels.shape[1] // 2)
     drawn = np.empty((len(levels), words), dtype=np.uint64)
     for row, generator in zip(drawn, generators, strict=True):
         row[:] = generator.bit_generator.random_raw(words)
     bits = drawn.astype("<u8", copy=False).view(np.uint32)[:, : levels.shape[1]]
-    return torch.from_numpy(pick(table, levels, bits)).reshape(images.shape)
+    return torch.from_numpy(pick(alias_table(name, severity), levels, bits)).reshape(images.shape)
 
 
 def pick(

@@ -7,6 +7,7 @@ an image's result has the same bits in any company and with any number of thread
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ def generators(key: int, places: Iterable[int]) -> Iterator[np.random.Generator]
 
 
 def drawn(sources: Generators, draw: Callable[[np.random.Generator], npt.ArrayLike]) -> npt.NDArray[np.generic]:
-    """What `draw` takes from each image's generator, stacked."""
+    """The draws from each image's generator, stacked."""
     return np.stack([np.asarray(draw(source)) for source in sources])
 
 
@@ -64,19 +65,10 @@ def tint(channels: int, colour: tuple[float, float, float]) -> Tensor:
     return values if channels == 3 else grey(values)
 
 
-def repeated(values: Tensor, reach: int, axis: int) -> Tensor:
-    """Values with their first and last row (-2) or column (-1) repeated `reach` times."""
-    shape = list(values.shape)
-    shape[axis] = reach
-    first, last = (values.narrow(axis, place, 1).expand(shape) for place in (0, values.shape[axis] - 1))
-    return torch.cat([first, values, last], axis)
-
-
-def mirrored(values: Tensor, reach: int, axis: int) -> Tensor:
-    """Values with `reach` rows (-2) or columns (-1) at either side, mirrored about the first and the last."""
-    size = values.shape[axis]
-    first, last = (values.narrow(axis, place, reach).flip(axis) for place in (1, size - 1 - reach))
-    return torch.cat([first, values, last], axis)
+def bordered(values: Tensor, reach: int, mode: Literal["edge", "reflect"]) -> Tensor:
+    """Images (N, C, H, W) with `reach` pixels more at each side: edges repeated, or mirrored about the edge pixel."""
+    # torch's own padding takes no whole numbers
+    return torch.from_numpy(np.pad(values.numpy(), [(0, 0), (0, 0), (reach, reach), (reach, reach)], mode))
 
 
 def gaussian_weights(sigma: float, cut: float) -> list[float]:
@@ -92,8 +84,9 @@ def gaussian_filter(values: Tensor, sigma: float) -> Tensor:
     radius, size = len(weights), values.shape[-1]
     if not radius:
         return values
+    values = bordered(values, radius, "edge")
     for axis in (-2, -1):
-        padded = repeated(values, radius, axis)
+        padded = values
         values = padded.narrow(axis, radius, size) * centre
         for distance in range(radius, 0, -1):
             pair = padded.narrow(axis, radius - distance, size) + padded.narrow(axis, radius + distance, size)

@@ -6,6 +6,8 @@ here for all images at once as OpenCV does them for one, whole number by whole n
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,10 +17,9 @@ from torch.nn import functional as F
 from layerlottery.evaluation.corruptions.constants import constants, pixel_scale
 from layerlottery.evaluation.corruptions.pixels import (
     Generators,
+    bordered,
     drawn,
     gaussian_filter,
-    mirrored,
-    repeated,
     tint,
     truncate,
     unit,
@@ -29,6 +30,8 @@ WEAK, STRONG = 50, 150  # gradients from which on a pixel may be, and is, an edg
 FARTHEST = 20  # pixels at which distances end
 THIN = 0.8  # mud below is not seen
 EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
+SOBEL = ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1))
+NINE = ((1, 1, 1), (1, 1, 1), (1, 1, 1))
 
 ONE = 2**16  # distances are whole multiples of 2**-16 pixel
 STRAIGHT, DIAGONAL, KNIGHT = ONE, round(1.4 * ONE), round(2.1969 * ONE)  # Borgefors 1986, as OpenCV rounds them
@@ -65,18 +68,16 @@ def _relief(drops: Tensor) -> Tensor:
     """Height of the drops (N, 1, H, W), whole numbers 0..255, embossed from the distance to their edges."""
     near = distances(edges(drops)).clamp_(max=FARTHEST * ONE)
     # the mean in float32, as OpenCV returns it, so that nine equal distances are not truncated below themselves
-    mean = (_summed(near).double() * (1 / (9 * ONE))).float().int()
-    padded = _mirrored(equalized(mean))
-    embossed = torch.zeros_like(drops)
-    for (row, column), weight in np.ndenumerate(EMBOSS):
-        if weight:
-            embossed += _shifted(padded, row, column) * int(weight)
-    return (_summed(embossed.clamp_(0, 255)) * 2 + 9) // 18  # a ninth, rounded
+    mean = (_correlated(near, NINE).double() * (1 / (9 * ONE))).float().int()
+    embossed = _correlated(equalized(mean), EMBOSS).clamp_(0, 255)
+    return (_correlated(embossed, NINE) * 2 + 9) // 18  # a ninth, rounded
 
 
 def edges(drops: Tensor) -> Tensor:
     """Canny's edges (1986) of levels (N, 1, H, W): gradients by Sobel, as sums of magnitudes."""
-    across, down = _gradients(drops)
+    from scipy.ndimage import binary_propagation
+
+    across, down = (_correlated(drops, kernel, mode="edge") for kernel in (SOBEL, np.transpose(SOBEL)))
     strength = across.abs() + down.abs()
     padded = F.pad(strength, (1, 1, 1, 1))
     # gradients are at most 1020, so that nothing here leaves 32 bits
@@ -91,26 +92,10 @@ def edges(drops: Tensor) -> Tensor:
     peak = (strength > before) & (strength > after)
     peak = torch.where(y > steep, (strength > up) & (strength >= below), peak)
     peak = torch.where(y < flat, (strength > left) & (strength >= right), peak)
-    weak = (peak & (strength > WEAK)).to(torch.uint8)
-    return _connected(weak & (strength > STRONG).to(torch.uint8), weak)
-
-
-def _gradients(levels: Tensor) -> tuple[Tensor, Tensor]:
-    padded = repeated(repeated(levels, 1, -2), 1, -1)
-    rows = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
-    columns = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
-    return rows[..., 2:] - rows[..., :-2], columns[:, :, 2:] - columns[:, :, :-2]
-
-
-def _connected(found: Tensor, weak: Tensor) -> Tensor:
-    """Weak edges that touch a strong one, a neighbour's neighbour included."""
-    while True:
-        padded = F.pad(found, (1, 1, 1, 1))
-        rows = padded[:, :, :-2] | padded[:, :, 1:-1] | padded[:, :, 2:]
-        grown = (rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]) & weak
-        if torch.equal(grown, found):
-            return found
-        found = grown
+    weak = peak & (strength > WEAK)
+    # weak edges that touch a strong one, a neighbour's neighbour included
+    found = binary_propagation(weak & (strength > STRONG), [[NINE]], mask=weak)
+    return torch.from_numpy(found.astype(np.uint8))
 
 
 def distances(found: Tensor) -> Tensor:
@@ -152,17 +137,15 @@ def equalized(levels: Tensor) -> Tensor:
     return spread.flatten().index_select(0, places.flatten()).reshape(levels.shape)
 
 
-def _mirrored(levels: Tensor) -> Tensor:
-    return mirrored(mirrored(levels, 1, -2), 1, -1)
-
-
 def _shifted(padded: Tensor, row: int, column: int) -> Tensor:
     size = padded.shape[-1] - 2
     return padded[:, :, row : row + size, column : column + size]
 
 
-def _summed(levels: Tensor) -> Tensor:
-    """Sums of 3x3 pixels, the image mirrored at its edges."""
-    padded = _mirrored(levels)
-    rows = padded[:, :, :-2] + padded[:, :, 1:-1] + padded[:, :, 2:]
-    return rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+def _correlated(levels: Tensor, kernel: npt.ArrayLike, *, mode: Literal["edge", "reflect"] = "reflect") -> Tensor:
+    """Whole numbers (N, 1, H, W) weighted by a kernel of 3x3."""
+    padded, total = bordered(levels, 1, mode), torch.zeros_like(levels)
+    for (row, column), weight in np.ndenumerate(np.asarray(kernel)):
+        if weight:
+            total += _shifted(padded, row, column) * int(weight)
+    return total

@@ -9,8 +9,8 @@ from torch import nn
 
 from layerlottery.config.networks import TimmSettings
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.zoo.library import called, check_options, constructed, unknown
-from layerlottery.networks.zoo.stems import SmallStem, make_small
+from layerlottery.networks.zoo.library import constructed
+from layerlottery.networks.zoo.stems import SmallStem
 
 STEMS = {
     "ResNet": SmallStem("conv1", kernel=3, pool="maxpool"),
@@ -24,21 +24,17 @@ STEMS = {
 def build(settings: TimmSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """Raises LayerLotteryError without timm, and as the networks of torchvision do."""
     timm = _timm()
-    if not timm.is_model(settings.name):
-        unknown(settings.name, "timm", timm.list_models())
-    check_options(settings)
-    name = called(settings, "timm")
     config = timm.get_pretrained_cfg(settings.name)
     sizes = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
-    model = constructed(
-        lambda: timm.create_model(
-            settings.name, pretrained=False, num_classes=classes, in_chans=channels, **(sizes | settings.options)
-        ),
-        name,
+    options = {"num_classes": classes, "in_chans": channels} | sizes | settings.options
+    return constructed(
+        settings,
+        "timm",
+        # names with the tag of pretrained weights are in no list
+        known={settings.name} if timm.is_model(settings.name) else timm.list_models(),
+        stems=STEMS,
+        make=lambda: timm.create_model(settings.name, pretrained=False, **options),
     )
-    if settings.stem == "small":
-        make_small(model, STEMS, called=name)
-    return model
 
 
 def _timm() -> ModuleType:

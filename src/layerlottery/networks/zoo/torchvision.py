@@ -8,8 +8,8 @@ from torch import nn
 from torchvision import models
 
 from layerlottery.config.networks import TorchvisionSettings
-from layerlottery.networks.zoo.library import called, check_options, constructed, unknown
-from layerlottery.networks.zoo.stems import SmallStem, make_small, take_channels
+from layerlottery.networks.zoo.library import constructed
+from layerlottery.networks.zoo.stems import SmallStem, take_channels
 
 STEMS = {
     # resnet, resnext, wide_resnet
@@ -27,15 +27,14 @@ STEMS = {
 
 def build(settings: TorchvisionSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """Raises LayerLotteryError for an unknown name, options that it does not take, and an unknown small stem."""
-    known = models.list_models(module=models)
-    if settings.name not in known:
-        unknown(settings.name, "torchvision", known)
-    check_options(settings)
-    name = called(settings, "torchvision")
-    given = _sizes(settings.name, image_size) | settings.options
-    model = constructed(lambda: models.get_model(settings.name, weights=None, num_classes=classes, **given), name)
-    if settings.stem == "small":
-        make_small(model, STEMS, called=name)
+    options = _sizes(settings.name, image_size) | settings.options
+    model = constructed(
+        settings,
+        "torchvision",
+        known=models.list_models(module=models),
+        stems=STEMS,
+        make=lambda: models.get_model(settings.name, weights=None, num_classes=classes, **options),
+    )
     take_channels(model, channels)
     return model
 
