@@ -73,7 +73,6 @@ class Trainer:
     save: Callable[[Progress], None] = lambda progress: None
     stop: StopFlag = field(default_factory=StopFlag)
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None
-    keep: Callable[[int], None] = lambda epoch: None
     tick: Callable[[], None] = lambda: None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     device: torch.device = field(init=False)
@@ -91,13 +90,12 @@ class Trainer:
     def run(self, progress: Progress, *, until: int | None = None) -> None:
         """Train from `progress` to the end of epoch `until`, by default the last.
 
-        Raises Interrupted, with the progress saved, when told to stop. `keep` is called with the number of epochs
-        completed, after each; `tick` after every batch.
+        Raises Interrupted, with the progress saved, when told to stop. `on_epoch` is called with the learning curve's
+        row after every epoch, `tick` after every batch.
         """
         while progress.epoch < (until or self.settings.epochs):
             self._train_epoch(progress)
             self._finish_epoch(progress)
-            self.keep(progress.epoch)
 
     def _train_epoch(self, progress: Progress) -> None:
         self.model.train()

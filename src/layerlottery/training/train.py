@@ -56,18 +56,18 @@ def train(
         if checkpoint is not None and (done := _taken_over(checkpoint, output, session.fingerprint)):
             return done
 
-        def keep_epoch(epoch: int) -> None:
-            if kept is not None and epoch in keep:
-                session.save_weights(Path(paths.kept_weights(str(kept), str(epoch))))
+        def after(row: dict[str, float]) -> None:
+            on_epoch(row)
+            if kept is not None and row["epoch"] in keep:
+                session.save_weights(Path(paths.kept_weights(str(kept), str(row["epoch"]))))
 
-        trainer = session.trainer
-        trainer.keep, trainer.on_epoch, trainer.checkpoint_seconds = keep_epoch, on_epoch, checkpoint_seconds
+        session.trainer.on_epoch, session.trainer.checkpoint_seconds = after, checkpoint_seconds
         facts = machine_facts(device)
-        with trainer.stop.listening():
+        with session.trainer.stop.listening():
             segments = _measured_run(session, checkpoint)
-        result = _write(output, session, facts, segments)
+        facts = _write(output, session, facts, segments)
         _forget(checkpoint)
-    return result
+    return facts
 
 
 def _trained(folder: Path) -> list[Path]:
