@@ -197,11 +197,24 @@ def finished(checkpoint: str) -> str:
     return f"{checkpoint.removesuffix('.safetensors')}/finished"
 
 
+def training_journal(checkpoint: str) -> str:
+    """What a training has spent so far, beside its checkpoint."""
+    return f"{checkpoint.removesuffix('.safetensors')}.segments.json"
+
+
+def training_lock(checkpoint: str) -> str:
+    """Held by the process that works on a training."""
+    return f"{checkpoint.removesuffix('.safetensors')}.lock"
+
+
+def trained(run: str) -> list[str]:
+    """The files that a training makes."""
+    return [trained_weights(run), curve(run), training_facts(run)]
+
+
 def training_state(checkpoint: str) -> list[str]:
     """What a training leaves until its job has ended: checkpoint, journal, lock, and its files when they wait."""
-    stem = checkpoint.removesuffix(".safetensors")
-    waiting = [name(finished(checkpoint)) for name in (trained_weights, curve, training_facts)]
-    return [checkpoint, f"{stem}.segments.json", f"{stem}.lock", *waiting]
+    return [checkpoint, training_journal(checkpoint), training_lock(checkpoint), *trained(finished(checkpoint))]
 
 
 def kept_weights(kept: str, epoch: str) -> str:

@@ -224,8 +224,8 @@ class _Given:
             batches = CheckedBatches(model, batch)
             shown, labels = batches.first()
             blocks = residual_blocks(model, shown, branches=branches)
-            _try(model, (shown, labels))
-            batches = batches.first() if batches.single else _CheckedAgainst(model, batches)
+            batches.classes = _classes(model, (shown, labels))
+            batches = batches.first() if batches.single else batches
         if not any(block.removable for block in blocks):
             raise LayerLotteryError(why_none(model, blocks, shown))
         return cls(model, blocks, batches, chosen, called, tuple(shown.shape[1:]), len(shown))
@@ -274,20 +274,6 @@ class _Given:
         raise LayerLotteryError(f"{key}: found {target}; removing all {most} blocks that may go takes {share:.4f} away")
 
 
-class _CheckedAgainst:
-    """Batches whose labels are checked against the network's classes, each time that they are read."""
-
-    def __init__(self, model: nn.Module, batches: CheckedBatches) -> None:
-        self.batches = batches
-        self.classes = _answer(model, batches.first()[0][:1]).shape[1]
-
-    def __iter__(self) -> Any:
-        for images, labels in self.batches:
-            if int(labels.max()) >= self.classes or int(labels.min()) < 0:
-                check_outputs(torch.empty(len(images), self.classes), (images, labels))
-            yield images, labels
-
-
 # what find_ticket's targets were called once
 OLD_TARGETS = {"density": "remove", "flops": "remove_flops", "params": "remove_params"}
 
@@ -330,19 +316,16 @@ def _own_scores(function: Callable[..., dict[str, float]], given: _Given, seed: 
     return {block.name: float(values[block.name]) for block in removable}
 
 
-def _answer(model: nn.Module, images: Tensor) -> Any:
+def _classes(model: nn.Module, batch: tuple[Tensor, Tensor]) -> int:
+    """How many there are; raises unless the network answers with logits for all labels."""
+    images, labels = batch
     network = copy.deepcopy(unwrapped(model)).eval()
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        return network(images)
-
-
-def _try(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
-    """Raise unless the network answers with logits for all labels."""
-    images, labels = batch
-    logits = _answer(model, images[:1])
+        logits = network(images[:1])
     if isinstance(logits, Tensor) and logits.dim() == 2:
         logits = logits.expand(len(images), -1)
     check_outputs(logits, (images, labels))
+    return int(logits.shape[1])
 
 
 def _known(model: nn.Module, names: Sequence[str], example: Tensor | None) -> dict[str, Block]:

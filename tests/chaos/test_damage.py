@@ -8,6 +8,7 @@ import random
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +20,6 @@ from layerlottery import paths
 from layerlottery.cli.main import cli
 from layerlottery.config.training import TrainingSettings
 from layerlottery.store.artifacts import read_tensors, write_facts
-from layerlottery.training.journal import journal_file
 from layerlottery.training.session import begin
 from layerlottery.upkeep.diff import differences
 from layerlottery.upkeep.verify import verify
@@ -82,7 +82,7 @@ def finished(cloned, tmp_path_factory):
     )
     session.trainer.run(session.progress, until=1)
     session.trainer.save(session.progress)
-    write_facts(journal_file(checkpoint), {"segments": []}, config_hash=session.fingerprint)
+    write_facts(Path(paths.training_journal(str(checkpoint))), {"segments": []}, config_hash=session.fingerprint)
     return project
 
 
@@ -167,14 +167,14 @@ def test_a_training_passes_over_its_damaged_checkpoint_and_journal(copied):
     checkpoint = next(copied.results.glob("checkpoints/**/rewind=0.safetensors"))
     weights = copied.root / paths.trained_weights(TICKET)
     before = content_of(weights)
-    for path in (checkpoint, journal_file(checkpoint)):
+    for path in (checkpoint, Path(paths.training_journal(str(checkpoint)))):
         path.write_bytes(flipped(path.read_bytes(), random.Random(SEED)))
     job = every_rule(copied, str(weights.relative_to(copied.root)))["train_ticket"]
     assert complaint(job.words) == ""
     log = (copied.root / job.log).read_text()
     name = checkpoint.relative_to(copied.root)
     assert f"checkpoint not used: {name}: " in log
-    assert f"energy of earlier segments lost: {journal_file(name)}: " in log
+    assert f"energy of earlier segments lost: {paths.training_journal(str(name))}: " in log
     assert content_of(weights) == before
 
 

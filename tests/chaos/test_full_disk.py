@@ -12,7 +12,6 @@ import pytest
 from tests.chaos.commands import complaint, every_rule
 from tests.workflow.project import FIRST, TINY, snapshot
 
-from layerlottery.training.journal import journal_file
 from layerlottery.upkeep.diff import differences
 from layerlottery.upkeep.verify import verify
 
@@ -102,7 +101,11 @@ def on_the_way(job):
     if "--checkpoint" not in job.words:
         return []
     checkpoint = Path(job.words[job.words.index("--checkpoint") + 1])
-    return [checkpoint, journal_file(checkpoint), checkpoint.with_suffix("") / "kept/epoch=1.safetensors"]
+    return [
+        checkpoint,
+        checkpoint.with_suffix(".segments.json"),
+        checkpoint.with_suffix("") / "kept/epoch=1.safetensors",
+    ]
 
 
 def test_a_log_that_can_not_be_written_leaves_no_traceback(finished, disk, monkeypatch):

@@ -1,4 +1,4 @@
-"""The source is searched for what could run what a file holds, or hand a string to a shell."""
+"""The source is searched for what could run what a file holds, hand a string to a shell, or keep a tensor of no use."""
 
 import ast
 from pathlib import Path
@@ -66,3 +66,24 @@ def test_the_search_finds_what_it_looks_for(source):
 def test_the_search_passes_what_is_safe():
     source = "import numpy as np, yaml, re\nnp.load('x', allow_pickle=False)\nyaml.safe_load('x')\nre.compile('x')"
     assert unsafe(source) == []
+
+
+def kept_tensors(source):
+    """Cached functions that give tensors, and would keep those that autograd refuses: made in inference mode."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.returns is not None and "Tensor" in ast.unparse(node.returns):
+            decorators = [ast.unparse(one) for one in node.decorator_list]
+            if any("cache" in one for one in decorators) and decorators[-1] != "torch.inference_mode(False)":
+                yield node.name
+
+
+def test_no_cache_keeps_tensors_of_inference_mode():
+    sources = {str(path): path.read_text() for path in sorted(SOURCE.rglob("*.py"))}
+    assert {path: found for path, source in sources.items() if (found := list(kept_tensors(source)))} == {}
+
+
+@pytest.mark.parametrize("cache", ["lru_cache", "lru_cache(maxsize=2)", "functools.cache", "cached_property"])
+def test_the_search_finds_kept_tensors(cache):
+    function = "def table(size) -> list[Tensor]:\n    pass"
+    assert list(kept_tensors(f"@{cache}\n{function}")) == ["table"]
+    assert list(kept_tensors(f"@{cache}\n@torch.inference_mode(False)\n{function}")) == []

@@ -52,6 +52,8 @@ class CheckedBatches:
 
     def __init__(self, model: nn.Module, batches: Any) -> None:
         self.device = device_of(model)
+        # once they are known, labels are checked against them
+        self.classes: int | None = None
         self.single = is_one(batches)
         if self.single:
             self.held: Iterable[Any] = [tuple(batches)]
@@ -88,6 +90,8 @@ class CheckedBatches:
             )
         if labels.dtype.is_floating_point or labels.dtype is torch.bool:
             raise LayerLotteryError(f"{where}: labels are {labels.dtype}; allowed are whole numbers from 0")
+        if self.classes is not None:
+            check_outputs(images.new_empty(len(images), self.classes), (images, labels))
         return images.to(self.device), labels.to(self.device).long()
 
 

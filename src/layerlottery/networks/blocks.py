@@ -21,6 +21,7 @@ from layerlottery.networks.streams import Branch, Streams, last_addition, stayin
 from layerlottery.networks.trace import Call, Trace, WithoutBranches, record
 
 RELATIVE_ERROR = 1e-4
+REFUTED = "without it the network does not compute what it computes with its branch zeroed"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ def residual_blocks(
     finder = _Finder(network, trace)
     found = finder.branches() if branches else finder.blocks()
     refuted = _refuted(network, given, found, trace)
-    blocks = [replace(one.block, **refuted.get(one.block.name, {})) for one in found]
+    blocks = [
+        replace(one.block, removable=False, reason=REFUTED) if one.block.name in refuted else one.block for one in found
+    ]
     return list(_staged(blocks, keep_first=keep_first))
 
 
@@ -204,27 +207,22 @@ class _Finder:
         return self.times[id(child.module)] == 1 and child.tuple_length >= 0 and child.name.startswith(call.name)
 
 
-def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace: Trace) -> dict[str, dict[str, Any]]:
-    """Changes to blocks whose removal does not give what the block gives with its branches zeroed."""
-    refuted: dict[str, dict[str, Any]] = {}
-    by_module: dict[nn.Module, list[_Found]] = {}
-    for one in found:
-        if one.block.removable:
-            by_module.setdefault(one.call.module, []).append(one)
+def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace: Trace) -> set[str]:
+    """Names of blocks whose removal does not give what the block gives with its branches zeroed."""
+    refuted: set[str] = set()
+    removable = [one for one in found if one.block.removable]
     running: set[nn.Module] = set()
 
     def check(module: nn.Module, args: Any, kwargs: Any) -> None:
         if running:
             return
         running.add(module)
-        for one in by_module[module]:
-            if not _agrees(module, one, trace, args, kwargs):
-                text = "without it the network does not compute what it computes with its branch zeroed"
-                refuted[one.block.name] = {"removable": False, "reason": text}
+        own = [one for one in removable if one.call.module is module]
+        refuted.update(one.block.name for one in own if not _agrees(module, one, trace, args, kwargs))
         running.remove(module)
 
     with ExitStack() as hooks, torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        for module in by_module:
+        for module in {one.call.module for one in removable}:
             hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
         network(example.clone())
     return refuted

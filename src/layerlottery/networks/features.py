@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from layerlottery.errors import LayerLotteryError
@@ -70,20 +69,3 @@ def last_linear(model: nn.Module) -> nn.Linear | nn.Conv2d:
     if convolutions:
         return convolutions[-1]
     raise LayerLotteryError(f"{type(model).__name__}: has no fully connected layer and no convolution to classify with")
-
-
-@torch.no_grad()
-def features(
-    model: nn.Module, images: Tensor, names: Sequence[str], *, batch_size: int = 500, flatten: bool = False
-) -> dict[str, Tensor]:
-    """Outputs of the named modules for images (N, C, H, W), in batches; block outputs follow the block's last ReLU.
-
-    `flatten` makes each (N, features).
-    """
-    parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    with captured(model, names) as held:
-        for batch in images.split(batch_size):
-            model(batch)
-            for name in names:
-                parts[name].append(held[name].flatten(1) if flatten else held[name])
-    return {name: torch.cat(chunks) for name, chunks in parts.items()}

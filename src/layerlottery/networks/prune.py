@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class _Ticket:
+class _Pruned:
     """A ticket's state, what its architecture adds to the dense one's, and what ticket.json says about the choice."""
 
     tensors: Mapping[str, Array]
@@ -61,9 +60,8 @@ def prune(
     `budget` choose; `scores` are the facts file of filters or the tensors file of weights. Returns the facts.
     """
     tensors, dense = read_weights(weights)
-    ticket = {"layers": _layers, "filters": _filters, "weights": _weights}[structure](
-        weights, tensors, scores, budget, removed
-    )
+    pruning = _Pruning(weights, tensors, scores, budget, removed)
+    ticket = {"layers": pruning.layers, "filters": pruning.filters, "weights": pruning.weights}[structure]()
     made_by = config_hash("prune", Settings(), [dense["content"], *ticket.inputs], removed=removed, structure=structure)
     architecture = dense["architecture"] | ticket.changes
     write_tensors(output, ticket.tensors, {"architecture": architecture}, config_hash=made_by)
@@ -72,41 +70,85 @@ def prune(
     return facts
 
 
-def _layers(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, removed: int) -> _Ticket:
-    scored = _read_scores(scores, "blocks")
-    removed_blocks = select(scored["blocks"], removed, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
-    removals = {
-        row["name"]: row["removal"] for row in scored["blocks"] if "removal" in row and row["name"] in removed_blocks
-    }
-    kept = _without(tensors, removed_blocks, weights, scores, removals)
-    ties = tied(scored["blocks"], removed_blocks)
-    facts = {
-        "removed_blocks": removed_blocks,
-        "kept": [block["name"] for block in scored["blocks"] if block["name"] not in removed_blocks],
-        "ties": ties,
-        "tied": len(ties),
-        "budget": None,
-        "filters": filter_count(kept),
-        "criterion_settings": scored["settings"],
-    }
-    changes = {"removed_blocks": removed_blocks} | ({"removals": removals} if removals else {})
-    return _Ticket(kept, changes, facts, [scored["config_hash"]])
+@dataclass(frozen=True)
+class _Pruning:
+    """The dense network's file and state, the scores of what goes, and how much goes."""
 
+    file: Path
+    dense: Mapping[str, Array]
+    scores: Path
+    budget: Path | None
+    removed: int
 
-def _filters(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, removed: int) -> _Ticket:
-    scored, total = _read_scores(scores, "groups"), filter_count(tensors)
-    held = sum(group["filters"] for group in scored["groups"])
-    if held != total:
-        raise LayerLotteryError(f"{scores}: scores {held} filters, {weights} has {total}")
-    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, removed)
-    gone = choose_filters(scored["groups"], total=total, budget=filter_count(layer_ticket))
-    kept, shapes = _smaller(weights, gone) if gone else (tensors, {})
-    facts = _equal_budget(scored, blocks, kept, filter_count(layer_ticket)) | {
-        "tied": tied_filters(scored["groups"], gone),
-        "layers": {name.removesuffix(".weight"): len(array) for name, array in kept.items() if array.ndim == 4},
-    }
-    changes = {"filters": shapes} if shapes else {}
-    return _Ticket(kept, changes, facts, [scored["config_hash"], blocks["config_hash"]])
+    def layers(self) -> _Pruned:
+        scored = _read_scores(self.scores, "blocks")
+        blocks = scored["blocks"]
+        gone = select(blocks, self.removed, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
+        removals = {row["name"]: row["removal"] for row in blocks if "removal" in row and row["name"] in gone}
+        kept, ties = self._without(gone, self.scores, removals), tied(blocks, gone)
+        facts = {
+            "removed_blocks": gone,
+            "kept": [block["name"] for block in blocks if block["name"] not in gone],
+            "ties": ties,
+            "tied": len(ties),
+            "budget": None,
+            "filters": filter_count(kept),
+            "criterion_settings": scored["settings"],
+        }
+        changes = {"removed_blocks": gone} | ({"removals": removals} if removals else {})
+        return _Pruned(kept, changes, facts, [scored["config_hash"]])
+
+    def filters(self) -> _Pruned:
+        scored, total = _read_scores(self.scores, "groups"), filter_count(self.dense)
+        held = sum(group["filters"] for group in scored["groups"])
+        if held != total:
+            raise LayerLotteryError(f"{self.scores}: scores {held} filters, {self.file} has {total}")
+        blocks, layer_ticket = self._layer_ticket()
+        gone = choose_filters(scored["groups"], total=total, budget=filter_count(layer_ticket))
+        kept, shapes = _smaller(self.file, gone) if gone else (self.dense, {})
+        facts = _equal_budget(scored, blocks, kept, filter_count(layer_ticket)) | {
+            "tied": tied_filters(scored["groups"], gone),
+            "layers": {name.removesuffix(".weight"): len(array) for name, array in kept.items() if array.ndim == 4},
+        }
+        changes = {"filters": shapes} if shapes else {}
+        return _Pruned(kept, changes, facts, [scored["config_hash"], blocks["config_hash"]])
+
+    def weights(self) -> _Pruned:
+        held, scored = read_tensors(self.scores)
+        if "layers" not in scored:
+            raise LayerLotteryError(f"{self.scores}: holds no scores of weights")
+        for name in scored["layers"]:
+            if name not in self.dense or self.dense[name].shape != held[name].shape:
+                layer = name.removesuffix(".weight")
+                raise LayerLotteryError(f"{self.scores}: its layer {layer} does not fit {self.file}")
+        blocks, layer_ticket = self._layer_ticket()
+        allowed = parameter_count(layer_ticket)
+        ordered = {name: held[name] for name in scored["layers"]}
+        masks, ties = choose_weights(ordered, total=parameter_count(self.dense), budget=allowed)
+        facts = _equal_budget(scored, blocks, self.dense, allowed) | {"tied": ties}
+        inputs = [scored["content"], blocks["config_hash"]]
+        if all(mask.all() for mask in masks.values()):
+            return _Pruned(self.dense, {}, facts, inputs)
+        left = {name.removesuffix(".weight"): int(mask.sum()) for name, mask in masks.items()}
+        return _Pruned(_masked(self.dense, masks), {"masked": left}, facts, inputs)
+
+    def _layer_ticket(self) -> tuple[Facts, dict[str, Array]]:
+        """The block scores that set the budget, and the state of the layer ticket that they choose."""
+        if self.budget is None:
+            raise LayerLotteryError("budget: found none; filters and weights need the block scores that set it")
+        blocks = _read_scores(self.budget, "blocks")
+        return blocks, self._without(select(blocks["blocks"], self.removed), self.budget, {})
+
+    def _without(self, gone: Sequence[str], scores: Path, removals: Mapping[str, Any]) -> dict[str, Array]:
+        """The dense state but for blocks that are gone; a norm behind a block's addition may stay."""
+        for name in gone:
+            if not any(tensor.startswith(f"{name}.") for tensor in self.dense):
+                raise LayerLotteryError(f"{scores}: its block {name} is not in {self.file}")
+        prefixes = tuple(f"{name}." for name in gone)
+        stays = tuple(f"{name}.{stay}." for name, removal in removals.items() for stay in removal["stays"])
+        return {
+            name: array for name, array in self.dense.items() if name.startswith(stays) or not name.startswith(prefixes)
+        }
 
 
 def _smaller(weights: Path, gone: Sequence[Facts]) -> tuple[dict[str, Array], dict[str, list[int]]]:
@@ -121,25 +163,6 @@ def _smaller(weights: Path, gone: Sequence[Facts]) -> tuple[dict[str, Array], di
     return {name: tensor.numpy() for name, tensor in small.state_dict().items()}, cut_shapes(model, small)
 
 
-def _weights(weights: Path, tensors: Mapping[str, Array], scores: Path, budget: Path | None, removed: int) -> _Ticket:
-    held, scored = read_tensors(scores)
-    if "layers" not in scored:
-        raise LayerLotteryError(f"{scores}: holds no scores of weights")
-    for name in scored["layers"]:
-        if name not in tensors or tensors[name].shape != held[name].shape:
-            raise LayerLotteryError(f"{scores}: its layer {name.removesuffix('.weight')} does not fit {weights}")
-    blocks, layer_ticket = _layer_ticket(weights, tensors, budget, removed)
-    allowed = parameter_count(layer_ticket)
-    ordered = {name: held[name] for name in scored["layers"]}
-    masks, ties = choose_weights(ordered, total=parameter_count(tensors), budget=allowed)
-    facts = _equal_budget(scored, blocks, tensors, allowed) | {"tied": ties}
-    inputs = [scored["content"], blocks["config_hash"]]
-    if all(mask.all() for mask in masks.values()):
-        return _Ticket(tensors, {}, facts, inputs)
-    left = {name.removesuffix(".weight"): int(mask.sum()) for name, mask in masks.items()}
-    return _Ticket(_masked(tensors, masks), {"masked": left}, facts, inputs)
-
-
 def _masked(tensors: Mapping[str, Array], masks: Mapping[str, Keep]) -> dict[str, Array]:
     """The state of convolutions with masks: names are those that torch gives parametrized weights."""
     state: dict[str, Array] = {}
@@ -152,16 +175,6 @@ def _masked(tensors: Mapping[str, Array], masks: Mapping[str, Keep]) -> dict[str
         else:
             state[name] = array
     return state
-
-
-def _layer_ticket(
-    weights: Path, tensors: Mapping[str, Array], budget: Path | None, removed: int
-) -> tuple[Facts, dict[str, Array]]:
-    """The block scores that set the budget, and the state of the layer ticket that they choose."""
-    if budget is None:
-        raise LayerLotteryError("budget: found none; filters and weights need the block scores that set it")
-    blocks = _read_scores(budget, "blocks")
-    return blocks, _without(tensors, select(blocks["blocks"], removed), weights, budget)
 
 
 def _equal_budget(scored: Facts, blocks: Facts, kept: Mapping[str, Array], budget: int) -> dict[str, Any]:
@@ -179,19 +192,3 @@ def _read_scores(path: Path, kind: str) -> Facts:
     if kind not in scored:
         raise LayerLotteryError(f"{path}: holds no scores of {kind}")
     return scored
-
-
-def _without(
-    tensors: Mapping[str, Array],
-    removed_blocks: Sequence[str],
-    weights: Path,
-    scores: Path,
-    removals: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Array]:
-    for name in removed_blocks:
-        if not any(tensor.startswith(f"{name}.") for tensor in tensors):
-            raise LayerLotteryError(f"{scores}: its block {name} is not in {weights}")
-    prefixes = tuple(f"{name}." for name in removed_blocks)
-    # a norm behind the addition may stay
-    stays = tuple(f"{name}.{stay}." for name, removal in removals.items() for stay in removal["stays"])
-    return {name: array for name, array in tensors.items() if name.startswith(stays) or not name.startswith(prefixes)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class Removal:
 
     def facts(self) -> dict[str, Any]:
         """The same as JSON."""
-        return {"stays": list(self.stays), "stubs": dict(self.stubs), "extra": self.extra}
+        return asdict(self) | {"stays": list(self.stays)}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Removal:

@@ -6,8 +6,9 @@ Residual blocks are found in this record, by what a network does and not by what
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -66,7 +67,6 @@ class Trace:
 
     calls: list[Call] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
-    result: Any = None
 
 
 class Recorder(TorchFunctionMode):
@@ -110,7 +110,7 @@ class Recorder(TorchFunctionMode):
         self.stack.append(call)
         self.trace.calls.append(call)
 
-    def leave(self, module: nn.Module, out: Any) -> None:
+    def leave(self, module: nn.Module, args: Any, out: Any) -> None:
         """Note the end of the innermost call, which is the module's."""
         call = self.stack.pop()
         call.end = len(self.trace.operations)
@@ -138,30 +138,19 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
         yield from tensors_of(list(value.values()))
 
 
-@contextmanager
-def recording(model: nn.Module) -> Iterator[Trace]:
-    """Record what is computed with the model inside the block; its hooks are as before afterwards."""
-    recorder = Recorder()
-    with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            before = module.register_forward_pre_hook(
-                lambda module, args, kwargs, name=name: recorder.enter(name, module, args, kwargs),
-                with_kwargs=True,
-                prepend=True,
-            )
-            after = module.register_forward_hook(lambda module, args, out: recorder.leave(module, out))
-            hooks.callback(before.remove)
-            hooks.callback(after.remove)
-        with recorder:
-            yield recorder.trace
-
-
 @torch.no_grad()
 def record(model: nn.Module, example: Tensor) -> Trace:
-    """The record of model(example); the model should be in eval mode and may be a copy."""
-    with torch.compiler.set_stance("force_eager"), recording(model) as trace:
-        trace.result = model(example)
-    return trace
+    """The record of model(example); the model should be in eval mode and may be a copy. Its hooks are as before."""
+    recorder = Recorder()
+    with ExitStack() as stack:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for name, module in model.named_modules():
+            enter = partial(recorder.enter, name)
+            stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True).remove)
+            stack.callback(module.register_forward_hook(recorder.leave).remove)
+        stack.enter_context(recorder)
+        model(example)
+    return recorder.trace
 
 
 class WithoutBranches(TorchFunctionMode):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from layerlottery import paths
 from layerlottery.store.lock import UNSUPPORTED, FolderLock, holder, try_lock
 
 log = logging.getLogger(__name__)
@@ -22,10 +23,7 @@ def alone(checkpoint: Path | None) -> Iterator[bool]:
     The kernel frees the lock when its holder dies. Without a checkpoint, or where the file system has no locks,
     nothing is held: two processes then write the same bytes.
     """
-    path = None if checkpoint is None else checkpoint.with_name(checkpoint.name.removesuffix(".safetensors") + ".lock")
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    lock, waited = _wait(path)
+    lock, waited = (None, False) if checkpoint is None else _wait(Path(paths.training_lock(str(checkpoint))))
     try:
         yield waited
     finally:
@@ -35,9 +33,8 @@ def alone(checkpoint: Path | None) -> Iterator[bool]:
             lock.release()
 
 
-def _wait(path: Path | None) -> tuple[FolderLock | None, bool]:
-    if path is None:
-        return None, False
+def _wait(path: Path) -> tuple[FolderLock | None, bool]:
+    path.parent.mkdir(parents=True, exist_ok=True)
     began, said = time.monotonic(), -SAY_SECONDS
     while True:
         try:

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from layerlottery.errors import LayerLotteryError, what
 from layerlottery.store.artifacts import read_tensors, write_tensors
+from layerlottery.training.leftovers import of_this_training
 from layerlottery.training.optimizer import MomentumSGD
 
 log = logging.getLogger(__name__)
@@ -45,17 +45,10 @@ def resume(
     path: Path | None, model: nn.Module, optimizer: MomentumSGD, *, fingerprint: str, start_epoch: int = 0
 ) -> Progress:
     """Load a checkpoint into model and optimizer; a missing, foreign or broken one means a fresh start."""
-    fresh = Progress(epoch=start_epoch)
-    if path is None or not path.exists():
-        return fresh
-    try:
-        arrays, facts = read_tensors(path)
-    except LayerLotteryError as error:
-        log.info("checkpoint not used: %s", what(error))
-        return fresh
-    if facts.pop("config_hash") != fingerprint:
-        log.info("checkpoint not used: %s belongs to another configuration", path)
-        return fresh
+    held = path and of_this_training(path, fingerprint, read_tensors, otherwise="checkpoint not used")
+    if not held:
+        return Progress(epoch=start_epoch)
+    arrays, facts = held
     del facts["content"]
     device = next(model.parameters()).device
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}

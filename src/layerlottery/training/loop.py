@@ -26,6 +26,8 @@ from layerlottery.training.recipe import compute_type, learning_rate, set_produc
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_SECONDS = 60.0
+
 
 @dataclass
 class StopFlag:
@@ -68,12 +70,11 @@ class Trainer:
     data: TrainingData
     settings: TrainingSettings
     seed: int
-    save: Callable[[Progress], None]
-    stop: StopFlag
+    save: Callable[[Progress], None] = lambda progress: None
+    stop: StopFlag = field(default_factory=StopFlag)
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None
-    keep: Callable[[int], None] = lambda epoch: None
     tick: Callable[[], None] = lambda: None
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
     device: torch.device = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,14 +88,14 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def run(self, progress: Progress, *, until: int | None = None) -> None:
-        """Train from `progress` to the end of epoch `until`, by default the last; raises Interrupted when told to stop.
+        """Train from `progress` to the end of epoch `until`, by default the last.
 
-        `keep` is called with the number of epochs completed, after each; `tick` after every batch.
+        Raises Interrupted, with the progress saved, when told to stop. `on_epoch` is called with the learning curve's
+        row after every epoch, `tick` after every batch.
         """
         while progress.epoch < (until or self.settings.epochs):
             self._train_epoch(progress)
             self._finish_epoch(progress)
-            self.keep(progress.epoch)
 
     def _train_epoch(self, progress: Progress) -> None:
         self.model.train()
@@ -119,11 +120,11 @@ class Trainer:
                 started = time.perf_counter()
 
     def _save_or_stop(self, progress: Progress, *, due: bool) -> None:
-        if self.stop.requested:
-            raise Interrupted
-        if due:
+        if due or self.stop.requested:
             self.save(progress)
             self.saved_at = time.monotonic()
+        if self.stop.requested:
+            raise Interrupted
 
     def _step(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
         settings, data = self.settings, self.data

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from layerlottery import paths
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.training import TrainingSettings
-from layerlottery.errors import LayerLotteryError, what
+from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network
 from layerlottery.training.alone import alone
-from layerlottery.training.session import CHECKPOINT_SECONDS, Session, begin
-from layerlottery.training.train import kept_file
-
-log = logging.getLogger(__name__)
+from layerlottery.training.leftovers import of_this_training
+from layerlottery.training.loop import CHECKPOINT_SECONDS
+from layerlottery.training.session import Session, begin
 
 
 def rewind(
@@ -41,43 +40,20 @@ def rewind(
     if not 1 <= epoch <= settings.epochs:
         raise LayerLotteryError(f"--epoch: found {epoch}; allowed are 1 to {settings.epochs}")
     with alone(checkpoint):
-        session = begin(
-            weights,
-            data,
-            settings,
-            seed=seed,
-            device=device,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            on_epoch=on_epoch,
-        )
-        if kept is None or not _load_kept(session, kept_file(kept, epoch)):
+        session = begin(weights, data, settings, seed=seed, device=device, checkpoint=checkpoint)
+        session.trainer.checkpoint_seconds, session.trainer.on_epoch = checkpoint_seconds, on_epoch
+        if kept is None or not _load_kept(session, Path(paths.kept_weights(str(kept), str(epoch)))):
             with session.trainer.stop.listening():
-                _train_until(session, epoch)
+                session.trainer.run(session.progress, until=epoch)
         session.save_weights(output, config_hash=config_hash("rewind", settings, [session.fingerprint], epoch=epoch))
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
 
 
-def _train_until(session: Session, epoch: int) -> None:
-    try:
-        session.trainer.run(session.progress, until=epoch)
-    finally:
-        if session.trainer.stop.requested:
-            session.trainer.save(session.progress)
-
-
 def _load_kept(session: Session, path: Path) -> bool:
     """Whether the dense training left this epoch's weights; broken or foreign ones are passed over."""
-    if not path.exists():
+    held = of_this_training(path, session.fingerprint, load_network, otherwise="kept weights not used")
+    if held is None:
         return False
-    try:
-        network, facts = load_network(path)
-    except LayerLotteryError as error:
-        log.info("kept weights not used: %s", what(error))
-        return False
-    if facts["config_hash"] != session.fingerprint:
-        log.info("kept weights not used: %s belongs to another configuration", path)
-        return False
-    session.trainer.model.load_state_dict(network.state_dict())
+    session.trainer.model.load_state_dict(held[0].state_dict())
     return True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ from torch import Tensor
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import Normalizer
-from layerlottery.data.prepared import PreparedSet
+from layerlottery.data.prepared import PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network, save_network
 from layerlottery.training.checkpoint import Progress, resume, save_checkpoint
 from layerlottery.training.kernels import accelerate, keep_freed_memory
-from layerlottery.training.loop import StopFlag, Trainer, TrainingData
+from layerlottery.training.loop import Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer
-
-CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass
@@ -33,9 +31,10 @@ class Session:
     architecture: dict[str, Any]
     fingerprint: str
 
-    def save_weights(self, path: Path, *, config_hash: str) -> str:
-        """Write the network as it is now; returns the content hash."""
-        return save_network(path, self.trainer.model, {"architecture": self.architecture}, config_hash=config_hash)
+    def save_weights(self, path: Path, *, config_hash: str | None = None) -> None:
+        """Write the network as it is now, made by this training or by what `config_hash` identifies."""
+        facts = {"architecture": self.architecture}
+        save_network(path, self.trainer.model, facts, config_hash=config_hash or self.fingerprint)
 
 
 def begin(
@@ -47,8 +46,6 @@ def begin(
     device: torch.device,
     start_epoch: int = 0,
     checkpoint: Path | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Session:
     """Load the network in `weights` and the prepared set `data`, and the checkpoint where there is one.
 
@@ -69,23 +66,17 @@ def begin(
         keep_freed_memory()
     optimizer = make_optimizer(model, settings)
     progress = resume(checkpoint, model, optimizer, fingerprint=fingerprint, start_epoch=start_epoch)
-
-    def save(now: Progress) -> None:
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, model, optimizer, now, fingerprint=fingerprint)
-
-    held = _load(prepared, settings, device)
-    trainer = Trainer(model, optimizer, held, settings, seed, save, StopFlag(), on_epoch=on_epoch)
-    trainer.checkpoint_seconds = checkpoint_seconds
+    trainer = Trainer(model, optimizer, _load(prepared, settings, device), settings, seed)
+    if checkpoint is not None:
+        trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, fingerprint=fingerprint)
     return Session(trainer, progress, facts["architecture"], fingerprint)
 
 
 def _load(prepared: PreparedSet, settings: TrainingSettings, device: torch.device) -> TrainingData:
     """On a GPU the whole uint8 set moves there once; on a CPU it stays memory-mapped."""
 
-    def tensors(name: str) -> tuple[Tensor, Tensor]:
-        split = prepared.split("train" if name == "train" else "test")
+    def tensors(split: Split) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device)
 
     normalize = Normalizer(prepared.mean, prepared.std, device=device, channels_last=settings.channels_last)
-    return TrainingData(*tensors("train"), *tensors("test"), normalize)
+    return TrainingData(*tensors(prepared.split("train")), *tensors(prepared.split("test")), normalize)

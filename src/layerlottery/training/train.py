@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,10 @@ from layerlottery.cost.machine import machine_facts, now, where
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_weights, write_facts, write_table
 from layerlottery.training.alone import alone
-from layerlottery.training.journal import Journal, Segment, journal_file
+from layerlottery.training.journal import Journal, Segment
+from layerlottery.training.loop import CHECKPOINT_SECONDS
 from layerlottery.training.recipe import products
-from layerlottery.training.session import CHECKPOINT_SECONDS, Session, begin
-
-WEIGHTS, CURVE, FACTS = "weights.safetensors", "curve.parquet", "training.json"
+from layerlottery.training.session import Session, begin
 
 
 def train(
@@ -49,74 +49,69 @@ def train(
     """
     with alone(checkpoint) as waited:
         session = begin(
-            weights,
-            data,
-            settings,
-            seed=seed,
-            device=device,
-            start_epoch=start_epoch,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            on_epoch=on_epoch,
+            weights, data, settings, seed=seed, device=device, start_epoch=start_epoch, checkpoint=checkpoint
         )
         if waited and (done := _finished(output, session.fingerprint)):
             return done
-        if checkpoint is not None and (done := _set_aside(checkpoint, output, session.fingerprint)):
+        if checkpoint is not None and (done := _taken_over(checkpoint, output, session.fingerprint)):
             return done
 
-        def keep_epoch(epoch: int) -> None:
-            if kept is not None and epoch in keep:
-                session.save_weights(kept_file(kept, epoch), config_hash=session.fingerprint)
+        def after(row: dict[str, float]) -> None:
+            on_epoch(row)
+            if kept is not None and row["epoch"] in keep:
+                session.save_weights(Path(paths.kept_weights(str(kept), str(row["epoch"]))))
 
-        session.trainer.keep = keep_epoch
+        session.trainer.on_epoch, session.trainer.checkpoint_seconds = after, checkpoint_seconds
         facts = machine_facts(device)
         with session.trainer.stop.listening():
-            journal = _measured_run(session, checkpoint)
-        result = _write(output, session, facts, journal.segments)
-        if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
-        journal.remove()
-    return result
+            segments = _measured_run(session, checkpoint)
+        facts = _write(output, session, facts, segments)
+        _forget(checkpoint)
+    return facts
 
 
-def kept_file(folder: Path, epoch: int) -> Path:
-    """The weights after an epoch, inside the folder of kept ones."""
-    return folder / f"epoch={epoch}.safetensors"
+def _trained(folder: Path) -> list[Path]:
+    """Weights, curve and facts in a folder."""
+    return [Path(path) for path in paths.trained(str(folder))]
 
 
-def _finished(output: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The facts that another process wrote last, if all three files are whole and of this training."""
+def _finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The facts of a training that ended in this folder, if all three files are whole and of this training."""
+    weights, curve, facts = _trained(folder)
     try:
-        made_by = [read_weights(output / WEIGHTS)[1]["config_hash"]]
-        made_by.append(read_table(output / CURVE).schema.metadata[b"config_hash"].decode())
-        facts = read_facts(output / FACTS)
+        found = read_facts(facts)
+        made_by = {found.pop("config_hash"), read_weights(weights)[1]["config_hash"]}
+        made_by.add(read_table(curve).schema.metadata[b"config_hash"].decode())
     except LayerLotteryError:
         return None
-    return facts if {*made_by, facts.pop("config_hash")} == {fingerprint} else None
+    return found if made_by == {fingerprint} else None
 
 
-def _set_aside(checkpoint: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Take over what this training wrote when nobody was left to notice; see results/recovery.py."""
-    folder = Path(paths.finished(str(checkpoint)))
-    if not folder.is_dir():
+def _taken_over(checkpoint: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Move to `output` what this training made when nobody was left to notice; see runtime/recovery.py."""
+    waiting = Path(paths.finished(str(checkpoint)))
+    if not waiting.is_dir():
         return None
-    done = _finished(folder, fingerprint)
-    for name in (WEIGHTS, CURVE, FACTS):
-        if done is not None:
-            output.mkdir(parents=True, exist_ok=True)
-            (folder / name).replace(output / name)
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()
+    done = _finished(waiting, fingerprint)
     if done is not None:
-        checkpoint.unlink(missing_ok=True)
-        journal_file(checkpoint).unlink(missing_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
+        for made, wanted in zip(_trained(waiting), _trained(output), strict=True):
+            made.replace(wanted)
+        _forget(checkpoint)
+    shutil.rmtree(waiting)
     return done
 
 
-def _measured_run(session: Session, checkpoint: Path | None) -> Journal:
-    """Run one segment of the training; its energy joins the earlier segments', also when it is interrupted."""
-    trainer = session.trainer
-    gpu = find_gpu(trainer.device)
+def _forget(checkpoint: Path | None) -> None:
+    """Remove what a training needs no longer once it has ended: its own facts hold the journal's segments."""
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+        Path(paths.training_journal(str(checkpoint))).unlink(missing_ok=True)
+
+
+def _measured_run(session: Session, checkpoint: Path | None) -> list[Segment]:
+    """Run one segment of the training; returns all segments. Its energy is kept also when it is interrupted."""
+    gpu = find_gpu(session.trainer.device)
     meter = EnergyMeter(gpu_ids=None if gpu is None else [gpu.index])
     began = where() | {"started": now()}
 
@@ -125,27 +120,25 @@ def _measured_run(session: Session, checkpoint: Path | None) -> Journal:
         return vars(reading) | {"design_watts": watts} | began | {"ended": now()}
 
     journal = Journal.open(checkpoint, session.fingerprint, lambda: segment(meter.read()))
-    trainer.tick = journal.tick
+    session.trainer.tick = journal.tick
     meter.start()
     try:
-        trainer.run(session.progress)
+        session.trainer.run(session.progress)
     finally:
-        if trainer.stop.requested:
-            trainer.save(session.progress)
         journal.close(segment(meter.stop()))
-    return journal
+    return journal.segments
 
 
 def _write(output: Path, session: Session, machine: dict[str, Any], segments: list[Segment]) -> dict[str, Any]:
-    trainer, progress, made_by = session.trainer, session.progress, session.fingerprint
-    seconds = sum(row["seconds"] for row in progress.curve)
+    trainer, rows = session.trainer, session.progress.curve
+    seconds = sum(row["seconds"] for row in rows)
     images = len(trainer.data.train_labels)
     facts = machine | {
-        "accuracy": progress.curve[-1]["test_accuracy"],
-        "epochs": len(progress.curve),
+        "accuracy": rows[-1]["test_accuracy"],
+        "epochs": len(rows),
         "train_images": images,
         "train_seconds": seconds,
-        "images_per_second": images * len(progress.curve) / seconds,
+        "images_per_second": images * len(rows) / seconds,
         "segments": segments,
         "threads": torch.get_num_threads(),
         "precision": products(trainer.settings, trainer.device),
@@ -153,7 +146,8 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
         "seed": trainer.seed,
         "training_settings": trainer.settings.model_dump(mode="json"),
     }
-    session.save_weights(output / WEIGHTS, config_hash=made_by)
-    write_table(output / CURVE, pa.Table.from_pylist(progress.curve), config_hash=made_by)
-    write_facts(output / FACTS, facts, config_hash=made_by)
+    weights, curve, described = _trained(output)
+    session.save_weights(weights)
+    write_table(curve, pa.Table.from_pylist(rows), config_hash=session.fingerprint)
+    write_facts(described, facts, config_hash=session.fingerprint)
     return facts

@@ -6,7 +6,7 @@ import pytest
 
 from layerlottery.store.artifacts import read_facts
 from layerlottery.training import journal as module
-from layerlottery.training.journal import Journal, journal_file
+from layerlottery.training.journal import Journal
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def begin(tmp_path, meter, fingerprint="this one"):
 
 
 def on_disk(tmp_path):
-    path = journal_file(tmp_path / "run.safetensors")
+    path = tmp_path / "run.segments.json"
     return [segment["kwh"] for segment in read_facts(path)["segments"]] if path.exists() else []
 
 
@@ -53,8 +53,6 @@ def test_a_segment_that_died_is_known_up_to_its_last_reading(tmp_path, clock):
     journal = begin(tmp_path, Meter())
     journal.close({"kwh": 0.5})
     assert [segment["kwh"] for segment in journal.segments] == on_disk(tmp_path) == [1.0, 2.0, 0.5]
-    journal.remove()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_readings_are_replaced_not_added(tmp_path, clock):
@@ -91,7 +89,7 @@ def test_another_trainings_journal_is_not_used(tmp_path, clock, caplog):
 def test_a_damaged_journal_begins_anew(tmp_path, clock, caplog):
     caplog.set_level("INFO", logger="layerlottery")
     begin(tmp_path, Meter()).close({"kwh": 1.0})
-    path = journal_file(tmp_path / "run.safetensors")
+    path = tmp_path / "run.segments.json"
     path.write_bytes(path.read_bytes()[:-9])
     assert begin(tmp_path, Meter()).segments == []
     assert "run.segments.json" in caplog.text
@@ -102,6 +100,5 @@ def test_without_a_checkpoint_nothing_is_written(tmp_path, clock):
     clock.now += 100
     journal.tick()
     journal.close({"kwh": 1.0})
-    journal.remove()
     assert journal.segments == [{"kwh": 1.0}]
     assert list(tmp_path.iterdir()) == []

@@ -1,12 +1,14 @@
 """Rewinding: θi of the dense network bit for bit, and the epochs after i as the dense network saw them."""
 
 import signal
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from layerlottery import paths
 from layerlottery.config.criteria import CriterionSettings
 from layerlottery.config.data import Digits
 from layerlottery.config.networks import NetworkSettings
@@ -20,7 +22,7 @@ from layerlottery.networks.weights import load_network
 from layerlottery.store.artifacts import read_facts, read_weights
 from layerlottery.training.loop import Trainer
 from layerlottery.training.rewind import rewind
-from layerlottery.training.train import kept_file, train
+from layerlottery.training.train import train
 
 CPU = torch.device("cpu")
 SETTINGS = TrainingSettings(
@@ -63,7 +65,7 @@ def test_what_was_not_kept_is_trained_again_to_the_same_bits(ready, tmp_path):
     again = rewound(ready, tmp_path / "again.safetensors", epoch=3, kept=tmp_path / "nothing")
     assert equal(kept[0], again[0])
     assert kept[1] == again[1]
-    assert not kept_file(tmp_path / "nothing", 3).exists()
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_the_last_epoch_is_the_trained_network(ready, tmp_path):
@@ -77,7 +79,7 @@ def test_foreign_or_broken_kept_weights_are_not_used(ready, tmp_path, spoil):
     kept.mkdir()
     source = ready / "initial.safetensors"
     content = source.read_bytes()
-    kept_file(kept, 2).write_bytes(content if spoil == "foreign" else content[:-1] + b"x")
+    Path(paths.kept_weights(str(kept), "2")).write_bytes(content if spoil == "foreign" else content[:-1] + b"x")
     weights, _ = rewound(ready, tmp_path / "out.safetensors", epoch=2, kept=kept)
     assert equal(weights, rewound(ready, tmp_path / "right.safetensors", epoch=2, kept=ready / "kept")[0])
 

@@ -3,12 +3,14 @@
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from layerlottery import paths
 from layerlottery.config.data import Digits
 from layerlottery.config.networks import NetworkSettings, WideResNetSettings
 from layerlottery.config.training import TrainingSettings
@@ -20,7 +22,6 @@ from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.weights import load_network
 from layerlottery.store.artifacts import read_facts, read_tensors, write_facts
 from layerlottery.training import train as stage
-from layerlottery.training.journal import journal_file
 from layerlottery.training.loop import Trainer
 from layerlottery.training.train import train
 
@@ -165,13 +166,14 @@ def test_a_checkpoint_saved_within_an_epoch_resumes_bit_for_bit(ready, undisturb
 
 def test_what_a_killed_segment_spent_is_counted(ready, undisturbed, tmp_path):
     checkpoint = tmp_path / "checkpoint.safetensors"
+    journal = Path(paths.training_journal(str(checkpoint)))
     fingerprint = read_facts(undisturbed / "training.json")["config_hash"]
     lost = {"kwh": 1.0, "seconds": 2.0}
-    write_facts(journal_file(checkpoint), {"segments": [lost]}, config_hash=fingerprint)
+    write_facts(journal, {"segments": [lost]}, config_hash=fingerprint)
     facts = run(ready, tmp_path, checkpoint=checkpoint)
     assert (len(facts["segments"]), facts["segments"][0]) == (2, lost)
-    assert not journal_file(checkpoint).exists()
-    write_facts(journal_file(checkpoint), {"segments": [lost]}, config_hash="another configuration's")
+    assert not journal.exists()
+    write_facts(journal, {"segments": [lost]}, config_hash="another configuration's")
     assert len(run(ready, tmp_path, checkpoint=checkpoint)["segments"]) == 1
 
 

@@ -11,8 +11,6 @@ from layerlottery.config.benchmark import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import lock
 from layerlottery.training.alone import alone
-from layerlottery.training.journal import journal_file
-from layerlottery.training.train import kept_file
 from layerlottery.upkeep.stale import asked_files, find_stale, sweep
 from layerlottery.upkeep.stale import remove as remove_files
 from layerlottery.words import human_size
@@ -99,13 +97,10 @@ def test_what_trainings_leave_beside_their_checkpoints_is_asked_for(results):
         with alone(checkpoint):
             held = files_below(results)
         assert len(held) == 1
-        assert {
-            *held,
-            *(path.relative_to(results).as_posix() for path in (checkpoint, journal_file(checkpoint))),
-        } <= asked
-    kept = results / "checkpoints" / SEED / "kept"
-    assert kept_file(kept, 2).relative_to(results).as_posix() in asked
-    assert kept_file(kept, 1).relative_to(results).as_posix() not in asked
+        beside = {f"checkpoints/{folder}{ending}" for ending in (".safetensors", ".segments.json")}
+        assert {*held, *beside} <= asked
+    assert f"checkpoints/{SEED}/kept/epoch=2.safetensors" in asked
+    assert f"checkpoints/{SEED}/kept/epoch=1.safetensors" not in asked
 
 
 def test_budgets_of_other_structures_are_asked_for_although_no_study_scores_them():

@@ -196,6 +196,7 @@ def _by_table(images: Tensor, severity: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _zoom_tables(size: int, severity: int) -> list[tuple[int, Tensor]]:
     """For each row of the result: the first flat pixel that it needs, and weights (pixels, size).
 

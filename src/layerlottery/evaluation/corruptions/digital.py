@@ -23,6 +23,7 @@ def brightness(images: Tensor, severity: int, generators: Generators) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _brighter(added: float) -> Tensor:
     """For each V (row, 0..255) and value: the new value, flat."""
     values = np.arange(256) / 255

@@ -46,6 +46,7 @@ TEXTURES = (
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def textures(size: int, channels: int) -> Tensor:
     """The textures for images of a size: uint8 (5, C, side, side), enlarged with images above 32 pixels a side."""
     patterns = [_ice(ice, np.random.default_rng((SEED, number))) for number, ice in enumerate(TEXTURES)]

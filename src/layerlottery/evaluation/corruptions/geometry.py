@@ -65,6 +65,7 @@ def smooth(fields: npt.NDArray[np.int32], sigma: float) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def _smoothing(size: int, sigma: float) -> Tensor:
     """Weights (size, size) of the filter along one side, whole multiples of 2**-16, times 2**16."""
     half = gaussian_weights(sigma, CUT)

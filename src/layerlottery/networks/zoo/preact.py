@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from layerlottery.networks.resnet import PaddedShortcut
+from layerlottery.networks.resnet import PaddedShortcut, TwoForms
 
 Shortcut = Literal["A", "B"]
 
@@ -26,7 +26,7 @@ class Projection(nn.Module):
         return projected
 
 
-class PreactBlock(nn.Module):
+class PreactBlock(TwoForms):
     """x + conv(relu(bn(conv(relu(bn(x)))))); where the shape changes, the shortcut starts behind the first ReLU."""
 
     def __init__(
@@ -44,8 +44,8 @@ class PreactBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
-        inner: Tensor = self.conv2(self.dropout(F.relu(self.bn2(self.conv1(active)))))
-        return inner + (x if self.shortcut is None else self.shortcut(active))
+        inner = self.dropout(F.relu(self.bn2(self.convolve(self.conv1, active))))
+        return self.convolve(self.conv2, inner) + (x if self.shortcut is None else self.shortcut(active))
 
 
 class PreactNet(nn.Module):
