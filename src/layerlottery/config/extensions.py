@@ -77,6 +77,11 @@ class Extension:
         except (Exception, SystemExit) as error:
             raise self.wrong(f"raised {_told(error, _file_of(self.function))}") from error
 
+    def check(self, fits: object, returned: str, allowed: str) -> None:
+        """Raise unless what the function returned fits; the error says what it was, and what is allowed."""
+        if not fits:
+            raise self.wrong(f"returned {returned}; {allowed}")
+
     def wrong(self, what: str) -> LayerLotteryError:
         """The error that says what is wrong with the function, in one line."""
         return LayerLotteryError(f"{self.where}: {' '.join(what.split())}")

@@ -16,7 +16,7 @@ from layerlottery.networks.blocks import Block
 def own_scores(
     model: nn.Module, blocks: Sequence[Block], batches: Batches, settings: CriterionSettings, *, seed: int
 ) -> dict[str, float]:
-    """What the function of the settings gives each block, in the blocks' order.
+    """The score of each block, in the blocks' order, by the function that the settings name.
 
     It is given the copy of the network that is scored, its removable blocks and an iterable of batches (images,
     labels). Raises LayerLotteryError when it can't be loaded or called, and when it returns anything but a number
@@ -32,11 +32,11 @@ def scores_of(
     if not isinstance(criterion, Extension):
         criterion = Extension(criterion, getattr(criterion, "__qualname__", repr(criterion)))
     given = criterion(model, list(blocks), [batches] if is_one(batches) else batches, seed=seed)
-    if not isinstance(given, Mapping):
-        raise criterion.wrong(f"returned {type(given).__name__}; allowed is a score for each block, {{name: number}}")
+    allowed = "allowed is a score for each block, {name: number}"
+    criterion.check(isinstance(given, Mapping), type(given).__name__, allowed)
     names = [block.name for block in blocks]
-    if missing := [name for name in names if name not in given]:
-        raise criterion.wrong(f"returned no score for block {missing[0]}; allowed is one for each of {len(names)}")
+    for name in names:
+        criterion.check(name in given, f"no score for block {name}", f"allowed is one for each of {len(names)}")
     if unknown := [name for name in given if name not in names]:
         raise criterion.wrong(f"returned a score for {unknown[0]!r}, which is none of the blocks that it was given")
     return {name: _number(criterion, name, given[name]) for name in names}
