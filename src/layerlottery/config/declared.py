@@ -23,7 +23,9 @@ def declared(room: str, decorator: str) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(PACKAGE.joinpath(room).glob("*.py")):
-        for node in ast.parse(path.read_bytes()).body:
+        held = path.read_bytes()
+        # parsing takes 2 ms a file, in every job
+        for node in ast.parse(held).body if f"@{decorator}(".encode() in held else ():
             if isinstance(node, ast.FunctionDef):
                 found.update((node.name, _arguments(call)) for call in _calls(node, decorator))
     return found

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
 
 from layerlottery.config.base import Count, Name, Positive, Settings, later
 from layerlottery.config.data import OfficialSettings
+from layerlottery.config.declared import declared
 from layerlottery.config.extensible import Extensible
 
-AttackName = Literal[
-    "fgsm", "pgd", "pgd_restarts", "transfer", "fgsm_l2", "pgd_l2", "fmn", "fmn_l2", "deepfool", "autoattack"
-]
+
+@dataclass(frozen=True)
+class AttackTraits:
+    """What `@attack(…)` declares beside an attack's function; text names the setting that holds a number."""
+
+    kind: Literal["bounded", "transfer", "minimum", "ensemble", "own"]
+    norm: Literal["linf", "l2"]
+    passes: int | str  # forward and backward passes of an image that is not fooled on the way, at one bound and start
+    starts: str | None = None  # random starts, of which the worst counts; None: one at most
+    of: str | None = None  # the attack that it starts several times, or transfers
+    epsilons: str | None = None  # None: those of the norm
+    images: str = "images"
+
+
+ATTACKS = {name: AttackTraits(**traits) for name, traits in declared("evaluation", "attack").items()}
 
 
 class CustomAttack(Extensible):
@@ -26,7 +40,7 @@ class CustomAttack(Extensible):
 class AttackSettings(Settings):
     """Adversarial examples on test images with values in [0, 1]: by foolbox, AutoAttack by pyautoattack."""
 
-    attacks: list[AttackName] = Field(
+    attacks: list[Literal[tuple(ATTACKS)]] = Field(  # type: ignore[valid-type]
         ["fgsm", "pgd", "pgd_restarts", "transfer", "pgd_l2", "fmn", "fmn_l2"],
         description="fgsm: one step, L-infinity; pgd: random start; pgd_restarts: the worst of several; transfer: "
         "PGD against the dense network; fgsm_l2, pgd_l2: L2; fmn, fmn_l2, deepfool (L2): the least norm that suffices; "
@@ -53,37 +67,45 @@ class AttackSettings(Settings):
 
     @model_validator(mode="after")
     def _own_attacks_have_own_names(self) -> Self:
-        if taken := [name for name in self.custom if name in get_args(AttackName)]:
+        if taken := [name for name in self.custom if name in ATTACKS]:
             raise ValueError(f"custom.{taken[0]}: is the name of a built-in attack; yours needs one of its own")
         return self
 
+    def traits(self, name: str) -> AttackTraits:
+        """Those of an attack by its name; one of the user's own is taken to need as many passes as PGD."""
+        return ATTACKS[name] if name in ATTACKS else AttackTraits("own", self.custom[name].norm, "pgd_steps")
 
-MainCorruption = Literal[
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-]
-ExtraCorruption = Literal["speckle_noise", "gaussian_blur", "spatter", "saturate"]
-MAIN_CORRUPTIONS: tuple[MainCorruption, ...] = get_args(MainCorruption)
-EXTRA_CORRUPTIONS: tuple[ExtraCorruption, ...] = get_args(ExtraCorruption)
+    def levels(self, name: str) -> list[float]:
+        """The bounds of an attack, in 1/255; none where it looks for the least norm."""
+        traits = self.traits(name)
+        by_norm = {"linf": "epsilons", "l2": "l2_epsilons"}[traits.norm]
+        return [] if traits.kind == "minimum" else list(getattr(self, traits.epsilons or by_norm))
+
+    def starts(self, name: str) -> int:
+        """Random starts of an attack."""
+        starts = self.traits(name).starts
+        return 1 if starts is None else int(getattr(self, starts))
+
+    def passes(self, name: str) -> int:
+        """Forward and backward passes that an attack takes for an image that it does not fool on the way, in all."""
+        passes = self.traits(name).passes
+        once = passes if isinstance(passes, int) else int(getattr(self, passes))
+        return once * self.starts(name) * max(1, len(self.levels(name)))
+
+
+MAIN_CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 
 class CorruptionSettings(Settings):
     """Common corruptions with the constants of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
 
-    names: list[Literal[MainCorruption, ExtraCorruption]] = Field(
+    names: list[Literal[(*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS)]] = Field(  # type: ignore[valid-type]
         [*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS],
         description="which corruptions, by the names of the official files; the 4 extras stay out of means",
     )

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from layerlottery.config.evaluation import AttackSettings
 from layerlottery.config.extensions import load
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
 from layerlottery.data.prepared import PreparedSet, Split
-from layerlottery.evaluation.adversaries import L2, Batch, correct, minimum_norms, perturb
-from layerlottery.evaluation.autoattack import PART, Parts, autoattack_survivors, find_autoattack
-from layerlottery.evaluation.conditions import Condition, write_conditions
+from layerlottery.evaluation.adversaries import FUNCTIONS, Attacked, correct, minimum_norms, own_perturb, perturb
+from layerlottery.evaluation.autoattack import PART, Parts, find_autoattack
+from layerlottery.evaluation.conditions import RobustnessRow, write_conditions
 from layerlottery.evaluation.forward import batches
 from layerlottery.evaluation.masking import gradient_check
-from layerlottery.evaluation.own import own_perturb
 from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
+
+Batched = list[Attacked]
+Change = Callable[[float, int, Attacked], Tensor]  # of level, number of the batch, batch
 
 
 @dataclass
@@ -41,17 +44,25 @@ class Victim:
     settings: AttackSettings
     device: torch.device
     parts: Parts = field(default_factory=Parts)  # what is done of autoattack
-    survivors: dict[tuple[str, float], list[Batch]] = field(default_factory=dict)  # by attack and level
+    survivors: dict[tuple[str, float], Batched] = field(default_factory=dict)  # of first starts, by attack and level
 
     def __post_init__(self) -> None:
-        chosen = select_images(self.test.labels, self.settings.images, seed=self.settings.seed)
-        self.chosen = self.test.take(chosen)
-        self.batches = list(_right(self.model, self.chosen, self.device))
-        self.untouched = self.percent(self.batches)
+        self.batches = self.chosen(self.settings.images)
 
-    def percent(self, batches: Sequence[Batch]) -> float:
-        """Share of the chosen images that are left, percent."""
-        return 100 * sum(int(batch.left.sum()) for batch in batches) / len(self.chosen)
+    def chosen(self, images: int | None, *, batch_size: int = BATCH_SIZE) -> Batched:
+        """So many test images in batches, those to attack being the ones that the network gets right."""
+        test = self.test.take(select_images(self.test.labels, images, seed=self.settings.seed))
+        labels = torch.from_numpy(test.labels).to(self.device).split(batch_size)
+        held = zip(batches(test.images, self.device, batch_size=batch_size), labels, strict=True)
+        return [Attacked(*one, correct(self.model, *one, torch.ones_like(one[1], dtype=torch.bool))) for one in held]
+
+    def left(self, given: Batched, changed: Callable[[int, Attacked], Tensor], *, restart: int = 0) -> Batched:
+        """The batches without the images that the network gets wrong once they are changed."""
+        with _seeded(self.settings.seed, self.device, restart=restart):
+            return [
+                batch._replace(left=correct(self.model, changed(number, batch), batch.labels, batch.left))
+                for number, batch in enumerate(given)
+            ]
 
 
 def attack(
@@ -79,7 +90,7 @@ def attack(
     prepared = PreparedSet.open(data)
     model, facts = load_predictor(weights, prepared, device)
     inputs, source = [facts["content"], prepared.content], model
-    if dense is not None and "transfer" in settings.attacks:
+    if dense is not None and any(settings.traits(name).kind == "transfer" for name in settings.attacks):
         source, dense_facts = load_predictor(dense, prepared, device)
         inputs.append(dense_facts["content"])
     made_by = config_hash("attack", settings, inputs)
@@ -91,49 +102,49 @@ def attack(
     parts.discard()
 
 
-def attack_rows(victim: Victim) -> list[Condition]:
+def attack_rows(victim: Victim) -> list[RobustnessRow]:
     """The rows of every attack; where there are epsilons the first is for epsilon 0: the same images untouched.
 
     An image that the network gets wrong counts as wrong and is not attacked: no change at all is an adversarial
     perturbation, too (the convention of Croce & Hein 2020). All others are attacked anew at every epsilon, from
     the same random direction, so a row depends on its own attack and epsilon only.
     """
-    built_in = [row for name in victim.settings.attacks for row in ROWS.get(name, _bounded)(name, victim)]
-    return built_in + [row for name in victim.settings.custom for row in _own(name, victim)]
+    names = (*victim.settings.attacks, *victim.settings.custom)
+    return [row for name in names for row in ROWS[victim.settings.traits(name).kind](name, victim)]
 
 
-def _bounded(name: str, victim: Victim) -> list[Condition]:
-    """One random start, or none."""
-    return _sweep(name, victim, lambda level: victim.percent(_survivors(name, victim, level)))
+def _bounded(name: str, victim: Victim) -> list[RobustnessRow]:
+    """What the worst of all starts leaves; of several, the first is that of another attack, which is not run twice."""
+    settings, traits, change = victim.settings, victim.settings.traits(name), _change(name, victim)
+    first = traits.of if traits.of and traits.starts else name
+
+    def survivors(level: float) -> Batched:
+        if (first, level) not in victim.survivors:
+            victim.survivors[first, level] = victim.left(victim.batches, partial(change, level))
+        left = victim.survivors[first, level]
+        for restart in range(1, settings.starts(name)):
+            left = victim.left(left, partial(change, level), restart=restart)
+        return left
+
+    return _sweep(name, victim, victim.batches, survivors)
 
 
-def _restarts(name: str, victim: Victim) -> list[Condition]:
-    """The worst of several random starts; the first is pgd's, so no image survives here that pgd fools."""
-
-    def worst(level: float) -> float:
-        left = _survivors("pgd", victim, level)
-        for restart in range(1, victim.settings.restarts):
-            left = _attacked("pgd", victim, left, level, restart=restart)
-        return victim.percent(left)
-
-    return _sweep(name, victim, worst)
-
-
-def _transfer(name: str, victim: Victim) -> list[Condition]:
-    """PGD on all chosen images by the source's gradients; those survive that the model gets right before and after."""
-    settings, rows = victim.settings, [Condition("transfer", "pgd", 0.0, victim.untouched, len(victim.chosen))]
-    for level in settings.epsilons:
-        left = []
-        with _seeded(settings.seed, victim.device):
-            for batch in victim.batches:
-                every = batch._replace(left=torch.ones_like(batch.left))
-                changed = perturb(name, victim.source, every, level / 255, settings)
-                left.append(batch._replace(left=correct(victim.model, changed, batch.labels, batch.left)))
-        rows.append(Condition("transfer", "pgd", level, victim.percent(left), len(victim.chosen)))
-    return rows
+def _change(name: str, victim: Victim) -> Change:
+    """How an attack within a bound changes the images of one batch."""
+    settings, kind = victim.settings, victim.settings.traits(name).kind
+    if kind == "transfer":
+        # all images; those survive that the model gets right before and after
+        return lambda level, _, batch: perturb(name, victim.source, batch.all(), level / 255, settings)
+    if kind == "bounded":
+        return lambda level, _, batch: perturb(name, victim.model, batch, level / 255, settings)
+    # one of the user's own gets a copy of the network, and the same seeds at every epsilon
+    function, model, l2 = load(settings.custom[name]), copy.deepcopy(victim.model), settings.custom[name].norm == "l2"
+    return lambda level, number, batch: own_perturb(
+        name, function, model, batch, level / 255, l2=l2, seed=derived_seed("attack", settings.seed, number) >> 32
+    )
 
 
-def _minimum(name: str, victim: Victim) -> list[Condition]:
+def _minimum(name: str, victim: Victim) -> list[RobustnessRow]:
     """The median norm over all chosen images, 0 for those that are wrong already.
 
     It is null where it is infinite, for half of the images or more were never fooled.
@@ -141,84 +152,33 @@ def _minimum(name: str, victim: Victim) -> list[Condition]:
     with _seeded(victim.settings.seed, victim.device):
         norms = [minimum_norms(name, victim.model, batch, victim.settings).cpu() for batch in victim.batches]
     median = float(np.median(torch.cat(norms).numpy()))
-    norm = 255 * median if np.isfinite(median) else None
-    return [Condition("minimum_norm", name, 0.0, victim.untouched, len(victim.chosen), norm=norm)]
+    (row,) = _sweep(name, victim, victim.batches, lambda _: victim.batches)
+    return [replace(row, kind="minimum_norm", norm=255 * median if np.isfinite(median) else None)]
 
 
-def _autoattack(name: str, victim: Victim) -> list[Condition]:
-    """AutoAttack on images of its own number."""
-    settings = victim.settings
-    chosen = victim.test.take(select_images(victim.test.labels, settings.autoattack_images, seed=settings.seed))
-    found = list(_right(victim.model, chosen, victim.device, batch_size=PART))
-    counts = {0.0: sum(int(batch.left.sum()) for batch in found)}
-    for level in settings.autoattack_epsilons:
-        counts[level] = autoattack_survivors(victim.model, found, level, seed=settings.seed, parts=victim.parts)
-    return [
-        Condition("attack", name, level, accuracy=100 * count / len(chosen), images=len(chosen))
-        for level, count in counts.items()
-    ]
+def _ensemble(name: str, victim: Victim) -> list[RobustnessRow]:
+    """Several attacks in turn, on images of its own number; what is done of them is kept in case the run stops."""
+    settings, run = victim.settings, partial(FUNCTIONS[name], seed=victim.settings.seed, parts=victim.parts)
+    chosen = victim.chosen(getattr(settings, settings.traits(name).images), batch_size=PART)
+    return _sweep(name, victim, chosen, lambda level: run(victim.model, chosen, level))
 
 
-def _own(name: str, victim: Victim) -> list[Condition]:
-    """An attack of the user's own; it gets a copy of the network, and the same seeds at every epsilon."""
-    settings, attack = victim.settings, load(victim.settings.custom[name])
-    model, in_l2 = copy.deepcopy(victim.model), settings.custom[name].norm == "l2"
-
-    def accuracy(level: float) -> float:
-        left = []
-        with _seeded(settings.seed, victim.device):
-            for number, batch in enumerate(victim.batches):
-                seed = derived_seed("attack", settings.seed, number) >> 32
-                changed = own_perturb(name, attack, model, batch, level / 255, l2=in_l2, seed=seed)
-                left.append(batch._replace(left=correct(victim.model, changed, batch.labels, batch.left)))
-        return victim.percent(left)
-
-    return _sweep(name, victim, accuracy)
-
-
-# all others have one start or none, and a list of epsilons
-ROWS: dict[str, Callable[[str, Victim], list[Condition]]] = {
-    "pgd_restarts": _restarts,
-    "transfer": _transfer,
-    "fmn": _minimum,
-    "fmn_l2": _minimum,
-    "deepfool": _minimum,
-    "autoattack": _autoattack,
+ROWS: dict[str, Callable[[str, Victim], list[RobustnessRow]]] = {
+    **dict.fromkeys(("bounded", "transfer", "own"), _bounded),
+    "minimum": _minimum,
+    "ensemble": _ensemble,
 }
 
 
-def _sweep(name: str, victim: Victim, accuracy: Callable[[float], float]) -> list[Condition]:
-    own = victim.settings.custom.get(name)
-    in_l2 = name in L2 if own is None else own.norm == "l2"
-    levels = victim.settings.l2_epsilons if in_l2 else victim.settings.epsilons
-    values = [(0.0, victim.untouched), *((level, accuracy(level)) for level in levels)]
-    return [Condition("attack", name, level, accuracy=value, images=len(victim.chosen)) for level, value in values]
-
-
-def _survivors(name: str, victim: Victim, level: float) -> list[Batch]:
-    """What an attack's first start leaves: kept, for pgd_restarts goes on from it."""
-    if (name, level) not in victim.survivors:
-        victim.survivors[name, level] = _attacked(name, victim, victim.batches, level)
-    return victim.survivors[name, level]
-
-
-def _attacked(name: str, victim: Victim, left: Sequence[Batch], level: float, *, restart: int = 0) -> list[Batch]:
-    survivors = []
-    with _seeded(victim.settings.seed, victim.device, restart=restart):
-        for batch in left:
-            changed = perturb(name, victim.model, batch, level / 255, victim.settings)
-            survivors.append(batch._replace(left=correct(victim.model, changed, batch.labels, batch.left)))
-    return survivors
-
-
-def _right(model: nn.Module, test: Split, device: torch.device, *, batch_size: int = BATCH_SIZE) -> Iterator[Batch]:
-    """The images in batches, those to attack being the ones that the model gets right."""
-    labels = torch.from_numpy(test.labels.copy()).to(device)
-    start = 0
-    for images in batches(test.images, device, batch_size=batch_size):
-        own = labels[start : start + len(images)]
-        yield Batch(images, own, correct(model, images, own, torch.ones_like(own, dtype=torch.bool)))
-        start += len(images)
+def _sweep(name: str, victim: Victim, untouched: Batched, left: Callable[[float], Batched]) -> list[RobustnessRow]:
+    """A row for the untouched images, and one for what survives at every level."""
+    traits, count = victim.settings.traits(name), sum(len(batch.labels) for batch in untouched)
+    shown = ("transfer", traits.of or name) if traits.kind == "transfer" else ("attack", name)
+    found = [(0.0, untouched), *((level, left(level)) for level in victim.settings.levels(name))]
+    return [
+        RobustnessRow(*shown, level, 100 * sum(int(batch.left.sum()) for batch in batches) / count, count)
+        for level, batches in found
+    ]
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.errors import LayerLotteryError, what
-from layerlottery.evaluation.adversaries import Batch, check_bound, check_range, correct
+from layerlottery.evaluation.adversaries import Attacked, attack, check_bound, check_range, correct
 from layerlottery.store.artifacts import read_facts, write_facts
 
 log = logging.getLogger(__name__)
@@ -47,11 +47,10 @@ class Parts:
             return cls(path, fingerprint)
         try:
             facts = read_facts(path)
+            if facts.pop("config_hash") != fingerprint:
+                raise LayerLotteryError(f"{path} belongs to another configuration")
         except LayerLotteryError as error:
             log.info("progress not used: %s", what(error))
-            return cls(path, fingerprint)
-        if facts.pop("config_hash") != fingerprint:
-            log.info("progress not used: %s belongs to another configuration", path)
             return cls(path, fingerprint)
         log.info("resumed after %d parts of autoattack", len(facts))
         return cls(path, fingerprint, facts)
@@ -80,13 +79,18 @@ def find_autoattack() -> Any:
     return AutoAttack
 
 
-def autoattack_survivors(model: nn.Module, batches: Sequence[Batch], level: float, *, seed: int, parts: Parts) -> int:
-    """How many of the images to attack survive all attacks at the bound `level` (1/255); batches hold PART at most.
+# passes: APGD on two losses, FAB for 9 classes, and 5,000 queries of Square, which are forward passes (Croce & Hein
+# 2020, section 5), each on what the ones before have left
+@attack(kind="ensemble", norm="linf", passes=1937, epsilons="autoattack_epsilons", images="autoattack_images")
+def autoattack(
+    model: nn.Module, batches: Sequence[Attacked], level: float, *, seed: int, parts: Parts
+) -> list[Attacked]:
+    """What survives all attacks at the bound `level` (1/255), of the images to attack; batches hold PART at most.
 
     A function of the images, the model and the seed, stopped in between or not. Raises LayerLotteryError for
     images out of range, fewer than 4 classes, or a perturbation out of bounds.
     """
-    count = 0
+    survivors = []
     for number, batch in enumerate(batches):
         check_range(NAME, batch.images)
         left = batch.left.nonzero().squeeze(1).tolist()
@@ -95,19 +99,26 @@ def autoattack_survivors(model: nn.Module, batches: Sequence[Batch], level: floa
             if part not in parts.done:
                 parts.add(part, _attacked(name, model, batch, left, level / 255, seed) if left else [])
             left = parts.done[part]
-        count += len(left)
-    return count
+        mask = torch.zeros_like(batch.left)
+        mask[left] = True
+        survivors.append(batch._replace(left=mask))
+    return survivors
 
 
-def _attacked(name: str, model: nn.Module, batch: Batch, left: list[int], epsilon: float, seed: int) -> list[int]:
+def _attacked(name: str, model: nn.Module, batch: Attacked, left: list[int], epsilon: float, seed: int) -> list[int]:
     """One of the four attacks on the images at the places `left`; the places of those that survive."""
     # its code wants one memory layout
     images, labels = batch.images[left].contiguous(), batch.labels[left]
-    with _undisturbed(images.device):
-        adversary = _adversary(model, images, epsilon, seed)
-        adversary.attacks_to_run = [name]
-        changed, _ = adversary.run_standard_evaluation(images, labels, batch_size=PART)
-    check_bound(NAME, changed, images, epsilon)
+    forked, trace = [images.device] if images.is_cuda else [], sys.gettrace()
+    try:
+        # it seeds torch, ends tracing, and may print
+        with torch.random.fork_rng(devices=forked), redirect_stdout(sys.stderr):
+            adversary = _adversary(model, images, epsilon, seed)
+            adversary.attacks_to_run = [name]
+            changed, _ = adversary.run_standard_evaluation(images, labels, batch_size=PART)
+    finally:
+        sys.settrace(trace)
+    check_bound(NAME, changed, images, epsilon, l2=False)
     right: Tensor = correct(model, changed, labels, torch.ones_like(labels, dtype=torch.bool))
     return [place for place, survived in zip(left, right.tolist(), strict=True) if survived]
 
@@ -122,15 +133,3 @@ def _adversary(model: nn.Module, images: Tensor, epsilon: float, seed: int) -> A
     adversary.logger = adversary.apgd.logger = adversary.apgd_targeted.logger = log
     adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = min(TARGETS, classes - 1)
     return adversary
-
-
-@contextmanager
-def _undisturbed(device: torch.device) -> Iterator[None]:
-    """It seeds torch, ends tracing, and may print."""
-    trace = sys.gettrace()
-    forked = [device] if device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=forked), redirect_stdout(sys.stderr):
-            yield
-    finally:
-        sys.settrace(trace)

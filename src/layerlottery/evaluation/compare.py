@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
 from layerlottery.data.prepared import Images, PreparedSet
 from layerlottery.errors import LayerLotteryError
+from layerlottery.evaluation.conditions import table_of
 from layerlottery.evaluation.forward import to_unit_interval
 from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.blocks import residual_blocks
@@ -25,7 +25,6 @@ from layerlottery.networks.predictor import load_predictor
 from layerlottery.similarity.cka import FEWEST_IMAGES, cka_of, gram, hsic
 from layerlottery.store import artifacts
 from layerlottery.store.hashing import canonical
-from layerlottery.store.schemas import arrow_schema
 
 COLUMNS = ("layer", "stage", "position", "cka", "images")
 
@@ -42,7 +41,10 @@ def compare(
     prepared = PreparedSet.open(data)
     (ticket, facts), (whole, dense_facts) = (load_predictor(path, prepared, device) for path in (weights, dense))
     _check_architectures(weights, facts["architecture"], dense, dense_facts["architecture"])
-    images = _test_images(prepared, settings)
+    test = prepared.split("test")
+    images = test.take(select_images(test.labels, settings.images, seed=0)).images
+    if len(images) < FEWEST_IMAGES:
+        raise LayerLotteryError(f"images: found {len(images)}; debiased CKA takes {FEWEST_IMAGES} test images or more")
     removed_blocks = facts["architecture"]["removed_blocks"]
     layers = _layers(whole.get_submodule("network"), to_unit_interval(images[:2], device), removed_blocks)
     values = similarities(whole, ticket, images, list(layers), device=device)
@@ -50,17 +52,8 @@ def compare(
         place | {"layer": name, "cka": None if math.isnan(values[name]) else values[name], "images": len(images)}
         for name, place in layers.items()
     ]
-    schema = pa.schema([arrow_schema("similarity").field(column) for column in COLUMNS])
     made_by = config_hash("compare", settings, [facts["content"], dense_facts["content"], prepared.content])
-    artifacts.write_table(output, pa.Table.from_pylist(rows, schema), config_hash=made_by)
-
-
-def _test_images(prepared: PreparedSet, settings: CompareSettings) -> Images:
-    test = prepared.split("test")
-    images = test.take(select_images(test.labels, settings.images, seed=0)).images
-    if len(images) < FEWEST_IMAGES:
-        raise LayerLotteryError(f"images: found {len(images)}; debiased CKA takes {FEWEST_IMAGES} test images or more")
-    return images
+    artifacts.write_table(output, table_of("similarity", rows, COLUMNS), config_hash=made_by)
 
 
 def similarities(

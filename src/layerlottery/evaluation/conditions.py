@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,8 +14,8 @@ from layerlottery.store.schemas import arrow_schema
 
 
 @dataclass(frozen=True)
-class Condition:
-    """Units and meaning as in the robustness table; attacks have no calibration.
+class RobustnessRow:
+    """One network under one condition: units and meaning as in the robustness table; attacks have no calibration.
 
     `temperature` belongs to the network: the row of its clean test set has it, for the table runs.
     """
@@ -35,12 +36,18 @@ class Condition:
     temperature: float | None = None
 
 
-def write_conditions(path: Path, rows: Sequence[Condition], *, config_hash: str) -> None:
+def table_of(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Table:
+    """Rows as a part of a result table: those of its columns."""
+    schema = arrow_schema(name)
+    return pa.Table.from_pylist(list(rows), pa.schema([schema.field(column) for column in columns]))
+
+
+def write_conditions(path: Path, rows: Sequence[RobustnessRow], *, config_hash: str) -> None:
     """Write the rows as a Parquet artifact: the robustness table's columns in its order, then the temperature.
 
     A column without any value is left out: aggregation reads thousands of these files, and a column costs time.
     """
-    names = {field.name for field in fields(Condition)}
+    names = {field.name for field in fields(RobustnessRow)}
     schema = pa.schema([field for field in arrow_schema("robustness") if field.name in names])
     schema = schema.append(arrow_schema("runs").field("temperature"))
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema)

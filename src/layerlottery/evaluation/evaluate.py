@@ -28,21 +28,12 @@ def evaluate(
     Adversarial examples of `dense` are tried on the network; without it, its own.
     """
     folder = str(output)
-    images, corrupted = Path(paths.corrupted_images(folder)), Path(paths.corrupted_facts(folder))
-    strangers, about = Path(paths.outlier_images(folder)), Path(paths.outlier_facts(folder))
-    corrupt(data, images, corrupted, settings.corruptions, settings.official)
-    outliers(data, strangers, about, settings.outliers)
-    shift(
-        weights,
-        data,
-        images,
-        corrupted,
-        Path(paths.shift(folder)),
-        settings.shift,
-        device=device,
-        outlier_images=strangers,
-        outlier_facts=about,
-        output_detection=Path(paths.detection(folder)),
-    )
+    corrupted = Path(paths.corrupted_images(folder)), Path(paths.corrupted_facts(folder))
+    unknown = Path(paths.outlier_images(folder)), Path(paths.outlier_facts(folder))
+    shown, told, attacked = (Path(name(folder)) for name in (paths.shift, paths.detection, paths.attack))
+    corrupt(data, *corrupted, settings.corruptions, settings.official)
+    outliers(data, *unknown, settings.outliers)
+    apart = {"outlier_images": unknown[0], "outlier_facts": unknown[1], "output_detection": told}
+    shift(weights, data, *corrupted, shown, settings.shift, device=device, **apart)
     progress = Path(paths.attack_progress(f"{folder}/attack.safetensors"))
-    attack(weights, data, Path(paths.attack(folder)), settings.attack, device=device, dense=dense, progress=progress)
+    attack(weights, data, attacked, settings.attack, device=device, dense=dense, progress=progress)

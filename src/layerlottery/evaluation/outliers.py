@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,15 +54,16 @@ def outliers(data: Path, output_images: Path, output_facts: Path, settings: Outl
     """
     prepared = PreparedSet.open(data)
     named = [(name, "near") for name in settings.near] + [(name, "far") for name in settings.far]
-    _check_names([name for name, _ in named], prepared)
-    parts = [_empty(prepared)]
+    if (own := prepared.facts["settings"].get("set")) in dict(named):
+        raise LayerLotteryError(f"near, far: {own} is the data set itself; allowed are sets of other images")
+    images = np.empty((0, prepared.channels, prepared.image_size, prepared.image_size), dtype=np.uint8)
     sets: list[dict[str, Any]] = []
-    start = 0
     for name, distance in named:
-        parts.append(KINDS[name](prepared, settings) if name in KINDS else published(name, prepared, settings))
-        sets.append({"name": name, "distance": distance, "start": start, "end": start + len(parts[-1])})
-        start += len(parts[-1])
-    content = artifacts.write_array(output_images, np.concatenate(parts))
+        start = len(images)
+        found = KINDS[name](prepared, settings) if name in KINDS else published(name, prepared, settings)
+        images = np.concatenate([images, found])
+        sets.append({"name": name, "distance": distance, "start": start, "end": len(images)})
+    content = artifacts.write_array(output_images, images)
     facts = {"sets": sets, "data": prepared.content, "array": content}
     # the array counts as an input: the packages and torchvision's files that it was made from are not ours
     made_by = config_hash("outliers", settings, [prepared.content, content])
@@ -122,19 +122,7 @@ def published(name: str, prepared: PreparedSet, settings: OutlierSettings) -> Im
     return np.concatenate([_form(_as_photograph(image).convert(mode), size) for image in chosen])
 
 
-KINDS: dict[str, Callable[[PreparedSet, OutlierSettings], Images]] = {
-    "shuffled": shuffled,
-    "photographs": photographs,
-}
-
-
-def _check_names(names: Sequence[str], prepared: PreparedSet) -> None:
-    if (own := prepared.facts["settings"].get("set")) in names:
-        raise LayerLotteryError(f"near, far: {own} is the data set itself; allowed are sets of other images")
-
-
-def _empty(prepared: PreparedSet) -> Images:
-    return np.empty((0, prepared.channels, prepared.image_size, prepared.image_size), dtype=np.uint8)
+KINDS = {"shuffled": shuffled, "photographs": photographs}
 
 
 def _mode(prepared: PreparedSet) -> str:

@@ -18,12 +18,11 @@ from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import Images, Labels, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.calibration import calibration, fit_temperature
-from layerlottery.evaluation.conditions import Condition, write_conditions
+from layerlottery.evaluation.conditions import RobustnessRow, table_of, write_conditions
 from layerlottery.evaluation.detection import SCORES, detection
 from layerlottery.evaluation.forward import accuracy, evaluate_logits
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store import artifacts
-from layerlottery.store.schemas import arrow_schema
 
 Logits = npt.NDArray[np.float32]
 Predict = Callable[[Images], Logits]
@@ -93,7 +92,7 @@ def held_out_temperature(predict: Predict, held_out: Split) -> float | None:
     return fit_temperature(predict(held_out.images), held_out.labels) if len(held_out) else None
 
 
-def condition(answers: Answers, temperature: float | None, *, bins: int) -> Condition:
+def condition(answers: Answers, temperature: float | None, *, bins: int) -> RobustnessRow:
     """One row: accuracy and calibration, and what `temperature` makes of the latter."""
     logits, labels = answers.logits.astype(np.float64), answers.labels
     trust: dict[str, Any] = asdict(calibration(logits, labels, bins))
@@ -102,15 +101,8 @@ def condition(answers: Answers, temperature: float | None, *, bins: int) -> Cond
         trust |= {f"{name}_scaled": value for name, value in scaled.items()}
     if (answers.kind, answers.name) == ("clean", "clean"):
         trust["temperature"] = temperature
-    return Condition(
-        kind=answers.kind,
-        name=answers.name,
-        level=answers.level,
-        accuracy=accuracy(logits, labels),
-        images=len(labels),
-        origin=answers.origin,
-        **trust,
-    )
+    place = (answers.kind, answers.name, answers.level)
+    return RobustnessRow(*place, accuracy(logits, labels), len(labels), answers.origin, **trust)
 
 
 def detections(predict: Predict, clean: Logits, images: Images, facts: Facts) -> pa.Table:
@@ -123,7 +115,7 @@ def detections(predict: Predict, clean: Logits, images: Images, facts: Facts) ->
         counts = {"in_images": len(clean), "out_images": len(logits)}
         for name, score in SCORES.items():
             rows.append(place | {"score": name} | asdict(detection(inside[name], score(logits))) | counts)
-    return pa.Table.from_pylist(rows, pa.schema([arrow_schema("detection").field(column) for column in COLUMNS]))
+    return table_of("detection", rows, COLUMNS)
 
 
 def _every_condition(

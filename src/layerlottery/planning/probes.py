@@ -38,7 +38,7 @@ from layerlottery.cost.network import macs, parameters, training_memory
 from layerlottery.criteria.elements import group_scores, weight_scores
 from layerlottery.criteria.score import rank_blocks, score, scoring_batch
 from layerlottery.data.prepared import GROUPS, PreparedSet
-from layerlottery.evaluation.adversaries import Batch, minimum_norms, perturb
+from layerlottery.evaluation.adversaries import Attacked, minimum_norms, perturb
 from layerlottery.evaluation.attack import attack
 from layerlottery.evaluation.compare import compare
 from layerlottery.evaluation.corrupt import corrupt
@@ -268,7 +268,7 @@ def _attacked(model: nn.Module, test: Any, benchmark: Benchmark, clock: Clock) -
     chosen = to_unit_interval(np.resize(test, (wanted, *test.shape[1:])), clock.device)
     with torch.inference_mode():
         labels = model(chosen).argmax(1)
-    batch = Batch(chosen, labels.clone(), torch.ones(wanted, dtype=torch.bool, device=clock.device))
+    batch = Attacked(chosen, labels.clone(), torch.ones(wanted, dtype=torch.bool, device=clock.device))
     few, many = STEPS
 
     def bounded(steps: int) -> float:

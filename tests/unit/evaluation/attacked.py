@@ -6,9 +6,14 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
+from layerlottery.config.evaluation import ATTACKS
 from layerlottery.data.prepared import Split
-from layerlottery.evaluation.adversaries import Batch
+from layerlottery.evaluation.adversaries import Attacked
 from layerlottery.evaluation.attack import Victim, attack_rows
+
+BOUNDED = [name for name, traits in ATTACKS.items() if traits.kind in ("bounded", "transfer")]
+MINIMUM = [name for name, traits in ATTACKS.items() if traits.kind == "minimum"]
+L2 = {name for name, traits in ATTACKS.items() if traits.norm == "l2"}
 
 
 def frozen(model):
@@ -68,7 +73,7 @@ def floats(split):
 
 def whole(images, labels):
     """A batch all of whose images are attacked."""
-    return Batch(images, labels, torch.ones(len(labels), dtype=torch.bool))
+    return Attacked(images, labels, torch.ones(len(labels), dtype=torch.bool))
 
 
 def rows(model, split, settings, *, source=None, **others):

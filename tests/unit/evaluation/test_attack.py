@@ -1,22 +1,33 @@
 """Attacks within a bound against a plain loop and closed forms."""
 
-from typing import get_args
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
-from tests.unit.evaluation.attacked import counts, digits, floats, frozen, lengths, plain_pgd, rows, train, whole
+from tests.unit.evaluation.attacked import (
+    BOUNDED,
+    L2,
+    MINIMUM,
+    counts,
+    digits,
+    floats,
+    frozen,
+    lengths,
+    plain_pgd,
+    rows,
+    train,
+    whole,
+)
 from torch import nn
 from torch.nn import functional as F
 
-from layerlottery.config.evaluation import AttackSettings
+from layerlottery.config.evaluation import ATTACKS, AttackSettings, AttackTraits
 from layerlottery.data.prepared import Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import attack as stage
-from layerlottery.evaluation.adversaries import BOUNDED, L2, MINIMUM, Batch, perturb
+from layerlottery.evaluation.adversaries import FUNCTIONS, Attacked, perturb
 from layerlottery.evaluation.forward import evaluate_logits
-
-SEVERAL = {"pgd_restarts", "autoattack"}
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +61,63 @@ def margins(model, split):
     return np.abs(scores[:, 0] - scores[:, 1]), weight[0] - weight[1]
 
 
-def test_settings_name_every_attack():
-    (allowed,) = get_args(AttackSettings.model_fields["attacks"].annotation)
-    assert {*BOUNDED, *MINIMUM, *SEVERAL} == set(get_args(allowed))
+def test_settings_know_every_attack_in_order():
+    schema = AttackSettings.model_json_schema()["properties"]["attacks"]["items"]
+    assert schema["enum"] == list(FUNCTIONS) == list(ATTACKS)
+    assert {traits.kind for traits in ATTACKS.values()} | {"own"} == set(stage.ROWS)
+    with pytest.raises(ValueError, match=r"attacks\.0\n.*'fgsm', 'pgd', .* or 'autoattack'"):
+        AttackSettings(attacks=["fgms"])
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_settings_that_an_attack_names_exist(name):
+    settings = AttackSettings()
+    assert settings.passes(name) > 0
+    assert settings.starts(name) > 0
+    assert bool(settings.levels(name)) is (ATTACKS[name].kind != "minimum")
+    assert getattr(settings, ATTACKS[name].images) > 0
+    assert ATTACKS[name].of in (None, *ATTACKS)
+
+
+def test_passes_follow_the_settings():
+    settings = AttackSettings(epsilons=[1.0, 2.0], l2_epsilons=[8.0], pgd_steps=7, restarts=3, norm_steps=9)
+    expected = {"fgsm": 2, "pgd": 14, "pgd_restarts": 42, "transfer": 14, "fgsm_l2": 1, "pgd_l2": 7, "fmn": 9}
+    assert {name: settings.passes(name) for name in expected} == expected
+    mine = {"mine": {"function": "mine.py:own", "code": f"sha256:{64 * '0'}", "norm": "l2"}}
+    assert AttackSettings(l2_epsilons=[1.0, 2.0], custom=mine).passes("mine") == 40
+
+
+def test_a_declaration_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match=r"kind\n.*'bounded', 'transfer', 'minimum', 'ensemble' or 'own'"):
+        AttackTraits(kind="boundless", norm="linf", passes=1)
+
+
+STEPS = {"rel_stepsize": 0.25, "steps": 20}
+ORACLES = {
+    "fgsm": ("fast_gradient_method", "LinfFastGradientAttack", {}, 24.0),
+    "fgsm_l2": ("fast_gradient_method", "L2FastGradientAttack", {}, 96.0),
+    "transfer": ("projected_gradient_descent", "LinfProjectedGradientDescentAttack", STEPS, 24.0),
+    # too little to fool any, for our PGD stops there
+    "pgd": ("projected_gradient_descent", "LinfProjectedGradientDescentAttack", STEPS, 0.1),
+    "pgd_l2": ("projected_gradient_descent", "L2ProjectedGradientDescentAttack", STEPS, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_examples_are_foolboxs_to_the_last_bit(trained, held_out, name):
+    module, attack, options, level = ORACLES[name]
+    images, labels = floats(held_out)
+    right = trained(images).argmax(1) == labels
+    images, labels = images[right], labels[right]
+    torch.manual_seed(3)
+    target = import_module("foolbox.models.pytorch").PyTorchModel(trained, bounds=(0, 1))
+    foolbox = getattr(import_module(f"foolbox.attacks.{module}"), attack)(**options)
+    expected = foolbox.run(target, images, labels, epsilon=level / 255)
+    torch.manual_seed(3)
+    found = perturb(name, trained, whole(images, labels), level / 255, AttackSettings())
+    assert bool((trained(expected).argmax(1) == labels).all()) is name.startswith("pgd")
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, images)
 
 
 @pytest.mark.parametrize("level", [8.0, 16.0, 32.0])
@@ -115,7 +180,7 @@ def test_images_that_are_not_to_be_attacked_stay_as_they_are(trained, held_out, 
     images, labels = floats(held_out)
     left = torch.arange(200) % 3 == 0
     torch.manual_seed(0)
-    some = perturb(name, trained, Batch(images, labels, left), 0.1, AttackSettings())
+    some = perturb(name, trained, Attacked(images, labels, left), 0.1, AttackSettings())
     torch.manual_seed(0)
     everything = perturb(name, trained, whole(images, labels), 0.1, AttackSettings())
     assert torch.equal(some[~left], images[~left])
@@ -134,7 +199,7 @@ def test_images_out_of_range_are_refused(trained, held_out, name):
 @pytest.mark.parametrize("name", ["fgsm", "fgsm_l2"])
 @pytest.mark.parametrize("offset", [0.02, -0.6, float("nan")])
 def test_an_attack_that_breaks_its_bound_is_named(trained, monkeypatch, name, offset):
-    monkeypatch.setitem(BOUNDED, name, lambda model, batch, epsilon, settings: batch.images + offset)
+    monkeypatch.setitem(FUNCTIONS, name, lambda model, batch, epsilon, settings: batch.images + offset)
     batch = whole(torch.full((3, 1, 8, 8), 0.5), torch.tensor([0, 1, 2]))
     with pytest.raises(LayerLotteryError, match=rf"^attack {name}: .* allowed is 4/255$"):
         perturb(name, trained, batch, 4 / 255, AttackSettings())
@@ -180,7 +245,7 @@ def test_a_diverged_network_has_no_accuracy(held_out):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     nn.init.constant_(model[1].weight, float("nan"))
     zeros = Split(held_out.images, np.zeros(200, dtype=np.int64))
-    names = [*BOUNDED, *MINIMUM, "pgd_restarts"]
+    names = [*BOUNDED, *MINIMUM]
     found = rows(frozen(model), zeros, AttackSettings(attacks=names, norm_steps=2))
     assert {row.accuracy for row in found} == {0}
     assert {row.norm for row in found} == {0, None}
@@ -253,7 +318,7 @@ def recorded(monkeypatch):
 
 def test_a_row_depends_on_its_own_attack_and_epsilon_only(trained, held_out, recorded):
     everything = {"epsilons": [2.0, 4.0], "l2_epsilons": [32.0, 64.0], "norm_steps": 2}
-    rows(trained, held_out, AttackSettings(attacks=[*BOUNDED, "pgd_restarts", *MINIMUM], **everything))
+    rows(trained, held_out, AttackSettings(attacks=[*BOUNDED, *MINIMUM], **everything))
     first = dict(recorded)
     for name, level in (("transfer", 4.0), ("fgsm", 4.0), ("pgd_l2", 64.0)):
         rows(trained, held_out, AttackSettings(attacks=[name], epsilons=[4.0], l2_epsilons=[64.0]))
@@ -264,13 +329,13 @@ def test_a_row_depends_on_its_own_attack_and_epsilon_only(trained, held_out, rec
 def test_the_seed_moves_the_random_start_and_no_other_random_numbers(trained, held_out, recorded):
     torch.manual_seed(7)
     state = torch.random.get_rng_state()
-    chosen = {"attacks": [*BOUNDED, *MINIMUM, "pgd_restarts"], "epsilons": [8.0], "l2_epsilons": [8.0]}
+    chosen = {"attacks": [*BOUNDED, *MINIMUM], "epsilons": [8.0], "l2_epsilons": [8.0]}
     chosen |= {"pgd_steps": 1, "norm_steps": 2}
     rows(trained, held_out, AttackSettings(**chosen))
     first = dict(recorded)
     rows(trained, held_out, AttackSettings(**chosen, seed=1))
     moved = {name for name in BOUNDED if not torch.equal(first[name, 8.0], recorded[name, 8.0])}
-    assert moved == {"pgd", "pgd_l2", "transfer"}
+    assert moved == {name for name in BOUNDED if ATTACKS[name].passes != 1}
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

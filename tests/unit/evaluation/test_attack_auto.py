@@ -14,7 +14,7 @@ from layerlottery.data.prepared import Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import autoattack as auto
 from layerlottery.evaluation.attack import attack
-from layerlottery.evaluation.autoattack import STANDARD, Parts, autoattack_survivors
+from layerlottery.evaluation.autoattack import STANDARD, Parts, autoattack
 from layerlottery.store.artifacts import read_facts, read_table, write_facts
 
 LEVEL = 24.0
@@ -58,14 +58,13 @@ def ten():
 
 def test_it_finds_what_the_package_finds_in_one_go(library, trained, ten):
     images, labels = floats(ten)
-    found = autoattack_survivors(trained, [whole(images, labels)], LEVEL, seed=0, parts=Parts())
+    (found,) = autoattack(trained, [whole(images, labels)], LEVEL, seed=0, parts=Parts())
     reference = auto.find_autoattack()(trained, eps=LEVEL / 255, seed=0, version="standard", device="cpu")
     reference.verbose = False
     with torch.random.fork_rng():
         changed, _ = reference.run_standard_evaluation(images, labels, batch_size=50)
-    expected = int((trained(changed).argmax(1) == labels).sum())
-    assert found == expected
-    assert 0 < found < 10
+    assert torch.equal(found.left, trained(changed).argmax(1) == labels)
+    assert 0 < found.left.sum() < 10
 
 
 def test_it_is_no_weaker_than_pgd_and_has_images_of_its_own(library, trained, ten):
@@ -91,7 +90,7 @@ class Stopped(Exception):  # noqa: N818
 def test_a_resumed_run_equals_an_undisturbed_one(library, trained, ten, tmp_path, monkeypatch, finished):
     halves = [whole(*floats(ten.take(np.arange(start, start + 5)))) for start in (0, 5)]
     undisturbed = Parts()
-    autoattack_survivors(trained, halves, LEVEL, seed=0, parts=undisturbed)
+    autoattack(trained, halves, LEVEL, seed=0, parts=undisturbed)
     path, run, ran = tmp_path / "progress.json", auto._attacked, []
 
     def stop(name, *given):
@@ -102,12 +101,12 @@ def test_a_resumed_run_equals_an_undisturbed_one(library, trained, ten, tmp_path
 
     monkeypatch.setattr(auto, "_attacked", stop)
     with pytest.raises(Stopped):
-        autoattack_survivors(trained, halves, LEVEL, seed=0, parts=Parts.open(path, "a" * 64))
+        autoattack(trained, halves, LEVEL, seed=0, parts=Parts.open(path, "a" * 64))
     monkeypatch.setattr(auto, "_attacked", run)
     resumed = Parts.open(path, "a" * 64)
     kept = len(resumed.done)
     assert kept >= finished
-    autoattack_survivors(trained, halves, LEVEL, seed=0, parts=resumed)
+    autoattack(trained, halves, LEVEL, seed=0, parts=resumed)
     assert resumed.done == undisturbed.done == {k: v for k, v in read_facts(path).items() if k != "config_hash"}
     assert len(resumed.done) == 2 * len(STANDARD) > kept
 
@@ -151,7 +150,7 @@ def test_nothing_else_changes(library, trained, ten, capsys):
     state = torch.random.get_rng_state()
     sys.settrace(trace)
     try:
-        autoattack_survivors(trained, [whole(*floats(ten))], 1.0, seed=0, parts=Parts())
+        autoattack(trained, [whole(*floats(ten))], 1.0, seed=0, parts=Parts())
         assert sys.gettrace() is trace
     finally:
         sys.settrace(before)
@@ -173,16 +172,16 @@ def test_few_classes_are_refused(library, classes, allowed):
     images = torch.rand(4, 1, 8, 8)
     batch = whole(images, model(images).argmax(1))
     if allowed:
-        assert 0 <= autoattack_survivors(model, [batch], 1.0, seed=0, parts=Parts()) <= 4
+        assert len(autoattack(model, [batch], 1.0, seed=0, parts=Parts())) == 1
         return
     with pytest.raises(LayerLotteryError, match=r"^attacks: autoattack on 3 classes; allowed are 4 or more$"):
-        autoattack_survivors(model, [batch], 1.0, seed=0, parts=Parts())
+        autoattack(model, [batch], 1.0, seed=0, parts=Parts())
 
 
 def test_images_out_of_range_are_refused(trained, ten):
     images, labels = floats(ten)
     with pytest.raises(LayerLotteryError, match=r"^attack autoattack: images .* outside \[0, 1\]$"):
-        autoattack_survivors(trained, [whole(images * 255, labels)], 1.0, seed=0, parts=Parts())
+        autoattack(trained, [whole(images * 255, labels)], 1.0, seed=0, parts=Parts())
 
 
 def test_a_missing_package_is_named_before_any_work(bench, tmp_path, cpu, monkeypatch):

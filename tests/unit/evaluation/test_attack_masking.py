@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from layerlottery.config.evaluation import AttackSettings
-from layerlottery.evaluation.conditions import Condition
+from layerlottery.evaluation.conditions import RobustnessRow
 from layerlottery.evaluation.masking import gradient_check
 
 ATTACKS = ["fgsm", "pgd", "pgd_restarts", "transfer", "fgsm_l2", "pgd_l2"]
@@ -81,7 +81,7 @@ def test_a_slope_that_misleads_iteration_is_seen():
 
 def curve(name, *accuracies, kind="attack", images=100):
     return [
-        Condition(kind, name, float(level), accuracy, images)
+        RobustnessRow(kind, name, float(level), accuracy, images)
         for level, accuracy in zip((0, 1, 2), accuracies, strict=False)
     ]
 
@@ -99,7 +99,7 @@ CASES = {
     "norms are not mixed": (curve("fgsm", 90, 10, 10) + curve("pgd_l2", 90, 50, 20), 0),
     "transfer stronger": (curve("pgd", 90, 50, 20) + curve("pgd", 90, 48, 19, kind="transfer"), 1),
     "transfer weaker": (curve("pgd", 90, 50, 20) + curve("pgd", 90, 80, 70, kind="transfer"), 0),
-    "other rows": ([Condition("corruption", "fog", float(s), 10.0 * s, 100) for s in range(1, 6)], 0),
+    "other rows": ([RobustnessRow("corruption", "fog", float(s), 10.0 * s, 100) for s in range(1, 6)], 0),
     "nothing": ([], 0),
 }
 

@@ -5,14 +5,14 @@ import logging
 import numpy as np
 import pytest
 import torch
-from tests.unit.evaluation.attacked import frozen, rows, whole
+from tests.unit.evaluation.attacked import L2, MINIMUM, frozen, rows, whole
 from torch import nn
 
 from layerlottery.config.evaluation import AttackSettings
 from layerlottery.data.prepared import Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import adversaries
-from layerlottery.evaluation.adversaries import L2, MINIMUM, Batch, minimum_norms
+from layerlottery.evaluation.adversaries import Attacked, minimum_norms
 from layerlottery.evaluation.attack import Victim, attack_rows
 
 
@@ -106,7 +106,7 @@ def test_deepfool_takes_up_stragglers_where_a_single_run_ends(linear):
 def test_images_not_to_be_attacked_have_norm_zero(linear):
     model, split = linear
     left = torch.arange(60) < 30
-    batch = Batch(torch.tensor(split.images) / 255, torch.tensor(split.labels), left)
+    batch = Attacked(torch.tensor(split.images) / 255, torch.tensor(split.labels), left)
     for name in MINIMUM:
         found = minimum_norms(name, model, batch, AttackSettings(norm_steps=5))
         assert (found[~left] == 0).all()

@@ -11,7 +11,7 @@ from layerlottery.config import extensions
 from layerlottery.config.evaluation import AttackSettings, CustomAttack
 from layerlottery.data.prepared import FACTS, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
-from layerlottery.evaluation.attack import Victim, _right, attack, attack_rows
+from layerlottery.evaluation.attack import Victim, attack, attack_rows
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store.artifacts import read_table
 
@@ -125,7 +125,7 @@ def test_an_attack_sees_the_images_that_are_right_and_seeds_of_its_batch(write, 
     )
     held = victim(own(function))
     held.test.labels[:5] = (held.test.labels[:5] + 1) % 4
-    held.batches = list(_right(held.model, held.test, CPU, batch_size=20))
+    held.batches = held.chosen(None, batch_size=20)
     attack_rows(held)
     seen = [line.split() for line in Path("seen").read_text().splitlines()]
     assert [int(line[0]) for line in seen] == [15, 20, 15, 20]
