@@ -9,14 +9,15 @@ from typing import Any
 import pandas as pd
 
 from layerlottery.config.studies import FRESH
-from layerlottery.report.tables import drawn_criteria, tickets
+from layerlottery.report.grids import Grid, grid, interval_cells, pivoted
+from layerlottery.report.tables import Tables, drawn_criteria, tickets
 from layerlottery.words import at, counted, interval
 
 MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
-class Control:
+class ControlWords:
     """A control as the comparisons table names it, and what can't be told without it."""
 
     name: str
@@ -26,20 +27,20 @@ class Control:
 
 
 CONTROLS = (
-    Control("random", "Against random", "random removal", "whether a criterion matters at all"),
-    Control(
+    ControlWords("random", "Against random", "random removal", "whether a criterion matters at all"),
+    ControlWords(
         "random_spread",
         "Against random spread",
         "random removal spread over the stages",
         "whether a criterion does more than spread its removals",
     ),
-    Control(
+    ControlWords(
         "fresh",
         "Against fresh weights",
         "the same architecture with fresh weights",
         "whether it matters which weights are kept",
     ),
-    Control("layers", "Against layers", "the layer ticket of the same budget", "which structure is better"),
+    ControlWords("layers", "Against layers", "the layer ticket of the same budget", "which structure is better"),
 )
 
 
@@ -68,12 +69,12 @@ def _has_other_structures(runs: pd.DataFrame) -> bool:
     return bool(runs["structure"].isin(("filters", "weights")).any())
 
 
-def _missing(controls: list[Control]) -> list[tuple[str, str]]:
+def _missing(controls: list[ControlWords]) -> list[tuple[str, str]]:
     said = [f"{control.words} was not trained, so {control.untold} can't be told" for control in controls]
     return [("Missing controls", f"{_sentence('; '.join(said))}.")] if said else []
 
 
-def _against(control: Control, comparisons: pd.DataFrame) -> str:
+def _against(control: ControlWords, comparisons: pd.DataFrame) -> str:
     rows = comparisons[comparisons["control"] == control.name]
     if rows.empty:
         return f"No other ticket shares seed and number of removed blocks with {control.words}."
@@ -119,3 +120,25 @@ def _corrected(rows: pd.DataFrame) -> str:
     lost = int((apart & ~rows["outcome"].isin(("better", "worse"))).sum())
     only = f", and {counted(lost, 'interval', 'intervals')} apart from zero did not survive it" if lost else ""
     return f"Holm's correction counts {counted(int(rows['compared'].max()), 'comparison', 'comparisons')}{only}."
+
+
+GRID_NOTE = (
+    "Mean paired difference of accuracies, ticket minus control with as many blocks removed, percentage points [t "
+    "interval]. Coloured where it is better or worse after Holm's correction."
+)
+
+
+def control_grids(tables: Tables) -> list[Grid]:
+    """Per network, every ticket against every control that was trained."""
+    held = set(tables.comparisons["control"])
+    shown = {control.name: control.term.lower() for control in CONTROLS if control.name in held}
+    return [
+        grid(key, heading, _differences(own.comparisons, shown), GRID_NOTE)
+        for key, heading, own in tables.each("controls", "Against the controls")
+        if not own.comparisons.empty
+    ]
+
+
+def _differences(rows: pd.DataFrame, shown: dict[str, str]) -> pd.DataFrame:
+    cells = pivoted(rows, "control", interval_cells(rows, "difference"))
+    return cells.reindex(columns=list(shown)).rename(columns=shown)

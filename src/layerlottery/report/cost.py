@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from itertools import product
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from layerlottery.report.charts import Picture, lines, picture, removed_axis
+from layerlottery.report.grids import Cell, Grid, grid, pivoted
 from layerlottery.report.series import cost_by_removed
-from layerlottery.report.style import INK, MUTED, Draw, Look, Picture, dots, panel, swatch, whole_steps
-from layerlottery.report.tables import STRUCTURES, Tables, at_tolerance, group_name, start_rank, within
+from layerlottery.report.style import INK, MUTED, Look
+from layerlottery.report.tables import STRUCTURES, Facet, Tables, at_tolerance, group_name, start_rank
+from layerlottery.words import factor, percent
 
 SAVED = {
     "macs_reduction": ("MACs", Look(INK, 0)),
@@ -23,21 +25,30 @@ FASTER = {
     "train_speedup": ("training time", Look(INK, 1)),
     "latency_speedup": ("latency", Look(INK, 2, "1 2")),
 }
+HEADS = {
+    "macs_reduction": "MACs",
+    "params_reduction": "parameters",
+    "memory_reduction": "memory",
+    "energy_reduction": "energy",
+    "predicted_speedup": "predicted",
+    "train_speedup": "training",
+    "latency_speedup": "latency",
+}
 
 
 def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
-    """cost_by_removed of every dataset and network, with its name in `group`.
+    """cost_by_removed of every dataset and network, with its name and structure in `place`.
 
     Tickets that start from a later epoch are left out: their shorter training would pass for a saving.
     """
-    rows = at_tolerance(tables.summary, xi)
-    rows = rows[rows["rewind"].map(start_rank).isin((0, math.inf))]
-    parts = []
-    for group, structure in product(tables.groups(), STRUCTURES):
-        own = within(rows[rows["structure"] == structure], group)
-        if not own.empty:
-            parts.append(cost_by_removed(own).assign(group=group_name(group)))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    found = []
+    for group, own in tables.by_group.items():
+        rows = at_tolerance(own.summary, xi)
+        rows = rows[rows["rewind"].map(start_rank).isin((0, math.inf))]
+        costs = cost_by_removed(rows).sort_values("structure", key=lambda one: one.map(STRUCTURES.index), kind="stable")
+        other = costs["structure"].where(costs["structure"] != "layers")
+        found.append(costs.assign(place=group_name(group) + (", " + other).fillna("")))
+    return pd.concat(found, ignore_index=True)
 
 
 def savings_picture(costs: pd.DataFrame) -> Picture:
@@ -61,25 +72,29 @@ def speed_picture(costs: pd.DataFrame) -> Picture:
 def _picture(
     name: str, costs: pd.DataFrame, quantities: dict[str, tuple[str, Look]], unit: str, caption: str
 ) -> Picture:
+    held = set(costs.dropna(subset=["mean"])["quantity"])
+    measured = {one: quantities[one] for one in quantities if one in held}
+    places = costs.groupby("place", sort=False)
+    facets = [Facet(f"{name}{index}", str(place), (), rows) for index, (place, rows) in enumerate(places)]
+
+    def draw(axes: Axes, rows: pd.DataFrame) -> None:
+        looks = {quantity: look for quantity, (_, look) in measured.items()}
+        lines(axes, rows, looks, "removed", by="quantity", line=1.3, bar=0.8)
+        removed_axis(axes, rows)
+
+    missing = [words for quantity, (words, _) in quantities.items() if quantity not in measured]
+    caption += f" Not measured: {', '.join(missing)}." if missing else ""
+    label = f"{name} by blocks removed"
+    return picture(name, facets, draw, unit=unit, label=label, legend=tuple(measured.values()), caption=caption)
+
+
+def cost_grids(costs: pd.DataFrame) -> list[Grid]:
+    """Savings and speed-ups per network and number of blocks removed."""
     if costs.empty:
-        return Picture(name, (), (), caption)
-    known = {column: quantity for column, quantity in quantities.items() if costs[column].notna().any()}
-    panels = []
-    for index, ((group, structure), rows) in enumerate(costs.groupby(["group", "structure"], sort=False)):
-        title = str(group) if structure == "layers" else f"{group}, {structure}"
-        panels.append(panel(f"{name}{index}", title, unit, f"{name} by blocks removed", _lines(rows, known)))
-    missing = [words for column, (words, _) in quantities.items() if column not in known]
-    note = f" Not measured: {', '.join(missing)}." if missing else ""
-    return Picture(name, tuple(panels), tuple((words, swatch(look)) for words, look in known.values()), caption + note)
-
-
-def _lines(rows: pd.DataFrame, known: dict[str, tuple[str, Look]]) -> Draw:
-    def draw(axes: Axes) -> None:
-        for column, (_, look) in known.items():
-            axes.vlines(rows["removed"], rows[f"{column}_min"], rows[f"{column}_max"], color=look.colour, linewidth=0.8)
-            axes.plot(rows["removed"], rows[column], color=look.colour, linestyle=look.line, linewidth=1.3)
-            dots(axes, rows["removed"], rows[column], look)
-        whole_steps(axes, rows["removed"].tolist())
-        axes.set_xlabel("residual blocks removed (p)")
-
-    return draw
+        return []
+    note = "Savings in percent of the dense network; predicted, training and latency are speed-ups (1 = dense)."
+    means = zip(costs["quantity"], costs["mean"], strict=True)
+    cells = [Cell((percent if quantity in SAVED else factor)(mean)) for quantity, mean in means]
+    frame = pivoted(costs, "quantity", cells, ["place", "removed"])[list(HEADS)].rename(columns=HEADS)
+    frame = frame.rename_axis(index=["network", "p"]).reset_index("p")
+    return [grid("costs", "Cost by blocks removed", frame, note)]

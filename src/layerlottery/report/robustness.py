@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any
-
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
 from layerlottery.evaluation.masking import gradient_check
-from layerlottery.report.grids import Cell, Grid, ticket_name
-from layerlottery.report.series import attack_by_epsilon
-from layerlottery.report.style import INK, Draw, Look, Panel, Picture, dots, legend, looks, panel, present
+from layerlottery.report.charts import BY_REMOVED, Picture, dense_line, lines, picture, ranks
+from layerlottery.report.grids import Cell, Grid, grid, interval_cells, pivoted
+from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
+from layerlottery.report.style import legend, looks
 from layerlottery.report.tables import (
     GROUP,
     SETTING,
-    Part,
+    TICKET,
     Tables,
-    dense,
+    at_tolerance,
+    drawn_criteria,
+    facets,
     first_starts,
-    parts,
-    spread,
-    tickets,
-    title,
-    within,
+    hidden,
+    siblings,
 )
-from layerlottery.words import ABSENT, counted, either, interval, number, ranges
+from layerlottery.words import counted, either, number, signed
 
-MOST_DENSITIES, MOST_PANELS = 3, 12
+MOST_SIZES, MOST_PANELS, MOST_NAMED = 3, 12, 3
 ATTACKS = {
     "fgsm": "FGSM, L∞",
     "pgd": "PGD, L∞",
@@ -40,27 +39,77 @@ ATTACKS = {
 # means over all conditions of a kind, and what has no condition
 SUMMARIES = ("accuracy, corrupted", "accuracy, extra corruptions", "mCE", "relative mCE", "accuracy, attacked")
 MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
+RESILIENCE_NOTE = (
+    "Mean paired difference to the dense network [t interval], whose own values stand above. Coloured where it is "
+    "better or worse after Holm's correction. Corruptions: of the 15, the extras apart. mCE and relative mCE: "
+    "errors in percent of the dense network's, lower is better. Minimum norm: median, in 1/255."
+)
+DETECTION_NOTE = (
+    "Area under the ROC curve: 0.5 is chance, 1 perfect. Mean paired difference to the dense network [t interval], "
+    "coloured as above. The table detection has precision-recall and false positive rates."
+)
+ORIGINS = {
+    frozenset({"official"}): " The images are the published files'.",
+    frozenset({"generated"}): " The images were generated with the constants of CIFAR-10-C.",
+}
+CALIBRATION_NOTE = "Lower is better in every column. ECE: expected calibration error, 0 to 1; means over seeds."
+SCALED_NOTE = " Scaled: after dividing the logits by a temperature that was fitted to held-out training images."
+TRUST = {
+    "ece": "ECE",
+    "corruption": "ECE, corrupted",
+    "shift": "ECE, shifted",
+    "nll": "NLL",
+    "brier": "Brier",
+    "ece_scaled": "ECE, scaled",
+    "nll_scaled": "NLL, scaled",
+}
 
 
 def attack_picture(tables: Tables) -> Picture:
     """One panel per attack and size of tickets, dense networks thick; a readable selection where there are many."""
     entries = looks(tables.runs)
-    rows = attacked(tables.robustness)
-    held, attacks = parts(tables, first_starts(rows)), max(1, rows["name"].nunique())
-    panels: list[Panel] = []
-    hidden = False
-    for part in held:
-        most = min(MOST_DENSITIES // sum(one.group == part.group for one in held), MOST_PANELS // attacks)
-        most = max(1, most)
-        panels += _panels(part, most, entries)
-        hidden |= tickets(part.rows)["removed"].nunique() > most
+    rows = first_starts(attacked(tables.robustness))
+    attacks = max(1, rows["name"].nunique())
+    parts = facets(tables, rows, "attack")
+    held, shown = [], []
+    for part in parts:
+        most = min(MOST_SIZES // siblings(part, parts), MOST_PANELS // attacks)
+        for name, own in part.rows.groupby("name", sort=False):
+            held.append(part.narrowed(str(name), _called(str(name)), by_level(own)))
+            shown += held[-1].sizes(most)
+
+    def draw(axes: Axes, own: pd.DataFrame) -> None:
+        own = own.assign(at=ranks(own["level"]))
+        dense_line(axes, own, "at")
+        lines(axes, own, entries, "at", mark=4)
+        levels = sorted(set(own["level"]))
+        axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+        axes.set_ylim(0, 103)
+        axes.set_xlabel("ε, in 1/255")
+
     caption = (
         "Look for tickets that fall faster or slower than the dense network (thick). Means over seeds; steps on the "
-        "horizontal axis are not to scale, and 0 are the same images untouched."
+        "horizontal axis are not to scale, and 0 are the same images untouched." + hidden(held, shown)
     )
-    every = ranges(tickets(rows)["removed"])
-    caption += f" Of the numbers of blocks removed, {every}, only some are drawn." if hidden else ""
-    return Picture("attacks", tuple(panels), legend(entries, first_starts(rows)), caption)
+    return picture(
+        "attacks",
+        shown,
+        draw,
+        unit="accuracy, %",
+        label="accuracy by epsilon",
+        legend=legend(entries, rows),
+        caption=caption,
+    )
+
+
+def by_level(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds; level 0 are the same images untouched."""
+    return over_seeds(rows, [*BY_REMOVED, "level"], "accuracy").sort_values("level", kind="stable")
+
+
+def _called(attack: str) -> str:
+    # attacks of the user's own have the names that the configuration gives them
+    return ATTACKS.get(attack, attack.replace("_", " "))
 
 
 def attacked(robustness: pd.DataFrame) -> pd.DataFrame:
@@ -70,75 +119,117 @@ def attacked(robustness: pd.DataFrame) -> pd.DataFrame:
     return rows[transferred | (robustness["kind"] == "attack")]
 
 
+def robustness_grids(tables: Tables) -> list[Grid]:
+    """Every table on robustness, in the order of the page."""
+    corrupted, shifted = (
+        heat_grids(tables, "corruption", "Corruptions"),
+        heat_grids(tables, "shift", "Shifted test sets"),
+    )
+    return [*resilience_grids(tables), *corrupted, *shifted, *detection_grids(tables), *calibration_grids(tables)]
+
+
 def resilience_grids(tables: Tables) -> list[Grid]:
     """Per network: means over corruptions and attacks, errors relative to the dense network, least perturbations."""
-    rows = tables.resilience
-    summaries = rows["measure"].isin(SUMMARIES) & rows["name"].isna()
-    chosen = rows[summaries | (rows["measure"] == MINIMUM_NORM)]
-    note = (
-        "Mean paired difference to the dense network [t interval], whose own values stand above. Coloured where it is "
-        "better or worse after Holm's correction. Corruptions: of the 15, the extras apart. mCE and relative mCE: "
-        "errors in percent of the dense network's, lower is better. Minimum norm: median, in 1/255."
-    )
-    return _grids(tables, chosen, "resilience", "Robustness, all conditions together", note, _heading)
+
+    def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+        summaries = rows["measure"].isin(SUMMARIES) & rows["name"].isna()
+        rows = rows[summaries | (rows["measure"] == MINIMUM_NORM)]
+        return rows.assign(heading=rows["measure"] + (", " + _spaced(rows["name"])).fillna(""))
+
+    words = "Robustness, all conditions together"
+    return [
+        _differences(key, heading, chosen(own.resilience), RESILIENCE_NOTE, digits=2)
+        for key, heading, own in tables.each("resilience", words)
+        if not chosen(own.resilience).empty
+    ]
 
 
 def detection_grids(tables: Tables) -> list[Grid]:
     """Per network: how well outliers are told from test images, by set and score."""
-    chosen = tables.resilience[tables.resilience["measure"] == AUROC]
-    note = (
-        "Area under the ROC curve: 0.5 is chance, 1 perfect. Mean paired difference to the dense network [t interval], "
-        "coloured as above. The table detection has precision-recall and false positive rates."
-    )
-    return _grids(tables, chosen, "detection", "Outliers told from test images, AUROC", note, _detector, digits=3)
-
-
-def _heading(measure: str, name: str) -> str:
-    return f"{measure}, {name.replace('_', ' ')}" if name else measure
-
-
-def _detector(measure: str, name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _grids(
-    tables: Tables,
-    rows: pd.DataFrame,
-    name: str,
-    words: str,
-    note: str,
-    heading: Callable[[str, str], str],
-    *,
-    digits: int = 2,
-) -> list[Grid]:
     found = []
-    for index, group in enumerate(tables.groups()):
-        # a column of one kind of text and nothing would come back with NaN
-        own = within(rows, group).fillna({"name": ""})
-        columns = list(dict.fromkeys(zip(own["measure"], own["name"], strict=True)))
-        held = {(one["family"], one["removed"], one["measure"], one["name"]): one for one in own.to_dict("records")}
-        tickets_held = list(dict.fromkeys(zip(own["family"], own["removed"], strict=True)))
-        lines = [[Cell("dense"), *(_dense_cell(held, column, digits) for column in columns)]]
-        for ticket in tickets_held:
-            cells = [held.get((*ticket, *column)) for column in columns]
-            lines.append([Cell(ticket_name(*ticket)), *(_difference_cell(one, digits) for one in cells)])
-        heads = ["ticket", *(heading(*column) for column in columns)]
-        if columns:
-            found.append(Grid(f"{name}{index}", title(tables, group, words), heads, lines, note))
+    for key, heading, own in tables.each("detection", "Outliers told from test images, AUROC"):
+        rows = own.resilience[own.resilience["measure"] == AUROC]
+        if not rows.empty:
+            rows = rows.assign(heading=_spaced(rows["name"]))
+            found.append(_differences(key, heading, rows, DETECTION_NOTE, digits=3))
     return found
 
 
-def _dense_cell(held: dict[Any, Any], column: tuple[str, str], digits: int) -> Cell:
-    """Of the first ticket that has it: tickets of the same seeds share their dense networks."""
-    values = [one["dense"] for key, one in held.items() if key[2:] == column]
-    return Cell(number(values[0], digits), "muted")
+def _spaced(names: pd.Series) -> pd.Series:
+    # a column without any name is no text
+    return names.astype(object).str.replace("_", " ")
 
 
-def _difference_cell(row: dict[Hashable, Any] | None, digits: int) -> Cell:
-    if row is None:
-        return Cell(ABSENT)
-    tone = {"better": "win", "worse": "lose"}.get(row["outcome"], "muted")
-    return Cell(interval(row["difference"], row["low"], row["high"], digits), tone)
+def _differences(key: str, heading: str, rows: pd.DataFrame, note: str, *, digits: int) -> Grid:
+    """A row per ticket, a column per value of `heading`; tickets of the same seeds share their dense networks."""
+    first = rows.groupby("heading", sort=False)["dense"].first()
+    dense = [Cell(number(value, digits), "muted") for value in first]
+    cells = interval_cells(rows, "difference", digits=digits)
+    return grid(key, heading, pivoted(rows, "heading", cells), note, above={"dense": dense})
+
+
+def heat_grids(tables: Tables, kind: str, words: str) -> list[Grid]:
+    """Ticket by condition: difference to dense in colour, the dense networks' accuracy above."""
+    found = []
+    for key, heading, own in tables.each(kind, words):
+        rows = own.robustness[own.robustness["kind"] == kind]
+        matrix = difference_by_condition(rows)
+        if not matrix.empty:
+            origin = ORIGINS.get(frozenset(rows["origin"].dropna()), "")
+            found.append(_heat(key, heading, matrix, accuracy_by_condition(rows), origin))
+    return found
+
+
+def _heat(key: str, heading: str, matrix: pd.DataFrame, reference: pd.Series, origin: str) -> Grid:
+    limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
+    dense = _arranged(reference.reindex(matrix.columns).to_frame().T).iloc[0]
+    cells = _arranged(matrix).map(lambda value: Cell(signed(value, 1), "heat", value / limit))
+    note = f"Full colour at ±{limit:.1f} percentage points: blue is better than dense, orange worse.{origin}"
+    above = {"dense, %": [Cell(number(value, 1), "muted") for value in dense]}
+    return grid(key, heading, cells, note, above=above)
+
+
+def _arranged(values: pd.DataFrame) -> pd.DataFrame:
+    """With the mean over the columns; the extra corruptions come last, and are in no mean."""
+    extra = [column for column in values if column in EXTRA_CORRUPTIONS]
+    main = values.drop(columns=extra)
+    if main.shape[1] > 1:
+        main = main.assign(mean=main.mean(axis=1))
+    return main.join(values[extra]).rename(columns=lambda name: name.replace("_", " "))
+
+
+def calibration_grids(tables: Tables) -> list[Grid]:
+    """Expected calibration error, clean and where else it was measured, with likelihood and Brier score."""
+    found = []
+    for key, heading, own in tables.each("calibration", "Calibration"):
+        kinds = own.robustness["kind"]
+        columns = {name: _means(own.runs, name) for name in TRUST if name in own.runs}
+        columns |= {kind: _means(own.robustness[kinds == kind], "ece") for kind in ("corruption", "shift")}
+        means = pd.DataFrame({words: columns[name] for name, words in TRUST.items()}, _means(own.runs, "ece").index)
+        means = means.dropna(axis=1, how="all")
+        if not means.empty:
+            note = CALIBRATION_NOTE + (SCALED_NOTE if TRUST["ece_scaled"] in means else "")
+            found.append(grid(key, heading, means.map(lambda value: number(value, 3)), note))
+    return found
+
+
+def _means(rows: pd.DataFrame, value: str) -> pd.Series:
+    return over_seeds(rows, TICKET, value).set_index(TICKET)["mean"]
+
+
+def robustness_note(tables: Tables, xi: str) -> str:
+    """The range of the mean differences of tickets that are not random, and whether gradients look masked."""
+    rows = at_tolerance(tables.summary, xi)
+    rows = rows[~rows["criterion"].isin(drawn_criteria(tables.runs))]
+    names = {"attack_delta": "attacks", "corruption_delta": "corruptions", "shift_delta": "shifted sets"}
+    means = [f"{words} {_range(rows[column])}" for column, words in names.items() if rows[column].notna().any()]
+    said = f"Tickets against dense, means over conditions and seeds: {'; '.join(means)}." if means else ""
+    return " ".join(filter(None, [said, masking_note(tables)]))
+
+
+def _range(values: pd.Series) -> str:
+    ends = dict.fromkeys((signed(values.min()), signed(values.max())))
+    return f"{' to '.join(ends)} percentage points"
 
 
 def masking_note(tables: Tables) -> str:
@@ -153,40 +244,4 @@ def masking_note(tables: Tables) -> str:
     if not failed:
         return f"Gradients: no sign of masking in {counted(len(problems), 'network', 'networks')}."
     some = counted(sum(map(bool, problems)), "network", "networks")
-    return f"Gradients may be masked in {some} of {len(problems)}: {either(failed[:MOST_DENSITIES])}."
-
-
-def _panels(part: Part, most: int, entries: dict[str, Look]) -> list[Panel]:
-    found = []
-    for attack in dict.fromkeys(part.rows["name"]):
-        series = attack_by_epsilon(part.rows, attack)
-        for removed in spread(sorted(set(tickets(series)["removed"])), most):
-            draw = _strengths(series[series["removed"].isin((0, removed))], entries)
-            name, heading = f"attack{part.name}{attack}x{removed}", part.titled(_called(attack), f"p = {removed}")
-            found.append(panel(name, heading, "accuracy, %", "accuracy by epsilon", draw))
-    return found
-
-
-def _called(attack: str) -> str:
-    # attacks of the user's own have the names that the configuration gives them
-    return ATTACKS.get(attack, attack.replace("_", " "))
-
-
-def _strengths(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
-    levels = sorted(set(rows["level"]))
-
-    def draw(axes: Axes) -> None:
-        thick = dense(rows)
-        axes.plot(
-            [levels.index(level) for level in thick["level"]], thick["mean"], color=INK, linewidth=2.6, alpha=0.85
-        )
-        for criterion in present(entries, rows):
-            look, one = entries[criterion], rows[rows["criterion"] == criterion]
-            at = [levels.index(level) for level in one["level"]]
-            axes.plot(at, one["mean"], color=look.colour, linewidth=1.1, linestyle=look.line)
-            dots(axes, at, one["mean"], look, size=4)
-        axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-        axes.set_ylim(0, 103)
-        axes.set_xlabel("ε, in 1/255")
-
-    return draw
+    return f"Gradients may be masked in {some} of {len(problems)}: {either(failed[:MOST_NAMED])}."

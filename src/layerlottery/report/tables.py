@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,10 +18,12 @@ from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_table
 from layerlottery.store.schemas import TABLES
+from layerlottery.words import ranges
 
 DENSE = "dense"
 GROUP = ["dataset", "network"]
 SETTING = ["structure", "criterion", "scored_at", "rewind"]
+TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
 STRUCTURES = ("none", "layers", "filters", "weights")
@@ -46,13 +49,21 @@ class Tables:
     resilience: pd.DataFrame
     stability: pd.DataFrame
 
-    def groups(self) -> list[tuple[str, str]]:
-        """Every dataset and network, in the order of the runs."""
-        return [(str(one), str(two)) for one, two in self.runs[GROUP].drop_duplicates().itertuples(index=False)]
+    @cached_property
+    def by_group(self) -> dict[tuple[str, str], Tables]:
+        """The rows of every dataset and network, in the order of the runs."""
+        groups = _distinct(self.runs, GROUP)
+        return {(one, two): self._of((one, two)) for one, two in groups}
 
-    def of(self, group: tuple[str, str]) -> Tables:
-        """The rows of one dataset and network."""
+    def _of(self, group: tuple[str, str]) -> Tables:
         return Tables(**{name: within(getattr(self, name), group) for name in TABLES})
+
+    def each(self, key: str, *words: str) -> Iterator[tuple[str, str, Tables]]:
+        """Key, heading and rows of one table of the page per dataset and network."""
+        for index, (group, own) in enumerate(self.by_group.items()):
+            # dataset and network are left out where the page has only one
+            named = [] if words and len(self.by_group) == 1 else [group_name(group)]
+            yield f"{key}{index}", ", ".join([*words, *named]), own
 
 
 def within(frame: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:
@@ -146,44 +157,66 @@ def first_starts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[rank == first]
 
 
-def title(tables: Tables, group: Sequence[str], *parts: str) -> str:
-    """A heading; the dataset and network are left out where the page has only one."""
-    named = [] if parts and len(tables.groups()) == 1 else [group_name(group)]
-    return ", ".join([*parts[:1], *named, *parts[1:]])
-
-
 def group_name(group: Sequence[str]) -> str:
     """How a dataset and network are headed."""
     return " · ".join(group)
 
 
 @dataclass(frozen=True)
-class Part:
+class Facet:
     """What one panel can hold without crowding: one dataset, network and variant, with its dense networks."""
 
-    name: str
+    key: str
     group: str
     where: tuple[str, ...]
     rows: pd.DataFrame
+    words: tuple[str, ...] = ()
 
-    def titled(self, *words: str) -> str:
-        """A heading; what the whole page shares is left out."""
-        return ", ".join((*words, *self.where)) or self.group
+    @property
+    def heading(self) -> str:
+        """What sets the panel apart; what the whole page shares is left out."""
+        return ", ".join((*self.words, *self.where)) or self.group
+
+    def narrowed(self, key: str, words: str, rows: pd.DataFrame) -> Facet:
+        """A panel of some of the rows, or of what was made from them."""
+        return replace(self, key=f"{self.key}{key}", words=(*self.words, words), rows=rows)
+
+    def sizes(self, most: int) -> list[Facet]:
+        """A panel per number of blocks removed, but at most so many, each with the dense networks."""
+        shown = spread(self.removed, max(1, most))
+        return [self.narrowed(f"x{p}", f"p = {p}", self.rows[self.rows["removed"].isin((0, p))]) for p in shown]
+
+    @property
+    def removed(self) -> list[int]:
+        """The numbers of blocks removed."""
+        return sorted(set(tickets(self.rows)["removed"]))
 
 
-def parts(tables: Tables, frame: pd.DataFrame) -> list[Part]:
-    """The parts of one of the tables. Names are unique within it."""
-    groups = tables.groups()
-    many, datasets = len(variants(tables.runs)) > 1, {dataset for dataset, _ in groups}
+def facets(tables: Tables, frame: pd.DataFrame, key: str) -> list[Facet]:
+    """The panels that one of the tables needs; their keys begin with `key` and are unique."""
+    many, datasets = len(variants(tables.runs)) > 1, tables.runs["dataset"].nunique()
     found = []
-    for index, group in enumerate(groups):
-        name = group_name(group if len(datasets) > 1 else group[1:])
+    for index, group in enumerate(tables.by_group):
+        named = [group_name(group if datasets > 1 else group[1:])] if len(tables.by_group) > 1 else []
         own = within(frame, group)
         for place, variant in enumerate(variants(own)):
-            where = (*([variant_words(variant)] if many else []), *([name] if len(groups) > 1 else []))
+            where = (*([variant_words(variant)] if many else []), *named)
             rows = own[own["variant"].isin((DENSE, variant))]
-            found.append(Part(f"{index}x{place}", group_name(group), where, rows))
+            found.append(Facet(f"{key}{index}x{place}", group_name(group), where, rows))
     return found
+
+
+def siblings(one: Facet, held: Sequence[Facet]) -> int:
+    """How many panels its dataset and network have."""
+    return sum(other.group == one.group for other in held)
+
+
+def hidden(held: Sequence[Facet], shown: Sequence[Facet]) -> str:
+    """A remark for the caption where `shown`, the sizes of `held`, leaves some out."""
+    if sum(len(one.removed) for one in held) == len(shown):
+        return ""
+    every = ranges(removed for one in held for removed in one.removed)
+    return f" Of the numbers of blocks removed, {every}, only some are drawn."
 
 
 def tickets(frame: pd.DataFrame) -> pd.DataFrame:
@@ -215,12 +248,20 @@ def tolerance_name(settings: ReportSettings) -> str:
 
 
 def at_tolerance(summary: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The summary rows of one tolerance. Raises when the statistics were not made for it."""
+    """The summary rows of one tolerance, the paired difference in `mean`, `low` and `high`.
+
+    Raises when the statistics were not made for it.
+    """
     rows = summary[summary["xi"] == name]
     if rows.empty and not summary.empty:
         known = ", ".join(dict.fromkeys(summary["xi"]))
         raise LayerLotteryError(f"report.xi: {name} is not among the tolerances of statistics.xi ({known})")
-    return rows
+    return with_difference(rows)
+
+
+def with_difference(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows, the paired difference to dense in `mean`, `low` and `high`."""
+    return summary.assign(mean=summary["delta_accuracy"], low=summary["delta_low"], high=summary["delta_high"])
 
 
 def spread(values: Sequence[Value], most: int) -> list[Value]:

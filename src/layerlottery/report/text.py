@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 
 from layerlottery.config.results import ReportSettings
-from layerlottery.report.grids import holm_mark
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name, within
-from layerlottery.report.verdict import seeds_words, tolerance_words
+from layerlottery.report.verdict import holm_mark, seeds_words, tolerance_words
 from layerlottery.words import factor, interval, number
 
 WIDTH = 100
@@ -33,7 +32,7 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
         xi = str(held.summary["xi"].iloc[0])
     rows = at_tolerance(held.summary, xi)
     lines = [f"Tickets against dense networks, {tolerance_words(xi)}"]
-    for group in held.groups():
+    for group in held.by_group:
         own = within(rows, group)
         if not own.empty:
             heading = f"{group_name(group)}, {seeds_words(own)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,8 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
     summary = at_tolerance(tables.summary, xi)
     drawn = drawn_criteria(tables.runs)
     found = []
-    for group in tables.groups():
-        rows, own = within(summary, group), tables.of(group)
+    for group, own in tables.by_group.items():
+        rows = within(summary, group)
         statements = (
             *_outcomes(rows),
             *_holm(rows),
@@ -71,6 +72,11 @@ def _single(rows: pd.DataFrame, total: str, tolerance: str) -> str:
         return f"{tolerance} can't be computed from one seed either."
     won = int((rows["won"] > 0).sum())
     return f"As a mere count, {won} of {total} stayed within {tolerance} of the dense network of that seed."
+
+
+def holm_mark(row: dict[Hashable, Any]) -> str:
+    """A star where a clear verdict stands after Holm's correction."""
+    return "*" if row["verdict"] in ("winning", "losing") and row["verdict_holm"] == row["verdict"] else ""
 
 
 def seeds_words(rows: pd.DataFrame) -> str:
