@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 
 from layerlottery.report.charts import (
     BY_REMOVED,
-    DIFFERENCE,
     Picture,
     dense_line,
     lines,
@@ -21,7 +20,7 @@ from layerlottery.report.charts import (
     slimness,
     tolerance_lines,
 )
-from layerlottery.report.grids import Cell, Grid, grid, interval_cells, pivoted, tone
+from layerlottery.report.grids import Cell, Grid, interval_cells, per_network, pivoted, tone
 from layerlottery.report.series import over_seeds
 from layerlottery.report.style import BAND, INK, legend, looks
 from layerlottery.report.tables import (
@@ -37,14 +36,9 @@ from layerlottery.report.tables import (
     with_difference,
 )
 from layerlottery.report.verdict import holm_mark, tolerance_words
-from layerlottery.words import MINUS, number
+from layerlottery.words import number
 
 MOST_CURVES = 6
-SUMMARY_NOTE = (
-    "Accuracy: mean ± standard deviation over seeds. Δ: mean paired difference to the dense network with its "
-    "t interval. Under each tolerance: the verdict, then how many of the networks won. Starred verdicts stand "
-    "after Holm's correction for all tickets of that network."
-)
 
 
 def accuracy_picture(tables: Tables) -> Picture:
@@ -59,23 +53,9 @@ def accuracy_picture(tables: Tables) -> Picture:
             axes.axhline(mean, color=INK, linewidth=1.8)
         lines_over_seeds(axes, tickets(own), entries, "accuracy")
 
-    caption = (
-        "Look for lines that stay inside or above the grey band: these tickets are as good as the dense network. "
-        "Line: mean over seeds. Small marks: single seeds, joined from lowest to highest. "
-        "Grey band: lowest to highest dense network, dark line: their mean. "
-        "Offsets within a number of blocks only keep the marks apart."
-    )
-    if len(rows) < len(tables.runs):
-        caption += " Tickets that start from later epochs or fresh weights stand under Rewinding."
-    return picture(
-        "accuracy",
-        facets(tables, rows, "acc"),
-        draw,
-        unit="test accuracy, %",
-        label="accuracy by blocks removed",
-        legend=legend(entries, rows, BAND),
-        caption=caption,
-    )
+    later = " Tickets that start from later epochs or fresh weights stand under Rewinding."
+    more = later if len(rows) < len(tables.runs) else ""
+    return picture("accuracy", facets(tables, rows, "acc"), draw, legend(entries, rows, BAND), more=more)
 
 
 def difference_picture(tables: Tables, xi: str) -> Picture:
@@ -90,21 +70,8 @@ def difference_picture(tables: Tables, xi: str) -> Picture:
         lines(axes, own, entries, "removed", width=width, line=0, mark=7 * slim, bar=1.6 * slim**2)
         removed_axis(axes, own)
 
-    caption = (
-        f"Look for intervals that lie wholly above the dashed line, {MINUS}ξ: these tickets win "
-        f"({tolerance_words(xi)}). Wholly below: they lose. Across it: undecided. "
-        "Mark: mean difference to the dense network of the same seed; bar: t interval of that mean, "
-        "absent with one seed. The dark line is the dense network."
-    )
-    return picture(
-        "difference",
-        facets(tables, rows, "diff"),
-        draw,
-        unit=DIFFERENCE,
-        label="difference by blocks removed",
-        legend=legend(entries, rows),
-        caption=caption,
-    )
+    panels, words = facets(tables, rows, "diff"), tolerance_words(xi)
+    return picture("difference", panels, draw, legend(entries, rows), tolerance=words)
 
 
 def curves_picture(tables: Tables) -> Picture:
@@ -120,19 +87,8 @@ def curves_picture(tables: Tables) -> Picture:
         axes.set_xlim(left=0)
         axes.set_xlabel("epoch")
 
-    caption = (
-        "Look for tickets that leave the dense network (thick) early and stay below it. Means over seeds. "
-        "The axis leaves out the lowest 8 % of all values, the first epochs." + hidden(held, shown)
-    )
-    return picture(
-        "curves",
-        shown,
-        draw,
-        unit="test accuracy, %",
-        label="accuracy by epoch",
-        legend=legend(entries, first_starts(tables.runs)),
-        caption=caption,
-    )
+    names = legend(entries, first_starts(tables.runs))
+    return picture("curves", shown, draw, names, more=hidden(held, shown))
 
 
 def _curves(rows: pd.DataFrame) -> pd.DataFrame:
@@ -144,11 +100,7 @@ def _curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 def summary_grids(tables: Tables) -> list[Grid]:
     """One table per dataset and network: a row per ticket, the verdict at every tolerance."""
-    return [
-        grid(key, heading, _summary(own.summary))
-        for key, heading, own in tables.each("summary")
-        if not own.summary.empty
-    ]
+    return per_network(tables, "summary", lambda own: _summary(own.summary))
 
 
 def _summary(summary: pd.DataFrame) -> pd.DataFrame:

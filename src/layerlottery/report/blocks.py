@@ -10,17 +10,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from layerlottery.report.charts import Panel, Picture
-from layerlottery.report.grids import Cell, Grid, grid
+from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import removal_shares
-from layerlottery.report.style import TEMPLATES, looks
+from layerlottery.report.style import looks
 from layerlottery.report.tables import Tables, group_name, tickets
+from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.words import number, probability
 
 WIDTH, LEFT, GAP = 420.0, 46.0, 10.0
-STABILITY_NOTE = (
-    "Kendall's W: 1 where every seed and draw ranks the blocks alike, 0 where they have nothing in common. "
-    "p: Friedman's test that they have nothing in common."
-)
 
 
 def blocks_picture(tables: Tables) -> Picture:
@@ -28,12 +25,7 @@ def blocks_picture(tables: Tables) -> Picture:
     colours = {name: look.css for name, look in looks(tables.runs).items()}
     many = len(tables.by_group) > 1
     panels = [one for group, own in tables.by_group.items() for one in _panels(own, group_name(group), colours, many)]
-    caption = (
-        "Look for criteria that empty one stage, and for rows that change little with the seed. One row per number of "
-        "blocks removed, one square per residual block, from the first stage to the last. The fuller the colour, the "
-        "larger the share of seeds (and draws) that removed the block. Crossed: a block that can't go."
-    )
-    return Picture("blocks", tuple(panels), (), caption)
+    return Picture("blocks", tuple(panels), (), TEXTS["figures"]["blocks"]["caption"])
 
 
 def _panels(tables: Tables, group: str, colours: dict[str, str], many: bool) -> Iterator[Panel]:
@@ -49,7 +41,7 @@ def _panels(tables: Tables, group: str, colours: dict[str, str], many: bool) -> 
         if rows:
             name = criterion if scored_at == "init" else f"{criterion} (trained)"
             facts = {"heads": heads, "places": places, "side": side, "rows": rows, "colour": colours[criterion]}
-            svg = drawing.render(label=f"{group}, {name}", width=WIDTH, **facts)
+            svg = drawing.render(label=f"{group}, {name}: {TEXTS['figures']['blocks']['label']}", width=WIDTH, **facts)
             yield Panel(name, group if many else "", Markup(svg))  # noqa: S704 - the template escapes
 
 
@@ -87,9 +79,7 @@ def short_names(stages: Sequence[str]) -> list[str]:
 
 def stability_grids(tables: Tables) -> list[Grid]:
     """Per network, how far the rankings of a criterion agree over seeds and draws."""
-    held = tables.each("stability", "Agreement of rankings")
-    known = ((key, heading, own.stability.dropna(subset=["kendall_w"])) for key, heading, own in held)
-    return [grid(key, heading, _agreement(rows), STABILITY_NOTE) for key, heading, rows in known if not rows.empty]
+    return per_network(tables, "stability", lambda own: _agreement(own.stability.dropna(subset=["kendall_w"])))
 
 
 def _agreement(rows: pd.DataFrame) -> pd.DataFrame:

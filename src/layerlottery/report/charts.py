@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 from layerlottery.report.series import by_seed, over_seeds
 from layerlottery.report.style import BOX, INK, MUTED, RULES, SIZE, Legend, Look, inline, present
 from layerlottery.report.tables import Facet, dense, tickets
+from layerlottery.report.texts import TEXTS
 from layerlottery.words import MINUS
 
 Draw: TypeAlias = Callable[[Axes, pd.DataFrame], None]
-DIFFERENCE = "Δ to dense, pp"
 BY_REMOVED = ["criterion", "removed"]
 
 
@@ -48,11 +48,15 @@ class Picture:
 
 
 def picture(
-    name: str, facets: Iterable[Facet], draw: Draw, *, unit: str, label: str, caption: str, legend: Legend = ()
+    name: str, facets: Iterable[Facet], draw: Draw, legend: Legend = (), *, more: str = "", **facts: str
 ) -> Picture:
-    """Draw a panel per facet; `label` is what a screen reader says of it."""
-    panels = (Panel(one.heading, unit, _svg(one, draw, f"{one.heading}: {label}")) for one in facets)
-    return Picture(name, tuple(panels), legend, caption)
+    """Draw a panel per facet, with the words that texts.toml has for the figure.
+
+    `facts` fill the caption, `more` goes behind it.
+    """
+    words = TEXTS["figures"][name]
+    panels = (Panel(one.heading, words["unit"], _svg(one, draw, f"{one.heading}: {words['label']}")) for one in facets)
+    return Picture(name, tuple(panels), legend, words["caption"].format(**facts) + more)
 
 
 def _svg(facet: Facet, draw: Draw, label: str) -> Markup:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from layerlottery.config.studies import FRESH
-from layerlottery.report.grids import Grid, grid, interval_cells, pivoted
+from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.tables import Tables, drawn_criteria, tickets
 from layerlottery.words import at, counted, interval
 
@@ -122,21 +122,11 @@ def _corrected(rows: pd.DataFrame) -> str:
     return f"Holm's correction counts {counted(int(rows['compared'].max()), 'comparison', 'comparisons')}{only}."
 
 
-GRID_NOTE = (
-    "Mean paired difference of accuracies, ticket minus control with as many blocks removed, percentage points [t "
-    "interval]. Coloured where it is better or worse after Holm's correction."
-)
-
-
 def control_grids(tables: Tables) -> list[Grid]:
     """Per network, every ticket against every control that was trained."""
     held = set(tables.comparisons["control"])
     shown = {control.name: control.term.lower() for control in CONTROLS if control.name in held}
-    return [
-        grid(key, heading, _differences(own.comparisons, shown), GRID_NOTE)
-        for key, heading, own in tables.each("controls", "Against the controls")
-        if not own.comparisons.empty
-    ]
+    return per_network(tables, "controls", lambda own: _differences(own.comparisons, shown))
 
 
 def _differences(rows: pd.DataFrame, shown: dict[str, str]) -> pd.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from layerlottery.report.tables import DENSE, TICKET
+from layerlottery.report.tables import DENSE, TICKET, Tables, group_name
+from layerlottery.report.texts import TEXTS
 from layerlottery.words import ABSENT, at, interval
 
 TONES = {"better": "win", "winning": "win", "agrees": "win", "worse": "lose", "losing": "lose", "disagrees": "lose"}
@@ -44,30 +45,36 @@ class Grid:
     remarks: tuple[tuple[str, str], ...] = ()
 
 
-def grid(
-    name: str,
-    title: str,
-    frame: pd.DataFrame,
-    note: str = "",
-    *,
-    above: Mapping[str, Sequence[Cell]] | None = None,
-    remarks: tuple[tuple[str, str], ...] = (),
-) -> Grid:
-    """The table of a frame of cells or texts, whose index heads the rows; what is missing is a dash.
+def per_network(tables: Tables, name: str, make: Callable[[Tables], pd.DataFrame]) -> list[Grid]:
+    """One table per dataset and network with the words of texts.toml, whose note the frame's `attrs` fill.
 
-    Rows are headed by tickets where the index is TICKET; `above` holds further rows.
+    Where `make` finds nothing there is no table.
     """
-    first = "ticket" if list(frame.index.names) == TICKET else str(frame.index.name)
-    rows = [[Cell(head), *cells] for head, cells in (above or {}).items()]
-    rows += [[Cell(_heading(key)), *map(_cell, cells)] for key, *cells in frame.itertuples(name=None)]
-    return Grid(name, title, [first, *map(str, frame.columns)], rows, note, remarks)
+    words = TEXTS["tables"][name]
+    found = []
+    for index, (group, own) in enumerate(tables.by_group.items()):
+        cells = make(own)
+        if not cells.empty:
+            # dataset and network are left out where the page has only one
+            alone = words["title"] and len(tables.by_group) == 1
+            title = ", ".join(filter(None, [words["title"], "" if alone else group_name(group)]))
+            found.append(grid(f"{name}{index}", title, cells, words["note"].format(**cells.attrs)))
+    return found
+
+
+def grid(name: str, title: str, cells: pd.DataFrame, note: str = "", remarks: tuple[tuple[str, str], ...] = ()) -> Grid:
+    """The table of a frame of cells or texts, whose index (TICKET or one level) heads the rows.
+
+    What is missing is a dash.
+    """
+    first = "ticket" if list(cells.index.names) == TICKET else str(cells.index.name)
+    rows = [[Cell(_heading(key)), *map(_cell, row)] for key, *row in cells.itertuples(name=None)]
+    return Grid(name, title, [first, *map(str, cells.columns)], rows, note, remarks)
 
 
 def _heading(key: Any) -> str:
-    if not isinstance(key, tuple):
-        return str(key)
-    family, removed = key
-    return DENSE if family == DENSE else f"{family}, {at(removed)}"
+    family, removed = key if isinstance(key, tuple) else (key, 0)
+    return f"{family}, {at(removed)}" if removed else str(family)
 
 
 def _cell(value: Any) -> Cell:
@@ -82,11 +89,17 @@ def pivoted(rows: pd.DataFrame, columns: str, cells: Sequence[Cell], index: Sequ
     return held.pivot_table(index=list(index), columns=columns, values="cell", aggfunc="first", sort=False)
 
 
+def below_dense(dense: Sequence[Cell], cells: pd.DataFrame, head: str = DENSE) -> pd.DataFrame:
+    """The cells under a row of the dense networks."""
+    index = pd.MultiIndex.from_tuples([(head, 0)], names=TICKET)
+    return pd.concat([pd.DataFrame([list(dense)], index, cells.columns), cells])
+
+
 def interval_cells(rows: pd.DataFrame, mean: str = "mean", *, digits: int = 2) -> list[Cell]:
     """Mean difference and interval of every row, in the tone of its outcome if it has one."""
     tones = map(tone, rows["outcome"]) if "outcome" in rows else [""] * len(rows)
-    figures = rows[[mean, "low", "high"]].itertuples(index=False, name=None)
-    return [Cell(interval(*one, digits=digits), shade) for one, shade in zip(figures, tones, strict=True)]
+    figures = zip(rows[mean], rows["low"], rows["high"], tones, strict=True)
+    return [Cell(interval(middle, low, high, digits), shade) for middle, low, high, shade in figures]
 
 
 def tone(word: str) -> str:

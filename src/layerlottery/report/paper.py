@@ -50,7 +50,7 @@ def paper_note(paper: dict[str, pd.DataFrame]) -> str:
 def paper_grids(paper: dict[str, pd.DataFrame]) -> list[Grid]:
     """A table of the page for each table of the paper and for its claims."""
     return [
-        grid(name, CAPTIONS[name].rstrip("."), _frame(name, frame), _margins(frame), remarks=_remarks(frame))
+        grid(name, CAPTIONS[name].rstrip("."), _frame(name, frame), _margins(frame), _remarks(frame))
         for name, frame in paper.items()
         if name != FIGURE
     ]
@@ -116,19 +116,13 @@ def _items(names: list[str]) -> str:
 def figure3_picture(paper: dict[str, pd.DataFrame]) -> Picture:
     """The l1 score of every removable block, by stage; a panel per network and scored weights."""
     facets: list[Facet] = []
-    unit = ""
     if FIGURE in paper:
         frame = paper[FIGURE].dropna(subset=["measured"])
-        unit = frame["unit"].iloc[0]
         for key, rows in frame.groupby(["dataset", "network", "criterion", "scored_at"], sort=False):
             dataset, network, criterion, scored_at = key
             heading = f"{dataset} · {network}, {criterion}{' (trained)' if scored_at == 'trained' else ''}"
             facets.append(Facet(f"figure3x{len(facets)}", heading, (), rows.assign(mean=rows["measured"])))
-    caption = (
-        f"{CAPTIONS[FIGURE]} Look for the stage that holds the lowest scores: l1 removes its blocks first. "
-        "Mark: mean over seeds; bar: interval, absent with one seed."
-    )
-    return picture(FIGURE, facets, _scores, unit=unit, label="score by block", caption=caption)
+    return picture(FIGURE, facets, _scores, paper=CAPTIONS[FIGURE])
 
 
 def _scores(axes: Axes, rows: pd.DataFrame) -> None:

@@ -11,8 +11,8 @@ from layerlottery.config.results import ReportSettings
 from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
-from layerlottery.report.style import TEMPLATES
 from layerlottery.report.tables import read_tables, tolerance_name
+from layerlottery.report.texts import TEMPLATES
 from layerlottery.report.verdict import findings, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.seals import file_digest

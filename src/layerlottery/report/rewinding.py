@@ -6,15 +6,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.config.studies import FRESH
-from layerlottery.report.charts import DIFFERENCE, Picture, lines, picture, ranks, tolerance_lines
-from layerlottery.report.grids import Grid, grid, interval_cells, pivoted
+from layerlottery.report.charts import Picture, lines, picture, ranks, tolerance_lines
+from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.style import legend, looks
 from layerlottery.report.tables import GROUP, Tables, at_tolerance, facets, start_rank, variant_name
 from layerlottery.words import start
 
 MOST_SIZES = 3
 KEYS = ["structure", "scored_at", "removed"]
-NOTE = "Mean paired difference to dense [t interval], percentage points."
 
 
 def rewound(tables: Tables, xi: str) -> pd.DataFrame:
@@ -44,28 +43,13 @@ def rewinding_picture(tables: Tables, xi: str) -> Picture:
         axes.set_xlim(-0.55, len(starts) - 0.45)
         axes.set_xlabel("weights that the training starts from")
 
-    caption = (
-        "Look for a slope: whether tickets do better from the initial weights (θ0), from those after an epoch of the "
-        "dense training (θ25: after 25), or from fresh ones. Mark: mean paired difference; bar: its t interval, "
-        "absent with one seed; dashed: the tolerance. Fresh weights test the smaller architecture alone."
-    )
-    return picture(
-        "rewinding",
-        [size for one in facets(tables, rows, "rewind") for size in one.sizes(MOST_SIZES)],
-        draw,
-        unit=DIFFERENCE,
-        label="difference by start of the training",
-        legend=legend(entries, rows),
-        caption=caption,
-    )
+    panels = [size for one in facets(tables, rows, "rewind") for size in one.sizes(MOST_SIZES)]
+    return picture("rewinding", panels, draw, legend(entries, rows))
 
 
 def rewinding_grids(tables: Tables, xi: str) -> list[Grid]:
     """The same numbers per network: a row per criterion and blocks removed, a column per start."""
-    held = (
-        (key, heading, rewound(own, xi)) for key, heading, own in tables.each("rewinding", "By start of the training")
-    )
-    return [grid(key, heading, _starts(rows), NOTE) for key, heading, rows in held if not rows.empty]
+    return per_network(tables, "rewinding", lambda own: _starts(rewound(own, xi)))
 
 
 def _starts(rows: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
 from layerlottery.evaluation.masking import gradient_check
 from layerlottery.report.charts import BY_REMOVED, Picture, dense_line, lines, picture, ranks
-from layerlottery.report.grids import Cell, Grid, grid, interval_cells, pivoted
+from layerlottery.report.grids import Cell, Grid, below_dense, interval_cells, per_network, pivoted
 from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
 from layerlottery.report.style import legend, looks
 from layerlottery.report.tables import (
@@ -39,21 +39,11 @@ ATTACKS = {
 # means over all conditions of a kind, and what has no condition
 SUMMARIES = ("accuracy, corrupted", "accuracy, extra corruptions", "mCE", "relative mCE", "accuracy, attacked")
 MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
-RESILIENCE_NOTE = (
-    "Mean paired difference to the dense network [t interval], whose own values stand above. Coloured where it is "
-    "better or worse after Holm's correction. Corruptions: of the 15, the extras apart. mCE and relative mCE: "
-    "errors in percent of the dense network's, lower is better. Minimum norm: median, in 1/255."
-)
-DETECTION_NOTE = (
-    "Area under the ROC curve: 0.5 is chance, 1 perfect. Mean paired difference to the dense network [t interval], "
-    "coloured as above. The table detection has precision-recall and false positive rates."
-)
 ORIGINS = {
     frozenset({"official"}): " The images are the published files'.",
     frozenset({"generated"}): " The images were generated with the constants of CIFAR-10-C.",
 }
-CALIBRATION_NOTE = "Lower is better in every column. ECE: expected calibration error, 0 to 1; means over seeds."
-SCALED_NOTE = " Scaled: after dividing the logits by a temperature that was fitted to held-out training images."
+SCALED = " Scaled: after dividing the logits by a temperature that was fitted to held-out training images."
 TRUST = {
     "ece": "ECE",
     "corruption": "ECE, corrupted",
@@ -87,19 +77,7 @@ def attack_picture(tables: Tables) -> Picture:
         axes.set_ylim(0, 103)
         axes.set_xlabel("ε, in 1/255")
 
-    caption = (
-        "Look for tickets that fall faster or slower than the dense network (thick). Means over seeds; steps on the "
-        "horizontal axis are not to scale, and 0 are the same images untouched." + hidden(held, shown)
-    )
-    return picture(
-        "attacks",
-        shown,
-        draw,
-        unit="accuracy, %",
-        label="accuracy by epsilon",
-        legend=legend(entries, rows),
-        caption=caption,
-    )
+    return picture("attacks", shown, draw, legend(entries, rows), more=hidden(held, shown))
 
 
 def by_level(rows: pd.DataFrame) -> pd.DataFrame:
@@ -121,72 +99,65 @@ def attacked(robustness: pd.DataFrame) -> pd.DataFrame:
 
 def robustness_grids(tables: Tables) -> list[Grid]:
     """Every table on robustness, in the order of the page."""
-    corrupted, shifted = (
-        heat_grids(tables, "corruption", "Corruptions"),
-        heat_grids(tables, "shift", "Shifted test sets"),
-    )
-    return [*resilience_grids(tables), *corrupted, *shifted, *detection_grids(tables), *calibration_grids(tables)]
+    return [
+        *resilience_grids(tables),
+        *heat_grids(tables, "corruption"),
+        *heat_grids(tables, "shift"),
+        *detection_grids(tables),
+        *per_network(tables, "calibration", _calibration),
+    ]
 
 
 def resilience_grids(tables: Tables) -> list[Grid]:
     """Per network: means over corruptions and attacks, errors relative to the dense network, least perturbations."""
 
-    def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+    def make(own: Tables) -> pd.DataFrame:
+        rows = own.resilience
         summaries = rows["measure"].isin(SUMMARIES) & rows["name"].isna()
         rows = rows[summaries | (rows["measure"] == MINIMUM_NORM)]
-        return rows.assign(heading=rows["measure"] + (", " + _spaced(rows["name"])).fillna(""))
+        return _differences(rows, rows["measure"] + (", " + _spaced(rows["name"])).fillna(""), digits=2)
 
-    words = "Robustness, all conditions together"
-    return [
-        _differences(key, heading, chosen(own.resilience), RESILIENCE_NOTE, digits=2)
-        for key, heading, own in tables.each("resilience", words)
-        if not chosen(own.resilience).empty
-    ]
+    return per_network(tables, "resilience", make)
 
 
 def detection_grids(tables: Tables) -> list[Grid]:
     """Per network: how well outliers are told from test images, by set and score."""
-    found = []
-    for key, heading, own in tables.each("detection", "Outliers told from test images, AUROC"):
+
+    def make(own: Tables) -> pd.DataFrame:
         rows = own.resilience[own.resilience["measure"] == AUROC]
-        if not rows.empty:
-            rows = rows.assign(heading=_spaced(rows["name"]))
-            found.append(_differences(key, heading, rows, DETECTION_NOTE, digits=3))
-    return found
+        return _differences(rows, _spaced(rows["name"]), digits=3)
+
+    return per_network(tables, "detection", make)
 
 
 def _spaced(names: pd.Series) -> pd.Series:
     # a column without any name is no text
-    return names.astype(object).str.replace("_", " ")
+    return names.astype("str").str.replace("_", " ")
 
 
-def _differences(key: str, heading: str, rows: pd.DataFrame, note: str, *, digits: int) -> Grid:
-    """A row per ticket, a column per value of `heading`; tickets of the same seeds share their dense networks."""
-    first = rows.groupby("heading", sort=False)["dense"].first()
-    dense = [Cell(number(value, digits), "muted") for value in first]
-    cells = interval_cells(rows, "difference", digits=digits)
-    return grid(key, heading, pivoted(rows, "heading", cells), note, above={"dense": dense})
+def _differences(rows: pd.DataFrame, heads: pd.Series, *, digits: int) -> pd.DataFrame:
+    """A row per ticket, a column per head; tickets of the same seeds share their dense networks."""
+    rows = rows.assign(head=heads)
+    dense = [Cell(number(value, digits), "muted") for value in rows.groupby("head", sort=False)["dense"].first()]
+    return below_dense(dense, pivoted(rows, "head", interval_cells(rows, "difference", digits=digits)))
 
 
-def heat_grids(tables: Tables, kind: str, words: str) -> list[Grid]:
+def heat_grids(tables: Tables, kind: str) -> list[Grid]:
     """Ticket by condition: difference to dense in colour, the dense networks' accuracy above."""
-    found = []
-    for key, heading, own in tables.each(kind, words):
+
+    def make(own: Tables) -> pd.DataFrame:
         rows = own.robustness[own.robustness["kind"] == kind]
         matrix = difference_by_condition(rows)
-        if not matrix.empty:
-            origin = ORIGINS.get(frozenset(rows["origin"].dropna()), "")
-            found.append(_heat(key, heading, matrix, accuracy_by_condition(rows), origin))
-    return found
+        if matrix.empty:
+            return matrix
+        limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
+        cells = _arranged(matrix).map(lambda value: Cell(signed(value, 1), "heat", value / limit))
+        reference = _arranged(accuracy_by_condition(rows).reindex(matrix.columns).to_frame().T).iloc[0]
+        cells = below_dense([Cell(number(value, 1), "muted") for value in reference], cells, "dense, %")
+        cells.attrs = {"limit": limit, "origin": ORIGINS.get(frozenset(rows["origin"].dropna()), "")}
+        return cells
 
-
-def _heat(key: str, heading: str, matrix: pd.DataFrame, reference: pd.Series, origin: str) -> Grid:
-    limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
-    dense = _arranged(reference.reindex(matrix.columns).to_frame().T).iloc[0]
-    cells = _arranged(matrix).map(lambda value: Cell(signed(value, 1), "heat", value / limit))
-    note = f"Full colour at ±{limit:.1f} percentage points: blue is better than dense, orange worse.{origin}"
-    above = {"dense, %": [Cell(number(value, 1), "muted") for value in dense]}
-    return grid(key, heading, cells, note, above=above)
+    return per_network(tables, kind, make)
 
 
 def _arranged(values: pd.DataFrame) -> pd.DataFrame:
@@ -198,19 +169,16 @@ def _arranged(values: pd.DataFrame) -> pd.DataFrame:
     return main.join(values[extra]).rename(columns=lambda name: name.replace("_", " "))
 
 
-def calibration_grids(tables: Tables) -> list[Grid]:
+def _calibration(own: Tables) -> pd.DataFrame:
     """Expected calibration error, clean and where else it was measured, with likelihood and Brier score."""
-    found = []
-    for key, heading, own in tables.each("calibration", "Calibration"):
-        kinds = own.robustness["kind"]
-        columns = {name: _means(own.runs, name) for name in TRUST if name in own.runs}
-        columns |= {kind: _means(own.robustness[kinds == kind], "ece") for kind in ("corruption", "shift")}
-        means = pd.DataFrame({words: columns[name] for name, words in TRUST.items()}, _means(own.runs, "ece").index)
-        means = means.dropna(axis=1, how="all")
-        if not means.empty:
-            note = CALIBRATION_NOTE + (SCALED_NOTE if TRUST["ece_scaled"] in means else "")
-            found.append(grid(key, heading, means.map(lambda value: number(value, 3)), note))
-    return found
+    kinds = own.robustness["kind"]
+    columns = {name: _means(own.runs, name) for name in TRUST if name in own.runs}
+    columns |= {kind: _means(own.robustness[kinds == kind], "ece") for kind in ("corruption", "shift")}
+    means = pd.DataFrame({words: columns[name] for name, words in TRUST.items()}, columns["ece"].index)
+    means = means.dropna(axis=1, how="all")
+    cells = means.map(lambda value: number(value, 3))
+    cells.attrs = {"scaled": SCALED if TRUST["ece_scaled"] in means else ""}
+    return cells
 
 
 def _means(rows: pd.DataFrame, value: str) -> pd.Series:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from layerlottery.report.accuracy import (
-    SUMMARY_NOTE,
     accuracy_picture,
     curves_picture,
     difference_picture,
@@ -25,6 +24,7 @@ from layerlottery.report.robustness import attack_picture, robustness_grids, rob
 from layerlottery.report.similarity import layer_picture, removal_picture, similarity_grids
 from layerlottery.report.structures import structures_grids, structures_picture
 from layerlottery.report.tables import Tables
+from layerlottery.report.texts import TEXTS
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,14 @@ class Section:
     """One part of the page."""
 
     name: str
-    title: str
     pictures: tuple[Picture, ...]
     grids: tuple[Grid, ...]
     note: str
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return str(TEXTS["sections"][self.name])
 
     @property
     def paired(self) -> bool:
@@ -46,28 +50,26 @@ class Section:
 def sections(tables: Tables, paper: dict[str, pd.DataFrame], xi: str) -> list[Section]:
     """Every section that has something to show, in the order of the page."""
     costs = cost_of(tables, xi)
-    attacks, robustness = attack_picture(tables), robustness_grids(tables)
-    rewound, structures = rewinding_picture(tables, xi), structures_picture(tables, xi)
-    similar = [removal_picture(tables), layer_picture(tables)]
+    robustness = robustness_grids(tables), robustness_note(tables, xi)
     made = [
-        _section("paper", "The paper's tables", [figure3_picture(paper)], paper_grids(paper), paper_note(paper)),
-        _section("accuracy", "Accuracy", [accuracy_picture(tables), difference_picture(tables, xi)]),
-        _section("summary", "Every ticket", [], summary_grids(tables), SUMMARY_NOTE),
-        _section("controls", "Controls", [], control_grids(tables)),
-        _section("rewinding", "Rewinding", [rewound], rewinding_grids(tables, xi)),
-        _section("structures", "Structures", [structures], structures_grids(tables, xi)),
-        _section("cost", "Cost saved", [savings_picture(costs), speed_picture(costs)], cost_grids(costs)),
-        _section("robustness", "Robustness", [attacks], robustness, robustness_note(tables, xi)),
-        _section("similarity", "Similarity", similar, similarity_grids(tables)),
-        _section("stability", "Rank stability", [], stability_grids(tables)),
-        _section("curves", "Learning curves", [curves_picture(tables)]),
-        _section("blocks", "Removed blocks", [blocks_picture(tables)]),
+        _section("paper", [figure3_picture(paper)], paper_grids(paper), paper_note(paper)),
+        _section("accuracy", [accuracy_picture(tables), difference_picture(tables, xi)]),
+        _section("summary", [], summary_grids(tables), TEXTS["notes"]["summary"]),
+        _section("controls", [], control_grids(tables)),
+        _section("rewinding", [rewinding_picture(tables, xi)], rewinding_grids(tables, xi)),
+        _section("structures", [structures_picture(tables, xi)], structures_grids(tables, xi)),
+        _section("cost", [savings_picture(costs), speed_picture(costs)], cost_grids(costs)),
+        _section("robustness", [attack_picture(tables)], *robustness),
+        _section("similarity", [removal_picture(tables), layer_picture(tables)], similarity_grids(tables)),
+        _section("stability", [], stability_grids(tables)),
+        _section("curves", [curves_picture(tables)]),
+        _section("blocks", [blocks_picture(tables)]),
     ]
     return [section for section in made if section.pictures or section.grids]
 
 
-def _section(name: str, title: str, pictures: Iterable[Picture], grids: Iterable[Grid] = (), note: str = "") -> Section:
-    return Section(name, title, tuple(one for one in pictures if one.panels), tuple(grids), note)
+def _section(name: str, pictures: Iterable[Picture], grids: Iterable[Grid] = (), note: str = "") -> Section:
+    return Section(name, tuple(one for one in pictures if one.panels), tuple(grids), note)
 
 
 def left_out(tables: Tables) -> str:

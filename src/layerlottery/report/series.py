@@ -10,8 +10,14 @@ import pandas as pd
 from layerlottery.report.tables import TICKET, dense, tickets
 from layerlottery.tables.statistics import geometric_mean
 
-SAVINGS = ["macs_reduction", "params_reduction", "memory_reduction", "energy_reduction"]
-SPEEDUPS = ["predicted_speedup", "train_speedup", "latency_speedup"]
+# columns of the summary, as the page calls them
+SAVINGS = {
+    "macs_reduction": "MACs",
+    "params_reduction": "parameters",
+    "memory_reduction": "training memory",
+    "energy_reduction": "energy",
+}
+SPEEDUPS = {"predicted": "predicted by MACs", "train_speedup": "training time", "latency_speedup": "latency"}
 
 
 def confidence_of(summary: pd.DataFrame) -> float:
@@ -46,15 +52,16 @@ def accuracy_by_condition(robustness: pd.DataFrame) -> pd.Series:
 def cost_by_removed(summary: pd.DataFrame) -> pd.DataFrame:
     """What is saved by structure and blocks removed, averaged over criteria: rows of quantity, mean, low and high.
 
-    `summary` holds the rows of one tolerance. Speed-ups are averaged geometrically. predicted_speedup is
-    1 / (1 - MACs saved): the speed-up of a machine whose time is proportional to MACs.
+    `summary` holds the rows of one tolerance. Speed-ups are averaged geometrically; the predicted one is
+    1 / (1 - MACs saved), that of a machine whose time is proportional to MACs.
     """
     left = 1 - summary["macs_reduction"] / 100
-    rows = summary.assign(predicted_speedup=1 / left.where(left > 0))
+    rows = summary.assign(predicted=1 / left.where(left > 0))
     keys = ["structure", "removed"]
     found = []
-    for columns, mean in ((SAVINGS, "mean"), (SPEEDUPS, _geometric)):
-        grouped = rows.melt(keys, columns, "quantity").groupby([*keys, "quantity"], sort=False)["value"]
+    for names, mean in ((SAVINGS, "mean"), (SPEEDUPS, _geometric)):
+        long = rows.rename(columns=names).melt(keys, list(names.values()), "quantity")
+        grouped = long.groupby([*keys, "quantity"], sort=False)["value"]
         found.append(grouped.agg(mean=mean, low="min", high="max"))
     return pd.concat(found).reset_index()
 

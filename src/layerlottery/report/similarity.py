@@ -9,14 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.report.charts import BY_REMOVED, Picture, lines, lines_over_seeds, picture, whole_steps
-from layerlottery.report.grids import Cell, Grid, grid
+from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import over_seeds
 from layerlottery.report.style import GRID, legend, looks
 from layerlottery.report.tables import TICKET, Tables, facets, first_starts
 from layerlottery.words import at, number
-
-UNIT = "debiased linear CKA"
-NOTE = "Debiased linear CKA, means over seeds; 1: the same up to rotation and scale, about 0: unrelated."
 
 
 def penultimate(similarity: pd.DataFrame) -> pd.DataFrame:
@@ -33,19 +30,7 @@ def removal_picture(tables: Tables) -> Picture:
         lines_over_seeds(axes, own, entries, "cka")
         _up_to_one(axes, over_seeds(own, BY_REMOVED, "cka"))
 
-    caption = (
-        "Look for criteria whose tickets stay close to the dense network (1) as blocks go. Features before the "
-        "classifier, of the trained networks on test images. Line: mean over seeds; small marks: single seeds."
-    )
-    return picture(
-        "similarity",
-        facets(tables, rows, "cka"),
-        draw,
-        unit=UNIT,
-        label="similarity by blocks removed",
-        legend=legend(entries, rows, None),
-        caption=caption,
-    )
+    return picture("similarity", facets(tables, rows, "cka"), draw, legend(entries, rows, None))
 
 
 def _up_to_one(axes: Axes, series: pd.DataFrame) -> None:
@@ -67,30 +52,13 @@ def layer_picture(tables: Tables) -> Picture:
         whole_steps(axes, own["position"])
         axes.set_xlabel("block of the dense network")
 
-    caption = (
-        "Look for where a ticket leaves the dense network, and whether it comes back. Outputs of the blocks that both "
-        "have, by their place in the dense network; the last mark is the layer before the classifier. Means over "
-        "seeds with the most blocks removed; thin lines part the stages."
-    )
-    return picture(
-        "layers",
-        [replace(size, key=one.key) for one in facets(tables, held, "layer") for size in one.sizes(1)],
-        draw,
-        unit=UNIT,
-        label="similarity by layer",
-        legend=legend(entries, held, None),
-        caption=caption,
-    )
+    panels = [replace(size, key=one.key) for one in facets(tables, held, "layer") for size in one.sizes(1)]
+    return picture("layers", panels, draw, legend(entries, held, None))
 
 
 def similarity_grids(tables: Tables) -> list[Grid]:
     """CKA at the penultimate layer: a row per family, a column per number of blocks removed."""
-    held = tables.each("similarity", "Similarity to dense, penultimate layer")
-    return [
-        grid(key, heading, _shades(penultimate(own.similarity)), NOTE)
-        for key, heading, own in held
-        if not own.similarity.empty
-    ]
+    return per_network(tables, "similarity", lambda own: _shades(penultimate(own.similarity)))
 
 
 def _shades(rows: pd.DataFrame) -> pd.DataFrame:

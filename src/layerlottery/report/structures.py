@@ -5,17 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.report.charts import DIFFERENCE, Picture, lines, picture, removed_axis, tolerance_lines
-from layerlottery.report.grids import Grid, grid, interval_cells, pivoted
-from layerlottery.report.style import INK, MUTED, Look, present
+from layerlottery.report.charts import Picture, lines, picture, removed_axis, tolerance_lines
+from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
+from layerlottery.report.style import INK, MUTED, Look, legend, present
 from layerlottery.report.tables import GROUP, TICKET, Facet, Tables, at_tolerance, first_starts, group_name
 
 LOOKS = {"layers": Look(INK, 0), "filters": Look(MUTED, 3, "4 2"), "weights": Look(MUTED, 2, "1 2")}
 KEYS = ["criterion", "scored_at"]
-NOTE = (
-    "Means over seeds [t interval]; coloured where the paired difference to the layer ticket stands after Holm's "
-    "correction."
-)
 
 
 def structures_picture(tables: Tables, xi: str) -> Picture:
@@ -33,20 +29,7 @@ def structures_picture(tables: Tables, xi: str) -> Picture:
         lines(axes, own, LOOKS, "removed", by="structure", width=0.3, bar=1.6)
         removed_axis(axes, own)
 
-    caption = (
-        "Look for which structure loses least at the same budget: as many filters, or as many weights, as the layer "
-        "ticket with as many blocks removed keeps. Mark: mean paired difference to dense; bar: its t interval, absent "
-        "with one seed; dashed: the tolerance. Criteria with one structure of a size stand in the table alone."
-    )
-    return picture(
-        "structures",
-        facets,
-        draw,
-        unit=DIFFERENCE,
-        label="difference by blocks removed",
-        legend=tuple((name, LOOKS[name]) for name in present(LOOKS, rows, "structure")),
-        caption=caption,
-    )
+    return picture("structures", facets, draw, legend(LOOKS, rows, None, by="structure"))
 
 
 def compared(tables: Tables, xi: str) -> pd.DataFrame:
@@ -67,14 +50,10 @@ def _shared(rows: pd.DataFrame) -> pd.DataFrame:
 def structures_grids(tables: Tables, xi: str) -> list[Grid]:
     """Per network: difference to dense of every structure, and their paired difference to the layer ticket."""
     structures = present(LOOKS, compared(tables, xi), "structure")
-    return [
-        grid(key, heading, _grid(rows, own.comparisons, structures), NOTE)
-        for key, heading, own in tables.each("structures", "Structures at equal budget")
-        if not (rows := compared(own, xi)).empty
-    ]
+    return per_network(tables, "structures", lambda own: _cells(compared(own, xi), own.comparisons, structures))
 
 
-def _grid(rows: pd.DataFrame, comparisons: pd.DataFrame, structures: list[str]) -> pd.DataFrame:
+def _cells(rows: pd.DataFrame, comparisons: pd.DataFrame, structures: list[str]) -> pd.DataFrame:
     paired = _shared(first_starts(comparisons[comparisons["control"] == "layers"]))
     others = [name for name in structures if name != "layers"]
     deltas = pivoted(rows, "structure", interval_cells(rows)).reindex(columns=structures)

@@ -9,23 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from layerlottery.report.tables import drawn_criteria, tickets
 
-TEMPLATES = Environment(
-    loader=PackageLoader("layerlottery.report", ""),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 SIZE = (4.2, 2.8)
 BOX = (0.115, 0.15, 0.835, 0.815)
 INK, MUTED, GRID, RANDOM = "#fe0100", "#fe0101", "#fe0102", "#fe0103"
@@ -117,9 +109,12 @@ def present(entries: Iterable[str], rows: pd.DataFrame, by: str = "criterion") -
     return [name for name in entries if name in held]
 
 
-def legend(entries: dict[str, Look], rows: pd.DataFrame, dense: Look | None = THICK) -> Legend:
-    """The criteria that appear, after the dense networks, if those are drawn."""
-    return (*([("dense", dense)] if dense else []), *((name, entries[name]) for name in present(entries, rows)))
+def legend(
+    entries: Mapping[str, Look], rows: pd.DataFrame, dense: Look | None = THICK, by: str = "criterion"
+) -> Legend:
+    """The names that appear, after the dense networks, if those are drawn."""
+    first = (("dense", dense),) if dense else ()
+    return (*first, *((name, entries[name]) for name in present(entries, rows, by)))
 
 
 def inline(svg: str, *, prefix: str, label: str) -> Markup:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -52,18 +52,9 @@ class Tables:
     @cached_property
     def by_group(self) -> dict[tuple[str, str], Tables]:
         """The rows of every dataset and network, in the order of the runs."""
-        groups = _distinct(self.runs, GROUP)
-        return {(one, two): self._of((one, two)) for one, two in groups}
-
-    def _of(self, group: tuple[str, str]) -> Tables:
-        return Tables(**{name: within(getattr(self, name), group) for name in TABLES})
-
-    def each(self, key: str, *words: str) -> Iterator[tuple[str, str, Tables]]:
-        """Key, heading and rows of one table of the page per dataset and network."""
-        for index, (group, own) in enumerate(self.by_group.items()):
-            # dataset and network are left out where the page has only one
-            named = [] if words and len(self.by_group) == 1 else [group_name(group)]
-            yield f"{key}{index}", ", ".join([*words, *named]), own
+        frames = {name: getattr(self, name) for name in TABLES}
+        groups: list[Any] = _distinct(self.runs, GROUP)
+        return {group: Tables(**{name: within(one, group) for name, one in frames.items()}) for group in groups}
 
 
 def within(frame: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:

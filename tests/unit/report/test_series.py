@@ -185,10 +185,10 @@ def test_cost_by_hand():
         }
     )
     costs = cost_by_removed(rows).set_index("quantity")
-    assert costs.loc["params_reduction", ["mean", "low", "high"]].tolist() == [20.0, 10.0, 30.0]
-    assert costs.loc["predicted_speedup", "mean"] == pytest.approx(1.25)
-    assert costs.loc["train_speedup", "mean"] == pytest.approx(1.0)
-    assert costs.loc["latency_speedup", "mean"] == pytest.approx(1.1)
+    assert costs.loc["parameters", ["mean", "low", "high"]].tolist() == [20.0, 10.0, 30.0]
+    assert costs.loc["predicted by MACs", "mean"] == pytest.approx(1.25)
+    assert costs.loc["training time", "mean"] == pytest.approx(1.0)
+    assert costs.loc["latency", "mean"] == pytest.approx(1.1)
     assert costs["mean"].isna().sum() == 1
 
 
