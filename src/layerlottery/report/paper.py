@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from layerlottery import paths
 from layerlottery.paper.printed import SEPARATOR
-from layerlottery.paper.render import CAPTIONS, SMALL
+from layerlottery.paper.render import CAPTIONS, REMARKS, SIGNED
 from layerlottery.paper.tabulate import read_paper_tables
 from layerlottery.report.charts import Picture, lines, picture
 from layerlottery.report.grids import Cell, Grid, grid, tone
@@ -22,7 +22,6 @@ SCORE = Look(BLUE, 0)
 FIGURE = "figure3"
 SHORT = {"factor": TIMES, "mean absolute kernel sum": ""}
 PAPERS = "the paper's"
-SIGNED = ("pp", "CKA")  # units of differences, which show their sign
 
 
 def read_paper(folder: Path) -> dict[str, pd.DataFrame]:
@@ -37,7 +36,7 @@ def paper_note(paper: dict[str, pd.DataFrame]) -> str:
     absent = [name.replace("table", "table ").replace("figure", "figure ") for name in paths.PAPER if name not in paper]
     said = [
         f"Scale: {'; '.join(scales)}." if scales else "",
-        SMALL if set(scales) - {PAPERS} else "",
+        REMARKS["small"] if set(scales) - {PAPERS} else "",
         "Measured: mean over seeds [interval]. It agrees if the whole interval lies within the margin of the printed "
         "figure and disagrees if all of it lies outside. Random: the same with blocks drawn at random, the control "
         "that the paper's figures need; the outcome against it is corrected by Holm for accuracy, and not for other "
