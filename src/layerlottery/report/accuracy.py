@@ -20,21 +20,12 @@ from layerlottery.report.charts import (
     slimness,
     tolerance_lines,
 )
+from layerlottery.report.facets import facets, hidden, siblings
 from layerlottery.report.grids import Cell, Grid, interval_cells, per_network, pivoted, tone
 from layerlottery.report.series import over_seeds
 from layerlottery.report.style import BAND, INK, legend, looks
-from layerlottery.report.tables import (
-    TICKET,
-    Tables,
-    at_tolerance,
-    dense,
-    facets,
-    first_starts,
-    hidden,
-    siblings,
-    tickets,
-    with_difference,
-)
+from layerlottery.report.tables import TICKET, Tables, at_tolerance, dense, first_starts, tickets
+from layerlottery.report.texts import TEXTS
 from layerlottery.report.verdict import holm_mark, tolerance_words
 from layerlottery.words import number
 
@@ -53,8 +44,7 @@ def accuracy_picture(tables: Tables) -> Picture:
             axes.axhline(mean, color=INK, linewidth=1.8)
         lines_over_seeds(axes, tickets(own), entries, "accuracy")
 
-    later = " Tickets that start from later epochs or fresh weights stand under Rewinding."
-    more = later if len(rows) < len(tables.runs) else ""
+    more = TEXTS["notes"]["later"] if len(rows) < len(tables.runs) else ""
     return picture("accuracy", facets(tables, rows, "acc"), draw, legend(entries, rows, BAND), more=more)
 
 
@@ -103,8 +93,7 @@ def summary_grids(tables: Tables) -> list[Grid]:
     return per_network(tables, "summary", lambda own: _summary(own.summary))
 
 
-def _summary(summary: pd.DataFrame) -> pd.DataFrame:
-    rows = with_difference(summary)
+def _summary(rows: pd.DataFrame) -> pd.DataFrame:
     first = rows.drop_duplicates(TICKET)
     spread = ["" if pd.isna(sd) else f" ± {number(sd)}" for sd in first["accuracy_sd"]]
     frame = pd.DataFrame(

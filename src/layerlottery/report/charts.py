@@ -18,9 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from layerlottery.report.facets import Facet
 from layerlottery.report.series import by_seed, over_seeds
 from layerlottery.report.style import BOX, INK, MUTED, RULES, SIZE, Legend, Look, inline, present
-from layerlottery.report.tables import Facet, dense, tickets
+from layerlottery.report.tables import dense, tickets
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import MINUS
 

@@ -8,24 +8,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.report.charts import Picture, lines, picture, removed_axis
+from layerlottery.report.facets import Facet
 from layerlottery.report.grids import Cell, Grid, grid, pivoted
 from layerlottery.report.series import cost_by_removed
 from layerlottery.report.style import INK, MUTED, Look, legend
-from layerlottery.report.tables import STRUCTURES, Facet, Tables, at_tolerance, group_name, start_rank
+from layerlottery.report.tables import STRUCTURES, Tables, at_tolerance, group_name, start_rank
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import factor, percent
 
-SAVED = {
-    "MACs": Look(INK, 0),
-    "parameters": Look(INK, 3, "4 2"),
-    "training memory": Look(MUTED, 1),
-    "energy": Look(MUTED, 2, "1 2"),
-}
-FASTER = {
-    "predicted by MACs": Look(MUTED, 0, "4 2"),
-    "training time": Look(INK, 1),
-    "latency": Look(INK, 2, "1 2"),
-}
+SAVED = dict(
+    zip(
+        TEXTS["savings"].values(),
+        (Look(INK, 0), Look(INK, 3, "4 2"), Look(MUTED, 1), Look(MUTED, 2, "1 2")),
+        strict=True,
+    )
+)
+FASTER = dict(zip(TEXTS["speedups"].values(), (Look(MUTED, 0, "4 2"), Look(INK, 1), Look(INK, 2, "1 2")), strict=True))
 
 
 def cost_of(tables: Tables, xi: str) -> pd.DataFrame:

@@ -12,9 +12,10 @@ from layerlottery.paper.printed import SEPARATOR
 from layerlottery.paper.render import CAPTIONS, REMARKS, SIGNED
 from layerlottery.paper.tabulate import read_paper_tables
 from layerlottery.report.charts import Picture, lines, picture
+from layerlottery.report.facets import Facet
 from layerlottery.report.grids import Cell, Grid, grid, tone
 from layerlottery.report.style import BLUE, Look
-from layerlottery.report.tables import Facet
+from layerlottery.report.texts import TEXTS
 from layerlottery.words import ABSENT, TIMES, number, signed
 
 MOST_NAMED = 3
@@ -37,10 +38,7 @@ def paper_note(paper: dict[str, pd.DataFrame]) -> str:
     said = [
         f"Scale: {'; '.join(scales)}." if scales else "",
         REMARKS["small"] if set(scales) - {PAPERS} else "",
-        "Measured: mean over seeds [interval]. It agrees if the whole interval lies within the margin of the printed "
-        "figure and disagrees if all of it lies outside. Random: the same with blocks drawn at random, the control "
-        "that the paper's figures need; the outcome against it is corrected by Holm for accuracy, and not for other "
-        "quantities.",
+        TEXTS["notes"]["paper"],
         f"Not filled by this benchmark: {', '.join(absent)}." if absent else "",
     ]
     return " ".join(filter(None, said))

@@ -12,7 +12,7 @@ from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import read_tables, tolerance_name
-from layerlottery.report.texts import TEMPLATES
+from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.report.verdict import findings, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.seals import file_digest
@@ -20,25 +20,6 @@ from layerlottery.words import either, scaled, seconds
 
 # from kWh to Wh, and from kg to g
 THOUSANDS = (("k", 1.0), ("", 1e-3), ("m", 1e-6))
-FACTS = {
-    "device": "device",
-    "threads": "threads",
-    "precision": "precision",
-    "epochs": "epochs",
-    "train_images": "training images",
-    "power_source": "power",
-    "carbon_intensity": "kg CO2 a kWh",
-    "latency_batch": "images while timing latency",
-    "latency_threads": "threads while timing latency",
-    "package_version": "layerlottery",
-    "git_commit": "commit",
-    "torch_version": "torch",
-    "cuda_version": "CUDA",
-    "driver_version": "NVIDIA driver",
-    "host": "machines",
-    "started": "first training",
-    "ended": "last training",
-}
 # nobody misses these on a CPU
 NVIDIA = ("cuda_version", "driver_version")
 
@@ -80,7 +61,7 @@ def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:
 
 def measured(runs: pd.DataFrame) -> list[tuple[str, str]]:
     """What the runs recorded about where and how they ran."""
-    held = {name: runs[name].dropna().tolist() for name in FACTS}
+    held = {name: runs[name].dropna().tolist() for name in TEXTS["facts"]}
     # the first start and the last end stand for all
     held |= {"started": sorted(held["started"])[:1], "ended": sorted(held["ended"])[-1:]}
-    return [(words, either(held[name])) for name, words in FACTS.items() if name not in NVIDIA or held[name]]
+    return [(words, either(held[name])) for name, words in TEXTS["facts"].items() if name not in NVIDIA or held[name]]

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 
 from layerlottery.config.studies import FRESH
 from layerlottery.report.charts import Picture, lines, picture, ranks, tolerance_lines
+from layerlottery.report.facets import facets
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.style import legend, looks
-from layerlottery.report.tables import GROUP, Tables, at_tolerance, facets, start_rank, variant_name
+from layerlottery.report.tables import GROUP, Tables, at_tolerance, family_name, start_rank, variant_name
 from layerlottery.words import start
 
 MOST_SIZES = 3
@@ -19,12 +20,13 @@ KEYS = ["structure", "scored_at", "removed"]
 def rewound(tables: Tables, xi: str) -> pd.DataFrame:
     """The summary's tickets with the same structure, scored weights and size that were trained from several starts.
 
-    `variant` is what sets them apart beside the start; they are sorted by it within a criterion.
+    `variant` and `family` name them without the start, `rank` sorts the starts.
     """
     rows = at_tolerance(tables.summary, xi)
     rows = rows[rows.groupby([*GROUP, *KEYS])["rewind"].transform("nunique") > 1]
-    plain = [variant_name(*key) for key in rows[["structure", "scored_at"]].itertuples(index=False, name=None)]
-    return rows.assign(variant=pd.Series(plain, rows.index, dtype=object), rank=rows["rewind"].map(start_rank))
+    plain = [variant_name(*one) for one in zip(rows["structure"], rows["scored_at"], strict=True)]
+    families = [family_name(*one) for one in zip(rows["criterion"], plain, strict=True)]
+    return rows.assign(variant=plain, family=families, rank=rows["rewind"].map(start_rank))
 
 
 def rewinding_picture(tables: Tables, xi: str) -> Picture:
@@ -53,7 +55,6 @@ def rewinding_grids(tables: Tables, xi: str) -> list[Grid]:
 
 
 def _starts(rows: pd.DataFrame) -> pd.DataFrame:
-    family = rows["criterion"] + (" (" + rows["variant"] + ")").where(rows["variant"] != "", "")
     starts = [start(one) for one in rows.sort_values("rank")["rewind"].unique()]
-    rows = rows.assign(family=family, start=rows["rewind"].map(start))
+    rows = rows.assign(start=rows["rewind"].map(start))
     return pivoted(rows, "start", interval_cells(rows))[starts]

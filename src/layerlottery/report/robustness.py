@@ -9,50 +9,18 @@ from matplotlib.axes import Axes
 from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
 from layerlottery.evaluation.masking import gradient_check
 from layerlottery.report.charts import BY_REMOVED, Picture, dense_line, lines, picture, ranks
+from layerlottery.report.facets import facets, hidden, siblings
 from layerlottery.report.grids import Cell, Grid, below_dense, interval_cells, per_network, pivoted
 from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
 from layerlottery.report.style import legend, looks
-from layerlottery.report.tables import (
-    GROUP,
-    SETTING,
-    TICKET,
-    Tables,
-    at_tolerance,
-    drawn_criteria,
-    facets,
-    first_starts,
-    hidden,
-    siblings,
-)
+from layerlottery.report.tables import GROUP, SETTING, TICKET, Tables, at_tolerance, drawn_criteria, first_starts
+from layerlottery.report.texts import TEXTS
 from layerlottery.words import counted, either, number, signed
 
 MOST_SIZES, MOST_PANELS, MOST_NAMED = 3, 12, 3
-ATTACKS = {
-    "fgsm": "FGSM, L∞",
-    "pgd": "PGD, L∞",
-    "pgd_restarts": "PGD with restarts, L∞",
-    "fgsm_l2": "FGSM, L2",
-    "pgd_l2": "PGD, L2",
-    "autoattack": "AutoAttack, L∞",
-    "transfer": "PGD on the dense network, L∞",
-}
 # means over all conditions of a kind, and what has no condition
 SUMMARIES = ("accuracy, corrupted", "accuracy, extra corruptions", "mCE", "relative mCE", "accuracy, attacked")
 MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
-ORIGINS = {
-    frozenset({"official"}): " The images are the published files'.",
-    frozenset({"generated"}): " The images were generated with the constants of CIFAR-10-C.",
-}
-SCALED = " Scaled: after dividing the logits by a temperature that was fitted to held-out training images."
-TRUST = {
-    "ece": "ECE",
-    "corruption": "ECE, corrupted",
-    "shift": "ECE, shifted",
-    "nll": "NLL",
-    "brier": "Brier",
-    "ece_scaled": "ECE, scaled",
-    "nll_scaled": "NLL, scaled",
-}
 
 
 def attack_picture(tables: Tables) -> Picture:
@@ -87,7 +55,7 @@ def by_level(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _called(attack: str) -> str:
     # attacks of the user's own have the names that the configuration gives them
-    return ATTACKS.get(attack, attack.replace("_", " "))
+    return str(TEXTS["attacks"].get(attack, attack.replace("_", " ")))
 
 
 def attacked(robustness: pd.DataFrame) -> pd.DataFrame:
@@ -150,11 +118,13 @@ def heat_grids(tables: Tables, kind: str) -> list[Grid]:
         matrix = difference_by_condition(rows)
         if matrix.empty:
             return matrix
+        origins = rows["origin"].dropna().unique()
+        origin = TEXTS["notes"][origins[0]] if len(origins) == 1 else ""
         limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
         cells = _arranged(matrix).map(lambda value: Cell(signed(value, 1), "heat", value / limit))
         reference = _arranged(accuracy_by_condition(rows).reindex(matrix.columns).to_frame().T).iloc[0]
         cells = below_dense([Cell(number(value, 1), "muted") for value in reference], cells, "dense, %")
-        cells.attrs = {"limit": limit, "origin": ORIGINS.get(frozenset(rows["origin"].dropna()), "")}
+        cells.attrs = {"limit": limit, "origin": origin}
         return cells
 
     return per_network(tables, kind, make)
@@ -172,12 +142,12 @@ def _arranged(values: pd.DataFrame) -> pd.DataFrame:
 def _calibration(own: Tables) -> pd.DataFrame:
     """Expected calibration error, clean and where else it was measured, with likelihood and Brier score."""
     kinds = own.robustness["kind"]
-    columns = {name: _means(own.runs, name) for name in TRUST if name in own.runs}
+    columns = {name: _means(own.runs, name) for name in TEXTS["calibration"] if name in own.runs}
     columns |= {kind: _means(own.robustness[kinds == kind], "ece") for kind in ("corruption", "shift")}
-    means = pd.DataFrame({words: columns[name] for name, words in TRUST.items()}, columns["ece"].index)
+    means = pd.DataFrame({words: columns[name] for name, words in TEXTS["calibration"].items()}, columns["ece"].index)
     means = means.dropna(axis=1, how="all")
     cells = means.map(lambda value: number(value, 3))
-    cells.attrs = {"scaled": SCALED if TRUST["ece_scaled"] in means else ""}
+    cells.attrs = {"scaled": TEXTS["notes"]["scaled"] if TEXTS["calibration"]["ece_scaled"] in means else ""}
     return cells
 
 

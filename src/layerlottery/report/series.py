@@ -8,16 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from layerlottery.report.tables import TICKET, dense, tickets
+from layerlottery.report.texts import TEXTS
 from layerlottery.tables.statistics import geometric_mean
-
-# columns of the summary, as the page calls them
-SAVINGS = {
-    "macs_reduction": "MACs",
-    "params_reduction": "parameters",
-    "memory_reduction": "training memory",
-    "energy_reduction": "energy",
-}
-SPEEDUPS = {"predicted": "predicted by MACs", "train_speedup": "training time", "latency_speedup": "latency"}
 
 
 def confidence_of(summary: pd.DataFrame) -> float:
@@ -59,7 +51,7 @@ def cost_by_removed(summary: pd.DataFrame) -> pd.DataFrame:
     rows = summary.assign(predicted=1 / left.where(left > 0))
     keys = ["structure", "removed"]
     found = []
-    for names, mean in ((SAVINGS, "mean"), (SPEEDUPS, _geometric)):
+    for names, mean in ((TEXTS["savings"], "mean"), (TEXTS["speedups"], _geometric)):
         long = rows.rename(columns=names).melt(keys, list(names.values()), "quantity")
         grouped = long.groupby([*keys, "quantity"], sort=False)["value"]
         found.append(grouped.agg(mean=mean, low="min", high="max"))

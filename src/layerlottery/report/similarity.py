@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.report.charts import BY_REMOVED, Picture, lines, lines_over_seeds, picture, whole_steps
+from layerlottery.report.facets import facets
 from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import over_seeds
 from layerlottery.report.style import GRID, legend, looks
-from layerlottery.report.tables import TICKET, Tables, facets, first_starts
+from layerlottery.report.tables import TICKET, Tables, first_starts
 from layerlottery.words import at, number
 
 

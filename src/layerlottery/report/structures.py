@@ -6,9 +6,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.report.charts import Picture, lines, picture, removed_axis, tolerance_lines
+from layerlottery.report.facets import Facet
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.style import INK, MUTED, Look, legend, present
-from layerlottery.report.tables import GROUP, TICKET, Facet, Tables, at_tolerance, first_starts, group_name
+from layerlottery.report.tables import (
+    GROUP,
+    TICKET,
+    Tables,
+    at_tolerance,
+    family_name,
+    first_starts,
+    group_name,
+    variant_name,
+)
 
 LOOKS = {"layers": Look(INK, 0), "filters": Look(MUTED, 3, "4 2"), "weights": Look(MUTED, 2, "1 2")}
 KEYS = ["criterion", "scored_at"]
@@ -44,7 +54,8 @@ def compared(tables: Tables, xi: str) -> pd.DataFrame:
 
 
 def _shared(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(family=rows["criterion"].where(rows["scored_at"] == "init", rows["criterion"] + " (trained)"))
+    variants = (variant_name("layers", scored_at) for scored_at in rows["scored_at"])
+    return rows.assign(family=[family_name(*one) for one in zip(rows["criterion"], variants, strict=True)])
 
 
 def structures_grids(tables: Tables, xi: str) -> list[Grid]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +18,6 @@ from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_table
 from layerlottery.store.schemas import TABLES
-from layerlottery.words import ranges
 
 DENSE = "dense"
 GROUP = ["dataset", "network"]
@@ -27,7 +26,6 @@ TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
 STRUCTURES = ("none", "layers", "filters", "weights")
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Tables:
     """The tables of schemas.py with two names for every row.
 
     `variant` is what sets a ticket apart from one that was scored, pruned and trained from θ0, and empty for
-    that; `family` is the criterion with its variant.
+    that; `family` is the criterion with its variant. The summary's paired difference is in `mean`, `low`, `high` too.
     """
 
     runs: pd.DataFrame
@@ -68,6 +66,9 @@ def read_tables(folder: Path) -> Tables:
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
     frames = {name: labelled(frame) for name, frame in frames.items()}
+    # as the means of other tables are called
+    delta = {"mean": "delta_accuracy", "low": "delta_low", "high": "delta_high"}
+    frames["summary"] = frames["summary"].assign(**{name: frames["summary"][column] for name, column in delta.items()})
     order = families(frames["runs"])
     return Tables(**{name: _sorted(frame, order) for name, frame in frames.items()})
 
@@ -77,18 +78,19 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     missing = {name: value for name, value in PLAIN.items() if name not in frame}
     keys = list(frame.assign(**missing)[SETTING].itertuples(index=False, name=None))
     names = {key: _names(*key) for key in dict.fromkeys(keys)}
-    columns = {
-        name: pd.Series([names[key][at] for key in keys], frame.index, dtype=object)
-        for at, name in enumerate(("variant", "family"))
-    }
-    return frame.assign(**columns)
+    return frame.assign(variant=[names[key][0] for key in keys], family=[names[key][1] for key in keys])
 
 
 def _names(structure: str, criterion: str | None, scored_at: str | None, rewind: str) -> tuple[str, str]:
     if pd.isna(criterion):
         return DENSE, DENSE
     variant = variant_name(structure, scored_at, rewind)
-    return variant, f"{criterion} ({variant})" if variant else str(criterion)
+    return variant, family_name(str(criterion), variant)
+
+
+def family_name(criterion: str, variant: str) -> str:
+    """How a criterion's tickets of one variant are called."""
+    return f"{criterion} ({variant})" if variant else criterion
 
 
 def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
@@ -153,63 +155,6 @@ def group_name(group: Sequence[str]) -> str:
     return " · ".join(group)
 
 
-@dataclass(frozen=True)
-class Facet:
-    """What one panel can hold without crowding: one dataset, network and variant, with its dense networks."""
-
-    key: str
-    group: str
-    where: tuple[str, ...]
-    rows: pd.DataFrame
-    words: tuple[str, ...] = ()
-
-    @property
-    def heading(self) -> str:
-        """What sets the panel apart; what the whole page shares is left out."""
-        return ", ".join((*self.words, *self.where)) or self.group
-
-    def narrowed(self, key: str, words: str, rows: pd.DataFrame) -> Facet:
-        """A panel of some of the rows, or of what was made from them."""
-        return replace(self, key=f"{self.key}{key}", words=(*self.words, words), rows=rows)
-
-    def sizes(self, most: int) -> list[Facet]:
-        """A panel per number of blocks removed, but at most so many, each with the dense networks."""
-        shown = spread(self.removed, max(1, most))
-        return [self.narrowed(f"x{p}", f"p = {p}", self.rows[self.rows["removed"].isin((0, p))]) for p in shown]
-
-    @property
-    def removed(self) -> list[int]:
-        """The numbers of blocks removed."""
-        return sorted(set(tickets(self.rows)["removed"]))
-
-
-def facets(tables: Tables, frame: pd.DataFrame, key: str) -> list[Facet]:
-    """The panels that one of the tables needs; their keys begin with `key` and are unique."""
-    many, datasets = len(variants(tables.runs)) > 1, tables.runs["dataset"].nunique()
-    found = []
-    for index, group in enumerate(tables.by_group):
-        named = [group_name(group if datasets > 1 else group[1:])] if len(tables.by_group) > 1 else []
-        own = within(frame, group)
-        for place, variant in enumerate(variants(own)):
-            where = (*([variant_words(variant)] if many else []), *named)
-            rows = own[own["variant"].isin((DENSE, variant))]
-            found.append(Facet(f"{key}{index}x{place}", group_name(group), where, rows))
-    return found
-
-
-def siblings(one: Facet, held: Sequence[Facet]) -> int:
-    """How many panels its dataset and network have."""
-    return sum(other.group == one.group for other in held)
-
-
-def hidden(held: Sequence[Facet], shown: Sequence[Facet]) -> str:
-    """A remark for the caption where `shown`, the sizes of `held`, leaves some out."""
-    if sum(len(one.removed) for one in held) == len(shown):
-        return ""
-    every = ranges(removed for one in held for removed in one.removed)
-    return f" Of the numbers of blocks removed, {every}, only some are drawn."
-
-
 def tickets(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that are no dense networks."""
     return frame[frame["criterion"].notna()]
@@ -239,26 +184,9 @@ def tolerance_name(settings: ReportSettings) -> str:
 
 
 def at_tolerance(summary: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The summary rows of one tolerance, the paired difference in `mean`, `low` and `high`.
-
-    Raises when the statistics were not made for it.
-    """
+    """The summary rows of one tolerance. Raises when the statistics were not made for it."""
     rows = summary[summary["xi"] == name]
     if rows.empty and not summary.empty:
         known = ", ".join(dict.fromkeys(summary["xi"]))
         raise LayerLotteryError(f"report.xi: {name} is not among the tolerances of statistics.xi ({known})")
-    return with_difference(rows)
-
-
-def with_difference(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rows, the paired difference to dense in `mean`, `low` and `high`."""
-    return summary.assign(mean=summary["delta_accuracy"], low=summary["delta_low"], high=summary["delta_high"])
-
-
-def spread(values: Sequence[Value], most: int) -> list[Value]:
-    """At most so many of the values, evenly spread, the last and (if there is room) the first among them."""
-    if len(values) <= most:
-        return list(values)
-    if most == 1:
-        return [values[-1]]
-    return [values[round(step * (len(values) - 1) / (most - 1))] for step in range(most)]
+    return rows

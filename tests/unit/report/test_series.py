@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from layerlottery.report.charts import BY_REMOVED
+from layerlottery.report.facets import facets, spread
 from layerlottery.report.robustness import by_level
 from layerlottery.report.series import (
     by_seed,
@@ -16,12 +17,10 @@ from layerlottery.report.series import (
 from layerlottery.report.style import RANDOM, looks
 from layerlottery.report.tables import (
     drawn_criteria,
-    facets,
     families,
     first_starts,
     labelled,
     read_tables,
-    spread,
     variant_words,
     variants,
 )
