@@ -128,7 +128,7 @@ def _greatest(
         }
         if pool:
             best = max(pool, key=lambda ticket: pool[ticket])
-            note = f"{named(best, epochs=context.epochs)}, the greatest of {len(pool)} means and chosen after the fact"
+            note = f"{named(best, epochs=context.epochs)}, the greatest of {len(pool)} means, chosen after the fact"
             value = paper if home else None
             rows.append(ticket_row(context, best, quantity, value, words.item, [note]))
     return rows
@@ -148,7 +148,7 @@ def _share(context: Context, words: Words, group: Group, xi: str, tickets: Seque
         verdict,
         seeds=seeds,
         estimate=Estimate(100 * won / len(tickets), None, None, None) if told else None,
-        notes=[note] if told else ["one seed shows of no ticket that it is not inferior"],
+        notes=[note] if told else ["one seed can't show that a ticket is not inferior"],
         paper=100.0,
         scored_at="trained",
         scale=context.scale(group[0], seeds),
