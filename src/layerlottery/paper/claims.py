@@ -128,7 +128,7 @@ def _greatest(
         }
         if pool:
             best = max(pool, key=lambda ticket: pool[ticket])
-            note = f"{named(best, epochs=context.epochs)}, the greatest of {len(pool)} means, chosen after the fact"
+            note = f"{named(best, epochs=context.epochs)}, the greatest of {len(pool)} means and chosen after the fact"
             value = paper if home else None
             rows.append(ticket_row(context, best, quantity, value, words.item, [note]))
     return rows

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -101,7 +101,7 @@ def lines(
             axes.vlines(at, one["low"], one["high"], color=look.colour, linewidth=bar, alpha=alpha)
         if seeds is not None:
             own = seeds[seeds[by] == name]
-            _dots(axes, own[x] + offset, own["mean"], look, size=mark * 3.2 / 6.5, alpha=0.55)
+            _dots(axes, own[x] + offset, own["mean"], look, size=mark / 2, alpha=0.55)
         if line:
             axes.plot(at, one[through], color=look.colour, linestyle=look.line, linewidth=line)
         if mark:
@@ -163,8 +163,3 @@ def whole_steps(axes: Axes, values: pd.Series) -> None:
 def ranks(values: pd.Series) -> pd.Series:
     """Places from 0 of values on an axis that is not to scale."""
     return values.rank(method="dense") - 1
-
-
-def named_steps(axes: Axes, names: Sequence[str]) -> None:
-    """A tick for each place."""
-    axes.set_xticks(range(len(names)), names)

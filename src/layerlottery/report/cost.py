@@ -16,13 +16,8 @@ from layerlottery.report.tables import STRUCTURES, Tables, at_tolerance, group_n
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import factor, percent
 
-SAVED = dict(
-    zip(
-        TEXTS["savings"].values(),
-        (Look(INK, 0), Look(INK, 3, "4 2"), Look(MUTED, 1), Look(MUTED, 2, "1 2")),
-        strict=True,
-    )
-)
+SAVED_LOOKS = Look(INK, 0), Look(INK, 3, "4 2"), Look(MUTED, 1), Look(MUTED, 2, "1 2")
+SAVED = dict(zip(TEXTS["savings"].values(), SAVED_LOOKS, strict=True))
 FASTER = dict(zip(TEXTS["speedups"].values(), (Look(MUTED, 0, "4 2"), Look(INK, 1), Look(INK, 2, "1 2")), strict=True))
 
 

@@ -22,7 +22,6 @@ MOST_NAMED = 3
 SCORE = Look(BLUE, 0)
 FIGURE = "figure3"
 SHORT = {"factor": TIMES, "mean absolute kernel sum": ""}
-PAPERS = "the paper's"
 
 
 def read_paper(folder: Path) -> dict[str, pd.DataFrame]:
@@ -37,7 +36,7 @@ def paper_note(paper: dict[str, pd.DataFrame]) -> str:
     absent = [name.replace("table", "table ").replace("figure", "figure ") for name in paths.PAPER if name not in paper]
     said = [
         f"Scale: {'; '.join(scales)}." if scales else "",
-        REMARKS["small"] if set(scales) - {PAPERS} else "",
+        REMARKS["small"] if set(scales) - {"the paper's"} else "",
         TEXTS["notes"]["paper"],
         f"Not filled by this benchmark: {', '.join(absent)}." if absent else "",
     ]
@@ -63,7 +62,6 @@ def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     unit = f", {units[0]}" if len(units) == 1 else ""
     shown = ["" if unit else SHORT.get(one, f" {one}") for one in frame["unit"]]
     figures = {column: _figures(frame, column, shown) for column in ("paper", "measured", "random")}
-    against = frame["against_random"].fillna(ABSENT)
     places = {column: frame[column].tolist() for column in columns if frame[column].nunique() > 1}
     cells = places | {
         f"paper{unit}": figures["paper"],
@@ -71,7 +69,7 @@ def _frame(name: str, frame: pd.DataFrame) -> pd.DataFrame:
         "seeds": frame["seeds"].where(frame["measured"].notna()).astype("Int64").tolist(),
         "verdict": [Cell(one, tone(one)) for one in frame["verdict"]],
         f"random{unit}": figures["random"],
-        "against random": [Cell(one, tone(one)) for one in against],
+        "against random": [Cell(one, tone(one)) for one in frame["against_random"].fillna(ABSENT)],
     }
     return pd.DataFrame(cells, pd.Index(items, name="claim" if name == "claims" else "ticket"), dtype=object)
 
