@@ -26,6 +26,7 @@ from layerlottery.report.texts import TEXTS
 from layerlottery.words import MINUS
 
 Draw: TypeAlias = Callable[[Axes, pd.DataFrame], None]
+SEED = 3.2 / 6.5  # size of a single seed's mark, its mean's being 1
 BY_REMOVED = ["criterion", "removed"]
 
 
@@ -101,7 +102,7 @@ def lines(
             axes.vlines(at, one["low"], one["high"], color=look.colour, linewidth=bar, alpha=alpha)
         if seeds is not None:
             own = seeds[seeds[by] == name]
-            _dots(axes, own[x] + offset, own["mean"], look, size=mark / 2, alpha=0.55)
+            _dots(axes, own[x] + offset, own["mean"], look, size=SEED * mark, alpha=0.55)
         if line:
             axes.plot(at, one[through], color=look.colour, linestyle=look.line, linewidth=line)
         if mark:
