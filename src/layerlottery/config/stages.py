@@ -133,9 +133,9 @@ STAGES = {
         Stage("compare", 3, {paths.TICKET: (paths.similarity,)}, settings=CompareSettings),
         Stage("profile", 3, {paths.DENSE: (paths.profile,)}, settings=ProfileSettings),
         Stage("aggregate", 4, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, settings=AggregateSettings),
-        Stage("tabulate", 3, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, settings=TabulateSettings),
+        Stage("tabulate", 4, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, settings=TabulateSettings),
         Stage("manifest", 1, {BENCHMARK: (lambda _: HERE.manifest(),)}),
-        Stage("report", 4, {BENCHMARK: (lambda _: HERE.report(),)}, settings=ReportSettings),
+        Stage("report", 5, {BENCHMARK: (lambda _: HERE.report(),)}, settings=ReportSettings),
     )
 }
 STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rules or (stage.name,)}

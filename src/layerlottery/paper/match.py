@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from layerlottery.config.studies import FRESH
-from layerlottery.paper.measure import Ticket
+from layerlottery.paper.measure import TicketKey
 from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
 from layerlottery.tables.statistics import ROUNDING, Estimate
 
@@ -13,7 +13,7 @@ AGREES, DISAGREES, CANT_TELL = "agrees", "disagrees", "can't tell at this scale"
 NOT_MEASURED, NO_FIGURE = "not measured", "no printed figure"
 
 
-def find(table: str, ticket: Ticket, quantity: str, *, epochs: int, control: bool) -> Printed | None:
+def find(table: str, ticket: TicketKey, quantity: str, *, epochs: int, control: bool) -> Printed | None:
     """The figure printed for a ticket; rewinds are compared as shares of the training.
 
     `control` says that the ticket was drawn at random, which answers no figure of an unnamed criterion.
@@ -24,7 +24,7 @@ def find(table: str, ticket: Ticket, quantity: str, *, epochs: int, control: boo
     return None
 
 
-def _answers(ticket: Ticket, printed: Printed, *, epochs: int, control: bool) -> bool:
+def _answers(ticket: TicketKey, printed: Printed, *, epochs: int, control: bool) -> bool:
     named = printed.criterion == ticket.criterion or (printed.criterion is None and not control)
     wanted = (DATASET, printed.network, printed.structure, printed.scored_at, printed.removed)
     found = (ticket.dataset, ticket.network, ticket.structure, ticket.scored_at, ticket.removed)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
@@ -19,9 +18,10 @@ from layerlottery.tables.statistics import ROUNDING, Estimate, average, estimate
 Row = dict[str, Any]
 PerSeed = dict[int, float]
 CIFAR_10_2 = "cifar102"
+SCORING = ("dataset", "network", "criterion", "scored_at")
 
 
-class Ticket(NamedTuple):
+class TicketKey(NamedTuple):
     """What tells tickets apart, seeds and draws aside; the names are those of the tables' columns."""
 
     dataset: str
@@ -33,10 +33,22 @@ class Ticket(NamedTuple):
     rewind: str
 
 
-def ticket_of(row: Any) -> Ticket:
+Item = TypeVar("Item")
+Key = TypeVar("Key")
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items by key, in the order of first appearance."""
+    found: dict[Key, list[Item]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def ticket_of(row: Any) -> TicketKey:
     """The ticket of a table's row, or of a Run."""
     values = row if isinstance(row, dict) else vars(row)
-    return Ticket(*(values[name] for name in Ticket._fields))
+    return TicketKey(*(values[name] for name in TicketKey._fields))
 
 
 @dataclass(frozen=True)
@@ -81,22 +93,28 @@ class Results:
     comparisons: Sequence[Row] = ()
 
     @cached_property
-    def networks(self) -> dict[Ticket, list[Row]]:
+    def networks(self) -> dict[TicketKey, list[Row]]:
         """Trained networks by ticket, dense ones left out."""
         return _by_ticket(self.runs)
 
     @cached_property
-    def conditions(self) -> dict[Ticket, list[Row]]:
+    def conditions(self) -> dict[TicketKey, list[Row]]:
         """Rows of robustness by ticket."""
         return _by_ticket(self.robustness)
 
+    def l1_scores(self, *more: str) -> dict[tuple[str, ...], list[Row]]:
+        """Rows of scores by l1, of removable blocks, by SCORING and further columns."""
+        rows = (one for one in self.scores if one["structure"] == "layers" and one["removable"])
+        scored = (one for one in rows if self.formula(one["criterion"]) == "l1")
+        return grouped(scored, lambda one: tuple(one[name] for name in (*SCORING, *more)))
+
     @cached_property
-    def outcomes(self) -> dict[tuple[Ticket, str], str]:
+    def outcomes(self) -> dict[tuple[TicketKey, str], str]:
         """Outcome of each ticket's comparison with a control."""
         return {(ticket_of(row), row["control"]): row["outcome"] for row in self.comparisons}
 
     @cached_property
-    def penultimate(self) -> dict[Ticket, PerSeed]:
+    def penultimate(self) -> dict[TicketKey, PerSeed]:
         """CKA of the penultimate features of ticket and dense network, one value a seed."""
         rows = _by_ticket(one for one in self.similarity if one["layer"] == "penultimate")
         return {ticket: averaged(own, "cka") for ticket, own in rows.items()}
@@ -116,37 +134,33 @@ class Results:
         """The function behind a criterion's name."""
         return str(self.criterion(criterion).get("function", criterion))
 
-    def per_seed(self, ticket: Ticket, quantity: Quantity) -> PerSeed:
+    def per_seed(self, ticket: TicketKey, quantity: Quantity) -> PerSeed:
         """One value a seed; empty where nothing was measured."""
         return averaged(self._values(ticket, quantity), quantity.column, ratio=quantity.ratio)
 
-    def random_removal(self, ticket: Ticket, quantity: Quantity) -> PerSeed:
+    def random_removal(self, ticket: TicketKey, quantity: Quantity) -> PerSeed:
         """The control: the same for random removal of as many blocks from the same start; empty for random itself."""
         if self.formula(ticket.criterion) == "random":
             return {}
-        same = [other for other in self.networks if self.formula(other.criterion) == "random"]
-        same = [other for other in same if _unscored(other) == _unscored(ticket)]
+        drawn = (other for other in self.networks if self.formula(other.criterion) == "random")
+        same = [other for other in drawn if _unscored(other) == _unscored(ticket)]
         # what is drawn at random looks at no weights, so one that was drawn for other weights serves as well
         same = [other for other in same if other.scored_at == ticket.scored_at] or same
-        drawn = [self._values(other, quantity) for other in same]
-        return averaged([row for rows in drawn for row in rows], quantity.column, ratio=quantity.ratio)
+        rows = [row for other in same for row in self._values(other, quantity)]
+        return averaged(rows, quantity.column, ratio=quantity.ratio)
 
-    def _values(self, ticket: Ticket, quantity: Quantity) -> list[Row]:
+    def _values(self, ticket: TicketKey, quantity: Quantity) -> list[Row]:
         if quantity.kind is None:
             return self.networks.get(ticket, [])
         return [row for row in self.conditions.get(ticket, []) if _fits(row, quantity)]
 
 
-def _unscored(ticket: Ticket) -> Ticket:
+def _unscored(ticket: TicketKey) -> TicketKey:
     return ticket._replace(criterion="", scored_at="")
 
 
-def _by_ticket(rows: Iterable[Row]) -> dict[Ticket, list[Row]]:
-    found: dict[Ticket, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row["removed"]:
-            found[ticket_of(row)].append(row)
-    return dict(found)
+def _by_ticket(rows: Iterable[Row]) -> dict[TicketKey, list[Row]]:
+    return grouped((row for row in rows if row["removed"]), ticket_of)
 
 
 def _fits(row: Row, quantity: Quantity) -> bool:

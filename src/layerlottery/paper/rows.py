@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from layerlottery.config.studies import FRESH, Study, TabulateSettings, expand
 from layerlottery.paper.match import NOT_MEASURED, agreement
-from layerlottery.paper.measure import QUANTITIES, Quantity, Results, Row, Ticket, over_seeds, paired, ticket_of
+from layerlottery.paper.measure import (
+    QUANTITIES,
+    PerSeed,
+    Quantity,
+    Results,
+    Row,
+    TicketKey,
+    grouped,
+    over_seeds,
+    paired,
+    ticket_of,
+)
 from layerlottery.paper.printed import DATASET, EPOCHS, IMAGES, SEPARATOR
 from layerlottery.tables.statistics import Estimate, average, outcome, p_zero
 
@@ -36,16 +47,16 @@ class Context:
         """Distance within which measured and printed figure agree, in the unit of the quantity."""
         return float(getattr(self.settings.margins, quantity.margin))
 
-    def estimate(self, values: Mapping[int, float], quantity: Quantity | None = None) -> Estimate:
+    def estimate(self, values: Mapping[int, float], quantity: Quantity) -> Estimate:
         """Mean and interval over seeds."""
-        kind = {} if quantity is None else {"ratio": quantity.ratio, "exact": quantity.exact}
-        return over_seeds(values, confidence=self.settings.statistics.confidence, **kind)
+        confidence = self.settings.statistics.confidence
+        return over_seeds(values, confidence=confidence, ratio=quantity.ratio, exact=quantity.exact)
 
     def filling(self, table: str) -> list[Study]:
         """The studies that fill a table."""
         return [study for study in self.settings.studies if table in study.fills]
 
-    def tickets(self, table: str) -> list[Ticket]:
+    def tickets(self, table: str) -> list[TicketKey]:
         """The tickets that fill a table, each once."""
         return list(dict.fromkeys(ticket_of(run) for run in expand(self.filling(table)) if run.removed))
 
@@ -65,11 +76,17 @@ class Context:
         return f"reduced: {self.epochs} of {EPOCHS} epochs, {images:,} of {IMAGES:,} images, {counted}"
 
 
+class Words(NamedTuple):
+    """What a row is about, what was measured, and its unit."""
+
+    item: str
+    quantity: str
+    unit: str
+
+
 def row(
     group: Group,
-    item: str,
-    quantity: str,
-    unit: str,
+    words: Words,
     verdict: str,
     *,
     seeds: int = 0,
@@ -79,36 +96,39 @@ def row(
 ) -> Row:
     """A row of schemas.PAPER; columns that are not given are null."""
     measured = {} if estimate is None else {"measured": estimate.mean, "low": estimate.low, "high": estimate.high}
-    named = {"dataset": group[0], "network": group[1], "item": item, "quantity": quantity, "unit": unit}
     told = {"seeds": seeds, "verdict": verdict, "note": SEPARATOR.join(filter(None, notes))}
-    return named | measured | told | cells
+    return {"dataset": group[0], "network": group[1]} | words._asdict() | measured | told | cells
+
+
+def seed_row(
+    context: Context,
+    group: Group,
+    words: Words,
+    values: PerSeed,
+    judge: Callable[[Estimate], str],
+    quantity: Quantity = ACCURACY,
+    **cells: Any,
+) -> Row:
+    """The row of a value for each seed; `judge` says what mean and interval mean."""
+    found = context.estimate(values, quantity) if values else None
+    verdict, scale = judge(found) if found else NOT_MEASURED, context.scale(group[0], len(values))
+    return row(group, words, verdict, seeds=len(values), estimate=found, scale=scale, **cells)
 
 
 def ticket_row(
-    context: Context, ticket: Ticket, quantity: Quantity, *, paper: float | None, item: str, notes: Sequence[str] = ()
+    context: Context, ticket: TicketKey, quantity: Quantity, paper: float | None, item: str, notes: Sequence[str]
 ) -> Row:
     """What was measured of a ticket beside the figure printed for it."""
-    values = context.results.per_seed(ticket, quantity)
-    measured = context.estimate(values, quantity) if values else None
-    margin = context.margin(quantity)
-    verdict = NOT_MEASURED if measured is None else agreement(measured, paper, margin)
-    return ticket._asdict() | row(
-        ticket[:2],
-        item,
-        quantity.label,
-        quantity.unit,
-        verdict,
-        seeds=len(values),
-        estimate=measured,
-        notes=notes,
-        paper=paper,
-        margin=None if paper is None else margin,
-        scale=context.scale(ticket.dataset, len(values)),
-        **_against_random(context, ticket, quantity),
+    margin, values = context.margin(quantity), context.results.per_seed(ticket, quantity)
+    words = Words(item, quantity.label, quantity.unit)
+    judged = seed_row(
+        context, ticket[:2], words, values, lambda one: agreement(one, paper, margin), quantity, notes=notes
     )
+    printed = {"paper": paper, "margin": None if paper is None else margin}
+    return ticket._asdict() | judged | printed | _against_random(context, ticket, quantity)
 
 
-def _against_random(context: Context, ticket: Ticket, quantity: Quantity) -> Row:
+def _against_random(context: Context, ticket: TicketKey, quantity: Quantity) -> Row:
     """Mean of random removal; accuracy takes the outcome that was corrected for the number of comparisons."""
     control = context.results.random_removal(ticket, quantity)
     if not control:
@@ -121,7 +141,7 @@ def _against_random(context: Context, ticket: Ticket, quantity: Quantity) -> Row
     return {"random": context.estimate(control, quantity).mean, "against_random": found}
 
 
-def named(ticket: Ticket, *, epochs: int) -> str:
+def named(ticket: TicketKey, *, epochs: int) -> str:
     """A ticket as the tables call it: hrank, p = 1, scored trained, rewind 25 of 200."""
     parts = [ticket.criterion, *([ticket.structure] if ticket.structure != "layers" else []), f"p = {ticket.removed}"]
     if ticket.rewind == FRESH:
@@ -131,9 +151,6 @@ def named(ticket: Ticket, *, epochs: int) -> str:
     return ", ".join(parts)
 
 
-def by_group(tickets: Iterable[Ticket]) -> dict[Group, list[Ticket]]:
-    """Tickets by dataset and network, in the order of first appearance."""
-    found: dict[Group, list[Ticket]] = {}
-    for ticket in tickets:
-        found.setdefault((ticket.dataset, ticket.network), []).append(ticket)
-    return found
+def by_group(tickets: Iterable[TicketKey]) -> dict[Group, list[TicketKey]]:
+    """Tickets by dataset and network."""
+    return grouped(tickets, lambda ticket: ticket[:2])

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from layerlottery.config.evaluation import MAIN_CORRUPTIONS
 from layerlottery.config.studies import expand_scorings
 from layerlottery.paper.match import NO_FIGURE, NOT_MEASURED, equivalent_epoch, find
-from layerlottery.paper.measure import CIFAR_10_2, QUANTITIES, Quantity, Row, Ticket, averaged, plain
+from layerlottery.paper.measure import CIFAR_10_2, QUANTITIES, Quantity, Row, TicketKey, averaged, grouped, plain
 from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
-from layerlottery.paper.rows import ACCURACY, Context, named, row, ticket_row
+from layerlottery.paper.rows import ACCURACY, Context, Words, named, row, seed_row, ticket_row
 
 SAVINGS = ("flops", "memory", "co2", "speedup")
 KERNELS = "mean absolute kernel sum"
@@ -31,11 +31,11 @@ def table_rows(table: str, context: Context) -> list[Row]:
     networks = {network for study in context.filling(table) if DATASET in study.datasets for network in study.networks}
     missing = [one for one in PRINTED[table] if one.network in networks and one not in found]
     rows += [_unmeasured(context, one) for one in missing]
-    groups = list(dict.fromkeys((one["dataset"], one["network"]) for one in rows))
-    return sorted(rows, key=lambda one: groups.index((one["dataset"], one["network"])))
+    together = grouped(rows, lambda one: (one["dataset"], one["network"]))
+    return [one for own in together.values() for one in own]
 
 
-def _quantities(table: str, ticket: Ticket, context: Context) -> Iterator[tuple[str, Quantity]]:
+def _quantities(table: str, ticket: TicketKey, context: Context) -> Iterator[tuple[str, Quantity]]:
     if table == "table4":
         yield from ((key, QUANTITIES[key]) for key in SAVINGS)
     elif table == "table5":
@@ -44,7 +44,7 @@ def _quantities(table: str, ticket: Ticket, context: Context) -> Iterator[tuple[
         yield "accuracy", QUANTITIES["accuracy"]
 
 
-def _test_sets(ticket: Ticket, context: Context) -> Iterator[tuple[str, Quantity]]:
+def _test_sets(ticket: TicketKey, context: Context) -> Iterator[tuple[str, Quantity]]:
     """CIFAR-10-C and CIFAR-10.2, or what stands in for them, then every other shifted set."""
     home = ticket.dataset == DATASET
     if home:
@@ -57,7 +57,7 @@ def _test_sets(ticket: Ticket, context: Context) -> Iterator[tuple[str, Quantity
             yield name, Quantity(name, "pp", "robustness", kind="shift", name=plain(name))
 
 
-def _measured(table: str, context: Context, ticket: Ticket, quantity: Quantity, printed: Printed | None) -> Row:
+def _measured(table: str, context: Context, ticket: TicketKey, quantity: Quantity, printed: Printed | None) -> Row:
     notes = [] if printed is None else [printed.note]
     if quantity.kind == "corruption":
         notes.append(_corruptions(context, ticket))
@@ -70,11 +70,11 @@ def _measured(table: str, context: Context, ticket: Ticket, quantity: Quantity, 
             if (ticket, control) in context.results.outcomes
         ]
     paper = None if printed is None else printed.value
-    return ticket_row(context, ticket, quantity, paper=paper, item=named(ticket, epochs=context.epochs), notes=notes)
+    return ticket_row(context, ticket, quantity, paper, named(ticket, epochs=context.epochs), notes)
 
 
 def _unmeasured(context: Context, printed: Printed) -> Row:
-    ticket = Ticket(
+    ticket = TicketKey(
         DATASET,
         printed.network,
         printed.structure,
@@ -84,17 +84,13 @@ def _unmeasured(context: Context, printed: Printed) -> Row:
         str(printed.rewind),
     )
     quantity = QUANTITIES[printed.quantity]
-    words = (named(ticket, epochs=EPOCHS), quantity.label, quantity.unit, NOT_MEASURED)
-    identity = ticket._asdict() | {
-        "criterion": printed.criterion,
-        "rewind": equivalent_epoch(printed.rewind, epochs=context.epochs),
-    }
-    return identity | row(
-        ticket[:2], *words, notes=[printed.note], paper=printed.value, margin=context.margin(quantity)
-    )
+    words = Words(named(ticket, epochs=EPOCHS), quantity.label, quantity.unit)
+    facts: Row = {"notes": [printed.note], "paper": printed.value, "margin": context.margin(quantity)}
+    identity: Row = {"criterion": printed.criterion, "rewind": equivalent_epoch(printed.rewind, epochs=context.epochs)}
+    return ticket._asdict() | identity | row(ticket[:2], words, NOT_MEASURED, **facts)
 
 
-def _corruptions(context: Context, ticket: Ticket) -> str:
+def _corruptions(context: Context, ticket: TicketKey) -> str:
     """Which corrupted images these are: the files that the paper took, or others with their constants."""
     rows = context.results.conditions.get(ticket, [])
     held = [one for one in rows if one["kind"] == "corruption" and one["name"] in MAIN_CORRUPTIONS]
@@ -108,7 +104,7 @@ def _corruptions(context: Context, ticket: Ticket) -> str:
     return f"{made}: {named}, at severity {severities}, on {_span(held, 'images')} images"
 
 
-def _budget(context: Context, ticket: Ticket) -> str:
+def _budget(context: Context, ticket: TicketKey) -> str:
     """What is left of the network, and what the layer ticket leaves."""
     held = context.results.networks.get(ticket, [])
     what = "params" if ticket.structure == "weights" else "filters"
@@ -131,29 +127,14 @@ def figure3_rows(context: Context) -> list[Row]:
     chosen = {
         (one.dataset, one.network, str(one.criterion), str(one.scored_at))
         for one in expand_scorings(context.filling("figure3"))
-        if one.structure == "layers" and context.results.formula(str(one.criterion)) == "l1"
+        if one.structure == "layers"
     }
-    held: dict[tuple[str, ...], list[Row]] = {}
-    for one in context.results.scores:
-        scoring = (one["dataset"], one["network"], one["criterion"], one["scored_at"])
-        if scoring in chosen and one["structure"] == "layers" and one["removable"]:
-            held.setdefault((*scoring, one["block"]), []).append(one)
-    return [_block(context, key, rows) for key, rows in held.items()]
+    held = context.results.l1_scores("block")
+    return [_block(context, key, rows) for key, rows in held.items() if key[:4] in chosen]
 
 
 def _block(context: Context, key: tuple[str, ...], rows: Sequence[Row]) -> Row:
     dataset, network, criterion, scored_at, block = key
-    values = averaged(rows, "raw")
-    return row(
-        (dataset, network),
-        f"{block}, {criterion} at {scored_at}",
-        "l1 score",
-        KERNELS,
-        NO_FIGURE if values else NOT_MEASURED,
-        seeds=len(values),
-        estimate=context.estimate(values) if values else None,
-        structure="layers",
-        criterion=criterion,
-        scored_at=scored_at,
-        scale=context.scale(dataset, len(values)),
-    )
+    words = Words(f"{block}, {criterion} at {scored_at}", "l1 score", KERNELS)
+    identity: Row = {"structure": "layers", "criterion": criterion, "scored_at": scored_at}
+    return seed_row(context, (dataset, network), words, averaged(rows, "raw"), lambda _: NO_FIGURE, **identity)

@@ -2,173 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.report.series import accuracy_by_removed, by_seed, curves_by_epoch
-from layerlottery.report.style import (
-    INK,
-    MUTED,
-    Draw,
-    Look,
-    Panel,
+from layerlottery.report.charts import (
+    BY_REMOVED,
     Picture,
-    bars,
-    dodge,
-    dots,
-    legend,
-    looks,
-    panel,
-    present,
+    dense_line,
+    lines,
+    lines_over_seeds,
+    picture,
+    removed_axis,
     slimness,
-    whole_steps,
+    tolerance_lines,
 )
-from layerlottery.report.tables import Tables, at_tolerance, dense, first_starts, parts, spread, tickets
-from layerlottery.report.verdict import tolerance_words
-from layerlottery.words import MINUS, ranges
+from layerlottery.report.facets import facets, hidden, siblings
+from layerlottery.report.grids import Cell, Grid, interval_cells, per_network, pivoted, tone
+from layerlottery.report.series import over_seeds
+from layerlottery.report.style import BAND, INK, legend, looks
+from layerlottery.report.tables import TICKET, Tables, at_tolerance, dense, first_starts, tickets
+from layerlottery.report.texts import TEXTS
+from layerlottery.report.verdict import holm_mark, tolerance_words
+from layerlottery.words import number
 
 MOST_CURVES = 6
-BLOCKS_REMOVED = "residual blocks removed (p)"
 
 
 def accuracy_picture(tables: Tables) -> Picture:
     """Accuracy of every ticket and seed against blocks removed, with the dense networks as a band."""
     entries = looks(tables.runs)
     rows = first_starts(tables.runs)
-    panels = [
-        panel(
-            f"acc{part.name}",
-            part.titled(),
-            "test accuracy, %",
-            "accuracy by blocks removed",
-            _accuracy(part.rows, entries),
-        )
-        for part in parts(tables, rows)
-    ]
-    caption = (
-        "Look for lines that stay inside or above the grey band: these tickets are as good as the dense network. "
-        "Line: mean over seeds. Small marks: single seeds, joined from lowest to highest. "
-        "Grey band: lowest to highest dense network, dark line: their mean. "
-        "Offsets within a number of blocks only keep the marks apart." + _later(tables)
-    )
-    return Picture("accuracy", tuple(panels), legend(entries, rows, "band"), caption)
 
-
-def _later(tables: Tables) -> str:
-    all_here = len(first_starts(tables.runs)) == len(tables.runs)
-    return "" if all_here else " Tickets that start from later epochs or fresh weights stand under Rewinding."
-
-
-def _accuracy(runs: pd.DataFrame, entries: dict[str, Look]) -> Draw:
-    rows = tickets(runs)
-    series, reference = accuracy_by_removed(rows), accuracy_by_removed(dense(runs))
-    points = by_seed(rows, ["criterion", "removed"], "accuracy")
-    criteria, slim = present(entries, rows), slimness(len(series))
-
-    def draw(axes: Axes) -> None:
+    def draw(axes: Axes, own: pd.DataFrame) -> None:
+        reference = over_seeds(dense(own), BY_REMOVED, "accuracy")
         for low, mean, high in reference[["low", "mean", "high"]].itertuples(index=False):
             axes.axhspan(low, high, color=INK, alpha=0.1, linewidth=0)
             axes.axhline(mean, color=INK, linewidth=1.8)
-        for criterion, offset in zip(criteria, dodge(len(criteria)), strict=True):
-            look, one = entries[criterion], series[series["criterion"] == criterion]
-            seeds = points[points["criterion"] == criterion]
-            x = one["removed"] + offset
-            axes.vlines(x, one["low"], one["high"], color=look.colour, alpha=0.45, linewidth=slim**2)
-            dots(axes, seeds["removed"] + offset, seeds["accuracy"], look, size=3.2 * slim, alpha=0.55)
-            axes.plot(x, one["mean"], color=look.colour, linestyle=look.line, linewidth=1.3 * slim)
-            dots(axes, x, one["mean"], look, size=6.5 * slim)
-        whole_steps(axes, rows["removed"].tolist())
-        axes.set_xlabel(BLOCKS_REMOVED)
+        lines_over_seeds(axes, tickets(own), entries, "accuracy")
 
-    return draw
+    more = TEXTS["notes"]["later"] if len(rows) < len(tables.runs) else ""
+    return picture("accuracy", facets(tables, rows, "acc"), draw, legend(entries, rows, BAND), more=more)
 
 
 def difference_picture(tables: Tables, xi: str) -> Picture:
     """The mean paired difference of every ticket with its t interval, against zero and the tolerance."""
     entries = looks(tables.runs)
     rows = first_starts(at_tolerance(tables.summary, xi))
-    panels = [
-        panel(
-            f"diff{part.name}",
-            part.titled(),
-            "Δ to dense, pp",
-            "difference by blocks removed",
-            _difference(part.rows, entries),
-        )
-        for part in parts(tables, rows)
-    ]
-    caption = (
-        f"Look for intervals that lie wholly above the dashed line, {MINUS}ξ: these tickets win "
-        f"({tolerance_words(xi)}). Wholly below: they lose. Across it: undecided. "
-        "Mark: mean difference to the dense network of the same seed; bar: t interval of that mean, "
-        "absent with one seed. The dark line is the dense network."
-    )
-    return Picture("difference", tuple(panels), legend(entries, rows), caption)
 
+    def draw(axes: Axes, own: pd.DataFrame) -> None:
+        slim = slimness(len(own))
+        tolerance_lines(axes, own)
+        width = 0.6 if slim == 1 else 0.8
+        lines(axes, own, entries, "removed", width=width, line=0, mark=7 * slim, bar=1.6 * slim**2)
+        removed_axis(axes, own)
 
-def _difference(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
-    criteria, slim = present(entries, rows), slimness(len(rows))
-
-    def draw(axes: Axes) -> None:
-        tolerance_lines(axes, rows)
-        for criterion, offset in zip(criteria, dodge(len(criteria), width=0.6 if slim == 1 else 0.8), strict=True):
-            look, one = entries[criterion], rows[rows["criterion"] == criterion]
-            x = one["removed"] + offset
-            bars(axes, x, one["delta_low"], one["delta_high"], look, slim=slim)
-            dots(axes, x, one["delta_accuracy"], look, size=7 * slim)
-        whole_steps(axes, rows["removed"].tolist())
-        axes.set_xlabel(BLOCKS_REMOVED)
-
-    return draw
-
-
-def tolerance_lines(axes: Axes, rows: pd.DataFrame) -> None:
-    """The dense network at zero and, dashed, the tolerance below it."""
-    axes.axhline(0, color=INK, linewidth=1.8)
-    for points in rows["xi_points"].dropna().head(1):
-        axes.axhline(-points, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.annotate(
-            f" {MINUS}ξ", (1, -points), xycoords=("axes fraction", "data"), va="center", annotation_clip=False
-        )
+    panels, words = facets(tables, rows, "diff"), tolerance_words(xi)
+    return picture("difference", panels, draw, legend(entries, rows), tolerance=words)
 
 
 def curves_picture(tables: Tables) -> Picture:
     """Test accuracy by epoch, a panel per number of blocks removed; a readable selection where there are many."""
     entries = looks(tables.runs)
-    held = parts(tables, first_starts(tables.curves))
-    panels: list[Panel] = []
-    hidden = False
-    for part in held:
-        curves = curves_by_epoch(part.rows)
-        ends = float(curves["mean"].quantile(0.08)), float(curves["mean"].max())
-        every = sorted(set(tickets(curves)["removed"]))
-        shown = spread(every, max(1, MOST_CURVES // sum(one.group == part.group for one in held)))
-        hidden |= shown != every
-        for removed in shown:
-            draw = _curves(curves[curves["removed"].isin((0, removed))], entries, ends)
-            name, heading = f"curve{part.name}x{removed}", part.titled(f"p = {removed}")
-            panels.append(panel(name, heading, "test accuracy, %", "accuracy by epoch", draw))
-    caption = (
-        "Look for tickets that leave the dense network (thick) early and stay below it. Means over seeds. "
-        "The axis leaves out the lowest 8 % of all values, the first epochs." + (_selected(tables) if hidden else "")
-    )
-    return Picture("curves", tuple(panels), legend(entries, first_starts(tables.runs)), caption)
+    held = [replace(one, rows=_curves(one.rows)) for one in facets(tables, first_starts(tables.curves), "curve")]
+    shown = [size for one in held for size in one.sizes(MOST_CURVES // siblings(one, held))]
 
-
-def _selected(tables: Tables) -> str:
-    every = ranges(tickets(tables.runs)["removed"])
-    return f" Of the numbers of blocks removed, {every}, at most {MOST_CURVES} are drawn a network."
-
-
-def _curves(rows: pd.DataFrame, entries: dict[str, Look], ends: tuple[float, float]) -> Draw:
-    def draw(axes: Axes) -> None:
-        thick = dense(rows)
-        axes.plot(thick["epoch"], thick["mean"], color=INK, linewidth=2.6, alpha=0.85)
-        for criterion in present(entries, rows):
-            look, one = entries[criterion], rows[rows["criterion"] == criterion]
-            axes.plot(one["epoch"], one["mean"], color=look.colour, linewidth=1.1, linestyle=look.line)
-        axes.set_ylim(ends[0], ends[1] + 0.06 * max(ends[1] - ends[0], 1))
+    def draw(axes: Axes, own: pd.DataFrame) -> None:
+        dense_line(axes, own, "epoch")
+        lines(axes, own, entries, "epoch", mark=0)
+        axes.set_ylim(*own[["bottom", "top"]].iloc[0])
         axes.set_xlim(left=0)
         axes.set_xlabel("epoch")
 
-    return draw
+    names = legend(entries, first_starts(tables.runs))
+    return picture("curves", shown, draw, names, more=hidden(held, shown))
+
+
+def _curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds, with the ends of an axis that all sizes share."""
+    curves = over_seeds(rows, [*BY_REMOVED, "epoch"], "test_accuracy")
+    bottom, top = curves["mean"].quantile(0.08), curves["mean"].max()
+    return curves.assign(bottom=bottom, top=top + 0.06 * max(top - bottom, 1))
+
+
+def summary_grids(tables: Tables) -> list[Grid]:
+    """One table per dataset and network: a row per ticket, the verdict at every tolerance."""
+    return per_network(tables, "summary", lambda own: _summary(own.summary))
+
+
+def _summary(rows: pd.DataFrame) -> pd.DataFrame:
+    first = rows.drop_duplicates(TICKET)
+    spread = ["" if pd.isna(sd) else f" ± {number(sd)}" for sd in first["accuracy_sd"]]
+    frame = pd.DataFrame(
+        {
+            "seeds": first["seeds"],
+            "accuracy, %": first["accuracy"].map(number) + spread,
+            "Δ [low, high], pp": interval_cells(first),
+        }
+    )
+    heads = [f"ξ = {'1 sd' if xi == 'sd' else f'{xi} pp'}" for xi in rows["xi"]]
+    judged = pivoted(rows.assign(heads=heads), "heads", [_judged(row) for row in rows.to_dict("records")])
+    return frame.set_axis(judged.index).join(judged)
+
+
+def _judged(row: dict[Hashable, Any]) -> Cell:
+    if pd.isna(row["won"]):
+        return Cell("not computable", "muted")
+    return Cell(f"{row['verdict']}{holm_mark(row)} {int(row['won'])}/{row['networks']}", tone(row["verdict"]))

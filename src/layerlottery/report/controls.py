@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from layerlottery.config.studies import FRESH
-from layerlottery.report.tables import drawn_criteria, tickets
+from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
+from layerlottery.report.tables import Tables, drawn_criteria, tickets
+from layerlottery.report.texts import TEXTS
 from layerlottery.words import at, counted, interval
 
 MOST_NAMED = 4
-
-
-@dataclass(frozen=True)
-class Control:
-    """A control as the comparisons table names it, and what can't be told without it."""
-
-    name: str
-    term: str
-    words: str
-    untold: str
-
-
-CONTROLS = (
-    Control("random", "Against random", "random removal", "whether a criterion matters at all"),
-    Control(
-        "random_spread",
-        "Against random spread",
-        "random removal spread over the stages",
-        "whether a criterion does more than spread its removals",
-    ),
-    Control(
-        "fresh",
-        "Against fresh weights",
-        "the same architecture with fresh weights",
-        "whether it matters which weights are kept",
-    ),
-    Control("layers", "Against layers", "the layer ticket of the same budget", "which structure is better"),
-)
+CONTROLS = TEXTS["controls"]
 
 
 def control_statements(runs: pd.DataFrame, comparisons: pd.DataFrame) -> list[tuple[str, str]]:
@@ -48,49 +22,49 @@ def control_statements(runs: pd.DataFrame, comparisons: pd.DataFrame) -> list[tu
 
     Both tables hold one dataset and network.
     """
-    if tickets(runs).empty:
-        return []
-    trained = _trained(runs)
-    wanted = [control for control in CONTROLS if control.name != "layers" or _has_other_structures(runs)]
-    missing = [control for control in wanted if control.name not in trained]
-    statements = [(control.term, _against(control, comparisons)) for control in wanted if control.name in trained]
-    return [*statements, *_missing(missing)]
-
-
-def _trained(runs: pd.DataFrame) -> set[str]:
     rows = tickets(runs)
-    held = {name for name in ("random", "random_spread") if set(rows["criterion"]) & drawn_criteria(runs, (name,))}
-    held |= {"fresh"} if (rows["rewind"] == FRESH).any() else set()
-    return held | ({"layers"} if (rows["structure"] == "layers").any() else set())
-
-
-def _has_other_structures(runs: pd.DataFrame) -> bool:
-    return bool(runs["structure"].isin(("filters", "weights")).any())
-
-
-def _missing(controls: list[Control]) -> list[tuple[str, str]]:
-    said = [f"{control.words} was not trained, so {control.untold} can't be told" for control in controls]
-    return [("Missing controls", f"{_sentence('; '.join(said))}.")] if said else []
-
-
-def _against(control: Control, comparisons: pd.DataFrame) -> str:
-    rows = comparisons[comparisons["control"] == control.name]
     if rows.empty:
-        return f"No other ticket shares seed and number of removed blocks with {control.words}."
+        return []
+    drawn = {name: set(rows["criterion"]) & drawn_criteria(runs, (name,)) for name in ("random", "random_spread")}
+    others = {"fresh": (rows["rewind"] == FRESH).any(), "layers": (rows["structure"] == "layers").any()}
+    trained = {name for name, held in (drawn | others).items() if held}
+    # layers are a control of other structures alone
+    asked = [name for name in CONTROLS if name != "layers" or set(rows["structure"]) - {"layers"}]
+    wanted = {name: CONTROLS[name] for name in asked}
+    said = [
+        (one["term"], _against(one["words"], comparisons[comparisons["control"] == name]))
+        for name, one in wanted.items()
+        if name in trained
+    ]
+    missing = [
+        f"{one['words']} was not trained, so we can't tell {one['untold']}"
+        for name, one in wanted.items()
+        if name not in trained
+    ]
+    return [*said, *([("Missing controls", _sentence(missing))] if missing else [])]
+
+
+def _against(words: str, rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return f"No other ticket shares seed and number of removed blocks with {words}."
     if rows["seeds"].max() < 2:
-        return f"With one seed no ticket can be told from {control.words}."
-    return f"{_sentence('; '.join([*_clear(rows, control.words), _rest(rows)]))}. {_corrected(rows)}"
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _clear(rows: pd.DataFrame, words: str) -> list[str]:
+        return f"With one seed no ticket can be told from {words}."
     found = {outcome: rows[rows["outcome"] == outcome] for outcome in ("better", "worse")}
     none = [outcome for outcome, part in found.items() if part.empty]
+    left = rows[~rows["outcome"].isin(found)]
     said = [f"clearly {outcome} than {words}: {_named(part)}" for outcome, part in found.items() if not part.empty]
-    return [*said, *([f"no ticket is clearly {' or '.join(none)} than {words}"] if none else [])]
+    said += [f"no ticket is clearly {' or '.join(none)} than {words}"] if none else []
+    total = counted(len(rows), "comparison", "comparisons")
+    said.append(f"for {len(left)} of {total} we can't tell" if len(left) else "none is left open")
+    lost = int(((left["low"] > 0) | (left["high"] < 0)).sum())
+    only = f", and {counted(lost, 'interval', 'intervals')} apart from zero did not survive it" if lost else ""
+    tested = counted(int(rows["compared"].max()), "comparison", "comparisons")
+    return f"{_sentence(said)} Holm's correction counts {tested}{only}."
+
+
+def _sentence(parts: list[str]) -> str:
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _named(rows: pd.DataFrame) -> str:
@@ -105,17 +79,13 @@ def _ticket(row: dict[Hashable, Any]) -> str:
     return f"{row['family']} at {at(row['removed'])} ({interval(row['difference'], row['low'], row['high'])})"
 
 
-def _rest(rows: pd.DataFrame) -> str:
-    left = int((~rows["outcome"].isin(("better", "worse"))).sum())
-    return (
-        f"for {left} of {counted(len(rows), 'comparison', 'comparisons')} we can't tell"
-        if left
-        else "none is left open"
-    )
+def control_grids(tables: Tables) -> list[Grid]:
+    """Per network, every ticket against every control that was trained."""
+    held = set(tables.comparisons["control"])
+    shown = {name: one["term"].lower() for name, one in CONTROLS.items() if name in held}
+    return per_network(tables, "controls", lambda own: _differences(own.comparisons, shown))
 
 
-def _corrected(rows: pd.DataFrame) -> str:
-    apart = (rows["low"] > 0) | (rows["high"] < 0)
-    lost = int((apart & ~rows["outcome"].isin(("better", "worse"))).sum())
-    only = f", and {counted(lost, 'interval', 'intervals')} apart from zero did not survive it" if lost else ""
-    return f"Holm's correction counts {counted(int(rows['compared'].max()), 'comparison', 'comparisons')}{only}."
+def _differences(rows: pd.DataFrame, shown: dict[str, str]) -> pd.DataFrame:
+    cells = pivoted(rows, "control", interval_cells(rows, "difference"))
+    return cells.reindex(columns=list(shown)).rename(columns=shown)

@@ -1,4 +1,4 @@
-"""What the tests of one network say, as text: for the commands `evaluate` and `show`."""
+"""The evaluation of one network as text, for the commands `evaluate` and `show`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluation_text(folder: Path, *, width: int | None = None) -> str:
     with console.capture() as captured:
         section(console, "accuracy", condition_rows(row for rows in conditions for row in rows))
         section(console, "calibration", trust_rows(conditions[0]))
-        section(console, "outliers told apart", detection_rows(found))
+        section(console, "outliers", detection_rows(found))
     return "\n".join(line.rstrip() for line in captured.get().strip().splitlines())
 
 
@@ -50,8 +50,9 @@ def condition_rows(rows: Iterable[Facts]) -> Iterable[Row]:
         tested = list(same)
         title = KINDS.get(kind, "") + name.replace("_", " ")
         if kind == "minimum_norm":
-            norm = tested[0]["norm"]
-            yield title, "more than half can't be fooled" if norm is None else f"{number(norm, 2)}/255 in the median"
+            # a file has no column of nulls
+            norm = tested[0].get("norm")
+            yield title, "more than half can't be fooled" if norm is None else f"median {number(norm, 2)}/255"
             continue
         plain = len(tested) == 1 and not tested[0]["level"]
         levels = (f"{row['level']:g}: {number(row['accuracy'], 1)}" for row in tested)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -17,11 +17,12 @@ Row = tuple[str, ...]
 LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 WATT_HOURS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
 SEGMENT = ("start (UTC)", "end (UTC)", "host", "SLURM job", "time", "energy")
+NUMBERS = {"score", "raw", "time", "energy"}
 STYLES = {"damaged": "bold red", "missing": "yellow", "foreign": "dim"}
 
 
 def network_text(description: Facts, *, width: int | None = None) -> str:
-    """What results.show.describe found, a section each, in `width` columns or the terminal's; unknown is a dash."""
+    """What upkeep.show.describe found, a section each, in `width` columns or the terminal's; unknown is a dash."""
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         _print(console, description)
@@ -48,9 +49,7 @@ def _print(console: Console, description: Facts) -> None:
 def _table(console: Console, heads: Row, rows: Iterable[Row]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for head in heads:
-        table.add_column(
-            head, overflow="fold", justify="right" if head in ("score", "raw", "time", "energy") else "left"
-        )
+        table.add_column(head, overflow="fold", justify="right" if head in NUMBERS else "left")
     for row in rows:
         table.add_row(*row)
     if table.row_count:
@@ -58,8 +57,8 @@ def _table(console: Console, heads: Row, rows: Iterable[Row]) -> None:
         console.print(table)
 
 
-def _text(value: object) -> str:
-    return ABSENT if value is None else str(value)
+def _text(value: object, write: Callable[[Any], str] = str) -> str:
+    return ABSENT if value is None else write(value)
 
 
 def _provenance(item: tuple[str, object]) -> Row:
@@ -70,35 +69,32 @@ def _identity(identity: Facts) -> list[Row]:
     chosen = "dense, nothing removed"
     if identity["removed"]:
         chosen = (
-            f"{identity['structure']} with {identity['removed']} blocks removed, scored by {identity['criterion']}"
-            f" ({identity['scored_at']}, draw {identity['draw']}), from {start(identity['rewind'])}"
+            f"{identity['structure']}, {counted(identity['removed'], 'block', 'blocks')} removed, scored by "
+            f"{identity['criterion']} ({identity['scored_at']}, draw {identity['draw']}), "
+            f"trained from {start(identity['rewind'])}"
         )
     name = f"{identity['network']} on {identity['dataset']}, seed {identity['seed']}"
     return [("name", name), ("ticket", chosen), ("folder", identity["folder"])]
 
 
 def _result(result: Facts) -> Iterable[Row]:
-    def shown(name: str) -> str:
-        return ABSENT if result[name] is None else percent(result[name])
-
-    yield "accuracy", shown("accuracy")
+    yield "accuracy", _text(result["accuracy"], percent)
     if "delta_accuracy" in result:
-        yield "dense network", shown("dense_accuracy")
-        delta = result["delta_accuracy"]
-        yield "difference", ABSENT if delta is None else f"{signed(delta)} points"
+        yield "dense network", _text(result["dense_accuracy"], percent)
+        yield "difference", _text(result["delta_accuracy"], lambda delta: f"{signed(delta)} percentage points")
     if result["epochs"] is None:
         yield "trained", ABSENT
         return
     after = f" after the first {result['start_epoch']}" if result["start_epoch"] else ""
-    rate = f"{number(result['images_per_second'], 0)} images/s"
-    yield "trained", f"{counted(result['epochs'], 'epoch', 'epochs')}{after} of {result['train_images']} images, {rate}"
+    images = f"{result['train_images']} images, {number(result['images_per_second'], 0)} images/s"
+    yield "trained", f"{counted(result['epochs'], 'epoch', 'epochs')}{after}, {images}"
 
 
 def _removed(removal: Facts) -> Iterable[Row]:
-    yield "blocks", ABSENT if removal["removed_blocks"] is None else ", ".join(removal["removed_blocks"]) or "none"
+    yield "blocks", _text(removal["removed_blocks"], lambda blocks: ", ".join(blocks) or "none")
     if removal["budget"] is not None:
-        yield "budget", f"{removal['budget']} stay, as in the layer ticket"
-    yield "ties", ABSENT if removal["tied"] is None else f"{removal['tied']} kept with a removed one's score"
+        yield "budget", f"{removal['budget']} kept, as in the layer ticket"
+    yield "ties", _text(removal["tied"], lambda tied: f"{tied} kept with the score of a removed one")
     yield "criterion", _settings(removal["settings"] or {}) or ABSENT
     if removal["left"]:
         yield "left", _settings(removal["left"])
@@ -109,7 +105,7 @@ def _settings(values: Facts) -> str:
 
 
 def _score(block: Facts) -> Row:
-    figures = (ABSENT if block[name] is None else f"{block[name]:.6g}" for name in ("score", "raw"))
+    figures = (_text(block[name], "{:.6g}".format) for name in ("score", "raw"))
     return (block["name"], *figures, block["fate"] or "")
 
 

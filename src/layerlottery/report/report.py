@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.results import ReportSettings
@@ -13,33 +12,14 @@ from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import read_tables, tolerance_name
+from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.report.verdict import findings, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.seals import file_digest
 from layerlottery.words import either, scaled, seconds
 
-HERE = Path(__file__).parent
-ENERGY = (("k", 1.0), ("", 1e-3), ("m", 1e-6))
-MASS = (("k", 1.0), ("", 1e-3), ("m", 1e-6))
-FACTS = {
-    "device": "device",
-    "threads": "threads",
-    "precision": "precision",
-    "epochs": "epochs",
-    "train_images": "training images",
-    "power_source": "power",
-    "carbon_intensity": "kg CO2 a kWh",
-    "latency_batch": "images while timing latency",
-    "latency_threads": "threads while timing latency",
-    "package_version": "layerlottery",
-    "git_commit": "commit",
-    "torch_version": "torch",
-    "cuda_version": "CUDA",
-    "driver_version": "NVIDIA driver",
-    "host": "machines",
-    "started": "first training",
-    "ended": "last training",
-}
+# from kWh to Wh, and from kg to g
+THOUSANDS = (("k", 1.0), ("", 1e-3), ("m", 1e-6))
 # nobody misses these on a CPU
 NVIDIA = ("cuda_version", "driver_version")
 
@@ -51,10 +31,7 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
     """
     held = read_tables(tables)
     xi = tolerance_name(settings)
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("page.html.j2").render(
+    page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,
         findings=findings(held, xi),
         tolerance=tolerance_words(xi),
@@ -77,14 +54,14 @@ def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:
         (f"{runs['seed'].nunique()}", "seeds" if runs["seed"].nunique() > 1 else "seed"),
         (f"{runs['dataset'].nunique()}", "datasets" if runs["dataset"].nunique() > 1 else "dataset"),
         (seconds(float(runs["train_seconds"].sum(min_count=1))), "of training"),
-        (scaled(float(energy), "Wh", ENERGY), "energy"),
-        (scaled(float(mass), "g", MASS), "CO2-equivalent"),
+        (scaled(float(energy), "Wh", THOUSANDS), "energy"),
+        (scaled(float(mass), "g", THOUSANDS), "CO2-equivalent"),
     ]
 
 
 def measured(runs: pd.DataFrame) -> list[tuple[str, str]]:
     """What the runs recorded about where and how they ran."""
-    held = {name: runs[name].dropna().tolist() for name in FACTS}
+    held = {name: runs[name].dropna().tolist() for name in TEXTS["facts"]}
     # the first start and the last end stand for all
     held |= {"started": sorted(held["started"])[:1], "ended": sorted(held["ended"])[-1:]}
-    return [(words, either(held[name])) for name, words in FACTS.items() if name not in NVIDIA or held[name]]
+    return [(words, either(held[name])) for name, words in TEXTS["facts"].items() if name not in NVIDIA or held[name]]

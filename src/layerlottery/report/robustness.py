@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any
-
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
 from layerlottery.evaluation.masking import gradient_check
-from layerlottery.report.grids import Cell, Grid, ticket_name
-from layerlottery.report.series import attack_by_epsilon
-from layerlottery.report.style import INK, Draw, Look, Panel, Picture, dots, legend, looks, panel, present
-from layerlottery.report.tables import (
-    GROUP,
-    SETTING,
-    Part,
-    Tables,
-    dense,
-    first_starts,
-    parts,
-    spread,
-    tickets,
-    title,
-    within,
-)
-from layerlottery.words import ABSENT, counted, either, interval, number, ranges
+from layerlottery.report.charts import BY_REMOVED, Picture, dense_line, lines, picture, ranks
+from layerlottery.report.facets import facets, hidden, siblings
+from layerlottery.report.grids import Cell, Grid, below_dense, interval_cells, per_network, pivoted
+from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
+from layerlottery.report.style import legend, looks
+from layerlottery.report.tables import GROUP, SETTING, TICKET, Tables, at_tolerance, drawn_criteria, first_starts
+from layerlottery.report.texts import TEXTS
+from layerlottery.words import counted, either, number, signed
 
-MOST_DENSITIES, MOST_PANELS = 3, 12
-ATTACKS = {
-    "fgsm": "FGSM, L∞",
-    "pgd": "PGD, L∞",
-    "pgd_restarts": "PGD with restarts, L∞",
-    "fgsm_l2": "FGSM, L2",
-    "pgd_l2": "PGD, L2",
-    "autoattack": "AutoAttack, L∞",
-    "transfer": "PGD on the dense network, L∞",
-}
+MOST_SIZES, MOST_PANELS, MOST_NAMED = 3, 12, 3
 # means over all conditions of a kind, and what has no condition
 SUMMARIES = ("accuracy, corrupted", "accuracy, extra corruptions", "mCE", "relative mCE", "accuracy, attacked")
 MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
@@ -45,22 +26,36 @@ MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
 def attack_picture(tables: Tables) -> Picture:
     """One panel per attack and size of tickets, dense networks thick; a readable selection where there are many."""
     entries = looks(tables.runs)
-    rows = attacked(tables.robustness)
-    held, attacks = parts(tables, first_starts(rows)), max(1, rows["name"].nunique())
-    panels: list[Panel] = []
-    hidden = False
-    for part in held:
-        most = min(MOST_DENSITIES // sum(one.group == part.group for one in held), MOST_PANELS // attacks)
-        most = max(1, most)
-        panels += _panels(part, most, entries)
-        hidden |= tickets(part.rows)["removed"].nunique() > most
-    caption = (
-        "Look for tickets that fall faster or slower than the dense network (thick). Means over seeds; steps on the "
-        "horizontal axis are not to scale, and 0 are the same images untouched."
-    )
-    every = ranges(tickets(rows)["removed"])
-    caption += f" Of the numbers of blocks removed, {every}, only some are drawn." if hidden else ""
-    return Picture("attacks", tuple(panels), legend(entries, first_starts(rows)), caption)
+    rows = first_starts(attacked(tables.robustness))
+    attacks = max(1, rows["name"].nunique())
+    parts = facets(tables, rows, "attack")
+    held, shown = [], []
+    for part in parts:
+        most = min(MOST_SIZES // siblings(part, parts), MOST_PANELS // attacks)
+        for name, own in part.rows.groupby("name", sort=False):
+            held.append(part.narrowed(str(name), _called(str(name)), by_level(own)))
+            shown += held[-1].sizes(most)
+
+    def draw(axes: Axes, own: pd.DataFrame) -> None:
+        own = own.assign(at=ranks(own["level"]))
+        dense_line(axes, own, "at")
+        lines(axes, own, entries, "at", mark=4)
+        levels = sorted(set(own["level"]))
+        axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
+        axes.set_ylim(0, 103)
+        axes.set_xlabel("ε, in 1/255")
+
+    return picture("attacks", shown, draw, legend(entries, rows), more=hidden(held, shown))
+
+
+def by_level(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds; level 0 are the same images untouched."""
+    return over_seeds(rows, [*BY_REMOVED, "level"], "accuracy").sort_values("level", kind="stable")
+
+
+def _called(attack: str) -> str:
+    # attacks of the user's own have the names that the configuration gives them
+    return str(TEXTS["attacks"].get(attack, attack.replace("_", " ")))
 
 
 def attacked(robustness: pd.DataFrame) -> pd.DataFrame:
@@ -70,75 +65,109 @@ def attacked(robustness: pd.DataFrame) -> pd.DataFrame:
     return rows[transferred | (robustness["kind"] == "attack")]
 
 
+def robustness_grids(tables: Tables) -> list[Grid]:
+    """Every table on robustness, in the order of the page."""
+    return [
+        *resilience_grids(tables),
+        *heat_grids(tables, "corruption"),
+        *heat_grids(tables, "shift"),
+        *detection_grids(tables),
+        *per_network(tables, "calibration", _calibration),
+    ]
+
+
 def resilience_grids(tables: Tables) -> list[Grid]:
     """Per network: means over corruptions and attacks, errors relative to the dense network, least perturbations."""
-    rows = tables.resilience
-    summaries = rows["measure"].isin(SUMMARIES) & rows["name"].isna()
-    chosen = rows[summaries | (rows["measure"] == MINIMUM_NORM)]
-    note = (
-        "Mean paired difference to the dense network [t interval], whose own values stand above. Coloured where it is "
-        "better or worse after Holm's correction. Corruptions: of the 15, the extras apart. mCE and relative mCE: "
-        "errors in percent of the dense network's, lower is better. Minimum norm: median, in 1/255."
-    )
-    return _grids(tables, chosen, "resilience", "Robustness, all conditions together", note, _heading)
+
+    def make(own: Tables) -> pd.DataFrame:
+        rows = own.resilience
+        summaries = rows["measure"].isin(SUMMARIES) & rows["name"].isna()
+        rows = rows[summaries | (rows["measure"] == MINIMUM_NORM)]
+        return _differences(rows, rows["measure"] + (", " + _spaced(rows["name"])).fillna(""), digits=2)
+
+    return per_network(tables, "resilience", make)
 
 
 def detection_grids(tables: Tables) -> list[Grid]:
     """Per network: how well outliers are told from test images, by set and score."""
-    chosen = tables.resilience[tables.resilience["measure"] == AUROC]
-    note = (
-        "Area under the ROC curve: 0.5 is chance, 1 perfect. Mean paired difference to the dense network [t interval], "
-        "coloured as above. The table detection has precision-recall and false positive rates."
-    )
-    return _grids(tables, chosen, "detection", "Outliers told from test images, AUROC", note, _detector, digits=3)
+
+    def make(own: Tables) -> pd.DataFrame:
+        rows = own.resilience[own.resilience["measure"] == AUROC]
+        return _differences(rows, _spaced(rows["name"]), digits=3)
+
+    return per_network(tables, "detection", make)
 
 
-def _heading(measure: str, name: str) -> str:
-    return f"{measure}, {name.replace('_', ' ')}" if name else measure
+def _spaced(names: pd.Series) -> pd.Series:
+    # a column without any name is no text
+    return names.astype("str").str.replace("_", " ")
 
 
-def _detector(measure: str, name: str) -> str:
-    return name.replace("_", " ")
+def _differences(rows: pd.DataFrame, heads: pd.Series, *, digits: int) -> pd.DataFrame:
+    """A row per ticket, a column per head; tickets of the same seeds share their dense networks."""
+    rows = rows.assign(head=heads)
+    dense = [Cell(number(value, digits), "muted") for value in rows.groupby("head", sort=False)["dense"].first()]
+    return below_dense(dense, pivoted(rows, "head", interval_cells(rows, "difference", digits=digits)))
 
 
-def _grids(
-    tables: Tables,
-    rows: pd.DataFrame,
-    name: str,
-    words: str,
-    note: str,
-    heading: Callable[[str, str], str],
-    *,
-    digits: int = 2,
-) -> list[Grid]:
-    found = []
-    for index, group in enumerate(tables.groups()):
-        # a column of one kind of text and nothing would come back with NaN
-        own = within(rows, group).fillna({"name": ""})
-        columns = list(dict.fromkeys(zip(own["measure"], own["name"], strict=True)))
-        held = {(one["family"], one["removed"], one["measure"], one["name"]): one for one in own.to_dict("records")}
-        tickets_held = list(dict.fromkeys(zip(own["family"], own["removed"], strict=True)))
-        lines = [[Cell("dense"), *(_dense_cell(held, column, digits) for column in columns)]]
-        for ticket in tickets_held:
-            cells = [held.get((*ticket, *column)) for column in columns]
-            lines.append([Cell(ticket_name(*ticket)), *(_difference_cell(one, digits) for one in cells)])
-        heads = ["ticket", *(heading(*column) for column in columns)]
-        if columns:
-            found.append(Grid(f"{name}{index}", title(tables, group, words), heads, lines, note))
-    return found
+def heat_grids(tables: Tables, kind: str) -> list[Grid]:
+    """Ticket by condition: difference to dense in colour, the dense networks' accuracy above."""
+
+    def make(own: Tables) -> pd.DataFrame:
+        rows = own.robustness[own.robustness["kind"] == kind]
+        matrix = difference_by_condition(rows)
+        if matrix.empty:
+            return matrix
+        origins = rows["origin"].dropna().unique()
+        origin = TEXTS["notes"][origins[0]] if len(origins) == 1 else ""
+        limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
+        cells = _arranged(matrix).map(lambda value: Cell(signed(value, 1), "heat", value / limit))
+        reference = _arranged(accuracy_by_condition(rows).reindex(matrix.columns).to_frame().T).iloc[0]
+        cells = below_dense([Cell(number(value, 1), "muted") for value in reference], cells, "dense, %")
+        cells.attrs = {"limit": limit, "origin": origin}
+        return cells
+
+    return per_network(tables, kind, make)
 
 
-def _dense_cell(held: dict[Any, Any], column: tuple[str, str], digits: int) -> Cell:
-    """Of the first ticket that has it: tickets of the same seeds share their dense networks."""
-    values = [one["dense"] for key, one in held.items() if key[2:] == column]
-    return Cell(number(values[0], digits), "muted")
+def _arranged(values: pd.DataFrame) -> pd.DataFrame:
+    """With the mean over the columns; the extra corruptions come last, and are in no mean."""
+    extra = [column for column in values if column in EXTRA_CORRUPTIONS]
+    main = values.drop(columns=extra)
+    if main.shape[1] > 1:
+        main = main.assign(mean=main.mean(axis=1))
+    return main.join(values[extra]).rename(columns=lambda name: name.replace("_", " "))
 
 
-def _difference_cell(row: dict[Hashable, Any] | None, digits: int) -> Cell:
-    if row is None:
-        return Cell(ABSENT)
-    tone = {"better": "win", "worse": "lose"}.get(row["outcome"], "muted")
-    return Cell(interval(row["difference"], row["low"], row["high"], digits), tone)
+def _calibration(own: Tables) -> pd.DataFrame:
+    """Expected calibration error, clean and where else it was measured, with likelihood and Brier score."""
+    kinds = own.robustness["kind"]
+    columns = {name: _means(own.runs, name) for name in TEXTS["calibration"] if name in own.runs}
+    columns |= {kind: _means(own.robustness[kinds == kind], "ece") for kind in ("corruption", "shift")}
+    means = pd.DataFrame({words: columns[name] for name, words in TEXTS["calibration"].items()}, columns["ece"].index)
+    means = means.dropna(axis=1, how="all")
+    cells = means.map(lambda value: number(value, 3))
+    cells.attrs = {"scaled": TEXTS["notes"]["scaled"] if TEXTS["calibration"]["ece_scaled"] in means else ""}
+    return cells
+
+
+def _means(rows: pd.DataFrame, value: str) -> pd.Series:
+    return over_seeds(rows, TICKET, value).set_index(TICKET)["mean"]
+
+
+def robustness_note(tables: Tables, xi: str) -> str:
+    """The range of the mean differences of tickets that are not random, and whether gradients look masked."""
+    rows = at_tolerance(tables.summary, xi)
+    rows = rows[~rows["criterion"].isin(drawn_criteria(tables.runs))]
+    names = {"attack_delta": "attacks", "corruption_delta": "corruptions", "shift_delta": "shifted sets"}
+    means = [f"{words} {_range(rows[column])}" for column, words in names.items() if rows[column].notna().any()]
+    said = f"Tickets against dense, means over conditions and seeds: {'; '.join(means)}." if means else ""
+    return " ".join(filter(None, [said, masking_note(tables)]))
+
+
+def _range(values: pd.Series) -> str:
+    ends = dict.fromkeys((signed(values.min()), signed(values.max())))
+    return f"{' to '.join(ends)} percentage points"
 
 
 def masking_note(tables: Tables) -> str:
@@ -153,40 +182,4 @@ def masking_note(tables: Tables) -> str:
     if not failed:
         return f"Gradients: no sign of masking in {counted(len(problems), 'network', 'networks')}."
     some = counted(sum(map(bool, problems)), "network", "networks")
-    return f"Gradients may be masked in {some} of {len(problems)}: {either(failed[:MOST_DENSITIES])}."
-
-
-def _panels(part: Part, most: int, entries: dict[str, Look]) -> list[Panel]:
-    found = []
-    for attack in dict.fromkeys(part.rows["name"]):
-        series = attack_by_epsilon(part.rows, attack)
-        for removed in spread(sorted(set(tickets(series)["removed"])), most):
-            draw = _strengths(series[series["removed"].isin((0, removed))], entries)
-            name, heading = f"attack{part.name}{attack}x{removed}", part.titled(_called(attack), f"p = {removed}")
-            found.append(panel(name, heading, "accuracy, %", "accuracy by epsilon", draw))
-    return found
-
-
-def _called(attack: str) -> str:
-    # attacks of the user's own have the names that the configuration gives them
-    return ATTACKS.get(attack, attack.replace("_", " "))
-
-
-def _strengths(rows: pd.DataFrame, entries: dict[str, Look]) -> Draw:
-    levels = sorted(set(rows["level"]))
-
-    def draw(axes: Axes) -> None:
-        thick = dense(rows)
-        axes.plot(
-            [levels.index(level) for level in thick["level"]], thick["mean"], color=INK, linewidth=2.6, alpha=0.85
-        )
-        for criterion in present(entries, rows):
-            look, one = entries[criterion], rows[rows["criterion"] == criterion]
-            at = [levels.index(level) for level in one["level"]]
-            axes.plot(at, one["mean"], color=look.colour, linewidth=1.1, linestyle=look.line)
-            dots(axes, at, one["mean"], look, size=4)
-        axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
-        axes.set_ylim(0, 103)
-        axes.set_xlabel("ε, in 1/255")
-
-    return draw
+    return f"Gradients may be masked in {some} of {len(problems)}: {either(failed[:MOST_NAMED])}."

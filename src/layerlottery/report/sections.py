@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
-from layerlottery.report import grids
-from layerlottery.report.accuracy import accuracy_picture, curves_picture, difference_picture
-from layerlottery.report.blocks import blocks_picture
-from layerlottery.report.cost import cost_of, savings_picture, speed_picture
+from layerlottery.report.accuracy import (
+    accuracy_picture,
+    curves_picture,
+    difference_picture,
+    summary_grids,
+)
+from layerlottery.report.blocks import blocks_picture, stability_grids
+from layerlottery.report.charts import Picture
+from layerlottery.report.controls import control_grids
+from layerlottery.report.cost import cost_grids, cost_of, savings_picture, speed_picture
+from layerlottery.report.grids import Grid
 from layerlottery.report.paper import figure3_picture, paper_grids, paper_note
 from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
-from layerlottery.report.robustness import attack_picture, detection_grids, masking_note, resilience_grids
+from layerlottery.report.robustness import attack_picture, robustness_grids, robustness_note
 from layerlottery.report.similarity import layer_picture, removal_picture, similarity_grids
 from layerlottery.report.structures import structures_grids, structures_picture
-from layerlottery.report.style import Picture
 from layerlottery.report.tables import Tables
+from layerlottery.report.texts import TEXTS
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,14 @@ class Section:
     """One part of the page."""
 
     name: str
-    title: str
-    pictures: tuple[Picture, ...] = ()
-    grids: tuple[grids.Grid, ...] = ()
-    note: str = ""
+    pictures: tuple[Picture, ...]
+    grids: tuple[Grid, ...]
+    note: str
+
+    @property
+    def title(self) -> str:
+        """Its heading."""
+        return str(TEXTS["sections"][self.name])
 
     @property
     def paired(self) -> bool:
@@ -36,30 +48,28 @@ class Section:
 
 
 def sections(tables: Tables, paper: dict[str, pd.DataFrame], xi: str) -> list[Section]:
-    """Every section that has something to show."""
+    """Every section that has something to show, in the order of the page."""
+    costs = cost_of(tables, xi)
+    robustness = robustness_grids(tables), robustness_note(tables, xi)
     made = [
-        Section("paper", "The paper's tables", (figure3_picture(paper),), tuple(paper_grids(paper)), paper_note(paper)),
-        Section("accuracy", "Accuracy", (accuracy_picture(tables), difference_picture(tables, xi))),
-        Section("summary", "Every ticket", (), tuple(grids.summary_grids(tables)), SUMMARY_NOTE),
-        Section("controls", "Controls", (), tuple(grids.control_grids(tables))),
-        Section("rewinding", "Rewinding", (rewinding_picture(tables, xi),), tuple(rewinding_grids(tables, xi))),
-        Section("structures", "Structures", (structures_picture(tables, xi),), tuple(structures_grids(tables, xi))),
-        _cost(tables, xi),
-        _robustness(tables, xi),
-        _similarity(tables),
-        Section("stability", "Rank stability", (), tuple(grids.stability_grids(tables))),
-        Section("curves", "Learning curves", (curves_picture(tables),)),
-        Section("blocks", "Removed blocks", (blocks_picture(tables),)),
+        _section("paper", [figure3_picture(paper)], paper_grids(paper), paper_note(paper)),
+        _section("accuracy", [accuracy_picture(tables), difference_picture(tables, xi)]),
+        _section("summary", [], summary_grids(tables), TEXTS["notes"]["summary"]),
+        _section("controls", [], control_grids(tables)),
+        _section("rewinding", [rewinding_picture(tables, xi)], rewinding_grids(tables, xi)),
+        _section("structures", [structures_picture(tables, xi)], structures_grids(tables, xi)),
+        _section("cost", [savings_picture(costs), speed_picture(costs)], cost_grids(costs)),
+        _section("robustness", [attack_picture(tables)], *robustness),
+        _section("similarity", [removal_picture(tables), layer_picture(tables)], similarity_grids(tables)),
+        _section("stability", [], stability_grids(tables)),
+        _section("curves", [curves_picture(tables)]),
+        _section("blocks", [blocks_picture(tables)]),
     ]
-    drawn = [_drawn(section) for section in made]
-    return [section for section in drawn if section.pictures or section.grids]
+    return [section for section in made if section.pictures or section.grids]
 
 
-SUMMARY_NOTE = (
-    "Accuracy: mean ± standard deviation over seeds. Δ: mean paired difference to the dense network with its "
-    "t interval. Under each tolerance: the verdict, then how many of the networks won. Starred verdicts stand "
-    "after Holm's correction for all tickets of that network."
-)
+def _section(name: str, pictures: Iterable[Picture], grids: Iterable[Grid] = (), note: str = "") -> Section:
+    return Section(name, tuple(one for one in pictures if one.panels), tuple(grids), note)
 
 
 def left_out(tables: Tables) -> str:
@@ -75,33 +85,3 @@ def left_out(tables: Tables) -> str:
         "energy": tables.runs["energy_kwh"].isna().all(),
     }
     return ", ".join(name for name, missing in absent.items() if missing)
-
-
-def _drawn(section: Section) -> Section:
-    pictures = tuple(one for one in section.pictures if one.panels)
-    return Section(section.name, section.title, pictures, section.grids, section.note)
-
-
-def _cost(tables: Tables, xi: str) -> Section:
-    costs = cost_of(tables, xi)
-    made = () if costs.empty else (grids.cost_grid(costs),)
-    return Section("cost", "Cost saved", (savings_picture(costs), speed_picture(costs)), made)
-
-
-def _robustness(tables: Tables, xi: str) -> Section:
-    made = [
-        *resilience_grids(tables),
-        *grids.heat_grids(tables, "corruption", "Corruptions"),
-        *grids.heat_grids(tables, "shift", "Shifted test sets"),
-        *detection_grids(tables),
-        *grids.calibration_grids(tables),
-    ]
-    means = [f"{name} {words}" for name, words in grids.robustness_means(tables, xi)]
-    said = [f"Tickets against dense, means over conditions and seeds: {'; '.join(means)}." if means else ""]
-    note = " ".join(filter(None, [*said, masking_note(tables)]))
-    return Section("robustness", "Robustness", (attack_picture(tables),), tuple(made), note)
-
-
-def _similarity(tables: Tables) -> Section:
-    pictures = (removal_picture(tables), layer_picture(tables))
-    return Section("similarity", "Similarity", pictures, tuple(similarity_grids(tables)))

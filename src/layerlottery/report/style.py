@@ -7,19 +7,14 @@ criteria beyond the tenth; markers repeat what colours say.
 
 from __future__ import annotations
 
-import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import matplotlib
 import pandas as pd
 from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from layerlottery.report.tables import drawn_criteria, tickets
 
@@ -53,21 +48,22 @@ RULES: dict[Any, Any] = {
 # corners and rotation of a regular polygon; 16 corners pass for a circle
 SHAPES = ((16, 0), (4, 45), (3, 0), (4, 0), (3, 180), (5, 0), (3, 90), (6, 0), (3, 270), (5, 180))
 DASHES = ("", "4 2", "1 2", "6 2 1 2", "8 3", "2 1")
-Draw = Callable[[Axes], None]
-Numbers: TypeAlias = pd.Series | Sequence[float]
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one line is drawn wherever it appears."""
+    """How one line is drawn wherever it appears; dense networks have no shape, and a band where seeds differ."""
 
     colour: str
-    shape: int
+    shape: int | None
     dash: str = ""
+    band: bool = False
 
     @property
     def marker(self) -> list[tuple[float, float]]:
         """Corners of the marker in a square from -1 to 1."""
+        if self.shape is None:
+            return []
         corners, turn = SHAPES[self.shape % len(SHAPES)]
         # small corners look smaller than a circle of the same radius
         size = 1.3 if corners == 3 else 1.0
@@ -79,24 +75,14 @@ class Look:
         """The dash pattern as matplotlib takes it."""
         return 0, tuple(float(part) for part in self.dash.split()) or None
 
-
-@dataclass(frozen=True)
-class Panel:
-    """One SVG of a figure."""
-
-    title: str
-    unit: str
-    svg: Markup
+    @property
+    def css(self) -> str:
+        """The colour as the page writes it."""
+        return f"var(--{PLACEHOLDERS[self.colour]})"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page: panels under one legend and caption; without panels `caption` says why."""
-
-    name: str
-    panels: tuple[Panel, ...]
-    legend: tuple[tuple[str, Markup], ...]
-    caption: str
+Legend: TypeAlias = tuple[tuple[str, Look], ...]
+THICK, BAND = Look(INK, None), Look(INK, None, band=True)
 
 
 def looks(runs: pd.DataFrame) -> dict[str, Look]:
@@ -117,50 +103,18 @@ def _look(place: int) -> Look:
     return Look(f"#fe02{place % (2 * COLOURS):02x}", shape, DASHES[place // COLOURS % len(DASHES)])
 
 
-def present(entries: dict[str, Look], rows: pd.DataFrame) -> list[str]:
-    """The criteria that some rows hold, in the order of the legend."""
-    held = set(rows["criterion"])
-    return [criterion for criterion in entries if criterion in held]
+def present(entries: Iterable[str], rows: pd.DataFrame, by: str = "criterion") -> list[str]:
+    """The names that some rows hold, in the order of the legend."""
+    held = set(rows[by])
+    return [name for name in entries if name in held]
 
 
-def legend(entries: dict[str, Look], rows: pd.DataFrame, dense: str = "line") -> tuple[tuple[str, Markup], ...]:
-    """Swatches of the criteria that appear; `dense` is how the dense network is drawn: line, band or ''."""
-    first = {"line": (("dense", _dense_swatch()),), "band": (("dense", _dense_swatch(True)),)}.get(dense, ())
-    return (*first, *((criterion, swatch(entries[criterion])) for criterion in present(entries, rows)))
-
-
-def swatch(look: Look) -> Markup:
-    """A line with its marker, as in the figures."""
-    corners = " ".join(f"{14 + 4 * x:.1f},{6 - 4 * y:.1f}" for x, y in look.marker)
-    dashes = f' stroke-dasharray="{look.dash}"' if look.dash else ""
-    colour = f"var(--{PLACEHOLDERS[look.colour]})"
-    return Markup(  # noqa: S704 - built from constants
-        '<svg class="swatch" viewBox="0 0 28 12" aria-hidden="true">'
-        f'<path d="M1 6H27" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-        f'<polygon points="{corners}" fill="{colour}"/></svg>'
-    )
-
-
-def _dense_swatch(band: bool = False) -> Markup:
-    back = '<path d="M1 1H27V11H1Z" fill="var(--ink)" opacity=".12"/>' if band else ""
-    return Markup(  # noqa: S704 - built from constants
-        f'<svg class="swatch" viewBox="0 0 28 12" aria-hidden="true">{back}'
-        '<path d="M1 6H27" stroke="var(--ink)" stroke-width="2.4"/></svg>'
-    )
-
-
-def panel(name: str, title: str, unit: str, label: str, draw: Draw) -> Panel:
-    """Draw one panel. `name` must be unique on the page; `label` is what a screen reader says."""
-    with matplotlib.rc_context(RULES | {"svg.hashsalt": name}):
-        figure = Figure(figsize=SIZE)
-        FigureCanvasSVG(figure)
-        figure.patch.set_visible(False)
-        axes = figure.add_axes(BOX)
-        axes.patch.set_visible(False)
-        draw(axes)
-        written = io.StringIO()
-        figure.savefig(written, format="svg")
-    return Panel(title, unit, inline(written.getvalue(), prefix=name, label=f"{title}: {label}"))
+def legend(
+    entries: Mapping[str, Look], rows: pd.DataFrame, dense: Look | None = THICK, by: str = "criterion"
+) -> Legend:
+    """The names that appear, after the dense networks, if those are drawn."""
+    first = (("dense", dense),) if dense else ()
+    return (*first, *((name, entries[name]) for name in present(entries, rows, by)))
 
 
 def inline(svg: str, *, prefix: str, label: str) -> Markup:
@@ -180,31 +134,3 @@ def inline(svg: str, *, prefix: str, label: str) -> Markup:
 def _shortened(tag: re.Match[str]) -> str:
     """Coordinates with two digits; the text between tags is left alone."""
     return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
-
-
-def dots(axes: Axes, x: Numbers, y: Numbers, look: Look, *, size: float = 5, alpha: float = 1) -> None:
-    """Markers without outline or line."""
-    axes.plot(x, y, marker=look.marker, ls="none", color=look.colour, ms=size, mew=0, alpha=alpha)
-
-
-def whole_steps(axes: Axes, values: Sequence[int]) -> None:
-    """Integer ticks only, at most eight of them, with a margin for the markers."""
-    low, high = min(values), max(values)
-    step = max(1, math.ceil((high - low + 1) / 8))
-    axes.set_xticks(range(low, high + 1, step))
-    axes.set_xlim(low - 0.55, high + 0.55)
-
-
-def bars(axes: Axes, x: Numbers, low: Numbers, high: Numbers, look: Look, *, slim: float = 1) -> None:
-    """Intervals behind the marks."""
-    axes.vlines(x, low, high, color=look.colour, linewidth=1.6 * slim**2, alpha=0.75)
-
-
-def slimness(tickets: int) -> float:
-    """How far marks shrink where many tickets share a panel: 1 up to 60 tickets."""
-    return min(1.0, math.sqrt(60 / max(tickets, 1)))
-
-
-def dodge(count: int, *, width: float = 0.5) -> list[float]:
-    """Offsets that set apart what stands with as many blocks removed."""
-    return [0.0] if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]

@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -21,10 +22,10 @@ from layerlottery.store.schemas import TABLES
 DENSE = "dense"
 GROUP = ["dataset", "network"]
 SETTING = ["structure", "criterion", "scored_at", "rewind"]
+TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
 STRUCTURES = ("none", "layers", "filters", "weights")
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Tables:
     """The tables of schemas.py with two names for every row.
 
     `variant` is what sets a ticket apart from one that was scored, pruned and trained from θ0, and empty for
-    that; `family` is the criterion with its variant.
+    that; `family` is the criterion with its variant. The summary's paired difference is in `mean`, `low`, `high` too.
     """
 
     runs: pd.DataFrame
@@ -46,13 +47,12 @@ class Tables:
     resilience: pd.DataFrame
     stability: pd.DataFrame
 
-    def groups(self) -> list[tuple[str, str]]:
-        """Every dataset and network, in the order of the runs."""
-        return [(str(one), str(two)) for one, two in self.runs[GROUP].drop_duplicates().itertuples(index=False)]
-
-    def of(self, group: tuple[str, str]) -> Tables:
-        """The rows of one dataset and network."""
-        return Tables(**{name: within(getattr(self, name), group) for name in TABLES})
+    @cached_property
+    def by_group(self) -> dict[tuple[str, str], Tables]:
+        """The rows of every dataset and network, in the order of the runs."""
+        frames = {name: getattr(self, name) for name in TABLES}
+        groups: list[Any] = _distinct(self.runs, GROUP)
+        return {group: Tables(**{name: within(one, group) for name, one in frames.items()}) for group in groups}
 
 
 def within(frame: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:
@@ -66,6 +66,9 @@ def read_tables(folder: Path) -> Tables:
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
     frames = {name: labelled(frame) for name, frame in frames.items()}
+    # as the means of other tables are called
+    delta = {"mean": "delta_accuracy", "low": "delta_low", "high": "delta_high"}
+    frames["summary"] = frames["summary"].assign(**{name: frames["summary"][column] for name, column in delta.items()})
     order = families(frames["runs"])
     return Tables(**{name: _sorted(frame, order) for name, frame in frames.items()})
 
@@ -75,18 +78,19 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     missing = {name: value for name, value in PLAIN.items() if name not in frame}
     keys = list(frame.assign(**missing)[SETTING].itertuples(index=False, name=None))
     names = {key: _names(*key) for key in dict.fromkeys(keys)}
-    columns = {
-        name: pd.Series([names[key][at] for key in keys], frame.index, dtype=object)
-        for at, name in enumerate(("variant", "family"))
-    }
-    return frame.assign(**columns)
+    return frame.assign(variant=[names[key][0] for key in keys], family=[names[key][1] for key in keys])
 
 
 def _names(structure: str, criterion: str | None, scored_at: str | None, rewind: str) -> tuple[str, str]:
     if pd.isna(criterion):
         return DENSE, DENSE
     variant = variant_name(structure, scored_at, rewind)
-    return variant, f"{criterion} ({variant})" if variant else str(criterion)
+    return variant, family_name(str(criterion), variant)
+
+
+def family_name(criterion: str, variant: str) -> str:
+    """How a criterion's tickets of one variant are called."""
+    return f"{criterion} ({variant})" if variant else criterion
 
 
 def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
@@ -146,44 +150,9 @@ def first_starts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[rank == first]
 
 
-def title(tables: Tables, group: Sequence[str], *parts: str) -> str:
-    """A heading; the dataset and network are left out where the page has only one."""
-    named = [] if parts and len(tables.groups()) == 1 else [group_name(group)]
-    return ", ".join([*parts[:1], *named, *parts[1:]])
-
-
 def group_name(group: Sequence[str]) -> str:
     """How a dataset and network are headed."""
     return " · ".join(group)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one panel can hold without crowding: one dataset, network and variant, with its dense networks."""
-
-    name: str
-    group: str
-    where: tuple[str, ...]
-    rows: pd.DataFrame
-
-    def titled(self, *words: str) -> str:
-        """A heading; what the whole page shares is left out."""
-        return ", ".join((*words, *self.where)) or self.group
-
-
-def parts(tables: Tables, frame: pd.DataFrame) -> list[Part]:
-    """The parts of one of the tables. Names are unique within it."""
-    groups = tables.groups()
-    many, datasets = len(variants(tables.runs)) > 1, {dataset for dataset, _ in groups}
-    found = []
-    for index, group in enumerate(groups):
-        name = group_name(group if len(datasets) > 1 else group[1:])
-        own = within(frame, group)
-        for place, variant in enumerate(variants(own)):
-            where = (*([variant_words(variant)] if many else []), *([name] if len(groups) > 1 else []))
-            rows = own[own["variant"].isin((DENSE, variant))]
-            found.append(Part(f"{index}x{place}", group_name(group), where, rows))
-    return found
 
 
 def tickets(frame: pd.DataFrame) -> pd.DataFrame:
@@ -221,12 +190,3 @@ def at_tolerance(summary: pd.DataFrame, name: str) -> pd.DataFrame:
         known = ", ".join(dict.fromkeys(summary["xi"]))
         raise LayerLotteryError(f"report.xi: {name} is not among the tolerances of statistics.xi ({known})")
     return rows
-
-
-def spread(values: Sequence[Value], most: int) -> list[Value]:
-    """At most so many of the values, evenly spread, the last and (if there is room) the first among them."""
-    if len(values) <= most:
-        return list(values)
-    if most == 1:
-        return [values[-1]]
-    return [values[round(step * (len(values) - 1) / (most - 1))] for step in range(most)]

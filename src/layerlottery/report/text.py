@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from layerlottery.config.results import ReportSettings
-from layerlottery.report.grids import holm_mark
-from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name, within
-from layerlottery.report.verdict import seeds_words, tolerance_words
+from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name
+from layerlottery.report.verdict import holm_mark, seeds_words, tolerance_words
 from layerlottery.words import factor, interval, number
 
 WIDTH = 100
-HEADS = ("ticket", "p", "accuracy", "Δ [low, high]", "won", "verdict", "MACs", "speed")
-SIZES = (29, 3, 8, 24, 5, 11, 7, 6)
-LEFT = {"ticket", "verdict"}
+# sizes of the columns; negative: aligned to the left
+COLUMNS = {
+    "ticket": -29,
+    "p": 3,
+    "accuracy": 8,
+    "Δ [low, high]": 24,
+    "won": 5,
+    "verdict": -11,
+    "MACs": 7,
+    "speed": 6,
+}
 
 
 def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
@@ -31,25 +38,23 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
     xi = tolerance_name(settings or ReportSettings.model_validate({}))
     if settings is None and xi not in set(held.summary["xi"]):
         xi = str(held.summary["xi"].iloc[0])
-    rows = at_tolerance(held.summary, xi)
     lines = [f"Tickets against dense networks, {tolerance_words(xi)}"]
-    for group in held.groups():
-        own = within(rows, group)
-        if not own.empty:
-            heading = f"{group_name(group)}, {seeds_words(own)}"
-            lines += ["", heading[:WIDTH], _line(HEADS), *map(_ticket, own.to_dict("records"))]
-    return "\n".join([*lines, "", *_remarks(rows)])
+    for group, own in held.by_group.items():
+        rows = at_tolerance(own.summary, xi)
+        if not rows.empty:
+            heading = f"{group_name(group)}, {seeds_words(rows)}"
+            lines += ["", heading[:WIDTH], _line(COLUMNS), *map(_ticket, rows.to_dict("records"))]
+    return "\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))])
 
 
 def _ticket(values: dict[Hashable, Any]) -> str:
-    won = "" if pd.isna(values["won"]) else f"{int(values['won'])}/{values['networks']}"
     return _line(
         (
             values["family"],
             f"{values['removed']}",
             number(values["accuracy"]),
-            interval(values["delta_accuracy"], values["delta_low"], values["delta_high"]),
-            won,
+            interval(values["mean"], values["low"], values["high"]),
+            "" if pd.isna(values["won"]) else f"{int(values['won'])}/{values['networks']}",
             values["verdict"] + holm_mark(values),
             f"{number(values['macs_reduction'], 1)} %",
             factor(values["train_speedup"]),
@@ -57,23 +62,17 @@ def _ticket(values: dict[Hashable, Any]) -> str:
     )
 
 
-def _remarks(rows: pd.DataFrame) -> list[str]:
+def _remark(rows: pd.DataFrame) -> str:
     if rows["seeds"].max() < 2:
-        return ["One seed: nothing can be inferred."]
-    starred = any(map(holm_mark, rows.to_dict("records")))
-    return ["* stands after Holm's correction for all tickets of the network" if starred else NONE_STANDS]
+        return "One seed: nothing can be inferred."
+    if any(map(holm_mark, rows.to_dict("records"))):
+        return "* stands after Holm's correction for all tickets of the network"
+    return "No win or loss stands after Holm's correction for all tickets of the network."
 
 
-NONE_STANDS = "No win or loss stands after Holm's correction for all tickets of the network."
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    fitted = (_fit(cell, size) for cell, size in zip(cells, SIZES, strict=True))
-    shown = (
-        cell.ljust(size) if head in LEFT else cell.rjust(size)
-        for head, cell, size in zip(HEADS, fitted, SIZES, strict=True)
-    )
-    return " ".join(shown).rstrip()
+def _line(cells: Iterable[str]) -> str:
+    fitted = ((_fit(cell, abs(size)), size) for cell, size in zip(cells, COLUMNS.values(), strict=True))
+    return " ".join(cell.ljust(-size) if size < 0 else cell.rjust(size) for cell, size in fitted).rstrip()
 
 
 def _fit(text: str, size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,12 @@ import pandas as pd
 
 from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
-from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name, within
+from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name
 from layerlottery.words import MINUS, at, counted, interval, number, percent, ranges
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 MOST_NAMED = 8
+Statements = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -22,24 +24,20 @@ class Finding:
 
     group: str
     headline: str
-    statements: tuple[tuple[str, str], ...]
+    statements: Statements
 
 
 def findings(tables: Tables, xi: str) -> list[Finding]:
     """One finding per dataset and network, for the tolerance named `xi`."""
-    summary = at_tolerance(tables.summary, xi)
     drawn = drawn_criteria(tables.runs)
     found = []
-    for group in tables.groups():
-        rows, own = within(summary, group), tables.of(group)
-        statements = (
-            *_outcomes(rows),
-            *_holm(rows),
-            *_extremes(rows),
-            *control_statements(own.runs, own.comparisons),
-            *_controls_won(rows, drawn),
+    for group, own in tables.by_group.items():
+        rows = at_tolerance(own.summary, xi)
+        controls = control_statements(own.runs, own.comparisons)
+        statements = [] if rows.empty else [*_outcomes(rows), *_holm(rows), *_extremes(rows)]
+        found.append(
+            Finding(group_name(group), _headline(rows, xi), [*statements, *controls, *_controls_won(rows, drawn)])
         )
-        found.append(Finding(group_name(group), _headline(rows, xi), statements))
     return found
 
 
@@ -55,10 +53,12 @@ def _headline(rows: pd.DataFrame, xi: str) -> str:
     if rows.empty:
         return "Only dense networks were trained: there is no ticket to judge."
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
-    total = counted(len(rows), "ticket", "tickets")
+    total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:
-        return f"One seed, so nothing can be inferred. {_single(rows, total, tolerance)}"
-    if rows["xi_points"].isna().all():
+        stayed = f"As a mere count, {int((rows['won'] > 0).sum())} of {total} stayed within {tolerance} of the dense"
+        said = f"{stayed} network of that seed." if judged else f"{tolerance} can't be computed from one seed either."
+        return f"One seed, so nothing can be inferred. {said}"
+    if not judged:
         return f"{tolerance} can't be computed, so no ticket can be judged."
     count = rows["verdict"].value_counts()
     won, lost = count.get("winning", 0), count.get("losing", 0)
@@ -66,11 +66,9 @@ def _headline(rows: pd.DataFrame, xi: str) -> str:
     return f"{won} of {total} won, {lost} lost, {rest} undecided, against {tolerance}, over {seeds_words(rows)}."
 
 
-def _single(rows: pd.DataFrame, total: str, tolerance: str) -> str:
-    if rows["xi_points"].isna().all():
-        return f"{tolerance} can't be computed from one seed either."
-    won = int((rows["won"] > 0).sum())
-    return f"As a mere count, {won} of {total} stayed within {tolerance} of the dense network of that seed."
+def holm_mark(row: dict[Hashable, Any]) -> str:
+    """A star where a clear verdict stands after Holm's correction."""
+    return "*" if row["verdict"] in ("winning", "losing") and row["verdict_holm"] == row["verdict"] else ""
 
 
 def seeds_words(rows: pd.DataFrame) -> str:
@@ -82,75 +80,64 @@ def seeds_words(rows: pd.DataFrame) -> str:
 def named(rows: pd.DataFrame) -> str:
     """Tickets as: grasp at p = 1, 2; snip at p = 1; so many at most."""
     held = [f"{family} at {at(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
-    more = len(rows) - int(rows["family"].isin(list(dict.fromkeys(rows["family"]))[:MOST_NAMED]).sum())
+    more = int((~rows["family"].isin(rows["family"].unique()[:MOST_NAMED])).sum())
     rest = [f"and {counted(more, 'ticket', 'tickets')} more, listed under Every ticket"] if more else []
     return "; ".join([*held[:MOST_NAMED], *rest])
 
 
-def _outcomes(rows: pd.DataFrame) -> list[tuple[str, str]]:
+def _outcomes(rows: pd.DataFrame) -> Statements:
+    if rows["seeds"].max() < 2:
+        return []
     terms = {"winning": "Won", "losing": "Lost", "undecided": "Undecided", "single seed": "One seed only"}
     why = {"undecided": f" (the interval contains {MINUS}ξ: more seeds may decide)"}
-    parts = ((verdict, rows[rows["verdict"] == verdict]) for verdict in terms)
-    if rows.empty or rows["seeds"].max() < 2:
-        return []
-    return [(terms[verdict], f"{named(part)}{why.get(verdict, '')}.") for verdict, part in parts if not part.empty]
+    parts = {verdict: rows[rows["verdict"] == verdict] for verdict in terms}
+    return [(terms[name], f"{named(part)}{why.get(name, '')}.") for name, part in parts.items() if not part.empty]
 
 
-def _holm(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    words = {"winning": ("win", "wins"), "losing": ("loss", "losses")}
-    said = [_survived(rows[rows["verdict"] == verdict], *words[verdict]) for verdict in words]
-    text = " and ".join(filter(None, said))
-    if not text:
-        return []
-    return [
-        ("After Holm's correction", f"Of {counted(int(rows['tickets'].max()), 'ticket', 'tickets')} tested, {text}.")
-    ]
+def _holm(rows: pd.DataFrame) -> Statements:
+    said = []
+    for verdict, singular, plural in (("winning", "win", "wins"), ("losing", "loss", "losses")):
+        own = rows[rows["verdict"] == verdict]
+        kept = own[own["verdict_holm"] == verdict]
+        which = f" ({named(kept)})" if 0 < len(kept) < len(own) else ""
+        remain = "remains" if len(kept) == 1 else "remain"
+        if len(own):
+            said.append(f"{len(kept)} of {counted(len(own), singular, plural)} {remain}{which}")
+    tested = counted(int(rows["tickets"].max()), "ticket", "tickets") if said else ""
+    return [("After Holm's correction", f"Of {tested} tested, {' and '.join(said)}.")] if said else []
 
 
-def _survived(rows: pd.DataFrame, singular: str, plural: str) -> str:
-    if rows.empty:
-        return ""
-    kept = rows[rows["verdict_holm"] == rows["verdict"]]
-    which = f" ({named(kept)})" if 0 < len(kept) < len(rows) else ""
-    return f"{len(kept)} of {counted(len(rows), singular, plural)} {'remains' if len(kept) == 1 else 'remain'}{which}"
-
-
-def _extremes(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    if rows.empty:
-        return []
-    winners = rows[rows["verdict"] == "winning"]
+def _extremes(rows: pd.DataFrame) -> Statements:
+    by_mean, winners = rows.sort_values("mean"), rows[rows["verdict"] == "winning"]
     if winners.empty:
         term = "Highest in this seed" if rows["seeds"].max() < 2 else "Highest mean, not a clear win"
-        pool = rows[rows["verdict"] != "losing"]
-        return [(term, _described(_last(pool, ["delta_accuracy"])))] if not pool.empty else []
-    best = _last(winners, ["delta_accuracy"])
-    deepest = _last(winners, ["removed", "delta_accuracy"])
-    if (best["family"], best["removed"]) == (deepest["family"], deepest["removed"]):
-        return [("Best and deepest", _described(best))]
-    return [
-        ("Best ticket", _described(best)),
-        ("Most blocks removed in a win", _described(deepest)),
-    ]
+        return [(term, _described(row)) for row in _last(by_mean[by_mean["verdict"] != "losing"])]
+    best = _described(*_last(winners.sort_values("mean")))
+    deepest = _described(*_last(winners.sort_values(["removed", "mean"])))
+    if best == deepest:
+        return [("Best and deepest", best)]
+    return [("Best ticket", best), ("Most blocks removed in a win", deepest)]
 
 
-def _last(rows: pd.DataFrame, by: list[str]) -> dict[str, Any]:
-    return {str(name): value for name, value in rows.sort_values(by).iloc[-1].items()}
+def _last(rows: pd.DataFrame) -> list[dict[Hashable, Any]]:
+    found: list[dict[Hashable, Any]] = rows.tail(1).to_dict("records")
+    return found
 
 
-def _described(row: dict[str, Any]) -> str:
-    change = interval(row["delta_accuracy"], row["delta_low"], row["delta_high"])
+def _described(row: dict[Hashable, Any]) -> str:
+    change = interval(row["mean"], row["low"], row["high"])
     return (
         f"{row['family']} at {at(row['removed'])}, {change} percentage points against dense, "
         f"with {percent(row['macs_reduction'])} fewer MACs."
     )
 
 
-def _controls_won(rows: pd.DataFrame, drawn: set[str]) -> list[tuple[str, str]]:
+def _controls_won(rows: pd.DataFrame, drawn: set[str]) -> Statements:
     winners = rows[rows["verdict"] == "winning"]
-    fresh = winners[winners["rewind"] == FRESH]
-    random = winners[winners["criterion"].isin(drawn) & (winners["rewind"] != FRESH)]
+    fresh = winners["rewind"] == FRESH
+    random = winners["criterion"].isin(drawn) & ~fresh
     said = (
         ("Random won too", random, "there a ticket wins whichever blocks go"),
         ("Fresh weights won too", fresh, "there the smaller architecture wins whichever weights it starts from"),
     )
-    return [(term, f"{named(part)}: {meaning}.") for term, part, meaning in said if not part.empty]
+    return [(term, f"{named(winners[part])}: {meaning}.") for term, part, meaning in said if part.any()]

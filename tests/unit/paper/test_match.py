@@ -13,11 +13,11 @@ from layerlottery.paper.match import (
     find,
     same_rewind,
 )
-from layerlottery.paper.measure import Ticket
+from layerlottery.paper.measure import TicketKey
 from layerlottery.tables.statistics import Estimate
 
-REWOUND = Ticket("cifar10", "resnet32", "layers", "kl", "trained", 1, "1")
-SNIP = Ticket("cifar10", "resnet32", "layers", "snip", "init", 5, "0")
+REWOUND = TicketKey("cifar10", "resnet32", "layers", "kl", "trained", 1, "1")
+SNIP = TicketKey("cifar10", "resnet32", "layers", "snip", "init", 5, "0")
 
 
 def interval(low, high):

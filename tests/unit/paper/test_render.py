@@ -4,20 +4,7 @@ import re
 
 import pytest
 
-from layerlottery.paper.render import (
-    ALONE,
-    BY_HOLM,
-    BY_INTERVAL,
-    CAPTIONS,
-    CONTROLLED,
-    EMPTY,
-    SELF,
-    SIDE,
-    SMALL,
-    escaped,
-    latex,
-    markdown,
-)
+from layerlottery.paper.render import CAPTIONS, REMARKS, escaped, latex, markdown
 from layerlottery.paths import PAPER
 
 ROW = {
@@ -96,11 +83,11 @@ def test_a_reduced_scale_and_a_single_seed_are_said_and_only_then(write):
     reduced = ROW | {"scale": "reduced: 8 of 200 epochs, 2,000 of 50,000 images, 1 seed", "seeds": 1}
     whole = write("table2", [ROW], confidence=0.95)
     small = write("table2", [ROW, reduced], confidence=0.95)
-    assert SMALL not in whole
-    assert ALONE not in whole
+    assert REMARKS["small"] not in whole
+    assert REMARKS["alone"] not in whole
     assert "Scale: the paper's." in whole
-    assert SMALL in small
-    assert ALONE in small
+    assert REMARKS["small"] in small
+    assert REMARKS["alone"] in small
     assert small.count("reduced: 8 of 200 epochs, 2,000 of 50,000 images, 1 seed") == 1
 
 
@@ -111,21 +98,21 @@ def test_the_margin_is_named():
 def test_the_outcome_against_random_says_how_it_was_found():
     accuracy = markdown("table2", [ROW], confidence=0.95)
     memory = markdown("table4", [ROW | {"quantity": "memory saved"}], confidence=0.95)
-    assert (BY_HOLM in accuracy, BY_INTERVAL in accuracy) == (True, False)
-    assert (BY_HOLM in memory, BY_INTERVAL in memory) == (False, True)
+    assert (REMARKS["by_holm"] in accuracy, REMARKS["by_interval"] in accuracy) == (True, False)
+    assert (REMARKS["by_holm"] in memory, REMARKS["by_interval"] in memory) == (False, True)
 
 
 def test_the_control_is_explained_where_tickets_are_listed():
     held = {name: markdown(name, [ROW | {"random": None}], confidence=0.95) for name in PAPER}
-    assert {name for name, text in held.items() if CONTROLLED in text and SELF in text} == set(PAPER[:5])
-    assert {name for name, text in held.items() if SIDE in text} == {"claims"}
+    assert {name for name, text in held.items() if REMARKS["controlled"] in text} == set(PAPER[:5])
+    assert {name for name, text in held.items() if REMARKS["side"] in text} == {"claims"}
     assert {name for name, text in held.items() if "| random |" not in text} == {"figure3"}
 
 
 @pytest.mark.parametrize("write", [markdown, latex])
 def test_an_empty_table_says_so(write):
     text = write("table1", [], confidence=0.95)
-    assert EMPTY in text
+    assert REMARKS["empty"] in text
     assert "tabular" not in text
     assert "|" not in text
 

@@ -3,17 +3,16 @@
 import pandas as pd
 import pytest
 
+from layerlottery.report.charts import BY_REMOVED
+from layerlottery.report.facets import facets, spread
+from layerlottery.report.robustness import by_level
 from layerlottery.report.series import (
-    accuracy_by_removed,
-    attack_by_epsilon,
     by_seed,
     confidence_of,
     cost_by_removed,
-    curves_by_epoch,
     difference_by_condition,
+    over_seeds,
     removal_shares,
-    similarity_by_layer,
-    similarity_by_removed,
 )
 from layerlottery.report.style import RANDOM, looks
 from layerlottery.report.tables import (
@@ -21,9 +20,7 @@ from layerlottery.report.tables import (
     families,
     first_starts,
     labelled,
-    parts,
     read_tables,
-    spread,
     variant_words,
     variants,
 )
@@ -114,13 +111,13 @@ def test_draws_are_averaged_before_seeds():
     rows = pd.DataFrame(
         {"criterion": "random", "removed": 1, "seed": [0, 0, 0, 1], "accuracy": [90.0, 92.0, 94.0, 80.0]}
     )
-    assert by_seed(rows, ["criterion"], "accuracy")["accuracy"].tolist() == [92.0, 80.0]
-    (row,) = accuracy_by_removed(rows).to_dict("records")
+    assert by_seed(rows, ["criterion"], "accuracy")["mean"].tolist() == [92.0, 80.0]
+    (row,) = over_seeds(rows, BY_REMOVED, "accuracy").to_dict("records")
     assert (row["mean"], row["low"], row["high"], row["seeds"]) == (86.0, 80.0, 92.0, 2)
 
 
 def test_accuracy_series_by_hand():
-    rows = accuracy_by_removed(TOY)
+    rows = over_seeds(TOY, BY_REMOVED, "accuracy")
     snip = rows[rows["criterion"] == "snip"]
     assert snip[["mean", "low", "high", "seeds"]].to_numpy().tolist() == [[91.25, 91.0, 91.5, 2]]
     assert rows.loc[rows["criterion"].isna(), "mean"].tolist() == [91.0]
@@ -168,37 +165,9 @@ def test_robustness_series_by_hand():
             "delta_accuracy": [0.0, 0.0, 0.0, 0.0, -1.0, -4.0],
         }
     )
-    series = attack_by_epsilon(rows, "pgd")
+    series = by_level(rows[rows["kind"] == "attack"])
     assert series[["level", "mean"]].to_numpy().tolist() == [[0.0, 91.0], [2.0, 55.0]]
-    assert difference_by_condition(rows, "corruption").loc[("snip", 1), "jpeg"] == -2.5
-
-
-def test_similarity_series_by_hand():
-    rows = pd.DataFrame(
-        {
-            "criterion": "snip",
-            "removed": 2,
-            "seed": [0, 0, 1, 1],
-            "layer": ["penultimate", "stage1.1", "penultimate", "stage1.2"],
-            "position": [9, 1, 9, 2],
-            "cka": [0.8, 0.9, 0.6, 0.7],
-        }
-    )
-    assert similarity_by_removed(rows)["mean"].tolist() == pytest.approx([0.7])
-    layers = similarity_by_layer(rows)
-    assert layers["position"].tolist() == [1, 2, 9]
-    assert layers["mean"].tolist() == pytest.approx([0.9, 0.7, 0.7])
-
-
-def test_curves_by_hand():
-    columns = {
-        "criterion": "snip",
-        "removed": 1,
-        "seed": [0, 1, 0],
-        "epoch": [1, 1, 2],
-        "test_accuracy": [10.0, 20.0, 50.0],
-    }
-    assert curves_by_epoch(pd.DataFrame(columns))["mean"].tolist() == [15.0, 50.0]
+    assert difference_by_condition(rows[rows["kind"] == "corruption"]).loc[("snip", 1), "jpeg"] == -2.5
 
 
 def test_cost_by_hand():
@@ -214,11 +183,12 @@ def test_cost_by_hand():
             "latency_speedup": [float("nan"), 1.1],
         }
     )
-    (row,) = cost_by_removed(rows).to_dict("records")
-    assert (row["params_reduction"], row["params_reduction_min"], row["params_reduction_max"]) == (20.0, 10.0, 30.0)
-    assert row["predicted_speedup"] == pytest.approx(1.25)
-    assert row["train_speedup"] == pytest.approx(1.0)
-    assert row["latency_speedup"] == pytest.approx(1.1)
+    costs = cost_by_removed(rows).set_index("quantity")
+    assert costs.loc["parameters", ["mean", "low", "high"]].tolist() == [20.0, 10.0, 30.0]
+    assert costs.loc["predicted by MACs", "mean"] == pytest.approx(1.25)
+    assert costs.loc["training time", "mean"] == pytest.approx(1.0)
+    assert costs.loc["latency", "mean"] == pytest.approx(1.1)
+    assert costs["mean"].isna().sum() == 1
 
 
 def test_confidence_is_the_summary_s(planted):
@@ -245,12 +215,12 @@ def test_panels_are_headed_by_what_sets_them_apart(make, tmp_path):
     groups = (("digits", "resnet20"), ("digits", "resnet32"))
     facts = {"criteria": ("snip",), "seeds": (0, 1), "removed": (1,), "kinds": ()}
     tables = read_tables(make(tmp_path, groups=groups, structures=("layers", "filters"), **facts))
-    found = parts(tables, tables.runs)
-    assert [part.titled("p = 1") for part in found] == [
+    found = [size for one in facets(tables, tables.runs, "acc") for size in one.sizes(1)]
+    assert [facet.heading for facet in found] == [
         "p = 1, at initialization, resnet20",
         "p = 1, filters, resnet20",
         "p = 1, at initialization, resnet32",
         "p = 1, filters, resnet32",
     ]
-    assert len({part.name for part in found}) == 4
-    assert all(part.rows["criterion"].isna().sum() == 2 for part in found), "the dense networks come along"
+    assert len({facet.key for facet in found}) == 4
+    assert all(facet.rows["criterion"].isna().sum() == 2 for facet in found), "the dense networks come along"

@@ -2,8 +2,11 @@
 
 import pytest
 
+from layerlottery.report.accuracy import summary_grids
+from layerlottery.report.blocks import stability_grids
+from layerlottery.report.controls import control_grids
 from layerlottery.report.cost import cost_of
-from layerlottery.report.grids import Grid, control_grids, stability_grids, summary_grids
+from layerlottery.report.grids import Grid
 from layerlottery.report.paper import figure3_picture, paper_grids, paper_note, read_paper
 from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
 from layerlottery.report.similarity import layer_picture, removal_picture, similarity_grids
@@ -144,7 +147,7 @@ def test_stability_shows_kendalls_w(held):
 
 def test_rewound_tickets_do_not_pass_for_savings(make, tmp_path):
     tables = read_tables(make(tmp_path, criteria=("l1",), removed=(2,), rewound=("4",), kinds=()))
-    assert cost_of(tables, "1")["removed"].tolist() == [2]
+    assert set(cost_of(tables, "1")["removed"]) == {2}
 
 
 def test_paper_grid_by_hand(planted):

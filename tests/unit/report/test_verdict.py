@@ -52,7 +52,7 @@ def test_one_seed_infers_nothing(make, tmp_path):
 def test_missing_controls_are_named(make, tmp_path):
     (finding,) = findings(read_tables(make(tmp_path, criteria=("snip", "grasp"), kinds=())), "1")
     text = said(finding, "Missing controls")
-    assert text.startswith("Random removal was not trained, so whether a criterion matters at all can't be told;")
+    assert text.startswith("Random removal was not trained, so we can't tell whether a criterion matters at all;")
     assert "random removal spread over the stages was not trained" in text
     assert "the same architecture with fresh weights was not trained" in text
     assert "layer ticket" not in text
@@ -109,7 +109,7 @@ def test_filters_are_held_against_layers():
     text = dict(control_statements(RUNS, rows))["Against layers"]
     assert text.startswith("Clearly worse than the layer ticket of the same budget: snip (filters) at p")
     without = RUNS[RUNS["structure"] != "layers"]
-    assert "which structure is better can't be told" in dict(control_statements(without, rows))["Missing controls"]
+    assert "we can't tell which structure is better" in dict(control_statements(without, rows))["Missing controls"]
 
 
 def test_a_control_that_shares_no_seed_is_not_called_missing():

@@ -1,0 +1,166 @@
+"""The vocabulary of the figures: panels over facets, and lines with bars, one for every criterion.
+
+A figure is a list of facets, whose rows hold `mean`, `low` and `high`, and a function that draws one of them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import matplotlib
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from layerlottery.report.facets import Facet
+from layerlottery.report.series import by_seed, over_seeds
+from layerlottery.report.style import BOX, INK, MUTED, RULES, SIZE, Legend, Look, inline, present
+from layerlottery.report.tables import dense, tickets
+from layerlottery.report.texts import TEXTS
+from layerlottery.words import MINUS
+
+Draw: TypeAlias = Callable[[Axes, pd.DataFrame], None]
+SEED = 3.2 / 6.5  # size of a single seed's mark, its mean's being 1
+BY_REMOVED = ["criterion", "removed"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One SVG of a figure."""
+
+    title: str
+    unit: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page: panels under one legend and caption; without panels it is left out."""
+
+    name: str
+    panels: tuple[Panel, ...]
+    legend: Legend
+    caption: str
+
+
+def picture(
+    name: str, facets: Iterable[Facet], draw: Draw, legend: Legend = (), *, more: str = "", **facts: str
+) -> Picture:
+    """Draw a panel per facet, with the words that texts.toml has for the figure.
+
+    `facts` fill the caption, `more` goes behind it.
+    """
+    words = TEXTS["figures"][name]
+    panels = (Panel(one.heading, words["unit"], _svg(one, draw, f"{one.heading}: {words['label']}")) for one in facets)
+    return Picture(name, tuple(panels), legend, words["caption"].format(**facts) + more)
+
+
+def _svg(facet: Facet, draw: Draw, label: str) -> Markup:
+    with matplotlib.rc_context(RULES | {"svg.hashsalt": facet.key}):
+        figure = Figure(figsize=SIZE)
+        FigureCanvasSVG(figure)
+        figure.patch.set_visible(False)
+        axes = figure.add_axes(BOX)
+        axes.patch.set_visible(False)
+        draw(axes, facet.rows)
+        written = io.StringIO()
+        figure.savefig(written, format="svg")
+    return inline(written.getvalue(), prefix=facet.key, label=label)
+
+
+def lines(
+    axes: Axes,
+    rows: pd.DataFrame,
+    looks: Mapping[str, Look],
+    x: str,
+    *,
+    by: str = "criterion",
+    width: float = 0,
+    line: float = 1.1,
+    mark: float = 5,
+    bar: float = 0,
+    through: str = "mean",
+    seeds: pd.DataFrame | None = None,
+) -> None:
+    """A series for every value of `by`: bars from `low` to `high`, a line through a column, marks at `mean`.
+
+    `width` is how far the series are set apart; `line`, `mark` and `bar` are sizes in points, 0 for none.
+    `seeds` adds single values as small marks.
+    """
+    held = present(looks, rows, by)
+    for name, offset in zip(held, offsets(len(held), width), strict=True):
+        look, one = looks[name], rows[rows[by] == name]
+        at = one[x] + offset
+        if bar:
+            alpha = 0.75 if seeds is None else 0.45
+            axes.vlines(at, one["low"], one["high"], color=look.colour, linewidth=bar, alpha=alpha)
+        if seeds is not None:
+            own = seeds[seeds[by] == name]
+            _dots(axes, own[x] + offset, own["mean"], look, size=SEED * mark, alpha=0.55)
+        if line:
+            axes.plot(at, one[through], color=look.colour, linestyle=look.line, linewidth=line)
+        if mark:
+            _dots(axes, at, one["mean"], look, size=mark)
+
+
+def _dots(axes: Axes, x: pd.Series, y: pd.Series, look: Look, *, size: float, alpha: float = 1) -> None:
+    axes.plot(x, y, marker=look.marker, ls="none", color=look.colour, ms=size, mew=0, alpha=alpha)
+
+
+def offsets(count: int, width: float) -> list[float]:
+    """Offsets that set apart what stands with as many blocks removed."""
+    return [0.0] if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]
+
+
+def slimness(marks: int) -> float:
+    """How far marks shrink where many share a panel: 1 up to 60."""
+    return min(1.0, math.sqrt(60 / max(marks, 1)))
+
+
+def lines_over_seeds(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], value: str) -> None:
+    """Means over seeds by blocks removed, single seeds as small marks, joined from lowest to highest."""
+    means, seeds = over_seeds(rows, BY_REMOVED, value), by_seed(rows, BY_REMOVED, value)
+    slim = slimness(len(means))
+    lines(axes, means, looks, "removed", width=0.5, line=1.3 * slim, mark=6.5 * slim, bar=slim**2, seeds=seeds)
+    removed_axis(axes, rows)
+
+
+def dense_line(axes: Axes, rows: pd.DataFrame, x: str) -> None:
+    """The dense networks, thick, behind the tickets."""
+    own = dense(rows)
+    axes.plot(own[x], own["mean"], color=INK, linewidth=2.6, alpha=0.85)
+
+
+def tolerance_lines(axes: Axes, rows: pd.DataFrame) -> None:
+    """The dense network at zero and, dashed, the tolerance below it."""
+    axes.axhline(0, color=INK, linewidth=1.8)
+    for points in rows["xi_points"].dropna().head(1):
+        axes.axhline(-points, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f" {MINUS}ξ", (1, -points), xycoords=("axes fraction", "data"), va="center", annotation_clip=False
+        )
+
+
+def removed_axis(axes: Axes, rows: pd.DataFrame) -> None:
+    """Numbers of blocks removed."""
+    whole_steps(axes, tickets(rows)["removed"] if "criterion" in rows else rows["removed"])
+    axes.set_xlabel("residual blocks removed (p)")
+
+
+def whole_steps(axes: Axes, values: pd.Series) -> None:
+    """Integer ticks only, at most eight of them, with a margin for the markers."""
+    low, high = int(values.min()), int(values.max())
+    step = max(1, math.ceil((high - low + 1) / 8))
+    axes.set_xticks(range(low, high + 1, step))
+    axes.set_xlim(low - 0.55, high + 0.55)
+
+
+def ranks(values: pd.Series) -> pd.Series:
+    """Places from 0 of values on an axis that is not to scale."""
+    return values.rank(method="dense") - 1

@@ -1,0 +1,77 @@
+"""What the panels of a figure hold: one dataset, network and variant each, and a selection of sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from layerlottery.report.tables import DENSE, Tables, group_name, tickets, variant_words, variants, within
+from layerlottery.words import ranges
+
+
+@dataclass(frozen=True)
+class Facet:
+    """What one panel can hold without crowding: one dataset, network and variant, with its dense networks."""
+
+    key: str
+    group: str
+    where: tuple[str, ...]
+    rows: pd.DataFrame
+    words: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """What sets the panel apart; what the whole page shares is left out."""
+        return ", ".join((*self.words, *self.where)) or self.group
+
+    def narrowed(self, key: str, words: str, rows: pd.DataFrame) -> Facet:
+        """A panel of some of the rows, or of what was made from them."""
+        return replace(self, key=f"{self.key}{key}", words=(*self.words, words), rows=rows)
+
+    def sizes(self, most: int) -> list[Facet]:
+        """A panel per number of blocks removed, but at most so many, each with the dense networks."""
+        shown = spread(self.removed, max(1, most))
+        return [self.narrowed(f"x{p}", f"p = {p}", self.rows[self.rows["removed"].isin((0, p))]) for p in shown]
+
+    @property
+    def removed(self) -> list[int]:
+        """The numbers of blocks removed."""
+        return sorted(set(tickets(self.rows)["removed"]))
+
+
+def facets(tables: Tables, frame: pd.DataFrame, key: str) -> list[Facet]:
+    """The panels that one of the tables needs; their keys begin with `key` and are unique."""
+    many, datasets = len(variants(tables.runs)) > 1, tables.runs["dataset"].nunique()
+    found = []
+    for index, group in enumerate(tables.by_group):
+        named = [group_name(group if datasets > 1 else group[1:])] if len(tables.by_group) > 1 else []
+        own = within(frame, group)
+        for place, variant in enumerate(variants(own)):
+            where = (*([variant_words(variant)] if many else []), *named)
+            rows = own[own["variant"].isin((DENSE, variant))]
+            found.append(Facet(f"{key}{index}x{place}", group_name(group), where, rows))
+    return found
+
+
+def siblings(one: Facet, held: Sequence[Facet]) -> int:
+    """How many panels its dataset and network have."""
+    return sum(other.group == one.group for other in held)
+
+
+def hidden(held: Sequence[Facet], shown: Sequence[Facet]) -> str:
+    """A remark for the caption where `shown`, the sizes of `held`, leaves some out."""
+    if sum(len(one.removed) for one in held) == len(shown):
+        return ""
+    every = ranges(removed for one in held for removed in one.removed)
+    return f" Of the numbers of blocks removed, {every}, only some are drawn."
+
+
+def spread(values: Sequence[int], most: int) -> list[int]:
+    """At most so many of the values, evenly spread, the last and (if there is room) the first among them."""
+    if len(values) <= most:
+        return list(values)
+    if most == 1:
+        return [values[-1]]
+    return [values[round(step * (len(values) - 1) / (most - 1))] for step in range(most)]
