@@ -20,10 +20,12 @@ def _holds_text(annotation: Any) -> bool:
     return annotation is str or any(_holds_text(part) for part in get_args(annotation))
 
 
-def read_text(value: Any) -> Any:
-    """Numbers, true, false and null that arrive as text, alone or in a list."""
+def read_text(value: Any, *, objects: bool = False) -> Any:
+    """Numbers, true, false and null that arrive as text, alone, in a list or, if asked for, within objects."""
     if isinstance(value, list):
-        return [read_text(one) for one in value]
+        return [read_text(one, objects=objects) for one in value]
+    if objects and isinstance(value, dict):
+        return {str(key): read_text(one, objects=True) for key, one in value.items()}
     if not isinstance(value, str):
         return value
     try:

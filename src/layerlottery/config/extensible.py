@@ -25,16 +25,10 @@ FUNCTION = (
 HASHED = "sha256:"
 
 
-def _read(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _read(one) for key, one in value.items()}
-    return [_read(one) for one in value] if isinstance(value, list) else read_text(value)
-
-
 def _json(given: Any) -> Any:
     """Snakemake's --config gives the numbers within an object as text."""
     try:
-        canonical(read := _read(given) if isinstance(given, dict) else given)
+        canonical(read := read_text(given, objects=True) if isinstance(given, dict) else given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{error}; allowed are JSON values") from None
     return read

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from layerlottery import paths
-from layerlottery.tables.conditions import Condition
-from layerlottery.tables.measures import CLEAN, DETECTED, VALUES, Measure, detected, measures
+from layerlottery.tables.measures import CLEAN, DETECTED, VALUES, ConditionName, Measure, detected, measures
 from layerlottery.upkeep.show import Network
 from layerlottery.words import ABSENT, number
 
@@ -76,9 +75,9 @@ def found_outliers(rows: Sequence[Facts]) -> Found:
     return {measure: float(value[0]) for measure, value in detected(sets, values).items()}
 
 
-def _by_condition(rows: Iterable[Facts]) -> dict[Condition, Facts]:
+def _by_condition(rows: Iterable[Facts]) -> dict[ConditionName, Facts]:
     """A condition that is tested twice counts once, the last time."""
-    return {Condition(row["kind"], row["name"], row["level"]): row for row in rows}
+    return {ConditionName(row["kind"], row["name"], row["level"]): row for row in rows}
 
 
 def _line(values: Iterable[float | None]) -> Any:

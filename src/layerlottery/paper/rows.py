@@ -137,7 +137,7 @@ def _against_random(context: Context, ticket: TicketKey, quantity: Quantity) -> 
     difference = paired(context.results.per_seed(ticket, quantity), control)
     if quantity != ACCURACY and not quantity.exact and difference:
         confidence, sample = context.settings.statistics.confidence, list(difference.values())
-        found = outcome(average(sample), p_zero(sample), confidence=confidence)
+        found = str(outcome(average(sample), p_zero(sample), confidence=confidence))
     return {"random": context.estimate(control, quantity).mean, "against_random": found}
 
 

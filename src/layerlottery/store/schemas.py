@@ -37,36 +37,45 @@ IDENTITY = (
     Column("rewind", TEXT, "epoch whose weights the training starts from, 0 is initialization; random: a fresh draw"),
 )
 
+
+def _named(*names: str) -> tuple[Column, ...]:
+    """Columns of a network's identity."""
+    return tuple(column for column in IDENTITY if column.name in names)
+
+
 TICKET = tuple(column for column in IDENTITY if column.name not in ("seed", "draw"))
+
+BESIDE_DENSE = (
+    Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
+    Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
+)
+CALIBRATION = (
+    Column("nll", REAL, "mean negative log-likelihood, nats; null for attacks"),
+    Column("brier", REAL, "Brier score, 0 to 2; null for attacks"),
+    Column("ece", REAL, "expected calibration error, equal-width bins, 0 to 1; null for attacks"),
+)
+SCALED = (
+    Column("nll_scaled", REAL, "nll at the temperature of the table runs, nats; null without one"),
+    Column("brier_scaled", REAL, "brier at that temperature, 0 to 2"),
+    Column("ece_scaled", REAL, "ece at that temperature, 0 to 1"),
+)
+MADE_BY = Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs behind this row")
 
 RUNS = (
     *IDENTITY,
     Column("removed_blocks", BLOCKS, "names of the removed blocks, in network order; none for other structures"),
-    Column("accuracy", REAL, "test accuracy after the last epoch, percent"),
-    Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
-    Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
-    Column("nll", REAL, "mean negative log-likelihood on the clean test set, nats"),
-    Column("brier", REAL, "Brier score on the clean test set, 0 to 2"),
-    Column("ece", REAL, "expected calibration error on the clean test set, equal-width bins, 0 to 1"),
+    Column("accuracy", REAL, "accuracy on the clean test set after the last epoch, percent"),
+    *BESIDE_DENSE,
+    *CALIBRATION,
     Column("temperature", REAL, "what logits are divided by, fitted to the images held out; null without such images"),
-    Column("nll_scaled", REAL, "nll at that temperature, nats"),
-    Column("brier_scaled", REAL, "brier at that temperature, 0 to 2"),
-    Column("ece_scaled", REAL, "ece at that temperature, 0 to 1"),
-    Column(
-        "ties", INTEGER, "kept blocks, filters or weights whose score equals a removed one's; network order decided"
-    ),
-    Column(
-        "budget",
-        INTEGER,
-        "filters or parameters that the layer ticket with as many blocks removed keeps; null for layers",
-    ),
+    *SCALED,
+    Column("ties", INTEGER, "kept blocks, filters or weights that tie with a removed one; network order decided"),
+    Column("budget", INTEGER, "filters or parameters that the matching layer ticket keeps; null for layers"),
     Column("filters", INTEGER, "convolution filters left, those of projections included"),
     Column("params", INTEGER, "parameters left; masked weights do not count"),
     Column("macs", INTEGER, "multiply-accumulate operations of convolutions and fully connected layers, one image"),
     Column("macs_reduction", REAL, "MACs saved against the dense network, percent"),
-    Column(
-        "memory_bytes", INTEGER, "training memory of one batch: saved activations, parameters, gradients, optimizer"
-    ),
+    Column("memory_bytes", INTEGER, "training memory: a batch's activations, parameters, gradients, optimizer"),
     Column("memory_reduction", REAL, "memory_bytes saved against the dense network, percent"),
     Column("latency_ms", REAL, "forward pass, median over rounds of the mean, milliseconds", varies=True),
     Column("latency_batch", INTEGER, "images in a forward pass while timing latency"),
@@ -75,42 +84,16 @@ RUNS = (
     Column("train_images", INTEGER, "images in the training set"),
     Column("train_seconds", REAL, "training without evaluation, all segments of a resumed run, seconds", varies=True),
     Column("images_per_second", REAL, "training images a second", varies=True),
-    Column(
-        "train_speedup",
-        REAL,
-        "dense network's train_seconds divided by these, as they are: a rewound ticket trains fewer epochs, after "
-        "the dense network's first",
-        varies=True,
-    ),
+    Column("train_speedup", REAL, "dense train_seconds divided by these; a rewound ticket trains less", varies=True),
     Column("energy_kwh", REAL, "energy of the training process by codecarbon, kWh", varies=True),
     Column("cpu_kwh", REAL, "the processor's part of energy_kwh, kWh", varies=True),
     Column("gpu_kwh", REAL, "the GPU's part of energy_kwh (whole device), kWh", varies=True),
-    Column(
-        "ram_kwh",
-        REAL,
-        "the memory's part of energy_kwh (codecarbon's estimate, at least 10 W a process), kWh",
-        varies=True,
-    ),
-    Column(
-        "energy_reduction",
-        REAL,
-        "energy_kwh saved against the dense network, percent; rewinding as in train_speedup",
-        varies=True,
-    ),
+    Column("ram_kwh", REAL, "the memory's part of energy_kwh (estimated, at least 10 W a process), kWh", varies=True),
+    Column("energy_reduction", REAL, "energy_kwh saved against the dense network, percent", varies=True),
     Column("co2_kg", REAL, "energy_kwh times carbon_intensity, kg CO2-equivalent", varies=True),
     Column("carbon_intensity", REAL, "kg CO2-equivalent a kWh"),
-    Column(
-        "co2_lacoste_kg",
-        REAL,
-        "design power of all CPUs (or of the GPU) times hours times Lacoste intensity, kg CO2-equivalent",
-        varies=True,
-    ),
-    Column(
-        "power_source",
-        TEXT,
-        "codecarbon's source: cpu_load with the CPUs' design power, or rapl by share of CPU time; gpu whole device",
-        varies=True,
-    ),
+    Column("co2_lacoste_kg", REAL, "CPU or GPU design power times hours times Lacoste intensity, kg CO2e", varies=True),
+    Column("power_source", TEXT, "codecarbon's: cpu_load (design power), rapl (CPU share), gpu (device)", varies=True),
     Column("segments", INTEGER, "pieces in which the training ran; above 1 means it was resumed", varies=True),
     Column("started", TEXT, "start of the first segment, UTC", varies=True),
     Column("ended", TEXT, "end of the last segment, UTC", varies=True),
@@ -121,7 +104,7 @@ RUNS = (
     Column("precision", TEXT, "type that convolutions computed in: float32, tf32 or bfloat16"),
     Column("training_settings", TEXT, "every setting of the training, as JSON"),
     Column("criterion_settings", TEXT, "every setting of the criterion, as JSON; null for dense networks"),
-    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this training"),
+    MADE_BY,
     Column("package_version", TEXT, "version of layerlottery that trained", varies=True),
     Column("git_commit", TEXT, "its commit, -dirty if files differed from it; null outside a checkout", varies=True),
     Column("torch_version", TEXT, "version of torch that trained", varies=True),
@@ -131,31 +114,17 @@ RUNS = (
 
 ROBUSTNESS = (
     *IDENTITY,
-    Column(
-        "kind",
-        TEXT,
-        "attack, minimum_norm, transfer, corruption or shift; clean: the untouched test images, all of them or those "
-        "that were corrupted",
-    ),
+    Column("kind", TEXT, "attack, minimum_norm, transfer, corruption, shift; clean: all images or those corrupted"),
     Column("name", TEXT, "name of the attack, corruption or test set"),
-    Column(
-        "level",
-        REAL,
-        "attack, transfer: epsilon in 1/255, 0 for the same images untouched; corruption: severity 1 to 5; otherwise 0",
-    ),
+    Column("level", REAL, "attack, transfer: epsilon in 1/255, 0 is untouched; corruption: severity; otherwise 0"),
     Column("origin", TEXT, "corruption: official (the published files) or generated; otherwise null"),
     Column("accuracy", REAL, "accuracy under this condition, percent; minimum_norm: of the untouched images"),
-    Column("dense_accuracy", REAL, "the same of the dense network of this dataset, network and seed, percent"),
-    Column("delta_accuracy", REAL, "accuracy minus dense_accuracy, percentage points"),
+    *BESIDE_DENSE,
     Column("norm", REAL, "minimum_norm: median over images of the least change that fools, 1/255; otherwise null"),
-    Column("nll", REAL, "mean negative log-likelihood, nats; null for attacks"),
-    Column("brier", REAL, "Brier score, 0 to 2; null for attacks"),
-    Column("ece", REAL, "expected calibration error, 0 to 1; null for attacks"),
-    Column("nll_scaled", REAL, "nll at the temperature of the table runs, nats; null without one"),
-    Column("brier_scaled", REAL, "brier at that temperature, 0 to 2"),
-    Column("ece_scaled", REAL, "ece at that temperature, 0 to 1"),
+    *CALIBRATION,
+    *SCALED,
     Column("images", INTEGER, "images evaluated"),
-    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this evaluation"),
+    MADE_BY,
 )
 
 DETECTION = (
@@ -172,7 +141,7 @@ DETECTION = (
     Column("delta_auroc", REAL, "auroc minus dense_auroc"),
     Column("in_images", INTEGER, "test images"),
     Column("out_images", INTEGER, "outliers"),
-    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this evaluation"),
+    MADE_BY,
 )
 
 CURVES = (
@@ -187,13 +156,7 @@ CURVES = (
 )
 
 SCORES = (
-    Column("dataset", TEXT, "name of the image set"),
-    Column("network", TEXT, "name of the architecture"),
-    Column("seed", INTEGER, "seed of the initial weights"),
-    Column("structure", TEXT, "what the scores rank: layers"),
-    Column("criterion", TEXT, "name of the criterion"),
-    Column("draw", INTEGER, "which draw of the criterion's random choices or scoring images"),
-    Column("scored_at", TEXT, "weights that were scored: init or trained"),
+    *_named("dataset", "network", "seed", "structure", "criterion", "draw", "scored_at"),
     Column("block", TEXT, "name of the residual block"),
     Column("stage", TEXT, "stage of the block"),
     Column("removable", pa.bool_(), "whether the block may go: its shortcut is an identity, and no rule keeps it"),
@@ -209,7 +172,7 @@ SIMILARITY = (
     Column("position", INTEGER, "place of the block in the dense network, from 1; penultimate comes last"),
     Column("cka", REAL, "debiased linear CKA of the trained ticket's and dense network's features, at most 1"),
     Column("images", INTEGER, "test images compared"),
-    Column("config_hash", TEXT, "SHA-256 of the configuration, code revision and inputs of this comparison"),
+    MADE_BY,
 )
 
 SUMMARY = (
@@ -229,61 +192,41 @@ SUMMARY = (
     Column("xi_points", REAL, "tolerance in percentage points; null if it can't be computed"),
     Column("won", INTEGER, "networks that won: accuracy + xi >= dense accuracy"),
     Column("verdict", TEXT, "winning, losing or undecided: the interval against -xi; single seed if there is one"),
-    Column(
-        "p_value",
-        REAL,
-        "non-inferiority: one-sided t test of mean difference > -xi; 0 or 1 by definition where all seeds agree; "
-        "null with one seed",
-    ),
+    Column("p_value", REAL, "t test of difference > -xi; 0 or 1 by definition if all seeds agree; null with one seed"),
     Column("p_holm", REAL, "p_value after Holm's correction for the tickets of this dataset, network and xi"),
     Column("tickets", INTEGER, "tickets that Holm's correction counts; null with one seed"),
-    Column(
-        "verdict_holm",
-        TEXT,
-        "as verdict, after Holm's correction of the tests for winning and for losing, each at (1 - confidence) / 2",
-    ),
+    Column("verdict_holm", TEXT, "verdict by Holm-corrected tests for winning and losing, (1 - confidence) / 2 each"),
     Column("macs_reduction", REAL, "mean MACs saved, percent"),
     Column("params_reduction", REAL, "mean parameters saved, percent"),
     Column("memory_reduction", REAL, "mean training memory saved, percent"),
     Column("train_speedup", REAL, "geometric mean of the training speed-up", varies=True),
     Column("latency_speedup", REAL, "geometric mean of the dense latency divided by the ticket's", varies=True),
     Column("energy_reduction", REAL, "mean energy saved, percent", varies=True),
-    Column(
-        "attack_delta", REAL, "mean paired accuracy difference over all attacks and epsilons above 0, percentage points"
-    ),
-    Column(
-        "corruption_delta",
-        REAL,
-        "mean paired accuracy difference over the corruptions (of the 15 where some of them were made) and severities, "
-        "percentage points",
-    ),
-    Column("shift_delta", REAL, "mean paired accuracy difference over the shifted test sets, percentage points"),
+    Column("attack_delta", REAL, "mean paired accuracy difference over attacks, epsilon above 0, percentage points"),
+    Column("corruption_delta", REAL, "the same over corruptions (extra ones only if there are no others), severities"),
+    Column("shift_delta", REAL, "the same over the shifted test sets"),
 )
 
-COMPARISONS = (
-    *TICKET,
-    Column(
-        "control",
-        TEXT,
-        "compared with, at as many blocks removed: random, random_spread, fresh (the same architecture, newly drawn), "
-        "layers (the layer ticket of the same criterion)",
-    ),
-    Column("seeds", INTEGER, "seeds that have both, the unit of the intervals"),
-    Column("difference", REAL, "mean paired difference of accuracies, ticket minus control, percentage points"),
+SPREAD = (
     Column("sd", REAL, "standard deviation of the difference over seeds; null with one seed"),
     Column("low", REAL, "lower end of the t interval; null with one seed"),
     Column("high", REAL, "upper end of the t interval; null with one seed"),
+)
+P_VALUE = Column("p_value", REAL, "two-sided paired t test; by definition 1 or 0 if seeds agree; null with one seed")
+OUTCOME = Column("outcome", TEXT, "better, worse or can't tell: p_holm against 1 - confidence; or single seed")
+
+COMPARISONS = (
+    *TICKET,
+    Column("control", TEXT, "random, random_spread, fresh (other initial weights), layers (same criterion)"),
+    Column("seeds", INTEGER, "seeds that have both, the unit of the intervals"),
+    Column("difference", REAL, "mean paired difference of accuracies, ticket minus control, percentage points"),
+    *SPREAD,
     Column("boot_low", REAL, "lower end of the BCa bootstrap interval; null with one seed"),
     Column("boot_high", REAL, "upper end of the BCa bootstrap interval; null with one seed"),
-    Column(
-        "p_value",
-        REAL,
-        "two-sided paired t test; where all seeds agree by definition 1 if the difference is 0, else 0; "
-        "null with one seed",
-    ),
+    P_VALUE,
     Column("p_holm", REAL, "p_value after Holm's correction for the comparisons of this dataset, network and control"),
     Column("compared", INTEGER, "comparisons that Holm's correction counts; null with one seed"),
-    Column("outcome", TEXT, "better, worse or can't tell: p_holm against 1 - confidence; single seed if there is one"),
+    OUTCOME,
 )
 
 RESILIENCE = (
@@ -297,43 +240,24 @@ RESILIENCE = (
     Column("value", REAL, "mean of the tickets"),
     Column("dense", REAL, "mean of their dense networks"),
     Column("difference", REAL, "mean paired difference, ticket minus dense"),
-    Column("sd", REAL, "standard deviation of the difference over seeds; null with one seed"),
-    Column("low", REAL, "lower end of the t interval; null with one seed"),
-    Column("high", REAL, "upper end of the t interval; null with one seed"),
-    Column("p_value", REAL, "two-sided paired t test, as in comparisons; null with one seed"),
+    *SPREAD,
+    P_VALUE,
     Column("p_holm", REAL, "p_value after Holm's correction for the tickets of this dataset, network and measure"),
-    Column("outcome", TEXT, "better, worse or can't tell: p_holm against 1 - confidence; single seed if there is one"),
+    OUTCOME,
 )
 
 STABILITY = (
-    Column("dataset", TEXT, "name of the image set"),
-    Column("network", TEXT, "name of the architecture"),
-    Column("criterion", TEXT, "name of the criterion"),
-    Column("scored_at", TEXT, "weights that were scored: init or trained"),
+    *_named("dataset", "network", "criterion", "scored_at"),
     Column("blocks", INTEGER, "removable blocks that are ranked"),
     Column("rankings", INTEGER, "rankings compared: seeds times draws; seeds alone where a draw changes nothing"),
-    Column(
-        "kendall_w",
-        REAL,
-        "Kendall's W of the rankings, corrected for ties, 0 no agreement, 1 equal; null with one ranking or two blocks",
-    ),
-    Column(
-        "p_value",
-        REAL,
-        "Friedman's test that the rankings have nothing in common, draws of a seed taken as independent; null as "
-        "kendall_w",
-    ),
+    Column("kendall_w", REAL, "Kendall's W corrected for ties, at most 1; null with one ranking or two blocks"),
+    Column("p_value", REAL, "Friedman's test of no agreement, draws of a seed taken as independent; null as kendall_w"),
 )
 
 PAPER = (
-    Column("dataset", TEXT, "name of the image set"),
-    Column("network", TEXT, "name of the architecture"),
+    *_named("dataset", "network"),
     Column("item", TEXT, "what the row is called: the ticket, the block or the claim"),
-    Column("structure", TEXT, "what was removed: layers, filters, weights"),
-    Column("criterion", TEXT, "name of the criterion"),
-    Column("scored_at", TEXT, "weights that were scored: init or trained"),
-    Column("removed", INTEGER, "residual blocks removed, or matched in filters or weights"),
-    Column("rewind", TEXT, "epoch whose weights the training starts from; random: a fresh draw"),
+    *_named("structure", "criterion", "scored_at", "removed", "rewind"),
     Column("quantity", TEXT, "what is compared"),
     Column("unit", TEXT, "unit of all figures of the row"),
     Column("paper", REAL, "the printed figure; null where the paper has none"),
@@ -343,9 +267,7 @@ PAPER = (
     Column("seeds", INTEGER, "seeds measured"),
     Column("margin", REAL, "distance within which measured and printed figure agree"),
     Column("verdict", TEXT, "agrees, disagrees, can't tell at this scale; not measured; no printed figure"),
-    Column(
-        "random", REAL, "mean of random removal with as many blocks removed, the control; null where none was trained"
-    ),
+    Column("random", REAL, "mean of random removal of as many blocks, the control; null where none was trained"),
     Column("against_random", TEXT, "better, worse, can't tell or single seed: the ticket against random removal"),
     Column("scale", TEXT, "the paper's, or what was reduced"),
     Column("note", TEXT, "what a reader must know of this row"),

@@ -10,21 +10,24 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from layerlottery import paths
 from layerlottery.config.studies import Run
+from layerlottery.cost.carbon import lacoste_co2
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table
-from layerlottery.tables.writing import identified
+from layerlottery.store.hashing import canonical, digest
+from layerlottery.store.schemas import IDENTITY, arrow_schema
+from layerlottery.tables.writing import Row, from_rows, in_schema
 
 Facts = dict[str, Any]
+Placed = Sequence[tuple[int, Run]]  # networks with their place among all
 Item = TypeVar("Item")
 Held = TypeVar("Held")
 
@@ -34,108 +37,141 @@ BATCH = 500
 MANY = 3 * BATCH
 
 CLEAN = ("accuracy", "nll", "brier", "ece", "temperature", "nll_scaled", "brier_scaled", "ece_scaled")
-# what several files of one network fill, and those that every trained network has
+CONDITION = ["kind", "name", "level"]
+# read beside the columns of a result table; `place` numbers the networks
+BESIDE = pa.schema(
+    {"place": pa.int64(), "architecture": pa.string(), "temperature": pa.float64(), "function": pa.string()}
+)
+# what several files of one network fill
 FILES: dict[str, tuple[Callable[[str], str], ...]] = {
     "robustness": (paths.shift, paths.attack),
     "detection": (paths.detection,),
     "curves": (paths.curve,),
     "similarity": (paths.similarity,),
 }
-OF_TICKETS = frozenset({"similarity"})
 
 
-@dataclass(frozen=True)
-class Network:
-    """The facts of one trained network: `profile` is a dense network's, `ticket` a ticket's.
+def read_batch(results: Path, lacoste: float, runs: Placed) -> dict[str, pa.Table]:
+    """The tables that some networks fill, and `costs`, the architectures that dense networks' profiles hold.
 
-    `clean` is its row for the clean test set.
+    `runs` lacks what comes from the dense network: costs and differences. `lacoste` is an intensity, kg a kWh.
+    Raises LayerLotteryError that names the file which is missing or damaged.
     """
-
-    run: Run
-    training: Facts
-    clean: Facts
-    profile: Facts | None = None
-    ticket: Facts | None = None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Networks in their order; their rows of each table with their identity, and how many rows each network has."""
-
-    networks: list[Network]
-    tables: dict[str, pa.Table]
-    rows: dict[str, list[int]]
+    tables = {name: identified(name, list(_read(results, runs, name))) for name in FILES}
+    tables["robustness"] = _distinct(tables["robustness"])
+    profiles = {run: read_facts(Path(paths.profile(f"{results}/{run.folder}"))) for _, run in runs if not run.removed}
+    rows = [
+        vars(run) | {"place": place} | _network(results, run, profiles.get(run), lacoste) | clean
+        for (place, run), clean in zip(runs, _clean(results, runs, tables["robustness"]), strict=True)
+    ]
+    tables["runs"] = from_rows(rows, read_schema("runs"))
+    tables["costs"] = pa.Table.from_pylist([cost for run, profile in profiles.items() for cost in _costs(run, profile)])
+    return tables
 
 
-def read_networks(results: Path, runs: Sequence[Run]) -> Iterator[Batch]:
-    """All networks in their order, in batches."""
-    return read_ahead(partial(read_batch, results), runs)
+def read_schema(name: str) -> pa.Schema:
+    """A result table's schema with the columns that networks and conditions are found by."""
+    schema = arrow_schema(name)
+    return pa.schema([*schema, *(field for field in BESIDE if field.name not in schema.names)])
 
 
-def read_batch(results: Path, runs: Sequence[Run]) -> Batch:
-    """The artifacts of some networks; raises LayerLotteryError that names the file which is missing or damaged."""
-    held = {name: [_read_tables(results, run, name) for run in runs] for name in FILES}
-    held["robustness"] = list(map(_Distinct(), held["robustness"]))
-    networks = [_network(results, run, tables[0]) for run, tables in zip(runs, held["robustness"], strict=True)]
-    rows = {name: [sum(map(len, tables)) for tables in held[name]] for name in FILES}
-    return Batch(networks, {name: identified(name, list(_each(runs, held[name]))) for name in FILES}, rows)
+def _read(results: Path, runs: Placed, name: str) -> Iterator[tuple[int, Run, pa.Table]]:
+    for place, run in runs:
+        if name != "similarity" or run.removed:
+            for path in FILES[name]:
+                yield place, run, read_table(Path(path(f"{results}/{run.folder}")))
 
 
-def _each(runs: Sequence[Run], held: Sequence[list[pa.Table]]) -> Iterator[tuple[Run, pa.Table]]:
-    for run, tables in zip(runs, held, strict=True):
-        yield from ((run, table) for table in tables)
+def identified(name: str, held: Sequence[tuple[int, Run, pa.Table]]) -> pa.Table:
+    """Tables of many networks as one of schema `name`: each row with its network and the hash of what made it."""
+    schema = read_schema(name)
+    if not held:
+        return schema.empty_table()
+    owners = pa.array(np.repeat(np.arange(len(held)), [len(table) for _, _, table in held]))
+    rows = pa.concat_tables([table for _, _, table in held], promote_options="permissive")
+    columns: dict[str, Any] = dict(zip(rows.column_names, rows.columns, strict=True))
+    own = {column.name: [getattr(run, column.name) for _, run, _ in held] for column in IDENTITY}
+    own["place"] = [place for place, _, _ in held]
+    own["config_hash"] = [table.schema.metadata[b"config_hash"].decode() for _, _, table in held]
+    columns |= {field.name: pa.array(own[field.name], field.type).take(owners) for field in schema if field.name in own}
+    return in_schema(columns, schema, len(rows))
 
 
-def _read_tables(results: Path, run: Run, name: str) -> list[pa.Table]:
-    if name in OF_TICKETS and not run.removed:
-        return []
+def _distinct(rows: pa.Table) -> pa.Table:
+    """A condition that the configuration names twice is one, the last."""
+    keys = rows.select(["place", *CONDITION]).to_pandas()
+    last = keys.index.to_series().groupby([keys[name] for name in keys], sort=False).last()
+    return rows if len(last) == len(rows) else rows.take(last.to_numpy())
+
+
+def _clean(results: Path, runs: Placed, conditions: pa.Table) -> Iterator[Row]:
+    """What the clean test set says of each network: the first of its rows."""
+    first = np.unique(conditions["place"].to_numpy(), return_index=True)[1]
+    rows = conditions.select(["kind", "name", *CLEAN]).take(first).to_pylist()
+    for (_, run), row in zip(runs, rows, strict=True):
+        if (row.pop("kind"), row.pop("name")) != ("clean", "clean"):
+            path = paths.shift(f"{results}/{run.folder}")
+            raise LayerLotteryError(f"{path}: the first row is not the clean test set's; recreate it")
+        yield row
+
+
+def _network(results: Path, run: Run, profile: Facts | None, lacoste: float) -> Row:
     folder = f"{results}/{run.folder}"
-    return [read_table(Path(path(folder))) for path in FILES[name]]
+    training = read_facts(Path(paths.training_facts(folder)))
+    segments = training.pop("segments")
+    training["training_settings"] = _text(training.get("training_settings"))
+    if profile is not None:
+        chosen: Row = {"removed_blocks": [], "ties": 0, "architecture": profile["dense"]}
+    else:
+        ticket = read_facts(Path(paths.ticket_facts(folder)))
+        chosen = {"removed_blocks": ticket["removed_blocks"], "ties": ticket["tied"], "budget": ticket["budget"]}
+        chosen["architecture"] = digest(ticket["architecture"])
+        chosen["criterion_settings"] = _text(ticket["criterion_settings"])
+    return chosen | training | _used(segments, lacoste)
 
 
-class _Distinct:
-    """A condition that the configuration names twice is one, the last. Most networks share their conditions."""
-
-    def __init__(self) -> None:
-        self._known: list[pa.Table] = []
-
-    def __call__(self, tables: Sequence[pa.Table]) -> list[pa.Table]:
-        return [self._distinct(table) for table in tables]
-
-    def _distinct(self, table: pa.Table) -> pa.Table:
-        named = table.select(["kind", "name", "level"])
-        if any(known.equals(named) for known in self._known):
-            return table
-        conditions = list(zip(*(column.to_pylist() for column in named.columns), strict=True))
-        last = dict(zip(conditions, range(len(table)), strict=True))
-        if len(last) < len(table):
-            return table.take(list(last.values()))
-        self._known.append(named)
-        return table
+def _text(settings: Facts | None) -> str | None:
+    return None if settings is None else canonical(settings)
 
 
-def _network(results: Path, run: Run, shift: pa.Table) -> Network:
-    folder = f"{results}/{run.folder}"
-    first = shift.slice(0, 1)
-    if (first["kind"][0].as_py(), first["name"][0].as_py()) != ("clean", "clean"):
-        raise LayerLotteryError(f"{paths.shift(folder)}: the first row is not the clean test set's; make it anew")
-    clean = {name: first[name][0].as_py() for name in CLEAN if name in first.column_names}
-    return Network(
-        run,
-        training=read_facts(Path(paths.training_facts(folder))),
-        clean=clean,
-        profile=None if run.removed else read_facts(Path(paths.profile(folder))),
-        ticket=read_facts(Path(paths.ticket_facts(folder))) if run.removed else None,
-    )
+def _used(segments: Sequence[Row], lacoste: float) -> Row:
+    """Energy, times and machines of a training, all pieces of a resumed one."""
+
+    def joined(name: str) -> str | None:
+        return ", ".join(dict.fromkeys(one[name] for one in segments if one.get(name))) or None
+
+    return {f"{part}_kwh": sum(one[f"{part}_kwh"] for one in segments) for part in ("cpu", "gpu", "ram")} | {
+        "energy_kwh": sum(one["kwh"] for one in segments),
+        "co2_lacoste_kg": sum(lacoste_co2(one["design_watts"], one["seconds"], lacoste) for one in segments),
+        "power_source": segments[-1]["power_source"],
+        "segments": len(segments),
+        "started": segments[0].get("started"),
+        "ended": segments[-1].get("ended"),
+        "host": joined("host"),
+        "slurm_job_id": joined("slurm_job_id"),
+    }
 
 
-def read_scores(results: Path, scorings: Sequence[Run]) -> list[tuple[Run, Facts]]:
-    """The scores of some networks, criteria and draws."""
-    return [(one, read_facts(Path(paths.scores(f"{results}/{one.scored}")))) for one in scorings]
+def _costs(run: Run, profile: Facts) -> Iterator[Row]:
+    """What each architecture of a family costs."""
+    family = {"dataset": run.dataset, "network": run.network, "seed": run.seed}
+    for cost in profile["architectures"]:
+        yield family | cost | {name: profile[name] for name in ("latency_batch", "latency_threads")}
+
+
+def read_scores(results: Path, scorings: Sequence[Run]) -> pa.Table:
+    """The scores of some networks, criteria and draws, with the criterion's `function`."""
+    found = [(one, read_facts(Path(paths.scores(f"{results}/{one.scored}")))) for one in scorings]
+    rows = [
+        vars(one) | block | {"block": block["name"], "function": facts["settings"]["function"]}
+        for one, facts in found
+        for block in facts["blocks"]
+    ]
+    return from_rows(rows, read_schema("scores"))
 
 
 def read_ahead(read: Callable[[Sequence[Item]], Held], items: Sequence[Item]) -> Iterator[Held]:
-    """What `read` gives for the items, in their order, a batch at a time; the next ones are read meanwhile."""
+    """The results of `read`, in order, a batch at a time; the next batches are read meanwhile."""
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     pool, ahead = _pool(len(items))
     try:

@@ -11,12 +11,20 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from layerlottery.config.evaluation import MAIN_CORRUPTIONS
-from layerlottery.tables.conditions import Array, Condition
+from layerlottery.config.evaluation import EXTRA_CORRUPTIONS, MAIN_CORRUPTIONS
+from layerlottery.tables.statistics import Array
 
 Better = Literal["higher", "lower"]
 Columns: TypeAlias = Mapping[str, Array]  # of the table robustness, (networks, conditions)
 Indices: TypeAlias = list[int]
+
+
+class ConditionName(NamedTuple):
+    """What names a row of the table robustness among those of one network."""
+
+    kind: str
+    name: str
+    level: float
 
 
 class Measure(NamedTuple):
@@ -34,10 +42,11 @@ Measured: TypeAlias = Iterator[tuple[Measure, Array]]
 # columns of the table robustness that measures are made from
 VALUES = ("accuracy", "norm", "nll", "brier", "ece", "nll_scaled", "brier_scaled", "ece_scaled")
 TRUST = {"nll": ("NLL", "nats"), "brier": ("Brier score", "0 to 2"), "ece": ("ECE", "0 to 1")}
-CLEAN, SAME_IMAGES = Condition("clean", "clean", 0.0), Condition("clean", "corrupted images", 0.0)
+KINDS = ("attack", "corruption", "shift")
+CLEAN, SAME_IMAGES = ConditionName("clean", "clean", 0.0), ConditionName("clean", "corrupted images", 0.0)
 
 
-def measures(conditions: Sequence[Condition], values: Columns, dense: Array) -> dict[Measure, Array]:
+def measures(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> dict[Measure, Array]:
     """Every measure of some networks, (networks,) each; NaN where it has no value.
 
     `values` and `dense`, the accuracies of each network's dense network, are (networks, conditions).
@@ -52,7 +61,7 @@ def _percent(measure: str, name: str | None = None, level: float | None = None, 
     return Measure(measure, name, level, "%", better)
 
 
-def _named(conditions: Sequence[Condition], kind: str) -> dict[str, Indices]:
+def _named(conditions: Sequence[ConditionName], kind: str) -> dict[str, Indices]:
     """Where each name of a kind stands, at all its levels; epsilon 0 is no attack."""
     places: dict[str, Indices] = defaultdict(list)
     for place, one in enumerate(conditions):
@@ -61,7 +70,7 @@ def _named(conditions: Sequence[Condition], kind: str) -> dict[str, Indices]:
     return dict(places)
 
 
-def _corruptions(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+def _corruptions(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
     accuracy, places = values["accuracy"], _named(conditions, "corruption")
     main = {name: at for name, at in places.items() if name in MAIN_CORRUPTIONS}
     extra = {name: at for name, at in places.items() if name not in main}
@@ -92,10 +101,10 @@ def _mean(parts: Sequence[Array]) -> Array:
     known = ~np.isnan(table)
     counts = known.sum(axis=0)
     with np.errstate(invalid="ignore"):
-        return np.where(counts > 0, np.where(known, table, 0).sum(axis=0) / counts, np.nan)
+        return np.asarray(np.where(known, table, 0).sum(axis=0) / counts)
 
 
-def _shifts(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+def _shifts(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
     accuracy, clean = values["accuracy"], conditions.index(CLEAN)
     for name, (place,) in _named(conditions, "shift").items():
         yield _percent("accuracy, shifted", name), accuracy[:, place]
@@ -103,7 +112,7 @@ def _shifts(conditions: Sequence[Condition], values: Columns, dense: Array) -> M
         yield gap, accuracy[:, clean] - accuracy[:, place]
 
 
-def _attacks(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+def _attacks(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
     accuracy, places = values["accuracy"], _named(conditions, "attack")
     if places:
         yield _percent("accuracy, attacked"), accuracy[:, [one for at in places.values() for one in at]].mean(axis=1)
@@ -115,7 +124,7 @@ def _attacks(conditions: Sequence[Condition], values: Columns, dense: Array) -> 
         yield Measure("median minimum norm", name, None, "1/255", "higher"), values["norm"][:, place]
 
 
-def _trust(conditions: Sequence[Condition], values: Columns, dense: Array) -> Measured:
+def _trust(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
     corrupted = [at for name, at in _named(conditions, "corruption").items() if name in MAIN_CORRUPTIONS]
     sets = {"clean": [conditions.index(CLEAN)]} | _named(conditions, "shift")
     sets |= {"corruptions": [one for at in corrupted for one in at]} if corrupted else {}
@@ -124,6 +133,23 @@ def _trust(conditions: Sequence[Condition], values: Columns, dense: Array) -> Me
             for name, at in sets.items():
                 measure = Measure(words + ending, name, None, unit, "lower")
                 yield measure, values[column + suffix][:, at].mean(axis=1)
+
+
+def differences(conditions: Sequence[ConditionName], deltas: Array) -> dict[str, Array]:
+    """For each kind of condition the sum of all differences in accuracy, and their number, (networks,) each.
+
+    Extra corruptions count only where there is no other.
+    """
+    found: dict[str, Array] = {}
+    for kind in KINDS:
+        named = _named(conditions, kind)
+        main = {name: at for name, at in named.items() if kind != "corruption" or name not in EXTRA_CORRUPTIONS}
+        at = np.array(sorted(place for places in (main or named).values() for place in places), dtype=np.intp)
+        found |= {
+            f"{kind}_sum": np.take(deltas, at, axis=1).sum(axis=1),
+            f"{kind}_count": np.full(len(deltas), len(at)),
+        }
+    return found
 
 
 DETECTED: dict[str, tuple[str, Better]] = {"auroc": ("AUROC", "higher"), "fpr95": ("FPR at 95 % TPR", "lower")}

@@ -1,176 +1,90 @@
-"""The row of one trained network, and how it differs from the dense network of its family."""
+"""Every network beside the dense network of its family: what its architecture costs, and how it differs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import pandas as pd
+import pyarrow as pa
 
 from layerlottery import paths
 from layerlottery.config.results import EnergySettings
 from layerlottery.config.studies import Run
-from layerlottery.cost.carbon import carbon_intensity, lacoste_co2
+from layerlottery.cost.carbon import carbon_intensity
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store.hashing import canonical, digest
-from layerlottery.tables.collect import Batch, Facts, Network
-from layerlottery.tables.conditions import Array, Conditions, Places
+from layerlottery.store.schemas import IDENTITY
+from layerlottery.tables.collect import CONDITION
+from layerlottery.tables.measures import DETECTED, VALUES
 from layerlottery.tables.statistics import saved
-from layerlottery.tables.summary import KINDS
 
-Row = dict[str, Any]
-
-# columns of the table runs that statistics are made from
-KEPT = (
-    *vars(Run("", "", 0)),
-    "accuracy",
-    "delta_accuracy",
-    "params",
-    "latency_ms",
-    "train_speedup",
-    "macs_reduction",
-    "memory_reduction",
-    "energy_reduction",
-    "criterion_settings",
-)
-
-
-@dataclass
-class _Family:
-    """A dense network's profile with the costs of each architecture, its row, and its accuracy under each condition."""
-
-    profile: Facts
-    costs: dict[str, Row]
-    accuracy: dict[int, float]
-    row: Row = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A network beside its dense one: its row of the table runs, and both accuracies under its conditions."""
-
-    row: Row
-    places: Places
-    accuracy: Array
-    dense: Array
-
-    @property
-    def deltas(self) -> Array:
-        """Accuracy minus that of the dense network, percentage points."""
-        return self.accuracy - self.dense
+FAMILY = ["dataset", "network", "seed"]
+ARCHITECTURE = [*FAMILY, "architecture"]
+OUTLIERS = ["outliers", "score"]
+# columns of the table runs that statistics are made from, and what they are paired by
+KEPT = [
+    *(column.name for column in IDENTITY),
+    *("place", "architecture", "accuracy", "train_seconds", "energy_kwh", "criterion_settings"),
+]
+SAVINGS = {"macs": "macs", "params": "params", "memory": "memory_bytes", "energy": "energy_kwh"}
 
 
 class Pairing:
-    """Pairs networks with their dense ones; a dense network comes before its tickets."""
+    """Remembers the rows of dense networks, which come before their tickets. `runs` are all networks by place."""
 
-    def __init__(self, results: Path, energy: EnergySettings, conditions: Conditions) -> None:
-        self._results, self._energy, self._conditions = results, energy, conditions
+    def __init__(self, results: Path, runs: Sequence[Run], energy: EnergySettings) -> None:
+        self._results, self._runs = results, runs
         self._intensity = energy.carbon_intensity
         if self._intensity is None:
             self._intensity = carbon_intensity(energy.country)
-        self._families: dict[Run, _Family] = {}
+        self._known: dict[str, pd.DataFrame] = {}
 
-    def pair(self, batch: Batch) -> list[Pair]:
-        """Raises LayerLotteryError if the profile lacks an architecture, or a dense network a condition."""
-        table = batch.tables["robustness"]
-        places, accuracy = self._conditions.places(table), table["accuracy"].to_numpy()
-        ends = pairwise(accumulate(batch.rows["robustness"], initial=0))
-        return [
-            self._pair(network, places[start:end], accuracy[start:end])
-            for network, (start, end) in zip(batch.networks, ends, strict=True)
-        ]
+    def networks(self, runs: pa.Table, costs: pa.Table) -> pd.DataFrame:
+        """What statistics need of each network, with its costs and differences.
 
-    def _pair(self, network: Network, places: Places, accuracy: Array) -> Pair:
-        run = network.run
-        if network.profile is not None:
-            costs = {one["architecture"]: one for one in network.profile["architectures"]}
-            known = dict(zip(places.tolist(), accuracy.tolist(), strict=True))
-            self._families[run] = _Family(network.profile, costs, known)
-        family = self._families[run.dense]
-        row = self._row(network, family)
-        if network.profile is not None:
-            family.row = row
-        row |= _differences(row, family.row)
-        return Pair(row, places, accuracy, self._dense_accuracy(run, places, family))
-
-    def kept(self, pairs: Sequence[Pair]) -> Iterator[Row]:
-        """What statistics need: some columns, and the differences under all conditions of each kind."""
-        for pair in pairs:
-            chosen = self._conditions.of_kinds(pair.places)
-            yield {name: pair.row[name] for name in KEPT} | {kind: pair.deltas[chosen[kind]] for kind in KINDS}
-
-    def _row(self, network: Network, family: _Family) -> Row:
-        training = network.training
-        return (
-            vars(network.run)
-            | self._cost_and_choice(network, family)
-            | {name: value for name, value in training.items() if name != "segments"}
-            | {"training_settings": _text(training.get("training_settings"))}
-            | network.clean
-            | self._used(training["segments"])
-            | _where_and_when(training["segments"])
+        Raises LayerLotteryError if a profile lacks an architecture.
+        """
+        self._remember("costs", costs.to_pandas(), ARCHITECTURE)
+        rows = runs.select(KEPT).to_pandas().merge(self._known["costs"], how="left", on=ARCHITECTURE)
+        if (lacking := rows["macs"].isna()).any():
+            run = self._runs[rows["place"][lacking].iloc[0]]
+            known = (self._known["costs"][FAMILY] == [run.dataset, run.network, run.seed]).all(axis=1).sum()
+            path = paths.profile(f"{self._results}/{run.dense.folder}")
+            raise LayerLotteryError(f"{path}: the architecture of {run.folder} is not among its {known}")
+        dense = self._beside("runs", rows, [], ["place", "accuracy", "train_seconds", "latency_ms", *SAVINGS.values()])
+        return rows.assign(
+            dense=dense["place"],
+            dense_accuracy=dense["accuracy"],
+            delta_accuracy=rows["accuracy"] - dense["accuracy"],
+            train_speedup=dense["train_seconds"] / rows["train_seconds"],
+            latency_speedup=dense["latency_ms"] / rows["latency_ms"],
+            carbon_intensity=self._intensity,
+            co2_kg=rows["energy_kwh"] * self._intensity,
+            **{f"{name}_reduction": saved(rows[column], dense[column]) for name, column in SAVINGS.items()},
         )
 
-    def _cost_and_choice(self, network: Network, family: _Family) -> Row:
-        """What was removed, and what the architecture that is left costs."""
-        chosen: Row = {"removed_blocks": [], "ties": 0, "budget": None, "criterion_settings": None}
-        profile, ticket = family.profile, network.ticket
-        architecture = profile["dense"]
-        if ticket is not None:
-            chosen = {
-                "removed_blocks": ticket["removed_blocks"],
-                "ties": ticket["tied"],
-                "budget": ticket["budget"],
-                "criterion_settings": _text(ticket["criterion_settings"]),
-            }
-            architecture = digest(ticket["architecture"])
-        if architecture not in family.costs:
-            path = paths.profile(f"{self._results}/{network.run.dense.folder}")
-            count = len(family.costs)
-            raise LayerLotteryError(f"{path}: the architecture of {network.run.folder} is not among its {count}")
-        latency = {name: profile[name] for name in ("latency_batch", "latency_threads")}
-        return chosen | family.costs[architecture] | latency
+    def conditions(self, robustness: pa.Table) -> pd.DataFrame:
+        """What was measured under each condition; raises LayerLotteryError if the dense network was not tested so."""
+        rows = robustness.select(["place", "removed", *FAMILY, *CONDITION, *VALUES]).to_pandas()
+        dense = self._beside("conditions", rows, CONDITION, ["accuracy"])["accuracy"]
+        if dense.isna().any():
+            place, *condition = next(rows.loc[dense.isna(), ["place", *CONDITION]].itertuples(index=False, name=None))
+            folder = f"{self._results}/{self._runs[place].folder}"
+            raise LayerLotteryError(f"{folder}: tested under {tuple(condition)}, its dense network was not")
+        return rows.assign(dense_accuracy=dense, delta_accuracy=rows["accuracy"] - dense)
 
-    def _used(self, segments: Sequence[Row]) -> Row:
-        used = {part: sum(segment[part] for segment in segments) for part in ("kwh", "cpu_kwh", "gpu_kwh", "ram_kwh")}
-        lacoste = self._energy.lacoste_intensity
-        energy_kwh = used.pop("kwh")
-        return used | {
-            "energy_kwh": energy_kwh,
-            "co2_kg": energy_kwh * self._intensity,
-            "carbon_intensity": self._intensity,
-            "co2_lacoste_kg": sum(lacoste_co2(one["design_watts"], one["seconds"], lacoste) for one in segments),
-            "power_source": segments[-1]["power_source"],
-            "segments": len(segments),
-        }
+    def outliers(self, detection: pa.Table) -> pd.DataFrame:
+        """How outliers were told apart; a set that the dense network lacks has no difference."""
+        rows = detection.select(["place", "removed", *FAMILY, *OUTLIERS, *DETECTED]).to_pandas()
+        dense = self._beside("outliers", rows, OUTLIERS, ["auroc"])["auroc"]
+        return rows.assign(dense_auroc=dense, delta_auroc=rows["auroc"] - dense)
 
-    def _dense_accuracy(self, run: Run, places: Places, family: _Family) -> Array:
-        try:
-            return np.array([family.accuracy[place] for place in places.tolist()])
-        except KeyError as missing:
-            condition, place = tuple(self._conditions.keys[missing.args[0]]), f"{self._results}/{run.folder}"
-            raise LayerLotteryError(f"{place}: tested under {condition}, its dense network was not") from None
+    def _beside(self, name: str, rows: pd.DataFrame, keys: list[str], columns: list[str]) -> pd.DataFrame:
+        """The columns of each row's dense network, where `keys` agree; NaN where it has no such row."""
+        by = [*FAMILY, *keys]
+        self._remember(name, rows.loc[rows["removed"] == 0, [*by, *columns]], by)
+        return rows[by].merge(self._known[name], how="left", on=by)[columns]
 
-
-def _text(settings: Facts | None) -> str | None:
-    return None if settings is None else canonical(settings)
-
-
-def _where_and_when(segments: Sequence[Row]) -> Row:
-    def joined(name: str) -> str | None:
-        return ", ".join(dict.fromkeys(one[name] for one in segments if one.get(name))) or None
-
-    when = {"started": segments[0].get("started"), "ended": segments[-1].get("ended")}
-    return when | {name: joined(name) for name in ("host", "slurm_job_id")}
-
-
-def _differences(row: Row, dense: Row) -> Row:
-    saving = {"macs": "macs", "memory": "memory_bytes", "energy": "energy_kwh"}
-    return {
-        "dense_accuracy": dense["accuracy"],
-        "delta_accuracy": row["accuracy"] - dense["accuracy"],
-        "train_speedup": dense["train_seconds"] / row["train_seconds"],
-    } | {f"{name}_reduction": saved(row[column], dense[column]) for name, column in saving.items()}
+    def _remember(self, name: str, rows: pd.DataFrame, by: list[str]) -> None:
+        known = [self._known[name], rows] if name in self._known else [rows]
+        self._known[name] = pd.concat(known).drop_duplicates(by, keep="last")

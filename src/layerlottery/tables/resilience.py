@@ -2,165 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from layerlottery.store.schemas import TICKET
-from layerlottery.tables.collect import Batch
-from layerlottery.tables.conditions import Array, Conditions
-from layerlottery.tables.measures import DETECTED, VALUES, Measure, detected, measures
-from layerlottery.tables.pairing import Pair, Row
-from layerlottery.tables.statistics import ROUNDING, holm_columns, outcome
-from layerlottery.tables.summary import by_seed, by_ticket
-
-# one value for every ticket (rows) and measure (columns)
-Statistics = dict[str, Array]
+from layerlottery.tables.collect import CONDITION
+from layerlottery.tables.measures import DETECTED, VALUES, ConditionName, Measure, detected, differences, measures
+from layerlottery.tables.pairing import OUTLIERS
+from layerlottery.tables.seeds import identities, per_seed, pruned, samples
+from layerlottery.tables.statistics import Array, averages, holm, infer, outcome
 
 
 class Measurements:
-    """Every measure of every network, in their order; NaN where one has no value."""
+    """Every measure of every network, worked out a batch at a time."""
 
-    def __init__(self, conditions: Conditions) -> None:
-        self.names: list[Measure] = []
-        self._conditions = conditions
-        self._columns: dict[Measure, int] = {}
-        self._blocks: list[dict[int, Array]] = []
-        self._networks: list[int] = []
+    def __init__(self) -> None:
+        self._numbers: dict[Measure, int] = {}
+        self._parts: list[tuple[pd.Index, list[int], Array]] = []
+        self._differences: list[pd.DataFrame] = []
 
-    def add(self, batch: Batch, pairs: Sequence[Pair]) -> None:
-        """Work out the measures of a batch: those of networks that were tested alike together."""
-        block: dict[int, Array] = {}
-        table, starts = batch.tables["robustness"], _starts(batch.rows["robustness"])
-        columns = {name: table[name].to_numpy() for name in VALUES}
-        for places in _alike([pair.places.tobytes() for pair in pairs]):
-            own = pairs[places[0]].places
-            at = starts[places][:, np.newaxis] + np.arange(len(own))
-            dense = np.stack([pairs[place].dense for place in places])
-            held = {name: values[at] for name, values in columns.items()}
-            self._keep(block, len(pairs), places, measures(self._conditions.of(own), held, dense))
-        self._add_detection(batch, block)
-        self._blocks.append(block)
-        self._networks.append(len(pairs))
+    def add(self, conditions: pd.DataFrame, outliers: pd.DataFrame) -> None:
+        """Work out the measures of a batch from the rows of its networks."""
+        for places, names, held in alike(conditions, CONDITION, [*VALUES, "dense_accuracy", "delta_accuracy"]):
+            known = [ConditionName(*name) for name in names]
+            self._keep(places, measures(known, held, held["dense_accuracy"]))
+            self._differences.append(pd.DataFrame(differences(known, held["delta_accuracy"]), index=places))
+        for places, sets, held in alike(outliers, OUTLIERS, list(DETECTED)):
+            self._keep(places, detected(sets, held))
 
-    def _add_detection(self, batch: Batch, block: dict[int, Array]) -> None:
-        table, starts = batch.tables["detection"], _starts(batch.rows["detection"])
-        sets = list(zip(table["outliers"].to_pylist(), table["score"].to_pylist(), strict=True))
-        columns = {name: table[name].to_numpy() for name in DETECTED}
-        ends = starts + np.array(batch.rows["detection"], dtype=np.int64)
-        patterns = [repr(sets[start:end]).encode() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-        for places in _alike(patterns):
-            first, size = int(starts[places[0]]), batch.rows["detection"][places[0]]
-            at = starts[places][:, np.newaxis] + np.arange(size)
-            found = detected(sets[first : first + size], {name: values[at] for name, values in columns.items()})
-            self._keep(block, len(patterns), places, found)
+    def _keep(self, places: pd.Index, found: dict[Measure, Array]) -> None:
+        numbers = [self._numbers.setdefault(measure, len(self._numbers)) for measure in found]
+        self._parts.append((places, numbers, np.column_stack(list(found.values()))))
 
-    def _keep(self, block: dict[int, Array], size: int, places: list[int], found: dict[Measure, Array]) -> None:
-        for measure, values in found.items():
-            if measure not in self._columns:
-                self._columns[measure] = len(self.names)
-                self.names.append(measure)
-            block.setdefault(self._columns[measure], np.full(size, np.nan))[places] = values
+    def differences(self) -> pd.DataFrame:
+        """Sums of differences in accuracy by kind of condition, and of how many, by the network's place."""
+        return pd.concat(self._differences)
 
-    def matrix(self) -> Array:
-        """(networks, measures)."""
-        whole = np.full((sum(self._networks), len(self.names)), np.nan)
-        for block, end, size in zip(self._blocks, np.cumsum(self._networks).tolist(), self._networks, strict=True):
-            for column, values in block.items():
-                whole[end - size : end, column] = values
+    def names(self) -> pd.DataFrame:
+        """The measures in the order of first appearance."""
+        return pd.DataFrame(list(self._numbers))
+
+    def values(self, networks: int) -> Array:
+        """(networks, measures); NaN where a network has no value."""
+        whole = np.full((networks, len(self._numbers)), np.nan)
+        for places, numbers, values in self._parts:
+            whole[np.ix_(places, numbers)] = values
         return whole
 
 
-def _starts(counts: Sequence[int]) -> Any:
-    return np.cumsum([0, *counts])[:-1]
+def alike(
+    rows: pd.DataFrame, keys: list[str], columns: list[str]
+) -> Iterator[tuple[pd.Index, list[tuple[Any, ...]], dict[str, Array]]]:
+    """Networks that were tested under the same conditions, together.
 
-
-def _alike(patterns: Sequence[bytes]) -> list[list[int]]:
-    """Places of equal patterns."""
-    found: dict[bytes, list[int]] = {}
-    for place, pattern in enumerate(patterns):
-        found.setdefault(pattern, []).append(place)
-    return list(found.values())
-
-
-def resilience_columns(runs: Sequence[Row], found: Measurements, *, confidence: float) -> tuple[dict[str, Any], int]:
-    """The table's columns, and the number of its rows: one per ticket and measure that both networks have.
-
-    `runs` are rows of that table in the order in which `found` has them. The seed is the unit: draws are averaged
-    first. Where all seeds agree p is 1 if the difference is 0, and 0 if not.
+    Their places, what `keys` hold in each of their rows, and the columns as (networks, rows).
     """
-    networks = [row | {"place": place} for place, row in enumerate(runs)]
-    dense = {(one["dataset"], one["network"], one["seed"]): one["place"] for one in networks if not one["removed"]}
-    tickets = by_ticket(networks)
-    if not tickets or not found.names:
-        return {}, 0
-    matrix = found.matrix()
-    described = [_paired(rows, dense, matrix, confidence) for rows in tickets.values()]
-    held: Statistics = {name: np.stack([one[name] for one in described]) for name in described[0]}
-    held["p_holm"] = _corrected(list(tickets), held["p_value"])
-    return _columns(list(tickets), found.names, held, confidence)
+    numbers = rows.groupby(keys, sort=False).ngroup()
+    patterns = numbers.groupby(rows["place"]).agg(tuple)
+    kinds = pd.factorize(patterns)[0]
+    for kind in range(kinds.max(initial=-1) + 1):
+        places = patterns.index[kinds == kind]
+        own = rows[rows["place"].isin(places)]
+        names = own.loc[own["place"] == places[0], keys].itertuples(index=False, name=None)
+        yield places, list(names), {name: own[name].to_numpy().reshape(len(places), -1) for name in columns}
 
 
-def _paired(rows: Sequence[Row], dense: dict[tuple[Any, ...], int], matrix: Array, confidence: float) -> Statistics:
-    """Means over the seeds that have both, and the interval and t test of their differences, for every measure."""
-    seeds = by_seed(rows)
-    ours = np.stack([matrix[[row["place"] for row in seed]].mean(axis=0) for seed in seeds])
-    theirs = matrix[[dense[seed[0]["dataset"], seed[0]["network"], seed[0]["seed"]] for seed in seeds]]
+def resilience(networks: pd.DataFrame, found: Measurements, *, confidence: float) -> pd.DataFrame:
+    """One row per ticket and measure that both networks have.
+
+    `networks` are all rows of the table runs, with the place of their dense network: `dense`. The seed is the unit:
+    draws are averaged first.
+    """
+    tickets, values = pruned(networks), pd.DataFrame(found.values(len(networks)))
+    ours = per_seed(tickets, values.loc[tickets.index])
+    theirs = values.loc[tickets.groupby(["ticket", "seed"])["dense"].first()].set_axis(ours.index)
     differences = ours - theirs
-    known = ~np.isnan(differences)
-    counts = known.sum(axis=0)
-    value, other, difference = (_mean(one, known, counts) for one in (ours, theirs, differences))
-    return {"seeds": counts, "value": value, "dense": other, "difference": difference} | _tested(
-        np.where(known, differences - difference, 0.0), difference, counts, confidence
-    )
-
-
-def _mean(values: Array, known: Any, counts: Any) -> Array:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0.0).sum(axis=0) / counts)
-
-
-def _tested(deviations: Array, mean: Array, counts: Any, confidence: float) -> Statistics:
-    """Standard deviation, t interval and two-sided t test against 0; NaN with fewer than two seeds."""
-    from scipy.special import stdtr, stdtrit
-
-    freedom = np.where(counts > 1, counts - 1, np.nan)
-    sd = np.sqrt((deviations**2).sum(axis=0) / freedom)
-    error = sd / np.sqrt(np.maximum(counts, 1))
-    reach = stdtrit(freedom, (1 + confidence) / 2) * error
-    constant = np.ptp(deviations, axis=0) <= ROUNDING
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * stdtr(freedom, -np.abs(mean / error))
-    p = np.where(constant, np.where(np.abs(mean) <= ROUNDING, 1.0, 0.0), p)
-    return {"sd": sd, "low": mean - reach, "high": mean + reach, "p_value": np.where(counts > 1, p, np.nan)}
-
-
-def _corrected(tickets: Sequence[tuple[Any, ...]], p_values: Array) -> Array:
-    """Holm's correction within the tickets of one dataset, network and measure."""
-    corrected = np.empty_like(p_values)
-    for family in dict.fromkeys(ticket[:2] for ticket in tickets):
-        rows = [place for place, ticket in enumerate(tickets) if ticket[:2] == family]
-        corrected[rows] = holm_columns(p_values[rows])
-    return corrected
-
-
-def _columns(
-    tickets: Sequence[tuple[Any, ...]], names: Sequence[Measure], held: Statistics, confidence: float
-) -> tuple[dict[str, Any], int]:
-    import pyarrow as pa
-
-    rows, columns = np.nonzero(held["seeds"])
-    found: dict[str, Any] = {
-        column.name: pa.array([ticket[place] for ticket in tickets], column.type).take(pa.array(rows))
-        for place, column in enumerate(TICKET)
-    }
-    for place, name in enumerate(Measure._fields):
-        found[name] = pa.array([measure[place] for measure in names]).take(pa.array(columns))
-    flat = {name: values[rows, columns] for name, values in held.items()}
-    found |= {name: pa.array(values, from_pandas=True) for name, values in flat.items()}
-    signs = np.where([measure.better == "higher" for measure in names], 1.0, -1.0)[columns]
-    known = [None if np.isnan(p) else p for p in flat["p_holm"].tolist()]
-    gains = (flat["difference"] * signs).tolist()
-    found["outcome"] = pa.array([outcome(gain, p, confidence=confidence) for gain, p in zip(gains, known, strict=True)])
-    return found, len(rows)
+    pairs = samples(differences)
+    rows = infer(pairs.to_numpy(), confidence=confidence).set_axis(pairs.index).rename(columns={"mean": "difference"})
+    for name, side in (("value", ours), ("dense", theirs)):
+        rows[name] = averages(samples(side.where(differences.notna())).to_numpy())
+    rows = rows[rows["seeds"] > 0].reset_index(names=["ticket", "number"])
+    rows = rows.join(identities(tickets), on="ticket").join(found.names(), on="number")
+    rows["p_holm"] = rows.groupby(["dataset", "network", "number"])["p_value"].transform(holm)
+    gains = rows["difference"].where(rows["better"] == "higher", -rows["difference"])
+    return rows.assign(outcome=outcome(gains, rows["p_holm"], confidence=confidence))

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
+import pandas as pd
+
 from layerlottery.config.criteria import DRAWN, FORMULAS
-from layerlottery.config.studies import Run
 from layerlottery.tables.statistics import kendall_w
 
-Row = dict[str, Any]
-
-CRITERION = ("dataset", "network", "criterion", "scored_at")
+CRITERION = ["dataset", "network", "criterion", "scored_at"]
 # these see weights alone and choose nothing at random: every draw of a seed repeats the first
 UNDRAWN = {name for name, formula in FORMULAS.items() if formula.data_free} - set(DRAWN)
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """The scores of the removable blocks, by name, of one scored network and draw, and the criterion's function."""
+def stability(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per dataset, network, criterion and scored weights; random criteria are the null reference.
 
-    scoring: Run
-    function: str
-    scores: dict[str, float]
-
-
-def stability_rows(rankings: Iterable[Ranking]) -> list[Row]:
-    """One row per dataset, network, criterion and scored weights; random criteria are the null reference."""
-    found: dict[tuple[Any, ...], dict[tuple[int, int], list[float]]] = {}
-    for ranking in rankings:
-        if ranking.scores:
-            scoring = ranking.scoring
-            draw = 0 if ranking.function in UNDRAWN else scoring.draw
-            alike = found.setdefault(tuple(getattr(scoring, name) for name in CRITERION), {})
-            # blocks in one order
-            alike[scoring.seed, draw] = [score for _, score in sorted(ranking.scores.items())]
-    return [_row(key, list(rankings.values())) for key, rankings in found.items()]
+    `scores` are rows of that table for removable blocks, with the criterion's `function`.
+    """
+    once = scores.assign(draw=scores["draw"].mask(scores["function"].isin(UNDRAWN), 0))
+    return pd.DataFrame(_agreements(once), columns=[*CRITERION, "blocks", "rankings", "kendall_w", "p_value"])
 
 
-def _row(criterion: tuple[Any, ...], rankings: list[list[float]]) -> Row:
-    agreement, p = kendall_w(rankings)
-    named = dict(zip(CRITERION, criterion, strict=True))
-    return named | {"blocks": len(rankings[0]), "rankings": len(rankings), "kendall_w": agreement, "p_value": p}
+def _agreements(scores: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    for criterion, rows in scores.groupby(CRITERION, sort=False):
+        rankings = rows.groupby(["seed", "draw", "block"])["score"].last().unstack("block")
+        yield *criterion, rankings.shape[1], len(rankings), *kendall_w(rankings)

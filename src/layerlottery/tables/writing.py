@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from layerlottery import paths
 from layerlottery.config.provenance import config_hash
-from layerlottery.config.studies import AggregateSettings, Run
+from layerlottery.config.studies import AggregateSettings
 from layerlottery.store.artifacts import TableWriter, table_writer
-from layerlottery.store.schemas import IDENTITY, arrow_schema
+from layerlottery.store.schemas import arrow_schema
 
 Row = dict[str, Any]
 
 
-def identified(name: str, tables: Sequence[tuple[Run, pa.Table]]) -> pa.Table:
-    """Tables of many networks as one of schema `name`: each row with its network and the hash of what made it."""
-    schema = arrow_schema(name)
-    if not tables:
-        return schema.empty_table()
-    places = pa.array(np.repeat(np.arange(len(tables)), [len(table) for _, table in tables]))
-    rows = pa.concat_tables([table for _, table in tables], promote_options="permissive")
-    held: dict[str, Any] = {one: rows[one] for one in rows.column_names}
-    for column in IDENTITY:
-        held[column.name] = pa.array([getattr(run, column.name) for run, _ in tables], column.type).take(places)
-    made_by = pa.array([table.schema.metadata[b"config_hash"].decode() for _, table in tables])
-    held["config_hash"] = made_by.take(places)
-    return in_schema(held, schema, len(places))
+def from_rows(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """Rows as a table: a column without a value is null, and values without a column are left out."""
+    # by way of one struct, as from_pylist asks every row for every column in Python
+    return pa.Table.from_struct_array(pa.array(rows, pa.struct(schema)))
 
 
-def in_schema(held: dict[str, Any], schema: pa.Schema, rows: int) -> pa.Table:
+def in_schema(held: Mapping[str, Any], schema: pa.Schema, rows: int) -> pa.Table:
     """Columns in the order of a schema: those that are not given are null, those without a place are left out."""
-    columns = [held[field.name] if field.name in held else pa.nulls(rows, field.type) for field in schema]
-    return pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema).combine_chunks()
+
+    def column(field: pa.Field) -> Any:
+        if field.name not in held:
+            return pa.nulls(rows, field.type)
+        given = held[field.name]
+        return given if isinstance(given, pa.ChunkedArray | pa.Array) else pa.array(given, field.type, from_pandas=True)
+
+    return pa.table([column(field) for field in schema], schema=schema).combine_chunks()
 
 
 class ResultTable:
@@ -48,20 +45,10 @@ class ResultTable:
         self.made_by: set[str] = set()
         self._writer, self._schema = writer, schema
 
-    def add_rows(self, rows: Sequence[Row]) -> None:
-        """Append rows; a column without a value is null, and values without a column are left out."""
-        # by way of one struct, as from_pylist asks every row for every column in Python
-        self._add(pa.Table.from_struct_array(pa.array(rows, pa.struct(self._schema))))
-
-    def add_columns(self, columns: dict[str, Any], rows: int) -> None:
-        """Append rows that are given column by column; a column that is not given is null."""
-        self._add(in_schema(columns, self._schema, rows))
-
-    def add_table(self, table: pa.Table, **columns: Any) -> None:
-        """Append a table of this schema, with some columns replaced."""
-        self.add_columns(dict(zip(table.column_names, table.columns, strict=True)) | columns, len(table))
-
-    def _add(self, piece: pa.Table) -> None:
+    def add(self, rows: pa.Table | pd.DataFrame, **columns: Any) -> None:
+        """Append rows, with some columns replaced; a column that is not given is null, as NaN in a frame is."""
+        names = rows.column_names if isinstance(rows, pa.Table) else rows.columns
+        piece = in_schema({name: rows[name] for name in names} | columns, self._schema, len(rows))
         if not len(piece):
             return
         self.rows += len(piece)

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -15,20 +16,17 @@ from layerlottery.tables.statistics import (
     Estimate,
     averages,
     bootstraps,
+    by_size,
     estimate,
-    estimates,
     geometric_mean,
-    geometric_means,
     holm,
-    holm_columns,
+    infer,
     kendall_w,
-    of_each,
     outcome,
-    p_tolerances,
     p_zero,
-    p_zeros,
     saved,
     seed_means,
+    t_test,
     tolerance,
     verdict,
     verdict_of_tests,
@@ -36,11 +34,11 @@ from layerlottery.tables.statistics import (
 
 
 def bootstrap(values, **settings):
-    return bootstraps([values], **settings)[0]
+    return tuple(bootstraps(np.array([values]), **settings)[0].tolist())
 
 
 def p_tolerance(deltas, xi, alternative):
-    return p_tolerances([deltas], [xi], alternative)[0]
+    return float(t_test(np.array([deltas]), -xi - ROUNDING, alternative)[0])
 
 
 def sample(seed, size, *, mean=-0.4):
@@ -86,19 +84,18 @@ def test_no_spread_gives_an_interval_without_width():
         (-0.1, 0.1, 0.0, "undecided"),
         (-0.2, -0.1, 0.0, "losing"),
         (-0.2, -0.1, 0.2, "winning"),
-        (0.1, 0.2, None, "single seed"),
-        (None, None, 1.0, "single seed"),
+        (0.1, 0.2, np.nan, "single seed"),
+        (np.nan, np.nan, 1.0, "single seed"),
     ],
 )
 def test_verdict(low, high, xi, expected):
-    middle = 0.0 if low is None else (low + high) / 2
-    assert verdict(Estimate(middle, None if low is None else 0.1, low, high), xi) == expected
+    assert verdict(low, high, xi) == expected
 
 
 def test_tolerance():
     assert tolerance(1.5, [90.0]) == 1.5
     assert tolerance("sd", [90.0, 92.0, 94.0]) == 2.0
-    assert tolerance("sd", [90.0]) is None
+    assert math.isnan(tolerance("sd", [90.0]))
 
 
 def test_draws_are_averaged_within_their_seed():
@@ -138,7 +135,7 @@ def test_bootstrap_is_the_same_at_every_call():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([1.5], (None, None)),
+        ([1.5], (np.nan, np.nan)),
         ([0.25, 0.25], (0.25, 0.25)),
         # equal up to the rounding of a difference
         ([98.86 - 99.86, 1.0 - 2.0, 97.3 - 98.3], (-1.0, -1.0)),
@@ -149,8 +146,8 @@ def test_bootstrap_is_the_same_at_every_call():
 @pytest.mark.filterwarnings("error")
 def test_bootstrap_of_degenerate_samples(values, expected):
     found = bootstrap(values, confidence=0.95, resamples=499)
-    assert found == (expected if expected[0] is None else pytest.approx(expected, abs=1e-9))
-    assert found[0] is None or found[0] <= found[1]
+    assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert len(values) == 1 or found[0] <= found[1]
 
 
 @pytest.mark.parametrize("xi", [0.0, 0.5, 1.0])
@@ -181,7 +178,9 @@ def test_equal_differences_are_within_the_tolerance_or_not(delta, xi, greater, l
 
 
 def test_nothing_is_tested_with_one_seed_or_without_a_tolerance():
-    assert p_tolerance([1.0], 0.0, "greater") is p_tolerance([1.0, 2.0], None, "less") is p_zero([1.0]) is None
+    found = [p_tolerance([1.0], 0.0, "greater"), p_tolerance([1.0, 2.0], np.nan, "less"), p_zero([1.0])]
+    # nor without spread
+    assert np.isnan([*found, p_tolerance([1.0, 1.0], np.nan, "greater")]).all()
 
 
 @pytest.mark.parametrize("size", [2, 3, 8])
@@ -202,14 +201,15 @@ def test_holm_by_hand():
     # sorted .01, .03, .04: 3 * .01, 2 * .03, and 1 * .04 is raised to .06
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.4, 0.9]) == pytest.approx([0.8, 0.9])
-    assert holm([0.7, 0.7]) == [1.0, 1.0]
+    assert holm([0.7, 0.7]).tolist() == [1.0, 1.0]
 
 
 def test_holm_counts_only_what_was_tested():
-    assert holm([None, 0.01, None, 0.04, 0.03]) == [None, pytest.approx(0.03), None, *[pytest.approx(0.06)] * 2]
-    assert holm([None]) == [None]
-    assert holm([]) == []
-    assert holm([0.2]) == [0.2]
+    expected = [np.nan, 0.03, np.nan, 0.06, 0.06]
+    assert holm([np.nan, 0.01, np.nan, 0.04, 0.03]) == pytest.approx(expected, nan_ok=True)
+    assert np.isnan(holm([np.nan])).tolist() == [True]
+    assert holm([]).tolist() == []
+    assert holm([0.2]).tolist() == [0.2]
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95])
@@ -218,7 +218,8 @@ def test_without_a_correction_the_tests_say_what_the_interval_says(confidence):
     for seed in range(150):
         deltas = sample(seed, 2 + seed % 4, mean=seed / 25 - 4)
         p_values = [p_tolerance(deltas, 1.0, side) for side in ("greater", "less")]
-        expected = verdict(estimate(deltas, confidence=confidence), 1.0)
+        interval = estimate(deltas, confidence=confidence)
+        expected = str(verdict(interval.low, interval.high, 1.0))
         assert verdict_of_tests(*p_values, confidence=confidence) == expected, deltas
         found.add(expected)
     assert found == {"winning", "losing", "undecided"}
@@ -229,16 +230,16 @@ def test_an_interval_that_ends_at_the_tolerance_wins_by_both():
         deltas = sample(seed, 3 + seed % 3, mean=-5)
         found = estimate(deltas, confidence=0.95)
         p_values = [p_tolerance(deltas, -found.low, side) for side in ("greater", "less")]
-        assert verdict(found, -found.low) == verdict_of_tests(*p_values, confidence=0.95) == "winning"
+        assert verdict(found.low, found.high, -found.low) == verdict_of_tests(*p_values, confidence=0.95) == "winning"
 
 
 def test_tests_and_interval_agree_at_the_edge_of_the_tolerance():
     # 100 of 10,000 images: in floating point some of these differences are a hair below -1
-    for correct in range(0, 9901):
-        deltas = [100 * correct / 10_000 - 100 * (correct + 100) / 10_000] * 2
-        p_values = [p_tolerance(deltas, 1.0, side) for side in ("greater", "less")]
-        assert verdict_of_tests(*p_values, confidence=0.95) == "winning", correct
-        assert verdict(estimate(deltas, confidence=0.95), 1.0) == "winning", correct
+    deltas = np.array([[100 * correct / 10_000 - 100 * (correct + 100) / 10_000] * 2 for correct in range(0, 9901)])
+    p_values = [t_test(deltas, -1.0 - ROUNDING, side) for side in ("greater", "less")]
+    assert set(verdict_of_tests(*p_values, confidence=0.95)) == {"winning"}
+    found = infer(deltas, confidence=0.95)
+    assert set(verdict(found["low"], found["high"], 1.0)) == {"winning"}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_tests_and_interval_agree_at_the_edge_of_the_tolerance():
         (-0.3, 0.05, "worse"),
         (0.3, 0.051, "can't tell"),
         (0.0, 1.0, "can't tell"),
-        (3.0, None, "single seed"),
+        (3.0, np.nan, "single seed"),
     ],
 )
 def test_outcome(difference, p, expected):
@@ -294,64 +295,69 @@ def test_kendall_is_corrected_for_ties():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("rankings", [[[1, 2, 3]], [[1, 2], [1, 2]], [[5, 5, 5], [1, 1, 1]]])
 def test_kendall_needs_two_rankings_of_three_blocks(rankings):
-    assert kendall_w(rankings) == (None, None)
+    assert np.isnan(kendall_w(rankings)).all()
 
 
 # as a benchmark has them: percentages of 10,000 images, so that many resamples have equal means; one without spread,
 # one of two values whose BCa interval does not exist, and single seeds
 SAMPLES = [np.round(sample(seed, (10, 3, 1, 8, 2, 17)[seed % 6]), 2).tolist() for seed in range(36)]
 SAMPLES[7:7] = [[0.5] * 10, [1.0, 2.0], [0.25]]
+# each lacks other seeds
+MATRIX = np.full((len(SAMPLES), 20), np.nan)
+for _row, _one in zip(MATRIX, SAMPLES, strict=True):
+    _row[np.sort(np.random.default_rng(len(_one)).permutation(20)[: len(_one)])] = _one
 
 
 def test_each_sample_keeps_its_place_whatever_its_size():
-    assert of_each(SAMPLES, lambda values, places: values.tolist()) == SAMPLES
-    assert of_each(SAMPLES, lambda values, places: places) == list(range(len(SAMPLES)))
-    assert of_each([], lambda values, places: places) == []
+    assert by_size(MATRIX, 1, lambda values, rows: values[:, -1:])[:, 0].tolist() == [one[-1] for one in SAMPLES]
+    assert by_size(MATRIX, 1, lambda values, rows: rows[:, np.newaxis])[:, 0].tolist() == list(range(len(SAMPLES)))
+    assert by_size(np.empty((0, 3)), 1, lambda values, rows: values).shape == (0, 1)
+    assert np.isnan(by_size(np.full((1, 3), np.nan), 2, lambda values, rows: values)).all()
 
 
 def test_means_of_many_samples_round_like_those_of_one():
-    assert averages(SAMPLES) == [float(np.mean(one)) for one in SAMPLES]
-    ratios = [np.exp(one).tolist() for one in SAMPLES]
-    assert geometric_means(ratios) == [float(np.exp(np.mean(np.log(one)))) for one in ratios]
+    assert averages(MATRIX).tolist() == [float(np.mean(one)) for one in SAMPLES]
 
 
 def test_estimates_of_many_samples_are_those_of_one_by_scipy():
-    for one, found in zip(SAMPLES, estimates(SAMPLES, confidence=0.9), strict=True):
-        assert found.mean == np.mean(one)
+    found = infer(MATRIX, confidence=0.9)
+    assert found["seeds"].tolist() == list(map(len, SAMPLES))
+    for one, row in zip(SAMPLES, found.itertuples(), strict=True):
+        assert row.mean == np.mean(one)
         if len(one) == 1:
-            assert found == Estimate(one[0], None, None, None)
+            assert np.isnan([row.sd, row.low, row.high]).all()
         else:
             # the same operations on one sample: equal to the last bit
             reach = stats.t.ppf(0.95, len(one) - 1) * np.std(one, ddof=1) / math.sqrt(len(one))
-            assert found.sd == np.std(one, ddof=1)
-            assert (found.low, found.high) == pytest.approx((found.mean - reach, found.mean + reach), rel=1e-12)
+            assert row.sd == np.std(one, ddof=1)
+            assert (row.low, row.high) == pytest.approx((row.mean - reach, row.mean + reach), rel=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:The BCa")
 def test_bootstraps_of_many_samples_are_those_of_one_by_scipy_bit_for_bit(monkeypatch):
     # several samples at a time, and not all of a size at once
     monkeypatch.setattr(statistics, "RESAMPLED", 3 * 499 * 10)
-    for one, found in zip(SAMPLES, bootstraps(SAMPLES, confidence=0.9, resamples=499), strict=True):
+    for one, found in zip(SAMPLES, bootstraps(MATRIX, confidence=0.9, resamples=499), strict=True):
         if len(one) == 1:
-            assert found == (None, None)
+            assert np.isnan(found).all()
         elif np.ptp(one) == 0:
-            assert found == (one[0], one[0])
+            assert found.tolist() == [one[0], one[0]]
         else:
             rng = np.random.default_rng
             given = {"confidence_level": 0.9, "n_resamples": 499}
             ends = stats.bootstrap((one,), np.mean, method="BCa", rng=rng(0), **given).confidence_interval
             if not np.isfinite(ends).all():
                 ends = stats.bootstrap((one,), np.mean, method="percentile", rng=rng(0), **given).confidence_interval
-            assert found == tuple(ends), one
+            assert found.tolist() == list(ends), one
 
 
 @pytest.mark.parametrize("alternative", ["greater", "less"])
 @pytest.mark.filterwarnings("error")
 def test_tests_of_many_samples_are_those_of_one_by_scipy_bit_for_bit(alternative):
-    xi = [None if number % 5 == 4 else number / 10 for number in range(len(SAMPLES))]
-    for one, points, found in zip(SAMPLES, xi, p_tolerances(SAMPLES, xi, alternative), strict=True):
-        if points is None or len(one) == 1:
-            assert found is None
+    xi = np.array([np.nan if number % 5 == 4 else number / 10 for number in range(len(SAMPLES))])
+    for one, points, found in zip(SAMPLES, xi, t_test(MATRIX, -xi - ROUNDING, alternative), strict=True):
+        if np.isnan(points) or len(one) == 1:
+            assert np.isnan(found)
         elif np.ptp(one) == 0:
             assert found == (0.0 if alternative == "greater" else 1.0)
         else:
@@ -359,9 +365,10 @@ def test_tests_of_many_samples_are_those_of_one_by_scipy_bit_for_bit(alternative
 
 
 def test_paired_tests_of_many_samples_are_those_of_one_by_scipy_bit_for_bit():
-    for one, found in zip(SAMPLES, p_zeros(SAMPLES), strict=True):
+    assert infer(MATRIX, confidence=0.9)["p_value"].equals(pd.Series(t_test(MATRIX)))
+    for one, found in zip(SAMPLES, t_test(MATRIX), strict=True):
         if len(one) == 1:
-            assert found is None
+            assert np.isnan(found)
         else:
             assert found == (0.0 if np.ptp(one) == 0 else stats.ttest_1samp(one, 0.0).pvalue)
 
@@ -382,9 +389,8 @@ def test_holm_agrees_with_statsmodels_family_by_family():
     p_values = np.round(rng.random((40, 12)) ** 3, 2)  # many small ones, and ties
     p_values[rng.random(p_values.shape) < 0.2] = np.nan
     p_values[:, 3] = np.nan
-    found = holm_columns(p_values)
-    assert np.array_equal(np.isnan(found), np.isnan(p_values))
-    for own, corrected in zip(p_values.T, found.T, strict=True):
-        known = ~np.isnan(own)
+    for own in p_values.T:
+        corrected, known = holm(own), ~np.isnan(own)
+        assert np.array_equal(np.isnan(corrected), ~known)
         if known.any():
             assert corrected[known] == pytest.approx(multipletests(own[known], method="holm")[1], abs=1e-15)

@@ -1,0 +1,35 @@
+"""Tickets as groups of networks: the seed is the unit, draws are averaged within it first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from layerlottery.store.schemas import TICKET
+
+NAMES = [column.name for column in TICKET]
+
+
+def pruned(networks: pd.DataFrame) -> pd.DataFrame:
+    """The networks that are no dense ones; `ticket` numbers what trained them, in the order of first appearance."""
+    rows = networks[networks["removed"] > 0]
+    return rows.assign(ticket=rows.groupby(NAMES, sort=False).ngroup())
+
+
+def identities(tickets: pd.DataFrame) -> pd.DataFrame:
+    """The columns that name each ticket, by its number."""
+    return tickets.drop_duplicates("ticket").set_index("ticket")[NAMES]
+
+
+def per_seed(tickets: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """Means over the draws of each ticket and seed, which index them; NaN where a draw has no value."""
+    groups = tickets.groupby(["ticket", "seed"])
+    numbers, draws = groups.ngroup().to_numpy(), groups.size()
+    # in the order of the table, and without the compensation of pandas' own sums
+    means = {name: np.bincount(numbers, values[name]) / draws.to_numpy() for name in values}
+    return pd.DataFrame(means, index=draws.index)
+
+
+def samples(seeds: pd.Series | pd.DataFrame) -> pd.DataFrame:
+    """Values by ticket and seed as (samples, seeds), NaN where there is none; of a frame, a sample per column too."""
+    return (seeds.stack() if isinstance(seeds, pd.DataFrame) else seeds).unstack("seed")
