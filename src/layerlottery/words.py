@@ -56,7 +56,26 @@ def scaled(value: float, unit: str, prefixes: Sequence[tuple[str, float]]) -> st
     if math.isnan(value):
         return "not measured"
     prefix, size = next(((name, size) for name, size in prefixes if value >= size), prefixes[-1])
-    return f"{value / size:.3g} {prefix}{unit}"
+    return f"{significant(value / size)} {prefix}{unit}"
+
+
+def significant(value: float) -> str:
+    """Three digits at most, and no exponent for what is large."""
+    text = f"{value:.3g}"
+    return f"{float(text):,.0f}" if "e+" in text else text
+
+
+def duration(value: float) -> str:
+    """Seconds as people say them, of three digits at most: 48 s, 2 min 20 s, 35 min, 2 h 5 min, 14 h, 151 days."""
+    if value < 1:
+        return "under 1 s" if value else "0 s"
+    for unit, size, least, minor, part in SPANS:
+        if value >= least * size:
+            whole, rest = divmod(round(value / part), size // part)
+            if whole < 10:
+                return f"{whole} {unit}" + (f" {rest} {minor}" if rest else "")
+            return f"{significant(round(value / size))} {unit}"
+    return f"{value:.0f} s"
 
 
 def ranges(values: Iterable[int]) -> str:
@@ -99,6 +118,8 @@ def probability(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+# a unit, its seconds, how many of it there must be, the next smaller unit and its seconds
+SPANS = (("days", 86_400, 2, "h", 3600), ("h", 3600, 1, "min", 60), ("min", 60, 1, "s", 1))
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 

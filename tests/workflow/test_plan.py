@@ -1,60 +1,34 @@
-"""What `layerlottery plan` says, beside what Snakemake says and what a run leaves."""
+"""What `layerlottery plan` says, beside what Snakemake's dry runs say and what a run leaves."""
 
 import json
+from collections import Counter
 
 import pytest
-from tests.workflow.project import DENSE, EVERY_JOB, FIRST, TICKET, TINY, edited
+from tests.workflow.project import EVERY_JOB, FIRST, TICKET, TINY, edited, snapshot
 
-from layerlottery import paths
-from layerlottery.cli.configuration import load_configuration
-from layerlottery.planning.jobs import jobs_of, to_do
-
-BENCHMARKS = ["config.yaml", *(f"workflow/presets/{name}.yaml" for name in ("cifar10_cpu", "paper", "robustness_cpu"))]
+from layerlottery.planning.jobs import jobs_of
 
 
-def counted(jobs):
-    found = {}
-    for job in jobs:
-        found[job.rule] = found.get(job.rule, 0) + 1
-    return found
+def left(project, monkeypatch, config="tiny.yaml", values=()):
+    """The jobs that are left, and `all`, which a dry run counts beside them."""
+    monkeypatch.chdir(project.root)
+    jobs = Counter(job.rule for job in jobs_of(config, values, "results") if job.left)
+    return dict(jobs) | {"all": 1} if jobs else {}
 
 
-def left(project, config):
-    """The jobs that are to do by the plan's own reckoning, and `all`, which Snakemake counts beside them."""
-    benchmark = load_configuration(project.root / config, [f"results={project.results}"])
-    jobs = counted(to_do(benchmark, jobs_of(benchmark)))
-    return jobs | {"all": 1} if jobs else jobs
+def test_jobs_of_a_whole_benchmark_are_those_of_a_dry_run(fresh, monkeypatch):
+    config = "workflow/presets/paper.yaml"
+    expected = fresh.jobs("--quiet", "--config", "results=results", config=(config,))
+    assert left(fresh, monkeypatch, config, ["results=results"]) == expected
 
 
-@pytest.mark.parametrize("config", BENCHMARKS)
-def test_jobs_of_a_whole_benchmark_are_those_of_a_dry_run(fresh, config):
-    assert left(fresh, config) == fresh.jobs("--quiet", "--config", "results=results", config=(config,))
-
-
-def test_nothing_is_left_of_a_finished_benchmark(finished):
-    assert left(finished, "tiny.yaml") == {}
-
-
-def grown(config):
-    config["studies"].append(
-        FIRST | {"name": "second", "criteria": ["l1", "random"], "seeds": [0, 1], "rewinds": [0, 1]}
-    )
-
-
-def test_jobs_of_a_benchmark_that_grew_are_those_of_a_dry_run(copied):
-    copied.write(edited(TINY, grown))
-    expected = copied.jobs()
-    # a family with new tickets is profiled anew, since Snakemake sees that its input is another list
-    assert left(copied, "tiny.yaml") == expected
-
-
-def test_jobs_after_a_kill_are_those_of_a_dry_run(copied):
-    for path in ("results/report/index.html", f"{TICKET}/attack.parquet", f"{DENSE}/shift.parquet"):
+def test_jobs_left_of_a_benchmark_are_those_of_a_dry_run(copied, monkeypatch):
+    assert left(copied, monkeypatch) == {}
+    changed = ["attack={pgd_steps: 3}"]
+    assert left(copied, monkeypatch, values=changed) == copied.jobs("--config", *changed)
+    for path in ("results/report/index.html", f"{TICKET}/attack.parquet"):
         (copied.root / path).unlink()
-    for path in copied.results.glob("tables/*"):
-        path.unlink()
-    (copied.results / "manifest.json").unlink()
-    assert left(copied, "tiny.yaml") == copied.jobs()
+    assert left(copied, monkeypatch) == copied.jobs()
 
 
 def plan(project, *words):
@@ -63,28 +37,23 @@ def plan(project, *words):
     return ran.stdout
 
 
-@pytest.mark.slow
-def test_the_plan_of_a_finished_benchmark_agrees_with_what_is_there(finished):
-    found = json.loads(plan(finished, "--cores", "1", "--json"))
-    assert {"networks": found["networks"], "tickets": found["tickets"]} == {"networks": 2, "tickets": 1}
-    whole, remaining = found["total"]["whole"], found["total"]["left"]
-    assert (whole["jobs"], remaining["jobs"]) == (sum(EVERY_JOB.values()) - 1, 0)
-    assert remaining["seconds"] == remaining["kwh"] == remaining["bytes"] == 0
-    there = [paths.trained_weights(DENSE), paths.trained_weights(TICKET), paths.initial_weights(TICKET)]
-    weights = sum((finished.root / name).stat().st_size for name in there)
-    made = sum(path.stat().st_size for path in finished.results.rglob("*") if path.is_file())
-    assert weights < whole["bytes"] < 2 * made
-    assert whole["seconds"] > 0
-    assert found["kg_co2"] == 0 < found["kg_co2_whole"]
-    assert 0 < found["wall_seconds"] < found["wall_seconds_whole"]
+def test_a_benchmark_that_grew_is_planned_by_what_it_took_and_left_alone(copied):
+    study = FIRST | {"name": "second", "criteria": ["l1", "random"], "seeds": [0, 1], "rewinds": [0, 1]}
+    copied.write(edited(TINY, lambda config: config["studies"].append(study)))
+    expected, before = copied.jobs(), snapshot(copied.results)
+    found = json.loads(plan(copied, "--cores", "2", "--json", "--config", "energy={carbon_intensity: 2}"))
+    stages, total = found["stages"], found["stages"]["all"]
+    assert stages["train"]["left"] == expected["train_dense"] + expected["train_ticket"]
+    assert (stages["prepare"]["jobs"], stages["prepare"]["left"]) == (1, 0)
+    assert total["left"] == sum(expected.values()) - 1
+    # nothing was rewound before, and profiles are of families that grew
+    assert found["recorded"] == total["left"] - expected["rewind"] - expected["profile"]
+    assert total["seconds"] / 2 <= found["wall_seconds"] <= total["seconds"]
+    assert found["kg_co2"] == pytest.approx(2 * found["kwh"]) != 0
+    assert snapshot(copied.results) == before
 
 
-@pytest.mark.slow
-def test_the_table_names_every_stage_and_says_what_is_done(copied):
-    copied.write(edited(TINY, lambda config: config["studies"][0].update(seeds=[0, 1])))
-    text = plan(copied, "--cores", "2")
-    rows = {line.split()[0]: line.split()[1:3] for line in text.splitlines() if line.strip()}
-    assert rows["train"] == ["4", "2"]
-    assert rows["prepare"] == ["1", "1"]
-    assert rows["profile"] == ["2", "1"]
-    assert "4 networks, 2 of them tickets" in text
+def test_a_finished_benchmark_has_nothing_left(finished):
+    text = plan(finished)
+    jobs = sum(EVERY_JOB.values()) - 1
+    assert f"2 networks, 1 of them tickets; {jobs} of {jobs} jobs are done\nNothing is left to do in results." in text

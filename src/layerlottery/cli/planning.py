@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -24,9 +25,6 @@ CONFIG = click.option(
     "--config", "values", multiple=True, metavar="KEY=VALUE", help="as Snakemake's; repeat for several"
 )
 CORES = click.option("--cores", type=click.IntRange(1), help="jobs at once  [default: all cores]")
-RATES = click.option(
-    "--device-rates", metavar="NAME", help="a GPU's data sheet in place of a calibration: H100, A100, …"
-)
 
 
 @click.command()
@@ -34,32 +32,24 @@ RATES = click.option(
 @CONFIG
 @click.option("--results", metavar="FOLDER", help="results folder, in place of the configuration's own")
 @CORES
-@RATES
 @click.option("--json", "as_json", is_flag=True, help="print the same as JSON")
 def plan(
-    configfiles: tuple[Path, ...],
-    values: tuple[str, ...],
-    results: str | None,
-    cores: int | None,
-    device_rates: str | None,
-    as_json: bool,
+    configfiles: tuple[Path, ...], values: tuple[str, ...], results: str | None, cores: int | None, as_json: bool
 ) -> None:
-    """Say what a benchmark will take before it runs: jobs, hours, energy, CO2, disk, and what is done already."""
+    """Estimate what is left of a benchmark before it runs: jobs, time, energy, CO2 and disk."""
+    # read when torch is imported
     os.environ["OMP_NUM_THREADS"] = "1"
     from layerlottery.cli.configuration import load_configuration
+    from layerlottery.planning.jobs import jobs_of
     from layerlottery.planning.plan import plan as work_out
 
     changes = [*values, *([] if results is None else [f"results={results}"])]
     if len(configfiles) > 1:
         raise LayerLotteryError("--configfile: found several; allowed is one whole benchmark")
     benchmark = load_configuration(configfiles[0], changes)
-    found = work_out(benchmark, cores=cores or _cores(), device_rates=device_rates)
-    if as_json:
-        click.echo(json.dumps(found.as_json(), indent=1))
-        return
-    from layerlottery.planning.text import plan_text
-
-    click.echo(plan_text(found))
+    click.echo("asking Snakemake which jobs are left", err=True)
+    found = work_out(benchmark, jobs_of(configfiles[0], changes, benchmark.results), cores=cores or _cores())
+    click.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(found.lines()))
 
 
 def _cores() -> int:

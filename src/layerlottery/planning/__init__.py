@@ -1,1 +1,1 @@
-"""What a benchmark will take before anything of it runs: jobs, hours, energy, CO2 and disk."""
+"""What a benchmark will take before it runs: jobs, time, energy, CO2 and disk."""

@@ -1,277 +1,167 @@
-"""Rates of this machine, measured in seconds by as many processes at once as there will be jobs."""
+"""What networks cost: their size, and seconds of this machine, measured for a few moments."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from statistics import median
-from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from torch import nn
 
 from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.criteria import CriterionSettings
-from layerlottery.planning.images import ImageSet
-from layerlottery.planning.rates import DENSE, Family, Rates, Scoring
-from layerlottery.runtime.lease import GPU_DRIVER
-from layerlottery.runtime.warm import PRELOADED
+from layerlottery.config.extensions import trust
+from layerlottery.config.training import TrainingSettings
+from layerlottery.cost.energy import EnergyMeter
+from layerlottery.cost.gpu import find_gpu
+from layerlottery.data.batches import pass_size
+from layerlottery.evaluation.corruptions import corrupt_images
+from layerlottery.networks.initialize import drawn
+from layerlottery.networks.predictor import Predictor, fold
+from layerlottery.networks.weights import dense_architecture
+from layerlottery.planning.estimate import Measured, Passes
+from layerlottery.planning.images import ImageCounts
+from layerlottery.planning.jobs import Name
+from layerlottery.runtime.lease import DEVICE, GPU_DRIVER
+from layerlottery.runtime.machine import use_machine
+from layerlottery.tickets import find_ticket
+from layerlottery.training.kernels import accelerate, keep_freed_memory
+from layerlottery.training.recipe import compute_type, make_optimizer
 
-STAGES, CORRUPT, SCORE = "stages", "corrupt", "score"
-# times that networks train and are evaluated, apart from each other, for what shares the machine comes and goes within
-# seconds: one core was seen to take half as long again for a second or two, by no work of ours
-ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A function of `probes` by name, what it is given, and what it is about."""
-
-    key: tuple[str, ...]
-    function: str
-    given: Mapping[str, Any]
-    threads: int
-    device: str
+ENOUGH = 0.6  # seconds of one measurement
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a probe measured, its seconds on the clock, and those of its device."""
+def measured(
+    benchmark: Benchmark, images: Mapping[str, ImageCounts], names: Collection[Name], *, processes: int, until: float
+) -> dict[Name, list[Measured]]:
+    """The size and the rates of the named networks, in `processes` at once.
 
-    key: tuple[str, ...]
-    values: Mapping[str, float]
-    wall: float
-    busy: float
-
-
-def calibrate(benchmark: Benchmark, images: Mapping[str, ImageSet], *, cores: int, device: str) -> Rates:
-    """Measure what the benchmark's networks take here, each piece of work in a process of its own.
-
-    As many processes as jobs will run at once work at the same time: jobs on one machine slow each other down.
+    Few networks are measured several times, side by side as jobs will run. The first is always timed, the others if
+    they begin before the monotonic clock shows `until`. With `until` 0 none is timed.
     """
-    began = time.monotonic()
-    imports = _import()
-    threads = min(benchmark.resources.training_threads, cores)
+    processes = min(processes, os.cpu_count() or 1)
+    tasks = [(benchmark, name, images[name[0]], until) for name in names]
+    if until and tasks:
+        tasks = [(*tasks[0][:3], float("inf")), *tasks[1:]] * max(1, processes // len(tasks))
+    found: dict[Name, list[Measured]] = {name: [] for name in names}
+    screen = Console(stderr=True, highlight=False)
     # CUDA does not survive a fork
-    context = get_context("spawn" if GPU_DRIVER.exists() else "fork")
-    with tempfile.TemporaryDirectory() as folder, context.Pool(max(1, cores // threads), maxtasksperchild=1) as pool:
-
-        def measure(probes: Iterator[Probe]) -> list[Found]:
-            return list(pool.imap_unordered(run_probe, list(probes)))
-
-        bench = _Bench(benchmark, images, Path(folder), threads, device)
-        made = measure(bench.networks())
-        found = measure(bench.pieces())
-    return _rates(bench, made + found, imports=imports, seconds=time.monotonic() - began)
+    with get_context("spawn" if GPU_DRIVER.exists() else "fork").Pool(max(1, min(processes, len(tasks)))) as pool:
+        results = pool.imap_unordered(measure, tasks)
+        hidden = not screen.is_terminal
+        for name, one in track(results, "measuring", len(tasks), console=screen, transient=True, disable=hidden):
+            if not found[name]:
+                screen.print(f"measured {name[1]} on {name[0]}")
+            found[name].append(one)
+    return found
 
 
-def run_probe(probe: Probe) -> Found:
-    """Run one probe in this process, as a job would."""
-    from layerlottery.planning import probes
-    from layerlottery.runtime.machine import use_machine
-
-    device = use_machine(probe.threads, probe.device)
-    clock, wall = probes.Clock(device), time.perf_counter()
-    busy = clock()
-    values = getattr(probes, probe.function)(**probe.given, device=device)
-    return Found(probe.key, values, time.perf_counter() - wall, clock() - busy)
-
-
-def counts(benchmark: Benchmark) -> dict[Family, int]:
-    """The most that tickets of each family lose."""
-    most: dict[Family, int] = {}
-    for run in benchmark.runs():
-        family = run.dataset, run.network, run.structure
-        most[family] = max(most.get(family, 0), run.removed)
-    return most
-
-
-def scorings(benchmark: Benchmark, jobs_scored: Iterator[Scoring]) -> dict[tuple[str, ...], tuple[Any, ...]]:
-    """What a scoring's time depends on, by scoring: those that agree in it are measured once."""
-
-    def facts(settings: CriterionSettings) -> tuple[Any, ...]:
-        # which end survives, and what the logits are divided by, takes no time
-        given = settings.model_dump(exclude={"keep", "temperature", "iterative", "budget", "products", "reduction"})
-        return tuple(sorted((name, str(value)) for name, value in given.items()))
-
-    return {one: (one[0], one[3], *facts(benchmark.criterion(one[2]))) for one in jobs_scored}
+def measure(task: tuple[Benchmark, Name, ImageCounts, float]) -> tuple[Name, Measured]:
+    """Build one network and measure it, if it is not too late."""
+    benchmark, name, images, until = task
+    settings, device = benchmark.network(name[1]), use_machine(1, os.environ.get(DEVICE, "auto"))
+    trust(settings)
+    form = {"channels": images.channels, "classes": images.classes, "image_size": images.size}
+    model = drawn(settings, dense_architecture(settings, **form), 0)
+    removed = max(run.removed for run in benchmark.runs() if (run.dataset, run.network) == name)
+    size = sized(model, images, removed, settings.minimum)
+    if time.monotonic() >= until:
+        return name, size
+    gpu = find_gpu(device)
+    meter = EnergyMeter(gpu_ids=None if gpu is None else [gpu.index])
+    meter.start()
+    began = clock(device)
+    forward, gradient, step = timings(model, images, benchmark.training, device)
+    busy, reading = clock(device) - began, meter.stop()
+    # memory draws by the clock, whatever this process does
+    kwh = (reading.cpu_kwh + reading.gpu_kwh) / busy + reading.ram_kwh / reading.seconds
+    return name, replace(size, rates=(forward / size.macs, gradient / size.macs, step / size.macs), kwh=kwh)
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """The files that probes work on, and the probes."""
-
-    benchmark: Benchmark
-    images: Mapping[str, ImageSet]
-    folder: Path
-    threads: int
-    device: str
-
-    def networks(self) -> Iterator[Probe]:
-        """The dense networks, and one ticket of each structure."""
-        most = counts(self.benchmark)
-        for dataset, network, structure in most:
-            if structure != DENSE:
-                continue
-            losses = {kind: count for (a, b, kind), count in most.items() if (a, b) == (dataset, network) and count}
-            given = {
-                "folder": self.place(dataset, network),
-                "images": self.images[dataset],
-                "network": self.benchmark.network(network),
-                "removed": losses,
-                "per_class": self.per_class(),
-            }
-            yield self.probe((dataset, network), "networks", given)
-
-    def pieces(self) -> Iterator[Probe]:
-        """Everything else; the rounds with the rest between them."""
-        yield from self.trained_and_evaluated(0)
-        yield self.probe((STAGES,), "stages", {"folder": self.folder / STAGES})
-        yield from self.scorings()
-        yield from self.trained_and_evaluated(1)
-        for dataset, images in self.images.items():
-            names = list(self.benchmark.corruptions.names)
-            yield self.probe((CORRUPT, dataset), "corruption", {"images": images, "names": names})
-        for family in sorted(counts(self.benchmark)):
-            given = {"weights": self.weights(family), "images": self.images[family[0]]}
-            yield self.probe(family, "network_facts", given)
-        for turn in range(2, ROUNDS):
-            yield from self.trained_and_evaluated(turn)
-
-    def trained_and_evaluated(self, turn: int) -> Iterator[Probe]:
-        """One round of the probes of networks, with files of its own."""
-        for family in sorted(counts(self.benchmark)):
-            weights, data = self.weights(family), self.place(*family[:2]) / "facts.json"
-            images, folder = self.images[family[0]], self.folder / "-".join(("train", str(turn), *family))
-            given = {"weights": weights, "folder": folder, "images": images, "settings": self.benchmark.training}
-            yield self.probe(family, "training", given)
-            dense = self.weights((*family[:2], DENSE))
-            given = {"weights": weights, "dense": dense, "data": data, "images": images, "benchmark": self.benchmark}
-            yield self.probe(family, "evaluation", given)
-
-    def scorings(self) -> Iterator[Probe]:
-        """One scoring of each kind, of the first network that has it."""
-        seen = set()
-        for one, kind in scorings(self.benchmark, scored(self.benchmark)).items():
-            if kind in seen:
-                continue
-            seen.add(kind)
-            dataset, network, criterion, structure = one
-            place = self.place(dataset, network)
-            given = {
-                "weights": self.weights((dataset, network, DENSE)),
-                "data": place / "facts.json",
-                "settings": self.benchmark.criterion(criterion),
-                "structure": structure,
-            }
-            yield self.probe((SCORE, *one), "scoring", given)
-
-    def per_class(self) -> int:
-        """Training images of each class that some criterion looks at."""
-        names = {one[2] for one in scored(self.benchmark)}
-        return max((self.benchmark.criterion(name).images_per_class for name in names), default=1)
-
-    def place(self, dataset: str, network: str) -> Path:
-        return self.folder / f"{dataset}-{network}"
-
-    def weights(self, family: Family) -> Path:
-        return self.place(*family[:2]) / f"{family[2]}.safetensors"
-
-    def probe(self, key: tuple[str, ...], function: str, given: Mapping[str, Any]) -> Probe:
-        return Probe(key, function, given, self.threads, self.device)
+def sized(model: nn.Module, images: ImageCounts, removed: int, minimum: int) -> Measured:
+    """The size of a network, and what each block saves of which a ticket lost `removed` at random."""
+    example = torch.zeros(2, *images.shape)
+    cost = find_ticket(model, criterion="random", remove=removed, minimum_per_stage=minimum, example=example).cost
+    saved = cost.flops_reduction / max(1, removed), cost.params_reduction / max(1, removed)
+    return Measured(cost.macs_before, cost.params_before, *saved)
 
 
-def scored(benchmark: Benchmark) -> Iterator[Scoring]:
-    """Every scoring of the benchmark, seeds and draws aside."""
-    from layerlottery.planning.jobs import jobs_of
+def timings(model: nn.Module, images: ImageCounts, recipe: TrainingSettings, device: torch.device) -> Passes:
+    """Seconds of an image: forward, back to the image, and in a training step."""
+    largest, last = pass_size(device), torch.channels_last
+    pixels = torch.rand(max(largest, recipe.batch_size), *images.shape, device=device).contiguous(memory_format=last)
+    labels = torch.arange(len(pixels), device=device) % images.classes
+    predictor = Predictor(fold(model), [0.5] * images.channels, [0.5] * images.channels)
+    predictor.to(device).to(memory_format=last).eval().requires_grad_(False)
+    model = model.train().to(device).to(memory_format=last if recipe.channels_last else torch.contiguous_format)
+    if device.type == "cpu":
+        accelerate(model)
+        keep_freed_memory()
+    optimizer, reduced = make_optimizer(model, recipe), compute_type(recipe, device) == torch.bfloat16
 
-    seen: dict[Scoring, None] = {}
-    for job in jobs_of(benchmark):
-        if job.stage == SCORE and job.run is not None:
-            run = job.run
-            seen[run.dataset, run.network, str(run.criterion), run.structure] = None
-    yield from seen
+    def forward(count: int) -> None:
+        with torch.inference_mode():
+            predictor(pixels[:count])
 
+    def gradient(count: int) -> None:
+        F.cross_entropy(predictor(pixels[:count].clone().requires_grad_()), labels[:count]).backward()
 
-def _rates(bench: _Bench, found: list[Found], *, imports: float, seconds: float) -> Rates:
-    merged = _medians(found)
-    networks: dict[Family, Mapping[str, float]] = {key: of for key, of in merged.items() if len(key) == 3}
-    by_key = {key: of for key, of in merged.items() if len(key) != 3}
-    stages = by_key[STAGES,]
-    busy, wall = sum(one.busy for one in found), sum(one.wall for one in found)
-    return Rates(
-        device=bench.device,
-        networks=networks,
-        counts=counts(bench.benchmark),
-        scores=_scores(bench.benchmark, by_key, networks),
-        stages=stages,
-        corrupted={name: by_key[CORRUPT, name]["corrupt"] for name in bench.images},
-        launch=_launch(bench.benchmark, imports),
-        imports=imports,
-        slowdown=max(1.0 / bench.threads, wall / busy),
-        watts=stages["watts"],
-        memory_watts=stages["memory_watts"],
-        seconds=seconds,
-    )
+    def step(count: int) -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced):
+            logits = model(pixels[:count])
+        F.cross_entropy(logits.float(), labels[:count]).backward()
+        optimizer.step()
+
+    now = partial(clock, device)
+    return each(forward, largest, now), each(gradient, largest, now), each(step, recipe.batch_size, now)
 
 
-def _medians(found: list[Found]) -> dict[Any, Mapping[str, float]]:
-    """What was measured of each key; of what was measured in several rounds the median."""
-    values: dict[Any, dict[str, list[float]]] = {}
-    for one in found:
-        for name, value in one.values.items():
-            values.setdefault(one.key, {}).setdefault(name, []).append(value)
-    return {key: {name: median(each) for name, each in named.items()} for key, named in values.items()}
+def clock(device: torch.device) -> float:
+    """Seconds that this process kept a core busy, whatever runs beside it; on a GPU seconds on the clock."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
-def _scores(
-    benchmark: Benchmark, found: Mapping[tuple[str, ...], Mapping[str, float]], networks: Mapping[Family, Any]
-) -> dict[Scoring, float]:
-    """Each scoring's seconds: its kind's, by how much longer its network takes than the one that was measured."""
-    kinds = scorings(benchmark, scored(benchmark))
-    measured = {kinds[key[1:]]: key[1:] for key in found if key[0] == SCORE}
-    taken: dict[Scoring, float] = {}
-    for one in scored(benchmark):
-        twin = measured[kinds[one]]
-        ratio = networks[one[0], one[1], DENSE]["forward"] / networks[twin[0], twin[1], DENSE]["forward"]
-        taken[one] = found[SCORE, *twin]["score"] * ratio
-    return taken
+def each(action: Callable[[int], None], most: int, now: Callable[[], float]) -> float:
+    """Seconds of an image in batches of `most`, or of fewer where those would take long."""
+    count, taken, started = 2, list[float](), time.perf_counter()
+    while not taken or time.perf_counter() - started < ENOUGH:
+        began = now()
+        action(count)
+        took = now() - began
+        if count < most and took < ENOUGH / 4:
+            count = min(2 * count, most)
+        else:
+            taken.append(took)
+    return median(taken) / count
 
 
-def _import() -> float:
-    """CPU seconds that the imports of a job take; they stay imported for the probes."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+def start_seconds(*, cold: float, warm: bool) -> float:
+    """CPU seconds of handing a command to a warm worker; without one, those of a `cold` start."""
+    if not warm or GPU_DRIVER.exists():
+        return cold
+    began = sum(os.times()[:4])
+    subprocess.run([sys.executable, "-c", "import layerlottery.cli.launcher"], check=True)
+    return sum(os.times()[:4]) - began
+
+
+def with_corruption(images: ImageCounts, names: Sequence[str]) -> ImageCounts:
+    """The same with the CPU seconds of one corrupted image, the mean over the corruptions."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *images.shape), dtype=np.uint8)
     began = time.process_time()
-    for name in (*PRELOADED, "layerlottery.planning.probes"):
-        import_module(name)
-    return time.process_time() - began
-
-
-def _launch(benchmark: Benchmark, imports: float) -> float:
-    """CPU seconds from Snakemake's decision to the first line of a command."""
-    if GPU_DRIVER.exists() or not benchmark.resources.warm_worker:
-        return imports
-    times = [_spent(lambda: subprocess.run([sys.executable, "-c", "import layerlottery.cli.launcher"], check=True))]
-    child = _spent(_fork)
-    return min(times) + child
-
-
-def _fork() -> None:
-    if process := os.fork():
-        os.waitpid(process, 0)
-    else:
-        os._exit(0)
-
-
-def _spent(action: Callable[[], object]) -> float:
-    def now() -> float:
-        return sum(os.times()[:4])
-
-    began = now()
-    action()
-    return now() - began
+    for name in names:
+        corrupt_images(pixels, name=name, severity=3, seed=0, indices=np.arange(len(pixels)))
+    return replace(images, corrupt_seconds=(time.process_time() - began) / len(pixels) / max(1, len(names)))

@@ -1,146 +1,135 @@
-"""What a benchmark will take: jobs, networks, hours, energy, CO2 and disk, stage by stage, and how much is done."""
+"""What a benchmark will take: jobs, time, energy, CO2 and disk, stage by stage, for people and for programs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from statistics import mean
 
 from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.extensions import trust
+from layerlottery.config.stages import STAGES
 from layerlottery.cost.carbon import carbon_intensity
-from layerlottery.planning import costs as known
-from layerlottery.planning.costs import Costs
-from layerlottery.planning.disk import size
-from layerlottery.planning.images import image_set
-from layerlottery.planning.jobs import STAGES, Job, jobs_of, to_do
-from layerlottery.planning.rates import Rates
-from layerlottery.planning.schedule import makespan
+from layerlottery.planning.estimate import Estimate
+from layerlottery.planning.images import image_counts
+from layerlottery.planning.jobs import Job, Record, records
+from layerlottery.runtime.lease import gpu_jobs
+from layerlottery.words import counted, duration, scaled
 
-JOULES = 3.6e6  # of a kWh
-GPU_STAGES = ("score", "train", "attack", "shift", "compare", "profile")
-
-
-@dataclass
-class Amount:
-    """Jobs, seconds of their device (a core or a GPU), energy in kWh and bytes on disk."""
-
-    jobs: int = 0
-    seconds: float = 0.0
-    kwh: float = 0.0
-    bytes: float = 0.0
-
-    def add(self, other: Amount) -> None:
-        """Count another amount with this one."""
-        self.jobs += other.jobs
-        self.seconds += other.seconds
-        self.kwh += other.kwh
-        self.bytes += other.bytes
+# seconds after which no further network is measured, so that the calibration ends within 20
+LATEST = 10.0
+ALL = "all"
+KILO = (("k", 1.0), ("", 1e-3), ("m", 1e-6))
+BYTES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 
 
 @dataclass
 class Plan:
-    """The whole, by stage, and what is left of it; `wall_seconds` with `cores` jobs at once.
+    """An estimate of what is left; `wall_seconds` with `cores` jobs at once.
 
-    `pipeline_seconds` are what Snakemake and its worker take beside the jobs, of a core. CO2 in kg.
+    `stages` has, by stage and for all together, the number of jobs, of those left, and their seconds of a core (or
+    GPU). `recorded` of the jobs left are timed by finished ones, the others by a calibration of `calibration_seconds`.
     """
 
     results: str
     networks: int
     tickets: int
-    device: str
     cores: int
+    recorded: int
     wall_seconds: float
-    wall_seconds_whole: float
-    pipeline_seconds: float
-    kg_co2: float
-    kg_co2_whole: float
-    slowdown: float
     calibration_seconds: float
-    stages: dict[str, dict[str, Amount]] = field(default_factory=dict)
+    kwh: float
+    kg_co2: float
+    bytes: float
+    stages: dict[str, dict[str, float]]
 
-    def total(self, which: str) -> Amount:
-        """All stages together, `whole` or `left`."""
-        found = Amount()
-        for amounts in self.stages.values():
-            found.add(amounts[which])
-        return found
+    def lines(self) -> Iterator[str]:
+        """A table of stages, the whole in sentences, and how the figures came about."""
+        yield f"{'stage':<12}{'jobs':>6}{'left':>6}  core time left"
+        for stage, row in self.stages.items():
+            yield f"{stage:<12}{row['jobs']:>6.0f}{row['left']:>6.0f}  {duration(row['seconds']):>14}"
+        jobs, left = int(self.stages[ALL]["jobs"]), int(self.stages[ALL]["left"])
+        yield f"\n{self.networks} networks, {self.tickets} of them tickets; {jobs - left} of {jobs} jobs are done"
+        if not left:
+            yield f"Nothing is left to do in {self.results}."
+            return
+        yield (
+            f"An estimate: {duration(self.wall_seconds)} with {counted(self.cores, 'core', 'cores')}, "
+            f"{scaled(self.kwh, 'Wh', KILO)}, {scaled(self.kg_co2, 'g', KILO)} of CO2, "
+            f"{scaled(self.bytes, 'B', BYTES)} of weights and images in {self.results}"
+        )
+        measured = f"{duration(self.calibration_seconds)} of measuring this machine"
+        sources = {"what finished jobs took": self.recorded, measured: left - self.recorded}
+        yield "Times: " + ", ".join(f"{counted(n, 'job', 'jobs')} by {name}" for name, n in sources.items() if n)
 
-    def as_json(self) -> dict[str, Any]:
-        """The same with the totals, for programs."""
-        totals = {which: asdict(self.total(which)) for which in ("whole", "left")}
-        return asdict(self) | {"total": totals}
 
+def plan(benchmark: Benchmark, jobs: Sequence[Job], *, cores: int) -> Plan:
+    """Estimate what the jobs that are left will take.
 
-def plan(benchmark: Benchmark, *, cores: int, device: str = "auto", device_rates: str | None = None) -> Plan:
-    """Work out a plan, by a calibration of this machine or by the data sheet of the GPU `device_rates`.
-
-    Raises LayerLotteryError when an image set can't be opened, or the GPU is not in the table.
+    Raises LayerLotteryError when an image set can't be opened or a network can't be built.
     """
-    jobs = jobs_of(benchmark)
-    left = to_do(benchmark, jobs)
-    names = dict.fromkeys(run.dataset for run in benchmark.runs())
-    trust(*benchmark.networks.values())
-    images = {name: image_set(benchmark, name) for name in names}
-    if device_rates is None:
-        from layerlottery.planning.calibrate import calibrate
-
-        rates = calibrate(benchmark, images, cores=cores, device=device)
-    else:
-        from layerlottery.planning.devices import datasheet
-
-        rates = datasheet(benchmark, images, device_rates)
-    costs = Costs(benchmark, images, rates)
-    amounts = {job: _amount(job, costs) for job in jobs}
-    stages = {stage: {"whole": Amount(), "left": Amount()} for stage in STAGES}
-    for which, chosen in (("whole", jobs), ("left", left)):
-        for job in chosen:
-            stages[job.stage][which].add(amounts[job])
-    found = Plan(
+    runs, left = benchmark.runs(), [job for job in jobs if job.left]
+    done = list(records(jobs, benchmark.results))
+    known = {record.job.rule for record in done}
+    began = time.monotonic()
+    estimate = _estimate(benchmark, left, done, cores)
+    stages = {name: dict.fromkeys(("jobs", "left", "seconds"), 0.0) for name in (*STAGES, ALL)}
+    for job in jobs:
+        amounts = {"jobs": 1, "left": job.left, "seconds": estimate.seconds(job) if job.left else 0.0}
+        for row, name in product((stages[job.stage], stages[ALL]), amounts):
+            row[name] += amounts[name]
+    intensity, kwh = benchmark.energy.carbon_intensity, stages[ALL]["seconds"] * estimate.kwh
+    return Plan(
         results=benchmark.results,
-        networks=len(benchmark.runs()),
-        tickets=sum(run.removed > 0 for run in benchmark.runs()),
-        device=rates.device if device_rates else "this machine",
+        networks=len(runs),
+        tickets=sum(run.removed > 0 for run in runs),
         cores=cores,
-        wall_seconds=_wall(left, costs, cores),
-        wall_seconds_whole=_wall(jobs, costs, cores),
-        pipeline_seconds=_pipeline(benchmark, left, rates),
-        kg_co2=0.0,
-        kg_co2_whole=0.0,
-        slowdown=rates.slowdown,
-        calibration_seconds=rates.seconds,
+        recorded=sum(job.rule in known for job in left),
+        wall_seconds=wall_seconds(left, estimate, gpu_jobs() or cores),
+        calibration_seconds=time.monotonic() - began,
+        kwh=kwh,
+        kg_co2=kwh * (carbon_intensity(benchmark.energy.country) if intensity is None else intensity),
+        bytes=sum(map(estimate.bytes, left)),
         stages=stages,
     )
-    intensity = benchmark.energy.carbon_intensity
-    per_kwh = carbon_intensity(benchmark.energy.country) if intensity is None else intensity
-    found.kg_co2, found.kg_co2_whole = (per_kwh * found.total(which).kwh for which in ("left", "whole"))
-    return found
 
 
-def _amount(job: Job, costs: Costs) -> Amount:
-    seconds = costs.seconds(job)
-    joules = costs.energy(seconds) if costs.rates.memory_watts or job.stage in GPU_STAGES else 0.0
-    return Amount(1, seconds, joules / JOULES, size(job, costs.benchmark, costs.images, costs.rates))
+def wall_seconds(jobs: Sequence[Job], estimate: Estimate, at_once: int) -> float:
+    """Seconds on the clock: what all networks share runs alone, the rest fills the cores.
+
+    Never less than the slowest job of each rule, one after the other.
+    """
+    slowest: dict[str, float] = {}
+    for job in jobs:
+        slowest[job.rule] = max(slowest.get(job.rule, 0.0), estimate.seconds(job) / estimate.threads(job))
+    total = sum(estimate.seconds(job) / (at_once if job.network else 1) for job in jobs)
+    return max(total, sum(slowest.values()))
 
 
-def _pipeline(benchmark: Benchmark, jobs: Sequence[Job], rates: Rates) -> float:
-    """CPU seconds of Snakemake and of the worker's imports."""
-    if not jobs:
-        return known.SNAKEMAKE
-    return known.SNAKEMAKE + known.PLANNED * len(jobs) + known.RUN * len(jobs) + rates.imports
+def _estimate(benchmark: Benchmark, left: Sequence[Job], done: Sequence[Record], cores: int) -> Estimate:
+    """What tells the time of jobs: their networks' size, finished jobs and, where those are silent, a calibration."""
+    if not left:
+        return Estimate(benchmark, cores, {}, {})
+    from layerlottery.planning import calibrate
 
-
-def _wall(jobs: Sequence[Job], costs: Costs, cores: int) -> float:
-    """Seconds on the clock: jobs wait for each other, and Snakemake starts each."""
-    resources, slowdown = costs.benchmark.resources, costs.rates.slowdown
-    begun = slowdown * (known.SNAKEMAKE + known.PLANNED * len(jobs))
-    if not jobs:
-        return begun
-    threads = {"train": resources.training_threads, "rewind": resources.training_threads, "profile": cores}
-    threads |= dict.fromkeys(("score", "attack", "shift", "compare"), resources.evaluation_threads)
-
-    def seconds(job: Job) -> float:
-        # Snakemake's own work on a job takes a core's time from the jobs
-        return slowdown * (costs.seconds(job) + known.RUN)
-
-    return begun + makespan(jobs, seconds, lambda job: threads.get(job.stage, 1), available=cores)
+    # what this process has done so far is what a command does that no warm worker serves
+    cold = time.process_time()
+    concerned = [*left, *(record.job for record in done)]
+    datasets = dict.fromkeys(job.wildcards["dataset"] for job in concerned if "dataset" in job.wildcards)
+    images = {name: image_counts(benchmark, name) for name in datasets}
+    names = dict.fromkeys(job.network for job in concerned if job.network)
+    trainings = [record for record in done if record.kwh]
+    known = {job.rule for job in left} <= {record.job.rule for record in done} and trainings
+    until = 0.0 if known else time.monotonic() + LATEST
+    networks = calibrate.measured(benchmark, images, names, processes=gpu_jobs() or cores, until=until)
+    estimate = Estimate(benchmark, cores, images, networks)
+    if not known:
+        images = {name: calibrate.with_corruption(one, benchmark.corruptions.names) for name, one in images.items()}
+        start = calibrate.start_seconds(cold=cold, warm=benchmark.resources.warm_worker)
+        kwh = mean([one.kwh for found in networks.values() for one in found if one.rates] or [0.0])
+        estimate = Estimate(benchmark, cores, images, networks, start, cold, kwh)
+    if trainings:
+        seconds = sum(record.seconds * estimate.threads(record.job) for record in trainings)
+        estimate = replace(estimate, kwh=sum(record.kwh for record in trainings) / seconds)
+    return estimate.corrected(done)

@@ -40,9 +40,9 @@ def recover(results: str, state: Path = STATE) -> set[str]:
         return set()  # no locks here, so another Snakemake may be alive
     try:
         _void_locks(results, state / "locks")
-        jobs = {_said(path, "job") for path in Path(results, "checkpoints").rglob("*.lock")}
-        for marker, output in _marked(results, state / "incomplete"):
-            job = _said(marker, "external_jobid")
+        jobs = {said(path, "job") for path in Path(results, "checkpoints").rglob("*.lock")}
+        for marker, output in marked(results, state / "incomplete"):
+            job = said(marker, "external_jobid")
             jobs.add(job)
             _set_aside(results, output)
             if job is None:  # the others' marks stay until their jobs have ended: a dry run ends none
@@ -54,11 +54,11 @@ def recover(results: str, state: Path = STATE) -> set[str]:
 
 def forget(results: str, state: Path = STATE) -> None:
     """Remove the marks that `recover` left, once their jobs have ended."""
-    for marker, _ in _marked(results, state / "incomplete"):
+    for marker, _ in marked(results, state / "incomplete"):
         marker.unlink()
 
 
-def _said(path: Path, name: str) -> str | None:
+def said(path: Path, name: str) -> str | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8")).get(name)
     except (OSError, ValueError, AttributeError):
@@ -72,7 +72,7 @@ def _void_locks(results: str, folder: Path) -> None:
             file.unlink()
 
 
-def _marked(results: str, folder: Path) -> Iterator[tuple[Path, str]]:
+def marked(results: str, folder: Path) -> Iterator[tuple[Path, str]]:
     """Markers of interrupted jobs, and the outputs that they stand for."""
     for marker in [path for path in folder.rglob("*") if path.is_file()]:
         # long names are split over folders, each of whose names begins with @

@@ -1,29 +1,74 @@
-"""How measurements become rates: rounds, and networks that are surer of themselves than trained ones."""
+"""Measurements of a clock that is made up, and of a network that is small."""
+
+import time
 
 import pytest
-import torch
 
-from layerlottery.planning.calibrate import Found, _medians
-from layerlottery.planning.probes import _no_denormals
+from layerlottery.config.benchmark import load_benchmark
+from layerlottery.planning import calibrate
+from layerlottery.planning.images import ImageCounts
 
-FAMILY = ("digits", "resnet20", "none")
-
-
-def test_of_several_rounds_the_median_counts():
-    rounds = [Found(FAMILY, {"step": step, "test": 1.0}, wall=1, busy=1) for step in (3.0, 9.0, 4.0)]
-    once = Found(FAMILY, {"macs": 7.0}, wall=1, busy=1)
-    other = Found(("stages",), {"prune": 0.5}, wall=1, busy=1)
-    assert _medians([*rounds, other, once]) == {
-        FAMILY: {"step": 4.0, "test": 1.0, "macs": 7.0},
-        ("stages",): {"prune": 0.5},
-    }
+TINY = {"depth": 20, "width": 2}
+STUDY = {"name": "one", "datasets": ["digits"], "networks": ["tiny", "other"], "seeds": [0], "criteria": ["l1"]}
+CONFIG = {
+    "datasets": {"digits": {"source": "digits"}},
+    "networks": {"tiny": TINY, "other": TINY},
+    "studies": [STUDY | {"removed": [1, 3]}],
+    "training": {"batch_size": 4},
+}
+IMAGES = {"digits": ImageCounts(1, 8, 10, train=20, test=20)}
 
 
-@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="the processor can't take denormals for zero")
-def test_attacks_are_timed_without_denormals_and_nothing_else_is():
-    # as the gradient of a saturated softmax
-    small, half = torch.full((64,), 2e-38), torch.tensor(0.25)
-    assert (small * half).all()
-    with _no_denormals():
-        assert not (small * half).any()
-    assert (small * half).all()
+class Time:
+    """Passes with each image, and not by itself; half of it is somebody else's."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.now, self.seconds, self.counts = 0.0, seconds, []
+        monkeypatch.setattr(time, "perf_counter", lambda: 2 * self.now)
+
+    def action(self, count):
+        self.counts.append(count)
+        self.now += self.seconds * count
+
+
+def test_batches_grow_to_their_size(monkeypatch):
+    clock = Time(monkeypatch, 0.001)
+    assert calibrate.each(clock.action, 20, lambda: clock.now) == pytest.approx(0.001)
+    assert clock.counts[:6] == [2, 4, 8, 16, 20, 20]
+    assert 2 * clock.now < 1.5 * calibrate.ENOUGH
+
+
+def test_images_that_take_long_are_few(monkeypatch):
+    clock = Time(monkeypatch, 10.0)
+    assert calibrate.each(clock.action, 128, lambda: clock.now) == pytest.approx(10.0)
+    assert clock.counts == [2]
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_networks_are_sized_and_those_that_begin_in_time_are_timed(capfd, timed, monkeypatch):
+    monkeypatch.setattr(calibrate, "ENOUGH", 0.05)
+    names = [("digits", "tiny"), ("digits", "other")]
+    # too late for all but the first
+    until = time.monotonic() if timed else 0.0
+    found = calibrate.measured(load_benchmark(CONFIG), IMAGES, names, processes=1, until=until)
+    (tiny,), (other,) = found.values()
+    # two stages of 2 channels on 8x8, 4 on 4x4, 8 on 2x2 pixels, by hand: 3x3 convolutions of the stem, of three blocks
+    # a stage, two 1x1 projections, a classifier; a block of the first stage has 2 * 9 * 2 * 2 * 64 multiply-accumulates
+    stem, wide, classifier = 9 * 2 * 64, 9 * 2 * 2 * 64, 8 * 10
+    middle = 9 * 2 * 4 * 16 + 2 * 4 * 16 + 5 * 9 * 4 * 4 * 16
+    last = 9 * 4 * 8 * 4 + 4 * 8 * 4 + 5 * 9 * 8 * 8 * 4
+    assert tiny.macs == other.macs == stem + 6 * wide + middle + last + classifier
+    # every block that may go costs the same
+    assert tiny.block_macs == pytest.approx(2 * wide / tiny.macs)
+    assert (tiny.rates is not None, other.rates) == (timed, None)
+    assert (tiny.kwh > 0, all(rate > 0 for rate in tiny.rates or ())) == (timed, True)
+    assert "measured tiny on digits" in capfd.readouterr().err
+
+
+def test_a_corrupted_image_takes_the_mean_over_the_corruptions(monkeypatch):
+    passed = []
+    monkeypatch.setattr(calibrate, "corrupt_images", lambda images, **_: passed.append(len(images)))
+    # the clock goes on by a second for each batch of corrupted images
+    monkeypatch.setattr(time, "process_time", lambda: float(len(passed)))
+    found = calibrate.with_corruption(IMAGES["digits"], ["fog", "snow", "contrast"])
+    assert found.corrupt_seconds == pytest.approx(1 / passed[0])

@@ -5,14 +5,12 @@ import io
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
 from layerlottery.config.benchmark import load_benchmark
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import PreparedSet
-from layerlottery.errors import LayerLotteryError
-from layerlottery.planning.images import corrupted, evaluated, image_set, outliers
+from layerlottery.planning.images import image_counts
 
 
 def benchmark(results, dataset, **sections):
@@ -39,60 +37,46 @@ def parquet(folder, **counts):
     return {"source": "parquet", "location": str(folder)}
 
 
-def same(expected, data):
-    prepared = PreparedSet.open(data / "facts.json")
-    counts = prepared.facts["counts"]
-    assert (expected.channels, expected.size, expected.classes) == (
-        prepared.channels,
-        prepared.image_size,
-        len(prepared.classes),
-    )
-    assert {name: getattr(expected, name) for name in counts} == counts
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"held_out": 100}, {"test_fraction": 0.3, "train_size": 500, "test_size": 100}], ids=str
-)
-def test_digits_are_counted_as_they_are_prepared(tmp_path, settings):
-    chosen = benchmark(tmp_path / "results", {"source": "digits", "shifted": []} | settings)
-    expected = image_set(chosen, "set")
-    prepare(chosen.datasets["set"], tmp_path / "data")
-    same(expected, tmp_path / "data")
-
-
-def test_files_are_counted_as_they_are_prepared(tmp_path):
-    source = parquet(tmp_path, train=40, test=12) | {"image_size": 10, "train_size": 30, "held_out": 5}
-    chosen = benchmark(tmp_path / "results", source)
-    expected = image_set(chosen, "set")
-    prepare(chosen.datasets["set"], tmp_path / "data")
-    same(expected, tmp_path / "data")
-    assert expected.decode_seconds > 0
-
-
-def test_a_prepared_set_speaks_for_itself(tmp_path):
-    source = parquet(tmp_path, train=40, test=12)
-    chosen = benchmark(tmp_path / "results", source)
-    folder = tmp_path / "results" / "datasets" / "dataset=set"
+def counted_as_prepared(results, source):
+    """The benchmark, after its counts were compared with what the stage made of the set."""
+    chosen = benchmark(results, source)
+    expected, folder = image_counts(chosen, "set"), results / "datasets" / "dataset=set"
     prepare(chosen.datasets["set"], folder)
+    prepared = PreparedSet.open(folder / "facts.json")
+    form = prepared.channels, prepared.image_size, len(prepared.classes)
+    assert (expected.channels, expected.size, expected.classes) == form
+    assert {name: getattr(expected, name) for name in prepared.facts["counts"]} == prepared.facts["counts"]
+    return chosen, expected
+
+
+def test_digits_are_counted_as_they_are_prepared(tmp_path):
+    source = {"source": "digits", "shifted": [], "test_fraction": 0.3, "train_size": 500, "held_out": 100}
+    counted_as_prepared(tmp_path, source)
+
+
+def test_files_are_counted_as_they_are_prepared_and_then_not_asked_any_more(tmp_path):
+    source = parquet(tmp_path, train=40, test=12) | {"image_size": 10, "train_size": 30, "held_out": 5}
+    chosen, expected = counted_as_prepared(tmp_path / "results", source)
     for name in ("train", "test"):
         (tmp_path / f"{name}.parquet").unlink()
-    same(image_set(chosen, "set"), folder)
+    assert image_counts(chosen, "set") == expected
 
 
-def test_a_set_that_is_not_there_is_named(tmp_path):
-    chosen = benchmark(tmp_path / "results", {"source": "parquet", "location": str(tmp_path / "nowhere")})
-    with pytest.raises(LayerLotteryError, match="nowhere"):
-        image_set(chosen, "set")
+def test_a_set_of_torchvision_is_counted_before_it_is_fetched(tmp_path):
+    source = {"source": "torchvision", "set": "CIFAR10", "location": str(tmp_path), "held_out": 500}
+    found = image_counts(benchmark(tmp_path, source | {"official": {"sets": ["CIFAR-10.1", "CIFAR-10-C"]}}), "set")
+    assert (found.shape, found.classes) == ((3, 32, 32), 10)
+    assert (found.train, found.held_out, found.test, found.shifted) == (49_500, 500, 10_000, 2000)
+    assert not list(tmp_path.iterdir())
 
 
-def test_images_of_the_evaluation(tmp_path):
+def test_made_images_are_those_of_every_condition(tmp_path):
     chosen = benchmark(
         tmp_path,
-        {"source": "digits", "held_out": 7, "test_size": 50},
+        {"source": "digits", "test_size": 50},
         corruptions={"names": ["fog", "snow"], "severities": [1, 5], "images": 80},
         outliers={"near": ["shuffled"], "far": [], "images": 9},
     )
-    images = image_set(chosen, "set")
+    images = image_counts(chosen, "set")
     # no more images are corrupted than there are
-    assert (corrupted(chosen, images), outliers(chosen, images)) == (2 * 2 * 50, 9)
-    assert evaluated(chosen, images) == 50 + 7 + 5000 + 200 + 9
+    assert (images.shifted, images.corrupted, images.outliers) == (5000, 2 * 2 * 50, 9)

@@ -1,114 +1,102 @@
-"""The jobs of a benchmark, counted by hand, and which are left; tests/workflow compares them with Snakemake's."""
+"""Snakemake's summary and the records of finished jobs, made up and read."""
 
-from collections import Counter
+import base64
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from layerlottery.config.benchmark import load_benchmark
-from layerlottery.planning.jobs import jobs_of, to_do
+from layerlottery.errors import LayerLotteryError
+from layerlottery.planning.jobs import Job, jobs_of, parse, records
+from layerlottery.store.artifacts import write_facts
 
-STUDY = {"name": "one", "datasets": ["digits"], "networks": ["resnet20"], "seeds": [0, 1]}
-
-
-def benchmark(results, **study):
-    given = STUDY | {"criteria": ["snip"], "removed": [1, 2]} | study
-    return load_benchmark({"results": str(results), "datasets": {"digits": {"source": "digits"}}, "studies": [given]})
+DENSE = "results/networks/dataset=digits/network=resnet20/seed=0"
+TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=2/rewind=0"
+WILDCARDS = {"dataset": "digits", "network": "resnet20", "seed": "0"}
 
 
-def counted(jobs):
-    return Counter(job.rule for job in jobs)
+def summary(*rows):
+    lines = ["Building DAG of jobs...", "output_file\tdate\trule\tlog-file(s)\tstatus\tplan"]
+    return "\n".join([*lines, *(f"{output}\t-\t{rule}\t-\tok\t{plan}" for output, rule, plan in rows)])
 
 
-def test_two_seeds_of_one_criterion_and_two_sizes(tmp_path):
-    # 2 dense networks, 4 tickets, 2 scorings
-    assert counted(jobs_of(benchmark(tmp_path))) == {
-        **{"prepare": 1, "corrupt": 1, "outliers": 1, "initialize": 2, "score": 2, "prune": 4},
-        **{"train_dense": 2, "train_ticket": 4, "attack": 2, "attack_ticket": 4, "shift": 6, "compare": 4},
-        **{"profile": 2, "aggregate": 1, "tabulate": 1, "report": 1, "manifest": 1},
-    }
-
-
-def test_starts_and_structures_bring_jobs_of_their_own(tmp_path):
-    found = counted(
-        jobs_of(
-            benchmark(
-                tmp_path,
-                seeds=[0],
-                removed=[1],
-                rewinds=[0, 2, "random"],
-                structures=["layers", "filters", "weights"],
-            )
-        )
+def test_files_of_one_job_are_one_job_and_starts_of_tickets_are_not():
+    table = summary(
+        (f"{TICKET}/weights.safetensors", "train_ticket", "update pending"),
+        (f"{TICKET}/training.json", "train_ticket", "update pending"),
+        (f"{DENSE}/rewind=2.safetensors", "rewind", "no update"),
+        (f"{DENSE}/rewind=5.safetensors", "rewind", "update pending"),
+        ("results/tables/runs.parquet", "aggregate", "no update"),
+        ("elsewhere.txt", "nobody's", "update pending"),
     )
-    # one scoring of blocks sets the budget of filters and weights, which have scorings of their own
-    assert (found["score"], found["score_weights"], found["rewind"], found["reinitialize"]) == (2, 1, 1, 1)
-    assert found["prune"] == found["train_ticket"] == 9
+    # the results folder's own name may look like a wildcard
+    jobs = parse(table.replace("results/", "a=b/"), "a=b")
+    assert [(job.rule, job.stage, job.left, len(job.outputs)) for job in jobs] == [
+        ("train_ticket", "train", True, 2),
+        ("rewind", "rewind", False, 1),
+        ("rewind", "rewind", True, 1),
+        ("aggregate", "aggregate", False, 1),
+    ]
+    assert (jobs[0].wildcards["removed"], jobs[2].wildcards["rewind"]) == ("2", "5")
+    assert (jobs[0].network, jobs[3].network, jobs[3].wildcards) == (("digits", "resnet20"), None, {})
 
 
-def test_a_budget_by_another_criterion_is_scored_too(tmp_path):
-    # complexity scores filters alone; snip's blocks set how many go
-    found = jobs_of(benchmark(tmp_path, seeds=[0], removed=[1], criteria=["complexity_macs"], structures=["filters"]))
-    scored = [(job.run.criterion, job.run.structure) for job in found if job.rule == "score"]
-    assert sorted(scored) == [("complexity_macs", "filters"), ("snip", "layers")]
-
-
-def test_an_empty_list_only_scores(tmp_path):
-    found = counted(jobs_of(benchmark(tmp_path, removed=[])))
-    assert (found["score"], found["prune"], found["train_dense"], found["train_ticket"]) == (2, 0, 2, 0)
-
-
-def test_every_job_stands_after_those_whose_files_it_reads(tmp_path):
-    jobs = jobs_of(benchmark(tmp_path, scored_at=["init", "trained"], rewinds=[0, 1, "random"]))
-    made = {file for job in jobs for file in job.outputs}
-    seen = set()
-    for job in jobs:
-        assert (set(job.inputs) & made) <= seen
-        seen |= set(job.outputs)
-    assert sum(len(job.outputs) for job in jobs) == len(made)
+def test_what_snakemake_complains_about_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("results: results")
+    with pytest.raises(LayerLotteryError, match=r"snakemake --summary: .*Snakefile") as raised:
+        jobs_of(Path("config.yaml"), [], "results")
+    assert "\n" not in str(raised.value)
 
 
 @pytest.fixture
-def done(tmp_path):
-    """A benchmark all of whose files are there."""
-    chosen = benchmark(tmp_path)
-    for job in jobs_of(chosen):
-        for file in job.outputs:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-            Path(file).touch()
-    return chosen
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("layerlottery.planning.jobs.where", lambda: {"host": "node1"})
+    return tmp_path
 
 
-def test_nothing_is_left_when_all_files_are_there(done):
-    assert to_do(done, jobs_of(done)) == []
+def trained(folder, *segments):
+    held = [{"seconds": 10.0, "kwh": 0.5, "host": "node1", "slurm_job_id": None} | one for one in segments]
+    write_facts(Path(folder, "training.json"), {"segments": held}, config_hash="made up")
 
 
-def test_everything_is_left_at_first(tmp_path):
-    jobs = jobs_of(benchmark(tmp_path))
-    assert to_do(benchmark(tmp_path), jobs) == jobs
+def ran(output, start, end):
+    """As Snakemake keeps it: a long name is cut, and all pieces but the last begin with @."""
+    name = base64.urlsafe_b64encode(output.encode()).decode()
+    pieces = [name[first : first + 254] for first in range(0, len(name), 254)]
+    path = Path(".snakemake", "metadata", *(f"@{piece}" for piece in pieces[:-1]), pieces[-1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"starttime": start, "endtime": end}) if end else "{")
 
 
-def test_a_missing_table_brings_what_follows_from_it(done):
-    Path(done.results, "tables", "runs.parquet").unlink()
-    assert counted(to_do(done, jobs_of(done))) == {"aggregate": 1, "tabulate": 1, "report": 1, "manifest": 1}
+TRAINING = Job("train_dense", WILDCARDS, (f"{DENSE}/weights.safetensors",), left=False)
+SHIFT = Job("shift", WILDCARDS, (f"{TICKET}/shift.parquet", f"{TICKET}/detection.parquet"), left=False)
 
 
-def test_what_a_running_job_reads_is_made_and_what_reads_it_runs(done):
-    seed = Path(done.results, "networks", "dataset=digits", "network=resnet20", "seed=1")
-    ticket = seed / "structure=layers/criterion=snip/draw=0/scored_at=init/removed=2/rewind=0"
-    (ticket / "weights.safetensors").unlink()
-    # nobody asks for the weights themselves
-    assert to_do(done, jobs_of(done)) == []
-    (ticket / "attack.parquet").unlink()
-    # the attack needs the weights, whose other readers then run, too
-    assert counted(to_do(done, jobs_of(done))) == {
-        **{"train_ticket": 1, "attack_ticket": 1, "shift": 1, "compare": 1},
-        **{"aggregate": 1, "tabulate": 1, "report": 1, "manifest": 1},
-    }
+def test_segments_of_a_training_add_up_and_others_took_from_their_start_to_their_last_output(here):
+    trained(DENSE, {"seconds": 20.0}, {})
+    for output, end in zip(SHIFT.outputs, (103.0, 104.5), strict=True):
+        ran(output, 100.0, end)
+    found = [(one.seconds, one.kwh) for one in records([TRAINING, SHIFT], "results")]
+    assert found == [(30.0, 1.0), (4.5, 0.0)]
 
 
-def test_a_later_seed_leaves_the_first_ones_alone(done):
-    more = benchmark(done.results, seeds=[0, 1, 2])
-    left = to_do(more, jobs_of(more))
-    assert {job.run.seed for job in left if job.run} == {2}
-    assert (counted(left)["train_ticket"], counted(left)["aggregate"]) == (2, 1)
+@pytest.mark.parametrize("elsewhere", [{"host": "node2"}, {"slurm_job_id": "41"}])
+def test_networks_trained_elsewhere_tell_nothing(here, elsewhere):
+    trained(DENSE, {}, elsewhere)
+    ran(SHIFT.outputs[0], 100.0, 103.0)
+    assert not list(records([TRAINING, SHIFT], "results"))
+
+
+def test_jobs_that_are_left_and_broken_records_tell_nothing(here):
+    trained(DENSE, {})
+    ran(SHIFT.outputs[0], 100.0, None)
+    assert not list(records([SHIFT, replace(TRAINING, left=True)], "results"))
+
+
+def test_what_all_networks_share_counts_though_it_is_made_again(here):
+    ran("results/report/index.html", 10.0, 16.0)
+    report = Job("report", {}, ("results/report/index.html",), left=True)
+    assert [one.seconds for one in records([report], "results")] == [6.0]

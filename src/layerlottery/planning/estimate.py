@@ -1,0 +1,153 @@
+"""How long a job takes and what it writes: its work, at rates that a calibration or finished jobs have shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import mean
+
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.evaluation import AttackSettings
+from layerlottery.config.studies import FRESH
+from layerlottery.planning.images import ImageCounts
+from layerlottery.planning.jobs import Job, Name, Record
+
+# forward passes of images through a network, passes back to the image as attacks take them, and training steps
+Passes = tuple[float, float, float]
+# without a calibration: a backward pass costs two more forward passes
+RELATIVE: Passes = (1.0, 2.0, 3.0)
+# AutoAttack's standard version (Croce & Hein 2020): APGD on the cross-entropy and on nine targets and FAB on nine, 100
+# steps each, then 5,000 queries; DeepFool's steps take a gradient for each of ten classes
+AUTOATTACK_STEPS, AUTOATTACK_QUERIES, DEEPFOOL = 1900, 5000, 10
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Multiply-accumulates of an image and parameters of a network, and the shares of both that a removed block saves.
+
+    `rates` are seconds of a core, or of a GPU, for each multiply-accumulate of a forward pass, None if there was no
+    time to measure them; `kwh` is what each of these seconds takes.
+    """
+
+    macs: float
+    parameters: float
+    block_macs: float = 0.0
+    block_parameters: float = 0.0
+    rates: Passes | None = None
+    kwh: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of jobs, of all cores that each occupies, and bytes that they write.
+
+    `networks` holds what one process or several measured of each. `start` is what any job takes before its work, and
+    `cold` what one takes on top that no warm worker serves. `ratios` are seconds of finished jobs for each that was
+    estimated, by rule and network and by rule alone. `kwh` is what a busy core takes in a second.
+    """
+
+    benchmark: Benchmark
+    cores: int
+    images: Mapping[str, ImageCounts]
+    networks: Mapping[Name, Sequence[Measured]]
+    start: float = 1.0
+    cold: float = 0.0
+    kwh: float = 0.0
+    ratios: Mapping[tuple[str, Name | None], float] = field(default_factory=dict)
+
+    def seconds(self, job: Job) -> float:
+        """As calibrated, then as finished jobs of the rule show, of the same network where there are some."""
+        ratio = self.ratios.get((job.rule, job.network), self.ratios.get((job.rule, None), 1.0))
+        return ratio * (self.start + self._work(job))
+
+    def corrected(self, done: Iterable[Record]) -> Estimate:
+        """The same with the ratios of finished jobs."""
+        sums: dict[tuple[str, Name | None], list[tuple[float, float]]] = {}
+        for record in done:
+            both = record.seconds * self.threads(record.job), self.start + self._work(record.job)
+            for key in {(record.job.rule, record.job.network), (record.job.rule, None)}:
+                sums.setdefault(key, []).append(both)
+        totals = {key: [sum(values) for values in zip(*pairs, strict=True)] for key, pairs in sums.items()}
+        return replace(self, ratios={key: took / expected for key, (took, expected) in totals.items()})
+
+    def threads(self, job: Job) -> int:
+        """Cores that the job occupies."""
+        resources = self.benchmark.resources
+        wanted = dict.fromkeys(("score", "attack", "shift", "compare"), resources.evaluation_threads)
+        wanted |= {"train": resources.training_threads, "rewind": resources.training_threads, "profile": self.cores}
+        return min(self.cores, wanted.get(job.stage, 1))
+
+    def bytes(self, job: Job) -> float:
+        """The job's weights, or its image arrays; everything else is small."""
+        if job.network is None:
+            images = self._images(job)
+            prepared = images.train + images.test + images.shifted + images.held_out
+            counts = {"prepare": prepared, "corrupt": images.corrupted, "outliers": images.outliers}
+            return math.prod(images.shape) * counts.get(job.stage, 0)
+        network = self.networks[job.network][0]
+        kept = job.stage in ("initialize", "prune", "rewind", "train") or job.rule == "score_weights"
+        # of 4 bytes each
+        return kept * 4 * network.parameters * _left(job, network.block_parameters)
+
+    def _images(self, job: Job) -> ImageCounts:
+        return self.images.get(job.wildcards.get("dataset", ""), ImageCounts())
+
+    def _work(self, job: Job) -> float:
+        """Seconds beyond the start of the job; without a calibration in a unit that all jobs of a rule share."""
+        images = self._images(job)
+        if job.network is None:
+            return self.cold + (job.stage == "corrupt") * images.corrupted * images.corrupt_seconds
+        if job.stage == "profile":
+            settings, tickets = self.benchmark.profile, self.benchmark.families[(*job.network, job.wildcards["seed"])]
+            # at most: many tickets share an architecture
+            return (1 + len(tickets)) * (settings.rounds + 1) * settings.min_seconds * self.threads(job)
+        network, rates = self.networks[job.network][0], self.rates(job.network)
+        each = sum(count * rate for count, rate in zip(passes(job, self.benchmark, images), rates, strict=True))
+        return each * network.macs * _left(job, network.block_macs)
+
+    def rates(self, name: Name) -> Sequence[float]:
+        """Of the network, else the mean of the others that were timed."""
+        timed = [one.rates for one in self.networks[name] if one.rates]
+        timed = timed or [one.rates for found in self.networks.values() for one in found if one.rates] or [RELATIVE]
+        return [mean(values) for values in zip(*timed, strict=True)]
+
+
+def _left(job: Job, block: float) -> float:
+    """The share of the network that a ticket keeps, `block` being that of a block; masks save nothing."""
+    removed = 0 if job.wildcards.get("structure") == "weights" else int(job.wildcards.get("removed", 0))
+    return max(0.0, 1 - block * removed)
+
+
+def passes(job: Job, benchmark: Benchmark, images: ImageCounts) -> Passes:
+    """Images that pass through the network, at most: attacks take all their steps, as if they never fooled it."""
+    if job.stage == "train":
+        rewind = job.wildcards.get("rewind", "0")
+        epochs = benchmark.training.epochs - (0 if rewind == FRESH else int(rewind))
+        return epochs * images.test, 0, epochs * images.train
+    if job.stage == "score":
+        criterion = benchmark.criterion(job.wildcards["criterion"])
+        seen = 0 if criterion.formula.data_free else criterion.images_per_class * images.classes
+        return (seen, 0, 0) if criterion.formula.needs == "forward" else (0, seen, 0)
+    if job.stage == "attack":
+        settings = benchmark.attack
+        parts = min(settings.autoattack_images or images.test, images.test) * len(settings.autoattack_epsilons)
+        parts *= "autoattack" in settings.attacks
+        gradients = min(settings.images or images.test, images.test) * attack_steps(settings)
+        return parts * AUTOATTACK_QUERIES, gradients + parts * AUTOATTACK_STEPS, 0
+    if job.stage == "shift":
+        return images.test + images.held_out + images.shifted + images.corrupted + images.outliers, 0, 0
+    if job.stage == "compare":
+        # the ticket's and the dense network's
+        return 2 * min(benchmark.compare.images or images.test, images.test), 0, 0
+    return 0, 0, 0
+
+
+def attack_steps(settings: AttackSettings) -> int:
+    """Passes that all attacks but AutoAttack take of each image; one of the user's own counts as PGD."""
+    bounded, l2, nearest = len(settings.epsilons) * settings.pgd_steps, len(settings.l2_epsilons), settings.norm_steps
+    steps = {"fgsm": len(settings.epsilons), "fgsm_l2": l2, "pgd": bounded, "pgd_l2": l2 * settings.pgd_steps}
+    # the first of the restarts is pgd's own
+    steps |= {"transfer": bounded, "pgd_restarts": bounded * (settings.restarts - ("pgd" in settings.attacks))}
+    steps |= {"fmn": nearest, "fmn_l2": nearest, "deepfool": nearest * DEEPFOOL, "autoattack": 0}
+    return sum(steps[name] for name in settings.attacks) + bounded * len(settings.custom)
