@@ -23,7 +23,7 @@ def data_dictionary() -> str:
     parts = [
         "# Data dictionary\n",
         "The tables in `results/tables/` are Parquet files. This page is made by `layerlottery dictionary` from",
-        "`src/layerlottery/store/schemas.py`; a test keeps the two equal. † marks what may differ between two runs",
+        "`src/layerlottery/store/columns.toml`; a test keeps the two equal. † marks what may differ between two runs",
         "of one configuration: times, energy and provenance. All else is equal bit for bit on one kind of machine",
         "(`layerlottery diff RESULTS OTHER`).\n",
     ]

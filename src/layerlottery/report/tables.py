@@ -30,7 +30,7 @@ STRUCTURES = ("none", "layers", "filters", "weights")
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of schemas.py with two names for every row.
+    """The tables of columns.toml with two names for every row.
 
     `variant` is what sets a ticket apart from one that was scored, pruned and trained from θ0, and empty for
     that; `family` is the criterion with its variant. The summary's paired difference is in `mean`, `low`, `high` too.
