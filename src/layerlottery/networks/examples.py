@@ -1,4 +1,4 @@
-"""Images that a network can be tried on, and what it is inside a wrapper."""
+"""Images to try a network on, and the network inside a wrapper."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def example_for(model: nn.Module, example: Tensor | None) -> Tensor:
-    """Two images (2, …) for the network: of the example, or random ones of the shape that it is known to take."""
+    """Two images (2, …) for the network: from the example, or random ones of a shape that it is known to accept."""
     network = unwrapped(model)
     check_forward(network)
     if example is not None:

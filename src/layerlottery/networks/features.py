@@ -1,4 +1,4 @@
-"""What a network's blocks and its penultimate layer put out for given images."""
+"""Outputs of a network's blocks and of its penultimate layer for given images."""
 
 from __future__ import annotations
 

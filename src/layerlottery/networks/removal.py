@@ -18,9 +18,9 @@ BUILT_IN = "nn."
 
 @dataclass(frozen=True)
 class Removal:
-    """How something leaves a network, in words that a file can hold.
+    """How a block or branch leaves a network, in a form that a file can hold.
 
-    A whole block leaves but for what `stays` behind its addition: its children by name, or activations as `nn.ReLU`.
+    Of a whole block only what `stays` behind its addition is left: its children by name, or activations as `nn.ReLU`.
     A single branch leaves by `stubs` in place of sub-modules, by their full name: -1 passes its first argument on, 0
     gives zeros like it, n > 0 a tuple of n that starts with them. `extra` says that the block is called with more
     than one argument.
@@ -41,7 +41,7 @@ class Removal:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Removal:
-        """What `facts` gave."""
+        """The removal that `facts` describes."""
         return cls(tuple(facts["stays"]), dict(facts["stubs"]), bool(facts["extra"]))
 
 
@@ -80,7 +80,7 @@ def take_out(model: nn.Module, name: str, removal: Removal) -> None:
 
 
 def left_over(block: nn.Module, removal: Removal) -> nn.Module:
-    """What takes a block's place: shares the modules that stay."""
+    """The module that takes a block's place; it shares the modules that stay."""
     stays = OrderedDict((_child_name(stay), _staying(block, stay)) for stay in removal.stays)
     if removal.extra:
         return FirstArgument(stays)

@@ -54,7 +54,7 @@ POOLS = frozenset({F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_
 
 @dataclass(frozen=True)
 class Branch:
-    """What an addition joins to the stream: the number of the value, and which operand of which operation it is."""
+    """A value that an addition joins to the stream: its number, and which operand of which operation it is."""
 
     addition: int
     place: int
@@ -63,7 +63,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Stay:
-    """What stands on the stream: a child of the block by name, or an activation of torch.nn."""
+    """A module on the stream itself: a child of the block by name, or an activation of torch.nn."""
 
     name: str
     affine: bool = False

@@ -1,4 +1,4 @@
-"""One forward pass, written down: which tensor every module and every operation took, and which it gave.
+"""A record of one forward pass: the tensors that every module and every operation took and returned.
 
 Residual blocks are found in this record, by what a network does and not by what its classes are called.
 """

@@ -26,7 +26,7 @@ NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
 
 
 def dense_architecture(settings: Network, *, channels: int, classes: int, image_size: int) -> dict[str, Any]:
-    """What `build` makes a whole network from; images are (channels, image_size, image_size)."""
+    """The description that `build` makes a whole network from; images are (channels, image_size, image_size)."""
     sized = {"image_size": image_size} if settings.sized else {}
     return {
         "network": settings.model_dump(mode="json"),
@@ -43,7 +43,7 @@ def network_settings(architecture: Mapping[str, Any]) -> Network:
 
 
 def build(architecture: Mapping[str, Any]) -> nn.Module:
-    """The network of an architecture: {network, channels, classes, removed}; its constructor draws its weights.
+    """The network of an architecture: {network, channels, classes, removed_blocks}; its constructor draws its weights.
 
     More keys may stand there: `image_size`, the images' side where the weights depend on it; `removals`, what stays of
     removed blocks or stands in their place, by name; `filters`, the weight shapes of modules that lost filters, by

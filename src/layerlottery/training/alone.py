@@ -1,4 +1,4 @@
-"""One process at a time works on a training: a job that outlived its Snakemake, and the one that follows it."""
+"""One process at a time works on a training, even where a job outlived its Snakemake and another follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch.compile, where a training is long enough to repay it."""
+"""torch.compile, where a training is long enough for it to pay off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_STEPS = 20_000
 
 
 def repays(settings: TrainingSettings, device: torch.device, *, steps: int) -> bool:
-    """Whether a training of so many steps, from its first epoch to its last, is to be compiled.
+    """Whether to compile a training of so many steps, from its first epoch to its last.
 
     All steps count, also in a training that is resumed or rewound: a resumed one must compute as the undisturbed
     one did. Never by itself on a processor: there the compiled step is slower (docs/performance.md).

@@ -1,4 +1,4 @@
-"""What a training has spent, kept on disk while it runs, so that a killed one's energy is not lost.
+"""The energy that a training has used, kept on disk while it runs, so that a killed one's is not lost.
 
 Each process that works on a training is one segment. A checkpoint says how far the training got; the journal beside
 it says what that took, also for a segment that died without a word: up to its last reading, which is at most two
@@ -38,7 +38,7 @@ class Journal:
 
     @classmethod
     def open(cls, checkpoint: Path | None, fingerprint: str, measure: Callable[[], Segment]) -> Journal:
-        """Continue the journal beside the checkpoint; a missing, foreign or broken one begins anew."""
+        """Continue the journal beside the checkpoint; a missing, foreign or broken one starts empty."""
         if checkpoint is None:
             return cls(None, fingerprint, measure)
         path = Path(paths.training_journal(str(checkpoint)))

@@ -1,4 +1,4 @@
-"""What makes training on a processor cost less."""
+"""Cheaper training on a processor: kept memory, and the fast forms of networks."""
 
 from __future__ import annotations
 

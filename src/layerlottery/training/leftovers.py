@@ -1,4 +1,4 @@
-"""What earlier processes left of a training: files that count only if they are whole and of this training."""
+"""Files that earlier processes left of a training; they count only if they are whole and of this training."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def compute_type(settings: TrainingSettings, device: torch.device) -> torch.dtyp
 
 
 def products(settings: TrainingSettings, device: torch.device) -> str:
-    """What convolutions compute in, for the record: float32, tf32 or bfloat16."""
+    """The type that convolutions compute in, for the record: float32, tf32 or bfloat16."""
     if settings.precision == "tf32" and device.type == "cuda":
         return "tf32"
     return str(compute_type(settings, device)).removeprefix("torch.")

@@ -12,7 +12,7 @@ from layerlottery.config.networks import CustomSettings
 
 
 def build(settings: CustomSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
-    """What the function of the settings returns; torch's random state is left as it was.
+    """The network that the function of the settings returns; torch's random state is left as it was.
 
     Raises LayerLotteryError when the function can't be loaded or called, or returns anything but a network, and when
     neither the configuration nor this process's caller named its code: see `layerlottery.config.extensions.trust`.

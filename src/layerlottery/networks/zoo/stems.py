@@ -1,4 +1,4 @@
-"""First layers: other channels than colour, and smaller strides for small images."""
+"""First layers: channels other than colour, and smaller strides for small images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from layerlottery.errors import LayerLotteryError
 
 @dataclass(frozen=True)
 class SmallStem:
-    """What `stem: small` changes: the first convolution, by name, gets stride 1, and the max-pool behind it goes.
+    """The changes of `stem: small`: the first convolution, by name, gets stride 1, and the max-pool behind it goes.
 
     With `kernel` the convolution is a new one of that size, padded to keep the side; without, it keeps its weights.
     """
