@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 
 from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.evaluation import AttackSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.planning.images import ImageCounts
 from layerlottery.planning.jobs import Job, Name, Record
@@ -17,9 +16,6 @@ from layerlottery.planning.jobs import Job, Name, Record
 Passes = tuple[float, float, float]
 # without a calibration: a backward pass costs two more forward passes
 RELATIVE: Passes = (1.0, 2.0, 3.0)
-# AutoAttack's standard version (Croce & Hein 2020): APGD on the cross-entropy and on nine targets and FAB on nine, 100
-# steps each, then 5,000 queries; DeepFool's steps take a gradient for each of ten classes
-AUTOATTACK_STEPS, AUTOATTACK_QUERIES, DEEPFOOL = 1900, 5000, 10
 
 
 @dataclass(frozen=True)
@@ -131,23 +127,13 @@ def passes(job: Job, benchmark: Benchmark, images: ImageCounts) -> Passes:
         return (seen, 0, 0) if criterion.formula.needs == "forward" else (0, seen, 0)
     if job.stage == "attack":
         settings = benchmark.attack
-        parts = min(settings.autoattack_images or images.test, images.test) * len(settings.autoattack_epsilons)
-        parts *= "autoattack" in settings.attacks
-        gradients = min(settings.images or images.test, images.test) * attack_steps(settings)
-        return parts * AUTOATTACK_QUERIES, gradients + parts * AUTOATTACK_STEPS, 0
+        counts = {
+            name: getattr(settings, settings.traits(name).images) for name in (*settings.attacks, *settings.custom)
+        }
+        return 0, sum(min(n or images.test, images.test) * settings.passes(name) for name, n in counts.items()), 0
     if job.stage == "shift":
         return images.test + images.held_out + images.shifted + images.corrupted + images.outliers, 0, 0
     if job.stage == "compare":
         # the ticket's and the dense network's
         return 2 * min(benchmark.compare.images or images.test, images.test), 0, 0
     return 0, 0, 0
-
-
-def attack_steps(settings: AttackSettings) -> int:
-    """Passes that all attacks but AutoAttack take of each image; one of the user's own counts as PGD."""
-    bounded, l2, nearest = len(settings.epsilons) * settings.pgd_steps, len(settings.l2_epsilons), settings.norm_steps
-    steps = {"fgsm": len(settings.epsilons), "fgsm_l2": l2, "pgd": bounded, "pgd_l2": l2 * settings.pgd_steps}
-    # the first of the restarts is pgd's own
-    steps |= {"transfer": bounded, "pgd_restarts": bounded * (settings.restarts - ("pgd" in settings.attacks))}
-    steps |= {"fmn": nearest, "fmn_l2": nearest, "deepfool": nearest * DEEPFOOL, "autoattack": 0}
-    return sum(steps[name] for name in settings.attacks) + bounded * len(settings.custom)

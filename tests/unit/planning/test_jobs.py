@@ -79,8 +79,7 @@ def test_segments_of_a_training_add_up_and_others_took_from_their_start_to_their
     trained(DENSE, {"seconds": 20.0}, {})
     for output, end in zip(SHIFT.outputs, (103.0, 104.5), strict=True):
         ran(output, 100.0, end)
-    found = [(one.seconds, one.kwh) for one in records([TRAINING, SHIFT], "results")]
-    assert found == [(30.0, 1.0), (4.5, 0.0)]
+    assert [(one.seconds, one.kwh) for one in records([TRAINING, SHIFT], "results")] == [(30.0, 1.0), (4.5, 0.0)]
 
 
 @pytest.mark.parametrize("elsewhere", [{"host": "node2"}, {"slurm_job_id": "41"}])
