@@ -87,10 +87,14 @@ class AttackSettings(Settings):
         return 1 if starts is None else int(getattr(self, starts))
 
     def passes(self, name: str) -> int:
-        """Forward and backward passes that an attack takes for an image that it does not fool on the way, in all."""
-        passes = self.traits(name).passes
-        once = passes if isinstance(passes, int) else int(getattr(self, passes))
-        return once * self.starts(name) * max(1, len(self.levels(name)))
+        """Forward and backward passes that an attack takes for an image that it does not fool on the way, in all.
+
+        A first start that is another attack's, of these settings, is not counted twice.
+        """
+        traits = self.traits(name)
+        once = traits.passes if isinstance(traits.passes, int) else int(getattr(self, traits.passes))
+        starts = self.starts(name) - (traits.starts is not None and traits.of in self.attacks)
+        return once * starts * max(1, len(self.levels(name)))
 
 
 MAIN_CORRUPTIONS = (

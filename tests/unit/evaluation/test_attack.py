@@ -80,9 +80,11 @@ def test_settings_that_an_attack_names_exist(name):
 
 
 def test_passes_follow_the_settings():
-    settings = AttackSettings(epsilons=[1.0, 2.0], l2_epsilons=[8.0], pgd_steps=7, restarts=3, norm_steps=9)
+    given = {"epsilons": [1.0, 2.0], "l2_epsilons": [8.0], "pgd_steps": 7, "restarts": 3, "norm_steps": 9}
     expected = {"fgsm": 2, "pgd": 14, "pgd_restarts": 42, "transfer": 14, "fgsm_l2": 1, "pgd_l2": 7, "fmn": 9}
-    assert {name: settings.passes(name) for name in expected} == expected
+    assert {name: AttackSettings(attacks=[name], **given).passes(name) for name in expected} == expected
+    # the first of the restarts is PGD's own
+    assert AttackSettings(attacks=["pgd_restarts", "pgd"], **given).passes("pgd_restarts") == 28
     mine = {"mine": {"function": "mine.py:own", "code": f"sha256:{64 * '0'}", "norm": "l2"}}
     assert AttackSettings(l2_epsilons=[1.0, 2.0], custom=mine).passes("mine") == 40
 
