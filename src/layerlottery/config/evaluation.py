@@ -38,7 +38,7 @@ class CustomAttack(Extensible):
 
 
 class AttackSettings(Settings):
-    """Adversarial examples on test images with values in [0, 1]: fmn and deepfool by foolbox, autoattack by pyautoattack."""
+    """Adversarial examples on test images in [0, 1]: FMN and DeepFool by foolbox, AutoAttack by pyautoattack."""
 
     attacks: list[Literal[tuple(ATTACKS)]] = Field(  # type: ignore[valid-type]
         ["fgsm", "pgd", "pgd_restarts", "transfer", "pgd_l2", "fmn", "fmn_l2"],
