@@ -13,7 +13,7 @@ from layerlottery.runtime.begin import begin
 
 min_version("9.0")
 
-# a preset is a whole benchmark: config.yaml is not read beside it
+# a preset is a whole benchmark: config.yaml is then not read
 if not workflow.config_settings.configfiles:
 
     configfile: "config.yaml"

@@ -9,7 +9,7 @@ CLASSES = ("horizontal", "rising", "vertical", "falling")
 
 
 def stripes(*, images: int = 400, size: int = 16, noise: float = 0.2, seed: int = 0) -> ImageArrays:
-    """As many images for training, half as many for each test set."""
+    """`images` for training, half as many for each test set."""
     generator = np.random.default_rng(seed)
     return ImageArrays(
         train=_draw(generator, images, size, noise),

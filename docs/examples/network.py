@@ -21,7 +21,7 @@ class Block(nn.Module):
 
 
 def build(*, channels: int, classes: int, image_size: int, width: int = 32, depth: int = 6) -> nn.Module:
-    """The blocks are found by themselves, and here any of them may go but one: they all have one shape."""
+    """Blocks are found automatically; here all but one can be removed, since they all have one shape."""
     patch = 2 if image_size >= 16 else 1
     return nn.Sequential(
         nn.Conv2d(channels, width, patch, stride=patch),

@@ -1,5 +1,5 @@
-# prepare -> corrupt, outliers: one job each per image set; every later job memory-maps their arrays. Other rules name the
-# facts alone, which hold the arrays' hashes: a file less for each of thousands of jobs that Snakemake looks at
+# prepare -> corrupt, outliers: one job each per image set; every later job memory-maps their arrays. Other rules name
+# only the facts, which hold the arrays' hashes: one file less for Snakemake to check in each of thousands of jobs
 
 
 rule prepare:
@@ -50,7 +50,7 @@ rule outliers:
     conda:
         ENVIRONMENT
     params:
-        # a function, since Snakemake looks for wildcards in plain text, and a folder's name may hold braces
+        # a function, since Snakemake expands wildcards in plain text, and a folder's name may contain braces
         settings=lambda wildcards: BENCHMARK.outliers.slice(),
         revision=STAGES["outliers"].revision,
     shell:

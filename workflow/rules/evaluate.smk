@@ -1,5 +1,5 @@
 # attack (attack_ticket for tickets), shift: one job each per trained network; compare: one per ticket; profile: one per
-# dense network and all its tickets
+# dense network with all its tickets
 
 
 rule attack:
@@ -14,7 +14,7 @@ rule attack:
         ENVIRONMENT
     threads: BENCHMARK.resources.evaluation_threads
     params:
-        # a function, since Snakemake looks for wildcards in plain text, and options of the user's own may hold braces
+        # a function, since Snakemake expands wildcards in plain text, and the user's options may contain braces
         settings=lambda wildcards: BENCHMARK.attack.slice(),
         dense=[],
         # not an output: it must outlive a failed job
@@ -25,7 +25,7 @@ rule attack:
         " --data {input.data:q} --progress {params.progress:q} --output {output:q} --threads {threads} --log {log:q}"
 
 
-# what fools the dense network is tried on the ticket
+# examples that fool the dense network are tried on the ticket
 use rule attack as attack_ticket with:
     input:
         weights=paths.trained_weights(FOLDERS.pruned),
@@ -58,14 +58,14 @@ rule shift:
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.shift.slice(),
-        # made with the facts, which hold their hashes
-        images=paths.corrupted_images(FOLDERS.dataset),
-        strangers=paths.outlier_images(FOLDERS.dataset),
+        # made together with the facts, which hold their hashes
+        corrupted=paths.corrupted_images(FOLDERS.dataset),
+        outliers=paths.outlier_images(FOLDERS.dataset),
         revision=STAGES["shift"].revision,
     shell:
         "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
-        " --corrupted-images {params.images:q} --corrupted-facts {input.corrupted:q}"
-        " --outlier-images {params.strangers:q} --outlier-facts {input.outliers:q}"
+        " --corrupted-images {params.corrupted:q} --corrupted-facts {input.corrupted:q}"
+        " --outlier-images {params.outliers:q} --outlier-facts {input.outliers:q}"
         " --output {output.conditions:q} --output-detection {output.detection:q} --threads {threads} --log {log:q}"
 
 
@@ -89,8 +89,8 @@ rule compare:
         " --data {input.data:q} --output {output:q} --threads {threads} --log {log:q}"
 
 
-# latency is never measured beside another job: Snakemake scales the threads down to every core of a laptop, and the
-# SLURM profile sets them to 1; the measurement itself uses one
+# latency is never measured beside another job: Snakemake reduces the threads to all cores of a laptop, and the SLURM
+# profile sets them to 1; the measurement itself uses one
 rule profile:
     input:
         weights=paths.initial_weights(FOLDERS.dense),

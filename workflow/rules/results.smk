@@ -3,7 +3,7 @@
 
 rule aggregate:
     input:
-        # a function: a cluster's jobs read this file too, and need not list the results of thousands of networks
+        # a function: cluster jobs parse this file too, and should not list the results of thousands of networks
         lambda wildcards: BENCHMARK.network_results(),
     output:
         paths.tables(FOLDERS.tables),
@@ -63,7 +63,7 @@ rule report:
     conda:
         ENVIRONMENT
     params:
-        # a function, since Snakemake looks for wildcards in plain text, and a title may hold braces
+        # a function, since Snakemake expands wildcards in plain text, and a title may contain braces
         settings=lambda wildcards: BENCHMARK.report.slice(),
         tables=subpath(input[0], parent=True),
         revision=STAGES["report"].revision,

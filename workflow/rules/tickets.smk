@@ -1,4 +1,4 @@
-# initialize -> score -> prune: from random weights to a ticket's initial weights; rewind stands in train.smk
+# initialize -> score -> prune: from random weights to a ticket's initial weights; rewind is in train.smk
 
 
 rule initialize:
@@ -19,7 +19,7 @@ rule initialize:
         " --seed {wildcards.seed} --draw {params.draw} --output {output:q} --log {log:q}"
 
 
-# fresh weights for the control that keeps a ticket's architecture alone
+# fresh weights for the control that keeps only a ticket's architecture
 use rule initialize as reinitialize with:
     output:
         paths.start_weights(FOLDERS.dense, "random"),

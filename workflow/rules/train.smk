@@ -1,6 +1,6 @@
 # train: the same command for dense networks and tickets; a ticket shares its dense network's seed and data order
-# exec: a signal for the job is for the training itself, not for a shell around it
-# rewind: the weights of the dense network after the epochs that some ticket starts from
+# exec: a signal to the job must reach the training itself, not a shell around it
+# rewind: the dense network's weights after an epoch that some ticket starts from
 
 
 rule train_dense:
@@ -21,10 +21,10 @@ rule train_dense:
         folder=subpath(output.facts, parent=True),
         # not an output: it must outlive a failed job
         checkpoint=FOLDERS.checkpoint(paths.DENSE),
-        # with `output` in its arguments Snakemake doesn't compare it
+        # with `output` among its arguments Snakemake doesn't compare its value
         seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
         kept=FOLDERS.kept(paths.DENSE),
-        # neither is this compared: a rewind added later trains nothing again
+        # not compared either: a rewind added later retrains nothing
         keep=lambda wildcards, output: [word for i in BENCHMARK.kept_epochs(wildcards) for word in ("--keep", i)],
         start_epoch=0,
         revision=STAGES["train"].revision,
@@ -60,7 +60,7 @@ rule rewind:
     input:
         weights=paths.initial_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
-        # after the dense training, which keeps these weights on its way
+        # after the dense training, which keeps these weights as it passes them
         trained=paths.trained_weights(FOLDERS.dense),
     output:
         paths.start_weights(FOLDERS.dense, "{epoch}"),

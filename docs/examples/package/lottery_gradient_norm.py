@@ -10,7 +10,7 @@ from torch import Tensor, nn
 def score(
     model: nn.Module, blocks: list[Any], batches: Iterable[tuple[Tensor, Tensor]], *, seed: int, order: float = 2.0
 ) -> dict[str, float]:
-    """Parameters' gradients add up over the batches; `order` is that of the norm."""
+    """Gradients add up over the batches; `order` is the norm's."""
     model.zero_grad()
     for images, labels in batches:
         nn.functional.cross_entropy(model(images), labels, reduction="sum").backward()
