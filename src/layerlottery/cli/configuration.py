@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
+from layerlottery.cli.stages import FILE, Command
 from layerlottery.config.benchmark import Benchmark, load_benchmark
 from layerlottery.errors import LayerLotteryError
+
+CONFIG = click.option(
+    "--config", "values", multiple=True, metavar="KEY=VALUE", help="as Snakemake's; repeat for several"
+)
+
+
+def configfiles(text: str) -> Callable[[Command], Command]:
+    """The option --configfile, which may be repeated."""
+    return click.option(
+        "--configfile", "files", type=FILE, multiple=True, default=["config.yaml"], show_default=True, help=text
+    )
+
+
+def changes(values: Sequence[str], results: str | None) -> list[str]:
+    """What --config and --results change, as words of Snakemake's --config."""
+    return [*values, *([] if results is None else [f"results={results}"])]
 
 
 def load_configuration(file: Path, values: Sequence[str]) -> Benchmark:

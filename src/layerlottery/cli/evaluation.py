@@ -7,33 +7,19 @@ from typing import Any
 
 import click
 
+from layerlottery.cli import stages
 from layerlottery.cli.options import gather
-from layerlottery.cli.stages import (
-    DATA,
-    FILE,
-    OUTPUT,
-    OUTPUT_FACTS,
-    WEIGHTS,
-    on_machine,
-    output_folder,
-    stage,
-    with_settings,
-)
+from layerlottery.cli.stages import DATA, FILE, OUTPUT, OUTPUT_FACTS, WEIGHTS, on_machine, required_file, stage
 from layerlottery.config.data import OfficialSettings
 from layerlottery.config.evaluation import EvaluationSettings
 
 DENSE = click.option(
-    "--dense",
-    type=FILE,
-    help="trained weights of the dense network, whose examples are transferred; none: its own",
+    "--dense", type=FILE, help="trained weights of the dense network, whose examples are transferred; none: its own"
 )
-OUTPUT_IMAGES = click.option("--output-images", type=FILE, required=True, help="npy file to write")
+OUTPUT_IMAGES = required_file("--output-images", "npy file to write")
 
 
-@stage("corrupt")
-@DATA
-@OUTPUT_IMAGES
-@OUTPUT_FACTS
+@stage("corrupt", DATA, OUTPUT_IMAGES, OUTPUT_FACTS)
 @click.option("--official", default="{}", metavar="JSON", help="published sets instead: sets, location, download")
 def corrupt(official: str, **given: Any) -> None:
     """Corrupt the test images of a set, or take the published ones, once for all networks."""
@@ -42,10 +28,7 @@ def corrupt(official: str, **given: Any) -> None:
     corrupt(official=gather(OfficialSettings, official, {}), **given)
 
 
-@stage("outliers")
-@DATA
-@OUTPUT_IMAGES
-@OUTPUT_FACTS
+@stage("outliers", DATA, OUTPUT_IMAGES, OUTPUT_FACTS)
 def outliers(**given: Any) -> None:
     """Collect images that belong to no class of a set, once for all networks."""
     from layerlottery.evaluation.outliers import outliers
@@ -53,11 +36,7 @@ def outliers(**given: Any) -> None:
     outliers(**given)
 
 
-@stage("attack")
-@WEIGHTS
-@DENSE
-@DATA
-@OUTPUT
+@stage("attack", WEIGHTS, DENSE, DATA, OUTPUT)
 @click.option("--progress", type=FILE, help="file that lets an interrupted AutoAttack go on; removed after success")
 @on_machine
 def attack(threads: int, **given: Any) -> None:
@@ -67,15 +46,13 @@ def attack(threads: int, **given: Any) -> None:
     attack(**given)
 
 
-@stage("shift")
-@WEIGHTS
-@DATA
-@click.option("--corrupted-images", type=FILE, required=True, help="npy file of the corrupt stage")
-@click.option("--corrupted-facts", type=FILE, required=True, help="JSON file of the corrupt stage")
-@click.option("--outlier-images", type=FILE, required=True, help="npy file of the outliers stage")
-@click.option("--outlier-facts", type=FILE, required=True, help="JSON file of the outliers stage")
+@stage("shift", WEIGHTS, DATA)
+@required_file("--corrupted-images", "npy file of the corrupt stage")
+@required_file("--corrupted-facts", "JSON file of the corrupt stage")
+@required_file("--outlier-images", "npy file of the outliers stage")
+@required_file("--outlier-facts", "JSON file of the outliers stage")
 @OUTPUT
-@click.option("--output-detection", type=FILE, required=True, help="file to write: how well outliers are told apart")
+@required_file("--output-detection", "file to write: how well outliers are told apart")
 @on_machine
 def shift(threads: int, **given: Any) -> None:
     """Accuracy and calibration of a trained network on clean, shifted and corrupted images; outliers told apart."""
@@ -84,12 +61,7 @@ def shift(threads: int, **given: Any) -> None:
     shift(**given)
 
 
-@stage("compare")
-@WEIGHTS
-@click.option("--dense", type=FILE, required=True, help="trained weights of the dense network")
-@DATA
-@OUTPUT
-@on_machine
+@stage("compare", WEIGHTS, required_file("--dense", "trained weights of the dense network"), DATA, OUTPUT, on_machine)
 def compare(threads: int, **given: Any) -> None:
     """Similarity of a trained ticket's features and its dense network's, layer by layer."""
     from layerlottery.evaluation.compare import compare
@@ -98,11 +70,11 @@ def compare(threads: int, **given: Any) -> None:
 
 
 @click.command()
-@with_settings(EvaluationSettings)
+@stages.with_settings(EvaluationSettings)
 @WEIGHTS
 @DENSE
 @DATA
-@output_folder("folder for shift.parquet, detection.parquet, attack.parquet and the images that they tell of")
+@stages.output_folder("folder for shift.parquet, detection.parquet, attack.parquet and the images that they tell of")
 @on_machine
 def evaluate(threads: int, output: Path, **given: Any) -> None:
     """All tests of one trained network in one process, and what they say: corrupt, outliers, shift, attack."""

@@ -16,16 +16,16 @@ from layerlottery.cli.stages import (
     SEED,
     STRUCTURE,
     WEIGHTS,
-    Command,
     on_machine,
     output_folder,
+    required_file,
     stage,
+    whole_number,
 )
 from layerlottery.config.training import TrainingSettings
 
 
-@stage("prepare")
-@output_folder("folder to write")
+@stage("prepare", output_folder("folder to write"))
 def prepare(settings: Any, output: Path) -> None:
     """Decode an image set once, to uint8 arrays that later stages memory-map."""
     from layerlottery.data.prepare import prepare
@@ -33,11 +33,7 @@ def prepare(settings: Any, output: Path) -> None:
     prepare(settings, output)
 
 
-@stage("initialize")
-@DATA
-@OUTPUT
-@SEED
-@click.option("--draw", type=click.IntRange(0), default=0, show_default=True, help="0 is θ0, others are fresh weights")
+@stage("initialize", DATA, OUTPUT, SEED, whole_number("--draw", 0, "0 is θ0, others are fresh weights"))
 def initialize(**given: Any) -> None:
     """Draw the random weights that a dense network and its tickets share."""
     from layerlottery.networks.initialize import initialize_network
@@ -45,13 +41,8 @@ def initialize(**given: Any) -> None:
     initialize_network(**given)
 
 
-@stage("score")
-@WEIGHTS
-@DATA
-@OUTPUT
-@STRUCTURE
-@SEED
-@click.option("--draw", type=click.IntRange(0), default=0, show_default=True, help="draw of random choices and images")
+@stage("score", WEIGHTS, DATA, OUTPUT, STRUCTURE, SEED)
+@whole_number("--draw", 0, "draw of random choices and images")
 @on_machine
 def score(threads: int, **given: Any) -> None:
     """Score the residual blocks of a network, its filters or its weights."""
@@ -60,9 +51,8 @@ def score(threads: int, **given: Any) -> None:
     score(**given)
 
 
-@stage("prune")
-@WEIGHTS
-@click.option("--scores", type=FILE, required=True, help="scores of the dense network: scores.json, or of weights")
+@stage("prune", WEIGHTS)
+@required_file("--scores", "scores of the dense network: scores.json, or of weights")
 @click.option("--removed", type=click.IntRange(0), required=True, help="how many residual blocks go")
 @STRUCTURE
 @click.option("--budget", type=FILE, help="filters, weights: scores.json of the blocks that set how many stay")
@@ -75,33 +65,25 @@ def prune(**given: Any) -> None:
     prune(**given)
 
 
-def _training(command: Command) -> Command:
-    """The options that `train` and `rewind` share."""
-    options = (
-        WEIGHTS,
-        DATA,
-        click.option(
-            "--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success"
-        ),
-        click.option(
-            "--checkpoint-seconds",
-            type=click.FloatRange(0),
-            default=60.0,
-            show_default=True,
-            help="training time between two checkpoints",
-        ),
-        click.option("--kept", type=FOLDER, help="folder of the weights that a dense training keeps"),
-        SEED,
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+# what `train` and `rewind` share
+TRAINING = (
+    WEIGHTS,
+    DATA,
+    click.option("--checkpoint", type=FILE, help="file that lets an interrupted training go on; removed after success"),
+    click.option(
+        "--checkpoint-seconds",
+        type=click.FloatRange(0),
+        default=60.0,
+        show_default=True,
+        help="training time between two checkpoints",
+    ),
+    click.option("--kept", type=FOLDER, help="folder of the weights that a dense training keeps"),
+    SEED,
+)
 
 
-@stage("train")
-@output_folder("folder for weights.safetensors, curve.parquet and training.json")
-@_training
-@click.option("--start-epoch", type=click.IntRange(0), default=0, show_default=True, help="first epochs left out")
+@stage("train", output_folder("folder for weights.safetensors, curve.parquet and training.json"), *TRAINING)
+@whole_number("--start-epoch", 0, "first epochs left out")
 @click.option("--keep", type=click.IntRange(1), multiple=True, help="epoch whose weights are kept; repeat for several")
 @on_machine
 def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
@@ -113,9 +95,7 @@ def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
         train(settings=settings, on_epoch=on_epoch, **given)
 
 
-@stage("rewind")
-@OUTPUT
-@_training
+@stage("rewind", OUTPUT, *TRAINING)
 @click.option("--epoch", type=click.IntRange(1), required=True, help="epoch after which the weights are wanted")
 @on_machine
 def rewind(epoch: int, threads: int, **given: Any) -> None:
@@ -128,11 +108,11 @@ def rewind(epoch: int, threads: int, **given: Any) -> None:
 
 
 @stage("profile")
-@click.option("--weights", type=FILE, required=True, help="initial weights of the dense network")
+@required_file("--weights", "initial weights of the dense network")
 @click.option("--ticket", "tickets", type=FILE, multiple=True, help="ticket.json; repeat for several")
 @DATA
 @OUTPUT
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="images a training step")
+@whole_number("--batch-size", 128, "images a training step", least=1)
 @on_machine
 def profile(**given: Any) -> None:
     """Parameters, MACs, training memory and latency of a dense network and its tickets."""

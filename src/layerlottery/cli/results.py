@@ -16,8 +16,7 @@ from layerlottery.config.results import ReportSettings
 TABLES = click.option("--tables", type=FOLDER, required=True, help="folder of the tables")
 
 
-@stage("aggregate")
-@click.option("--results", type=FOLDER, required=True, help="results folder")
+@stage("aggregate", click.option("--results", type=FOLDER, required=True, help="results folder"))
 def aggregate(**given: Any) -> None:
     """Collect every network's results into Parquet tables."""
     from layerlottery.tables.aggregate import aggregate
@@ -26,8 +25,7 @@ def aggregate(**given: Any) -> None:
         logging.getLogger("layerlottery").info("%s: %d rows", name, rows)
 
 
-@stage("tabulate")
-@TABLES
+@stage("tabulate", TABLES)
 def tabulate(**given: Any) -> None:
     """Write the paper's tables and figure beside what was measured: Parquet, Markdown and LaTeX."""
     from layerlottery.paper.tabulate import tabulate
@@ -46,9 +44,7 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
     manifest(tables, output, gather(Benchmark, settings, {}))
 
 
-@stage("report")
-@TABLES
-@OUTPUT
+@stage("report", TABLES, OUTPUT)
 def report(**given: Any) -> None:
     """Write the self-contained HTML report."""
     from layerlottery.report.report import report

@@ -26,23 +26,30 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
-WEIGHTS = click.option("--weights", type=FILE, required=True, help="weights file (safetensors)")
-DATA = click.option("--data", type=FILE, required=True, help="facts.json of a prepared image set")
-OUTPUT = click.option("--output", type=FILE, required=True, help="file to write")
-OUTPUT_FACTS = click.option("--output-facts", type=FILE, required=True, help="JSON file to write")
-SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="seed of the run")
-STRUCTURE = click.option(
-    "--structure",
-    type=click.Choice(get_args(Structure)),
-    default="layers",
-    show_default=True,
-    help="what is removed",
-)
+
+def required_file(name: str, text: str) -> Callable[[Command], Command]:
+    """An option that names a file to read or write."""
+    return click.option(name, type=FILE, required=True, help=text)
+
+
+def whole_number(name: str, default: int, text: str, *, least: int = 0) -> Callable[[Command], Command]:
+    """An option that takes a number from `least` on."""
+    return click.option(name, type=click.IntRange(least), default=default, show_default=True, help=text)
 
 
 def output_folder(text: str) -> Callable[[Command], Command]:
     """The option --output for a stage that writes several files."""
     return click.option("--output", type=FOLDER, required=True, help=text)
+
+
+WEIGHTS = required_file("--weights", "weights file (safetensors)")
+DATA = required_file("--data", "facts.json of a prepared image set")
+OUTPUT = required_file("--output", "file to write")
+OUTPUT_FACTS = required_file("--output-facts", "JSON file to write")
+SEED = whole_number("--seed", 0, "seed of the run")
+STRUCTURE = click.option(
+    "--structure", type=click.Choice(get_args(Structure)), default="layers", show_default=True, help="what is removed"
+)
 
 
 def with_settings(of: Any) -> Callable[[Command], Command]:
@@ -62,10 +69,12 @@ def with_settings(of: Any) -> Callable[[Command], Command]:
     return decorate
 
 
-def stage(name: str) -> Callable[[Command], click.Command]:
-    """A command named after a stage, with options for its settings and for its log."""
+def stage(name: str, *options: Callable[[Any], Any]) -> Callable[[Command], click.Command]:
+    """A command named after a stage, with options for its settings and for its log, and these."""
 
     def decorate(command: Command) -> click.Command:
+        for option in reversed(options):
+            command = option(command)
         settings = STAGES[name].settings
         if settings is not None:
             command = with_settings(settings)(command)
@@ -85,16 +94,13 @@ def on_machine(command: Command) -> Command:
         "auto waits for a free GPU, or takes the CPU where there is none; cuda insists on a GPU; cuda:N is shared"
         " with whatever runs there; LAYERLOTTERY_JOBS_PER_GPU (1) processes share a GPU otherwise"
     )
-    options = [
-        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads"),
-        click.option(
-            "--device",
-            envvar=DEVICE,
-            show_envvar=True,
-            default="auto",
-            show_default=True,
-            metavar="auto|cpu|cuda|cuda:N",
-            help=text,
-        ),
-    ]
-    return options[0](options[1](run))  # type: ignore[return-value]
+    with_device = click.option(
+        "--device",
+        envvar=DEVICE,
+        show_envvar=True,
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda|cuda:N",
+        help=text,
+    )(run)
+    return whole_number("--threads", 1, "CPU threads", least=1)(with_device)  # type: ignore[return-value]

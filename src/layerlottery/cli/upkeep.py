@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from layerlottery.cli.stages import FILE, FOLDER
+from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
+from layerlottery.cli.stages import FOLDER
 from layerlottery.errors import LayerLotteryError
 
 
@@ -65,25 +66,16 @@ def verify(results: Path, remove: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--configfile",
-    "configfiles",
-    type=FILE,
-    multiple=True,
-    default=["config.yaml"],
-    show_default=True,
-    help="a benchmark whose files stay; repeat for several benchmarks (Snakemake would merge them into one)",
-)
-@click.option("--config", "values", multiple=True, metavar="KEY=VALUE", help="as Snakemake's; repeat for several")
+@configfiles("a benchmark whose files stay; repeat for several benchmarks (Snakemake would merge them into one)")
+@CONFIG
 @click.option("--results", metavar="FOLDER", help="results folder, in place of the configurations' own")
 @click.option("--remove", is_flag=True, help="delete them; without it they are only listed")
-def stale(configfiles: Sequence[Path], values: Sequence[str], results: str | None, remove: bool) -> None:
+def stale(files: Sequence[Path], values: Sequence[str], results: str | None, remove: bool) -> None:
     """List results that no configuration asks for any more, or remove them; files of other programs stay."""
-    from layerlottery.cli.configuration import load_configuration
     from layerlottery.upkeep.stale import sweep
 
-    changes = [*values, *([] if results is None else [f"results={results}"])]
-    for line in sweep([load_configuration(file, changes) for file in configfiles], delete=remove):
+    changed = changes(values, results)
+    for line in sweep([load_configuration(file, changed) for file in files], delete=remove):
         click.echo(line)
 
 

@@ -286,14 +286,14 @@ class Benchmark(Settings):
         return self.criterion(wildcards.criterion).slice()
 
     def aggregate_slice(self) -> str:
-        chosen = AggregateSettings(studies=self.studies, energy=self.energy, statistics=self.statistics)
-        return chosen.slice()
+        return self._sections(AggregateSettings)
 
     def tabulate_slice(self) -> str:
-        chosen = TabulateSettings(
-            studies=self.studies, training=self.training, margins=self.margins, statistics=self.statistics
-        )
-        return chosen.slice()
+        return self._sections(TabulateSettings)
+
+    def _sections(self, needed: type[Settings]) -> str:
+        """The slice of the sections that these settings consist of."""
+        return canonical(self.model_dump(mode="json", exclude_defaults=True, include=set(needed.model_fields)))
 
     def manifest_slice(self) -> str:
         """The whole configuration, but for what no result depends on; reading it gives the same benchmark."""

@@ -71,27 +71,28 @@ class StagedSettings(ResidualSettings):
         return STAGE_COUNT * max(0, self.blocks_per_stage - self.minimum)
 
 
-class NetworkSettings(StagedSettings):
+class CifarSettings(StagedSettings):
+    """CIFAR ResNets: three stages of n blocks, depth 6n + 2."""
+
+    depth: int = Field(
+        description="weighted layers: 6n + 2 (8, 14, 20, 32, 44, 56, 110, …), or 6n + 4 in a wide_resnet", ge=8
+    )
+    family: str
+    shortcut: Literal["A", "B"] = Field("B", description="downsampling shortcut: A zero padding, B 1x1 projection")
+    width: Count = Field(16, description="channels of the first stage")
+
+
+class NetworkSettings(CifarSettings):
     """A CIFAR ResNet (He et al. 2016, section 4.2): three stages of n blocks, depth 6n + 2."""
 
     # left out of every text, as the family that came first: slices and hashes are those of before there were others
     family: Literal["resnet"] = Field("resnet", description=FAMILY, exclude=True)
-    depth: int = Field(
-        description="weighted layers: 6n + 2 (8, 14, 20, 32, 44, 56, 110, …), or 6n + 4 in a wide_resnet", ge=8
-    )
-    shortcut: Literal["A", "B"] = Field("B", description="downsampling shortcut: A zero padding, B 1x1 projection")
-    width: Count = Field(16, description="channels of the first stage")
 
 
-class PreactResNetSettings(StagedSettings):
+class PreactResNetSettings(CifarSettings):
     """A CIFAR ResNet with BatchNorm and ReLU before each convolution (He et al. 2016b): depth 6n + 2."""
 
     family: Literal["preact_resnet"] = Field(description=FAMILY)
-    depth: int = Field(
-        description="weighted layers: 6n + 2 (8, 14, 20, 32, 44, 56, 110, …), or 6n + 4 in a wide_resnet", ge=8
-    )
-    shortcut: Literal["A", "B"] = Field("B", description="downsampling shortcut: A zero padding, B 1x1 projection")
-    width: Count = Field(16, description="channels of the first stage")
 
 
 class WideResNetSettings(StagedSettings):

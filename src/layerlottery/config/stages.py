@@ -74,68 +74,53 @@ def _attack_progress(folder: str) -> str:
     return paths.attack_progress(HERE.checkpoint(folder))
 
 
-TRAINED = (paths.trained_weights, paths.curve, paths.training_facts)
 # the folder of what all networks share: the results folder itself
 BENCHMARK = ""
+
+
+def _each_network(*files: Files) -> dict[str, tuple[Files, ...]]:
+    return dict.fromkeys((paths.DENSE, paths.TICKET), files)
+
 
 STAGES = {
     stage.name: stage
     for stage in (
         Stage("prepare", 3, {paths.DATASET: (paths.prepared, paths.prepared_arrays)}, Dataset),
-        Stage(
-            "corrupt", 3, {paths.DATASET: (paths.corrupted_images, paths.corrupted_facts)}, settings=CorruptionSettings
-        ),
-        Stage("outliers", 1, {paths.DATASET: (paths.outlier_images, paths.outlier_facts)}, settings=OutlierSettings),
+        Stage("corrupt", 3, {paths.DATASET: (paths.corrupted_images, paths.corrupted_facts)}, CorruptionSettings),
+        Stage("outliers", 1, {paths.DATASET: (paths.outlier_images, paths.outlier_facts)}, OutlierSettings),
         Stage(
             "initialize",
             2,
             {paths.DENSE: (paths.initial_weights,), paths.FRESH_START: (paths.start_file,)},
-            settings=Network,
-            rules=("initialize", "reinitialize"),
+            Network,
+            ("initialize", "reinitialize"),
         ),
-        Stage(
-            "score",
-            4,
-            {paths.SCORED: (paths.scores_by_structure,)},
-            settings=CriterionSettings,
-            rules=("score", "score_weights"),
-        ),
+        Stage("score", 4, {paths.SCORED: (paths.scores_by_structure,)}, CriterionSettings, ("score", "score_weights")),
         Stage("prune", 3, {paths.TICKET: (paths.initial_weights, paths.ticket_facts)}),
         Stage(
             "train",
             3,
-            {paths.DENSE: TRAINED, paths.TICKET: TRAINED},
-            settings=TrainingSettings,
-            rules=("train_dense", "train_ticket"),
+            _each_network(paths.trained),
+            TrainingSettings,
+            ("train_dense", "train_ticket"),
             leaves=_training_state,
         ),
-        Stage(
-            "rewind",
-            3,
-            {paths.START: (paths.start_file,)},
-            settings=TrainingSettings,
-            leaves=_rewinding_state,
-        ),
+        Stage("rewind", 3, {paths.START: (paths.start_file,)}, TrainingSettings, leaves=_rewinding_state),
         Stage(
             "attack",
             3,
-            {paths.DENSE: (paths.attack,), paths.TICKET: (paths.attack,)},
-            settings=AttackSettings,
-            rules=("attack", "attack_ticket"),
+            _each_network(paths.attack),
+            AttackSettings,
+            ("attack", "attack_ticket"),
             leaves=_attack_progress,
         ),
-        Stage(
-            "shift",
-            3,
-            {paths.DENSE: (paths.shift, paths.detection), paths.TICKET: (paths.shift, paths.detection)},
-            settings=ShiftSettings,
-        ),
-        Stage("compare", 3, {paths.TICKET: (paths.similarity,)}, settings=CompareSettings),
-        Stage("profile", 3, {paths.DENSE: (paths.profile,)}, settings=ProfileSettings),
-        Stage("aggregate", 4, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, settings=AggregateSettings),
-        Stage("tabulate", 4, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, settings=TabulateSettings),
+        Stage("shift", 3, _each_network(paths.shift, paths.detection), ShiftSettings),
+        Stage("compare", 3, {paths.TICKET: (paths.similarity,)}, CompareSettings),
+        Stage("profile", 3, {paths.DENSE: (paths.profile,)}, ProfileSettings),
+        Stage("aggregate", 4, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
+        Stage("tabulate", 4, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
         Stage("manifest", 1, {BENCHMARK: (lambda _: HERE.manifest(),)}),
-        Stage("report", 5, {BENCHMARK: (lambda _: HERE.report(),)}, settings=ReportSettings),
+        Stage("report", 5, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
     )
 }
 STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rules or (stage.name,)}

@@ -10,12 +10,12 @@ from typing import Any
 
 from layerlottery import paths
 from layerlottery.config.studies import Run
-from layerlottery.upkeep.show import Network
+from layerlottery.upkeep.show import StoredNetwork
 
 Settings = Mapping[str, Any]
 
 
-def making(network: Network, settings: Settings) -> list[str]:
+def making(network: StoredNetwork, settings: Settings) -> list[str]:
     """Shell lines, in the folder that holds the results; one of Snakemake where the stages need each other's files."""
     run, results = network.run, Path(network.prefix).name or "results"
     if run.removed and (run.structure != "layers" or run.rewind != "0"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from layerlottery import paths
 from layerlottery.tables.measures import CLEAN, DETECTED, VALUES, ConditionName, Measure, detected, measures
-from layerlottery.upkeep.show import Network
+from layerlottery.upkeep.show import StoredNetwork
 from layerlottery.words import ABSENT, number
 
 Facts = Mapping[str, Any]
@@ -29,7 +29,7 @@ GROUPS = {
 }
 
 
-def robustness(description: Facts, network: Network) -> list[Table]:
+def robustness(description: Facts, network: StoredNetwork) -> list[Table]:
     """All measures that the network's files hold, beside those of its dense network; empty if there are none.
 
     The mean corruption errors (mCE) are relative to the dense network's, as in the table `resilience`.

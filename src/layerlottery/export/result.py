@@ -20,7 +20,7 @@ from layerlottery.networks.predictor import Predictor
 from layerlottery.networks.weights import load_network
 from layerlottery.store.artifacts import atomic
 from layerlottery.store.seals import file_digest
-from layerlottery.upkeep.show import Network, describe, find_network
+from layerlottery.upkeep.show import StoredNetwork, describe, find_network
 
 CARD = "README.md"
 
@@ -77,7 +77,7 @@ def _check_formats(formats: Sequence[str]) -> None:
         require_onnx()
 
 
-def _open(network: Network) -> tuple[nn.Module, PreparedSet]:
+def _open(network: StoredNetwork) -> tuple[nn.Module, PreparedSet]:
     """The network as it is exported, and the image set that it was trained on."""
     weights = Path(paths.trained_weights(network.folder(network.run)))
     if not weights.is_file():

@@ -11,7 +11,7 @@ from layerlottery.data.prepared import PreparedSet
 from layerlottery.export.making import making
 from layerlottery.export.markdown import render
 from layerlottery.export.measured import robustness
-from layerlottery.upkeep.show import Network
+from layerlottery.upkeep.show import StoredNetwork
 from layerlottery.version import __version__
 
 Facts = Mapping[str, Any]
@@ -25,7 +25,9 @@ class Exported(NamedTuple):
     difference: float
 
 
-def result_card(description: Facts, network: Network, prepared: PreparedSet, exported: Mapping[str, Exported]) -> str:
+def result_card(
+    description: Facts, network: StoredNetwork, prepared: PreparedSet, exported: Mapping[str, Exported]
+) -> str:
     """The card of a network that `describe` described; `exported` are the files beside it, by name."""
     settings = _settings(network, prepared)
     return render(
@@ -40,7 +42,7 @@ def result_card(description: Facts, network: Network, prepared: PreparedSet, exp
     )
 
 
-def _settings(network: Network, prepared: PreparedSet) -> dict[str, Any]:
+def _settings(network: StoredNetwork, prepared: PreparedSet) -> dict[str, Any]:
     """The settings of the stages that made it, by kind."""
     held, training = (network.read(name) or {} for name in (paths.trained_weights, paths.training_facts))
     ticket = network.read(paths.ticket_facts) or {} if network.run.removed else {}

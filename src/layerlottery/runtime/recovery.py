@@ -18,9 +18,6 @@ from layerlottery import paths
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.lock import acquire
 
-TRAINED = [name("") for name in (paths.trained_weights, paths.curve, paths.training_facts)]
-
-
 STATE = Path(".snakemake")
 
 
@@ -91,7 +88,7 @@ def _inside(results: str, path: str) -> bool:
 
 def _set_aside(results: str, output: str) -> None:
     path = Path(output)
-    if f"/{path.name}" not in TRAINED:
+    if str(path) not in paths.trained(str(path.parent)):
         path.unlink(missing_ok=True)
     elif path.exists():
         run = str(path.parent.relative_to(results))

@@ -7,28 +7,13 @@ cost it a fifth of one core that way. Without a limit it looks when a job ends.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 # Snakemake's own limit
 JOBS, SECONDS = 100, 1.0
 
 
-class Limiter(Protocol):
-    """Lets so many new jobs pass in so many seconds."""
-
-    @property
-    def max_jobs(self) -> int: ...
-    @property
-    def timespan(self) -> float: ...
-
-
-class Scheduler(Protocol):
-    """Snakemake's job scheduler."""
-
-    job_rate_limiter: Limiter | None
-
-
-def lift_default_limit(scheduler: Scheduler) -> None:
+def lift_default_limit(scheduler: Any) -> None:
     """Remove the limit on new jobs where it is Snakemake's default; to be called before the first job."""
     limiter = scheduler.job_rate_limiter
     if limiter is not None and limiter.max_jobs == JOBS and limiter.timespan == SECONDS:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def is_damaged(description: Mapping[str, Any]) -> bool:
     return any(file["state"] == "damaged" for file in description["files"])
 
 
-def find_network(path: Path) -> Network:
+def find_network(path: Path) -> StoredNetwork:
     """The network whose folder `path` is or lies in; the name of a missing file will do."""
     for known in (path, path.resolve()):
         folder = known if known.is_dir() or not known.suffix else known.parent
@@ -67,12 +67,12 @@ def find_network(path: Path) -> Network:
                 values: dict[str, Any] = found.groupdict()
                 prefix = values.pop("prefix") or ""
                 numbers = {"seed", "draw", "removed"} & values.keys()
-                return Network(prefix, Run(**values | {name: int(values[name]) for name in numbers}))
+                return StoredNetwork(prefix, Run(**values | {name: int(values[name]) for name in numbers}))
     raise LayerLotteryError(f"{path}: no network{'' if path.exists() else ' and no such file'}; {ALLOWED}")
 
 
 @dataclass
-class Network:
+class StoredNetwork:
     """A network below the results folder `prefix` ("" or with a slash at its end); remembers what was read for it."""
 
     prefix: str
@@ -118,7 +118,7 @@ def _checked(path: Path) -> tuple[Facts, Any]:
     if not path.is_file():
         return _state("missing"), None
     try:
-        held, made_by = READERS[path.suffix](path)
+        held, made_by = _contents(path)
     except (LayerLotteryError, OSError) as error:
         return _state("damaged", reason=str(error).removeprefix(f"{path}: ")), None
     return _state("intact", made_by=made_by), held
@@ -128,29 +128,16 @@ def _state(state: str, *, reason: str | None = None, made_by: str | None = None)
     return {"state": state, "reason": reason, "config_hash": made_by}
 
 
-def _facts(path: Path) -> tuple[Facts, str]:
-    facts = read_facts(path)
+def _contents(path: Path) -> tuple[Any, str]:
+    """Facts or rows of an intact file, and its configuration's hash."""
+    if path.suffix == ".parquet":
+        table = read_table(path)
+        return table.to_pylist(), table.schema.metadata[b"config_hash"].decode()
+    facts = read_facts(path) if path.suffix == ".json" else read_tensors(path)[1]
     return facts, facts["config_hash"]
 
 
-def _rows(path: Path) -> tuple[list[Facts], str]:
-    table = read_table(path)
-    return table.to_pylist(), table.schema.metadata[b"config_hash"].decode()
-
-
-def _tensor_facts(path: Path) -> tuple[Facts, str]:
-    facts = read_tensors(path)[1]
-    return facts, facts["config_hash"]
-
-
-READERS: dict[str, Callable[[Path], tuple[Any, str]]] = {
-    ".json": _facts,
-    ".parquet": _rows,
-    ".safetensors": _tensor_facts,
-}
-
-
-def _result(network: Network, training: Facts) -> Facts:
+def _result(network: StoredNetwork, training: Facts) -> Facts:
     run = network.run
     own, dense = _accuracies(network)
     delta = None if own is None or dense is None else own - dense
@@ -159,7 +146,7 @@ def _result(network: Network, training: Facts) -> Facts:
     return {"accuracy": own} | paired | {"start_epoch": run.start_epoch} | counts
 
 
-def _accuracies(network: Network) -> tuple[float | None, float | None]:
+def _accuracies(network: StoredNetwork) -> tuple[float | None, float | None]:
     """The network's and its dense one's, both from the stage shift as in the tables, or both from the training."""
     pairs = []
     for source in (_clean_accuracy, _last_accuracy):
@@ -169,17 +156,17 @@ def _accuracies(network: Network) -> tuple[float | None, float | None]:
     return max(pairs, key=lambda pair: (pair[0] is not None, pair[1] is not None))
 
 
-def _clean_accuracy(network: Network, run: Run) -> float | None:
+def _clean_accuracy(network: StoredNetwork, run: Run) -> float | None:
     rows = network.read(paths.shift, network.folder(run)) or []
     return next((row["accuracy"] for row in rows if row["kind"] == "clean"), None)
 
 
-def _last_accuracy(network: Network, run: Run) -> float | None:
+def _last_accuracy(network: StoredNetwork, run: Run) -> float | None:
     training: Facts = network.read(paths.training_facts, network.folder(run)) or {}
     return training.get("accuracy")
 
 
-def _removal(network: Network) -> Facts:
+def _removal(network: StoredNetwork) -> Facts:
     """The removed blocks and the scores that chose them; filters and weights are counted by layer."""
     run = network.run
     ticket = network.read(paths.ticket_facts) or {}
@@ -192,16 +179,13 @@ def _removal(network: Network) -> Facts:
         "budget": ticket.get("budget"),
         "left": left,
         "settings": ticket.get("criterion_settings") or scored.get("settings"),
-        "scores": _ranked(
-            scored.get("blocks", []), ticket.get("removed_blocks"), ticket.get("ties", []), scored.get("minimum")
-        ),
+        "scores": _ranked(scored, ticket),
     }
 
 
-def _ranked(
-    blocks: Sequence[Facts], removed_blocks: Sequence[str] | None, ties: Sequence[str], minimum: int | None = None
-) -> list[Facts]:
+def _ranked(scored: Facts, ticket: Facts) -> list[Facts]:
     """Blocks in the order of their scores, lowest first, then those that can't go; each with its fate."""
+    blocks, removed_blocks = scored.get("blocks", []), ticket.get("removed_blocks")
     worst = max((block["score"] for block in blocks if block["name"] in (removed_blocks or [])), default=None)
 
     def fate(block: Facts) -> str | None:
@@ -211,9 +195,9 @@ def _ranked(
             return None
         if block["name"] in removed_blocks:
             return "removed"
-        if block["name"] in ties:
+        if block["name"] in ticket.get("ties", []):
             return "kept in a tie"
-        stay = "one stays" if minimum == 1 else "two stay"
+        stay = "one stays" if scored.get("minimum") == 1 else "two stay"
         return f"kept, {stay} in a stage" if worst is not None and block["score"] < worst else "kept"
 
     ranked = sorted((block for block in blocks if block["removable"]), key=lambda block: block["score"])
@@ -221,7 +205,7 @@ def _ranked(
     return [block | {"fate": fate(block)} for block in (*ranked, *rest)]
 
 
-def _cost(network: Network) -> Facts | None:
+def _cost(network: StoredNetwork) -> Facts | None:
     """The architecture's cost and its savings against the dense one in percent; None if not profiled."""
     run = network.run
     profile = network.read(paths.profile, network.folder(run.dense))

@@ -211,7 +211,7 @@ def test_scores_come_in_order_with_what_became_of_each_block(made):
 def test_the_fate_of_a_block(values, removed_blocks, ties, expected):
     blocks = [{"name": name, "removable": True, "score": value} for name, value in zip("abc", values, strict=True)]
     fixed = {"name": "first", "removable": False, "score": None}
-    ranked = _ranked([fixed, *blocks[::-1]], removed_blocks, ties)
+    ranked = _ranked({"blocks": [fixed, *blocks[::-1]]}, {"removed_blocks": removed_blocks, "ties": ties})
     assert [block["fate"] for block in sorted(ranked, key=lambda block: block["name"])] == [*expected, "can't go"]
     assert ranked[-1]["name"] == "first"
 
