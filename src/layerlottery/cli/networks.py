@@ -14,14 +14,10 @@ from layerlottery.errors import LayerLotteryError
 if TYPE_CHECKING:
     from layerlottery.networks.blocks import Block
 
-Row = tuple[str, ...]
-
 HEADS = ("network", "parameters", "MACs", "residual blocks", "may go: each stage", "most")
 
 
-def rows(
-    names: Sequence[str], *, stem: Stem, channels: int, classes: int, image_size: int
-) -> Iterator[tuple[str, ...]]:
+def rows(names: Sequence[str], *, stem: Stem, channels: int, classes: int, image_size: int) -> Iterator[Sequence[str]]:
     """A row for each network, as HEADS names its cells; images are (channels, image_size, image_size)."""
     import torch
 

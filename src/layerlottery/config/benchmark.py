@@ -210,7 +210,7 @@ class Benchmark(Settings):
     def pruning_scores(self, wildcards: Wildcards) -> str:
         """Scores of blocks, filters or weights, which choose what goes."""
         name = paths.element_scores if wildcards.structure == "weights" else paths.scores
-        return name(self.folders.scored.format(**_values(wildcards, SCORED_WILDCARDS)))
+        return name(self.folders.scored.format(**vars(wildcards)))
 
     def budget_scores(self, wildcards: Wildcards) -> list[str]:
         """Scores of blocks whose removal sets how many filters or weights may stay; none for layers."""
@@ -219,9 +219,8 @@ class Benchmark(Settings):
     def _budgets(self, wildcards: Wildcards) -> list[str]:
         if wildcards.structure == "layers":
             return []
-        named = _values(wildcards, SCORED_WILDCARDS)
         criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
-        return [paths.SCORED.format(**named | {"structure": "layers", "criterion": criterion})]
+        return [paths.SCORED.format(**vars(wildcards) | {"structure": "layers", "criterion": criterion})]
 
     def pruning_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
         """Weights to cut a ticket from, and the scores that decide; one function, called for every job."""
@@ -268,7 +267,7 @@ class Benchmark(Settings):
         return [f"{self.results}/{file}" for file in made(wanted) if not file.endswith(".safetensors")]
 
     def _dense(self, wildcards: Wildcards) -> str:
-        return self.folders.dense.format(**_values(wildcards, DENSE_WILDCARDS))
+        return self.folders.dense.format(**vars(wildcards))
 
     def dataset_slice(self, wildcards: Wildcards) -> str:
         """The settings that prepare reads; corrupted sets belong to the corrupt stage."""
@@ -301,14 +300,6 @@ class Benchmark(Settings):
         changed = {name: _changes(name, settings) for name, settings in self.criteria.items()}
         criteria = {name: values for name, values in changed.items() if values}
         return canonical(chosen | ({"criteria": criteria} if criteria else {}))
-
-
-DENSE_WILDCARDS = ("dataset", "network", "seed")
-SCORED_WILDCARDS = (*DENSE_WILDCARDS, "structure", "criterion", "draw", "scored_at")
-
-
-def _values(wildcards: Wildcards, names: Sequence[str]) -> dict[str, str]:
-    return {name: getattr(wildcards, name) for name in names}
 
 
 def _completed(name: str, change: Any) -> Any:

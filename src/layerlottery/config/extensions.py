@@ -143,10 +143,8 @@ def _from_package(settings: Extensible) -> Any:
     try:
         return point.load()
     except (Exception, SystemExit) as error:
-        told = _told(error, "")
-        raise LayerLotteryError(
-            f"{settings.function} ({settings.code}): importing {point.value} raised {told}"
-        ) from error
+        where = f"{settings.function} ({settings.code})"
+        raise LayerLotteryError(f"{where}: importing {point.value} raised {_told(error, '')}") from error
 
 
 def _check_unchanged(settings: Extensible, found: str) -> None:

@@ -28,7 +28,7 @@ from layerlottery.config.training import TrainingSettings
 
 # every path here is relative to the results folder
 HERE = paths.Folders(".")
-Files = Callable[[str], str | list[str]]
+Naming = Callable[[str], str | list[str]]
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Stage:
 
     name: str
     revision: int
-    makes: Mapping[str, tuple[Files, ...]]
+    makes: Mapping[str, tuple[Naming, ...]]
     settings: Any = None
     rules: tuple[str, ...] = ()
-    leaves: Files = field(default=lambda folder: [])
+    leaves: Naming = field(default=lambda folder: [])
 
     def files(self, pattern: str, folder: str) -> list[str]:
-        """Files that the stage makes in a folder of this pattern."""
+        """Naming that the stage makes in a folder of this pattern."""
         return [file for name in self.makes.get(pattern, ()) for file in _listed(name(folder))]
 
     def extras(self, folder: str) -> list[str]:
@@ -78,7 +78,7 @@ def _attack_progress(folder: str) -> str:
 BENCHMARK = ""
 
 
-def _each_network(*files: Files) -> dict[str, tuple[Files, ...]]:
+def _each_network(*files: Naming) -> dict[str, tuple[Naming, ...]]:
     return dict.fromkeys((paths.DENSE, paths.TICKET), files)
 
 
@@ -124,6 +124,8 @@ STAGES = {
     )
 }
 STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rules or (stage.name,)}
+# every place, as its own only folder: the files made there are patterns
+PLACES = {pattern: [pattern] for stage in STAGES.values() for pattern in stage.makes}
 # files named after a start of tickets lie in the folder of the dense network
 OWNERS = {paths.START: paths.DENSE, paths.FRESH_START: paths.DENSE}
 

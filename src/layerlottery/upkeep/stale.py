@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.stages import OWNERS, STAGES, made
+from layerlottery.config.stages import OWNERS, PLACES, made
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import checked, lock
 from layerlottery.words import human_size
@@ -42,8 +42,7 @@ def asked_files(benchmark: Benchmark) -> set[str]:
 @cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
     """Every form that a file of any benchmark can have, and the folder that it belongs to."""
-    places = {pattern for stage in STAGES.values() for pattern in stage.makes}
-    owned = [(file, place) for place in sorted(places) for file in made({place: [place]}, extras=True)]
+    owned = [(file, place) for place in sorted(PLACES) for file in made({place: [place]}, extras=True)]
     patterns = [(re.compile(paths.expression(file)), OWNERS.get(place, place) or ".") for file, place in owned]
     return [*patterns, (re.compile(re.escape(lock.NAME)), ".")]
 

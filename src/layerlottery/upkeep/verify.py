@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layerlottery import paths
-from layerlottery.config.stages import STAGES, made
+from layerlottery.config.stages import PLACES, made
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import seals
 from layerlottery.store.artifacts import read_facts
 from layerlottery.store.lock import NAME, held, holder
+from layerlottery.upkeep.stale import LEFTOVER
 
 # every file of any benchmark, as patterns: a file is ours by its place, for damage may have taken every other mark
-PLACES = {pattern: [pattern] for stage in STAGES.values() for pattern in stage.makes}
 MADE = tuple(made(PLACES))
 # with work on its way: Snakemake does not know it, and a job does without it. Logs and locks hold no hash
 UNSEALED = (".log", ".lock")
@@ -36,8 +36,6 @@ def _expression(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 TARGET, OURS = _expression(MADE), _expression(ON_THE_WAY)
-# as artifacts.atomic names what it has not finished
-UNFINISHED = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
 
 
 @dataclass
@@ -111,8 +109,8 @@ def _below(results: Path, path: Path) -> str:
 
 
 def _is_leftover(results: Path, path: Path) -> bool:
-    name = UNFINISHED.fullmatch(path.name)
-    return name is not None and OURS.fullmatch(_below(results, path.with_name(name[1]))) is not None
+    name = LEFTOVER.fullmatch(path.name)
+    return name is not None and OURS.fullmatch(_below(results, path.with_name(name["name"]))) is not None
 
 
 def _check(path: Path, found: Findings) -> None:
