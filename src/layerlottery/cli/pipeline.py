@@ -22,6 +22,7 @@ from layerlottery.cli.stages import (
     stage,
 )
 from layerlottery.config.training import TrainingSettings
+from layerlottery.errors import LayerLotteryError
 
 
 @stage("prepare")
@@ -60,7 +61,13 @@ def score(threads: int, **given: Any) -> None:
     score(**given)
 
 
+def _refuse_density(_context: click.Context, _option: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        raise LayerLotteryError("--density: now called --removed")
+
+
 @stage("prune")
+@click.option("--density", hidden=True, is_eager=True, expose_value=False, callback=_refuse_density)
 @WEIGHTS
 @click.option("--scores", type=FILE, required=True, help="scores of the dense network: scores.json, or of weights")
 @click.option("--removed", type=click.IntRange(0), required=True, help="how many residual blocks go")

@@ -171,8 +171,8 @@ def test_every_way_to_define_a_name_counts(mine, code):
 
 
 def test_options_that_came_as_text_are_numbers():
-    pairs = {"a": "1e-4", "b": "true", "c": ["2", "x"], "d": {"e": "null", "f": "1.5"}, "g": 3}
-    expected = {"a": 1e-4, "b": True, "c": [2, "x"], "d": {"e": None, "f": 1.5}, "g": 3}
+    pairs = {"a": "1e-4", "b": "true", "c": ["2", {"x": "7"}], "d": {"e": "null", "f": "1.5"}, "g": 3}
+    expected = {"a": 1e-4, "b": True, "c": [2, {"x": 7}], "d": {"e": None, "f": 1.5}, "g": 3}
     settings = criterion(code="name==1", options=pairs)
     assert settings.options == expected
     assert CriterionSettings.model_validate_json(settings.slice()).options == expected
