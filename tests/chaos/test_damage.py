@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from tests.chaos.commands import complaint, every_rule
-from tests.workflow.project import FIRST, TICKET, TINY, Project
+from tests.workflow.project import TICKET, TINY, Project
 
 from layerlottery import paths
 from layerlottery.cli.main import cli
@@ -28,14 +28,6 @@ pytestmark = pytest.mark.chaos
 
 SEED = int(os.environ.get("LAYERLOTTERY_CHAOS_SEED", "1"))
 MANIFEST = paths.Folders("results").manifest()
-SCORED_LATER = FIRST | {"scored_at": ["trained"]}
-WIDE = TINY | {
-    "studies": [
-        FIRST,
-        SCORED_LATER | {"name": "rewinding", "rewinds": [1, "random"]},
-        FIRST | {"name": "structures", "structures": ["weights"]},
-    ]
-}
 # neither is an artifact: logs, the lock's file, a stamp of Snakemake's own
 NO_ARTIFACT = re.compile(r"logs/.*|.*\.lock|.*\.snakemake_timestamp")
 # what a rule waits for, but its stage does not read
@@ -65,16 +57,12 @@ def samples(results):
 
 
 @pytest.fixture(scope="module")
-def finished(cloned, tmp_path_factory):
+def finished(finished):
     """A benchmark that ran to its end, but for a ticket's training whose job was interrupted after an epoch."""
-    project = cloned(tmp_path_factory.mktemp("finished"), WIDE)
-    for words in ([], [MANIFEST]):
-        ran = project.snakemake("--cores", "2", *words)
-        assert ran.returncode == 0, ran.stderr
-    checkpoint = project.root / paths.Folders("results").checkpoint(TICKET.removeprefix("results/"))
+    checkpoint = finished.root / paths.Folders("results").checkpoint(TICKET.removeprefix("results/"))
     session = begin(
-        project.root / paths.initial_weights(TICKET),
-        project.results / "datasets/dataset=digits/facts.json",
+        finished.root / paths.initial_weights(TICKET),
+        finished.results / "datasets/dataset=digits/facts.json",
         TrainingSettings(**TINY["training"]),
         seed=0,
         device=torch.device("cpu"),
@@ -83,7 +71,7 @@ def finished(cloned, tmp_path_factory):
     session.trainer.run(session.progress, until=1)
     session.trainer.save(session.progress)
     write_facts(Path(paths.training_journal(str(checkpoint))), {"segments": []}, config_hash=session.fingerprint)
-    return project
+    return finished
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.chaos.commands import complaint, every_rule
-from tests.workflow.project import FIRST, TINY, snapshot
+from tests.chaos.conftest import WIDE
+from tests.workflow.project import snapshot
 
 from layerlottery.upkeep.diff import differences
 from layerlottery.upkeep.verify import verify
@@ -18,15 +19,6 @@ from layerlottery.upkeep.verify import verify
 pytestmark = pytest.mark.chaos
 
 FULL = "No space left on device"
-WIDE = TINY | {
-    "studies": [
-        FIRST,
-        FIRST | {"name": "rewinding", "scored_at": ["trained"], "rewinds": [1, "random"]},
-        FIRST | {"name": "structures", "structures": ["weights"]},
-    ],
-    # a checkpoint after every batch
-    "resources": {"checkpoint_seconds": 0},
-}
 KIB = 1024
 
 
@@ -64,14 +56,6 @@ def disk(tmp_path):
         yield Disk(folder)
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-@pytest.fixture(scope="module")
-def finished(cloned, tmp_path_factory):
-    project = cloned(tmp_path_factory.mktemp("finished"), WIDE)
-    ran = project.snakemake("--cores", "2")
-    assert ran.returncode == 0, ran.stderr
-    return project
 
 
 def leftovers(folder):

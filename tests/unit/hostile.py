@@ -1,16 +1,23 @@
 """Files that a stranger might hand over, by what they abuse. Each one that is parsed unguarded would leave a mark."""
 
+import contextlib
 import io
 import json
 import pickle
+import re
 import struct
+import sys
 import zlib
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 
+from layerlottery.cli.main import main
 from layerlottery.store import seals
 
 HUGE = 2**60
@@ -171,3 +178,61 @@ def plant(path, content):
     if SEAL in content:
         seals.seal(path)
     return seals.file_digest(path)
+
+
+# commands that read such files
+
+
+@pytest.fixture
+def marker(tmp_path):
+    """What a pickle or a program that ran would leave."""
+    return tmp_path / "marker"
+
+
+@contextlib.contextmanager
+def replaced(path, content):
+    """A hostile file in the place of a good one."""
+    path = Path(path)
+    before = path.read_bytes() if path.exists() else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield plant(path, content)
+    finally:
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(before)
+
+
+def call(words):
+    """A command in this process, without its log: its exit status and what it printed on stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    words = [word for word in words if word != "--log" and not word.endswith(".log")]
+    with mock.patch.object(sys, "argv", words), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+            return 0, err.getvalue()
+        except SystemExit as done:
+            return done.code or 0, err.getvalue()
+
+
+def refusal(words, path):
+    """What is wrong with a command's answer to a hostile file; nothing when it is one line that names it."""
+    status, err = call(words)
+    # beside progress lines, and torch's warning of a GPU that it misses
+    lines = [line for line in err.splitlines() if not re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d |W\d{4} ", line)]
+    if status == 1 and len(lines) == 1 and lines[0].startswith(f"layerlottery: {path}"):
+        return None
+    return f"{words[1]} with {path}: exit {status}: {err[-600:]}"
+
+
+def problems(words, path, payloads, marker):
+    """Answers to hostile files that are not one line, and marks that one of them left."""
+    found = []
+    for name, content in payloads.items():
+        with replaced(path, content):
+            found.append((name, refusal(words, path)))
+        if marker.exists():
+            found.append((name, "ran code"))
+            marker.unlink()
+    return [one for one in found if one[1]]

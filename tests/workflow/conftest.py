@@ -1,26 +1,42 @@
 """Tiny benchmarks that ran to their end, made once for all tests; a test that changes one takes a copy."""
 
+from subprocess import CompletedProcess
+
 import pytest
-from tests.workflow.project import GROWN, clone
+from tests.sharing import shared
+from tests.workflow.project import GROWN, Project, clone
+
+
+def run_to_its_end(project):
+    ran = project.snakemake()
+    assert ran.returncode == 0, ran.stderr
+    (project.root / "printed.txt").write_text(ran.stdout + ran.stderr)
+
+
+def held(folder):
+    """A project that ran to its end, and what its run printed."""
+    project = Project(folder)
+    project.ran = CompletedProcess([], 0, (folder / "printed.txt").read_text(), "")
+    return project
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    project = clone(tmp_path_factory.mktemp("finished"))
-    project.ran = project.snakemake()
-    assert project.ran.returncode == 0, project.ran.stderr
-    return project
+    with shared(tmp_path_factory, "finished", lambda folder: run_to_its_end(clone(folder))) as folder:
+        yield held(folder)
 
 
 @pytest.fixture(scope="session")
 def grown(finished, tmp_path_factory):
     """The finished benchmark after its user has added a seed and a study."""
-    project = finished.copy(tmp_path_factory.mktemp("grown"))
-    project.before = {path: path.stat().st_mtime_ns for path in project.results.glob("[dn]*/**/*.*")}
-    project.write(GROWN)
-    project.ran = project.snakemake()
-    assert project.ran.returncode == 0, project.ran.stderr
-    return project
+
+    def grow(folder):
+        project = finished.copy(folder)
+        project.write(GROWN)
+        run_to_its_end(project)
+
+    with shared(tmp_path_factory, "grown", grow) as folder:
+        yield held(folder)
 
 
 @pytest.fixture

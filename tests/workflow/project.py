@@ -82,7 +82,6 @@ class Project:
     def __init__(self, root):
         self.root = root
         self.results = root / "results"
-        self.write(TINY)
 
     def write(self, config, name="tiny.yaml"):
         (self.root / name).write_text(yaml.safe_dump(config, sort_keys=False))
@@ -117,8 +116,9 @@ class Project:
         return {name: announced(text) for name, text in texts.items()}
 
     def copy(self, folder):
+        """A copy to change, with the tiny configuration."""
         shutil.copytree(self.root, folder, dirs_exist_ok=True, symlinks=True)
-        return Project(folder)
+        return _tiny(folder)
 
 
 def job_table(ran):
@@ -151,7 +151,13 @@ def clone(folder):
         shutil.copy(ROOT / name, folder / name)
     # Snakemake's place for the profile that a plain call uses
     (folder / "profiles").symlink_to("workflow/profiles")
-    return Project(folder)
+    return _tiny(folder)
+
+
+def _tiny(folder):
+    project = Project(folder)
+    project.write(TINY)
+    return project
 
 
 def edited(config, edit):

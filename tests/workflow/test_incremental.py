@@ -198,17 +198,24 @@ OF_ALL = {*TAIL, "aggregate", "tabulate", "report", "manifest", "all"}
 
 
 @pytest.fixture(scope="module")
-def announced(grown):
+def touchable(grown, tmp_path_factory):
+    project = grown.copy(tmp_path_factory.mktemp("touchable"))
+    project.write(GROWN)
+    return project
+
+
+@pytest.fixture(scope="module")
+def announced(touchable):
     """The jobs that every edit and every raised revision would run, all from one process."""
     runs = {f"raised: {stage}": [f"REVISION={stage}", "--configfile", "tiny.yaml"] for stage in RAISED}
     for number, (name, edit) in enumerate(EDITS.items()):
-        grown.write(edited(GROWN, edit.change), f"edit{number}.yaml")
+        touchable.write(edited(GROWN, edit.change), f"edit{number}.yaml")
         runs[name] = ["--configfile", f"edit{number}.yaml"]
-    commented = COMMENTED + (grown.root / "tiny.yaml").read_text().replace("\n", " # a comment\n")
+    commented = COMMENTED + (touchable.root / "tiny.yaml").read_text().replace("\n", " # a comment\n")
     assert yaml.safe_load(commented) == GROWN
-    (grown.root / "commented.yaml").write_text(commented)
+    (touchable.root / "commented.yaml").write_text(commented)
     runs["commented"] = ["--configfile", "commented.yaml"]
-    return grown.dry_runs(runs)
+    return touchable.dry_runs(runs)
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -243,12 +250,17 @@ def test_an_added_rewind_trains_no_dense_network(announced):
 # what is real
 
 
-def test_added_seed_and_study_ran_alone_and_left_the_old_files_untouched(grown):
+def mtime(path):
+    return path.stat().st_mtime_ns
+
+
+def test_added_seed_and_study_ran_alone_and_left_the_old_files_untouched(finished, grown):
     new = {"initialize": 1, "train_dense": 1, "train_ticket": 4, "score": 2, "prune": 4, "profile": 2, "compare": 4}
     assert job_table(grown.ran) == new | {"attack": 1, "attack_ticket": 4, "shift": 5} | TAIL
     # the family of seed 0 has new tickets: its profile alone is measured again
-    now = {path: path.stat().st_mtime_ns for path in grown.before}
-    assert [path.name for path in now if now[path] != grown.before[path]] == ["profile.json"]
+    pairs = {path: grown.root / path.relative_to(finished.root) for path in finished.results.glob("[dn]*/**/*.*")}
+    assert len(pairs) > 30
+    assert [old.name for old, new in pairs.items() if mtime(old) != mtime(new)] == ["profile.json"]
     runs = read_table(grown.results / "tables" / "runs.parquet").to_pylist()
     assert [(row["seed"], row["criterion"], row["removed"]) for row in runs] == [
         (0, None, 0),
@@ -266,11 +278,6 @@ def touch(path):
     os.utime(path)
 
 
-@pytest.fixture(scope="module")
-def touchable(grown, tmp_path_factory):
-    return grown.copy(tmp_path_factory.mktemp("touched"))
-
-
 @pytest.mark.parametrize(
     "names",
     [
@@ -281,7 +288,6 @@ def touchable(grown, tmp_path_factory):
     ids=["workflow and configuration", "prepared images", "results"],
 )
 def test_touched_files_run_nothing(touchable, names):
-    touchable.write(GROWN)
     files = [path for name in names for path in touchable.root.glob(name)]
     assert len(files) >= len(names)
     for path in files:
@@ -289,28 +295,28 @@ def test_touched_files_run_nothing(touchable, names):
     assert touchable.jobs() == {}
 
 
-def test_an_edited_module_runs_nothing_until_a_revision_says_so(grown, tmp_path):
+def test_an_edited_module_runs_nothing_until_a_revision_says_so(touchable, tmp_path):
     package = tmp_path / "layerlottery"
     shutil.copytree(ROOT / "src" / "layerlottery", package, ignore=shutil.ignore_patterns("__pycache__"))
     for path in package.rglob("*.py"):
         path.write_text(path.read_text() + "\n# a comment\n")
     there = {"PYTHONPATH": str(tmp_path)}
-    assert grown.jobs(environment=there) == {}
+    assert touchable.jobs(environment=there) == {}
     table = package / "config" / "stages.py"
     table.write_text(re.sub(r'("attack",\s+)\d+,', rf"\g<1>{STAGES['attack'].revision + 1},", table.read_text()))
-    assert grown.jobs(environment=there) == RAISED["attack"]
+    assert touchable.jobs(environment=there) == RAISED["attack"]
 
 
 def test_a_rewind_asked_for_later_leaves_the_dense_network_alone(copied):
     study = {"name": "later", "criteria": ["l1"], "scored_at": ["trained"], "rewinds": [1]}
     copied.write(edited(GROWN, lambda config: config.update(studies=[config["studies"][0] | {"seeds": [0]} | study])))
-    before = (copied.root / DENSE / "weights.safetensors").stat().st_mtime_ns
+    before = mtime(copied.root / DENSE / "weights.safetensors")
     target = DENSE + "/structure=layers/criterion=l1/draw=0/scored_at=trained/removed=1/rewind=1/curve.parquet"
     ran = copied.snakemake(target)
     assert ran.returncode == 0, ran.stderr
     assert job_table(ran) == {"score": 1, "rewind": 1, "prune": 1, "train_ticket": 1}
     assert read_table(copied.root / target)["epoch"].to_pylist() == [2]
-    assert (copied.root / DENSE / "weights.safetensors").stat().st_mtime_ns == before
+    assert mtime(copied.root / DENSE / "weights.safetensors") == before
 
 
 # removed and put back

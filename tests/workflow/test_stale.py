@@ -70,9 +70,3 @@ def test_what_no_configuration_asks_for_goes_and_comes_back_when_asked_for(grown
     new = {"train_dense": 1, "attack": 1, "shift": 5, "score": 2}
     new |= dict.fromkeys(("prune", "train_ticket", "attack_ticket", "compare"), 4)
     assert jobs == PER_SEED | new | {"profile": 2}
-
-
-def test_without_a_word_what_to_clean_nothing_happens(fresh):
-    ran = fresh.call("layerlottery", "clean", "--stale", "--yes")
-    assert ran.returncode == 1
-    assert ran.stderr == "layerlottery: clean --stale: now called stale; its --yes is now stale --remove\n"

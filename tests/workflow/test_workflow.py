@@ -53,8 +53,8 @@ def test_every_file_lies_where_the_paths_say(finished):
     assert (finished.root / paths.profile(DENSE)).is_file()
 
 
-def test_a_second_run_does_nothing(finished):
-    ran = finished.snakemake()
+def test_a_second_run_does_nothing(copied):
+    ran = copied.snakemake()
     assert ran.returncode == 0
     assert "Nothing to be done" in ran.stdout + ran.stderr
 
@@ -143,14 +143,14 @@ def test_single_values_from_the_command_line(fresh):
 # mistakes
 
 
-def test_a_bad_configuration_is_one_line_and_deletes_nothing(finished):
-    before = sorted(str(path) for path in finished.root.glob("results/**/*"))
+def test_a_bad_configuration_is_one_line_and_deletes_nothing(copied):
+    before = sorted(str(path) for path in copied.root.glob("results/**/*"))
     study = TINY["studies"][0] | {"criteria": ["magic"]}
-    finished.write(TINY | {"studies": [study]}, "bad.yaml")
-    line = one_line(finished.snakemake(config=("bad.yaml",)))
+    copied.write(TINY | {"studies": [study]}, "bad.yaml")
+    line = one_line(copied.snakemake(config=("bad.yaml",)))
     expected = "found 'magic'; allowed: cka, cka_iterative, complexity_macs, complexity_memory"
     assert line.startswith(f"layerlottery: configuration: studies.tiny.criteria: {expected}")
-    assert sorted(str(path) for path in finished.root.glob("results/**/*")) == before
+    assert sorted(str(path) for path in copied.root.glob("results/**/*")) == before
 
 
 def tamper(path):

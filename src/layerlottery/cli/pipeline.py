@@ -23,6 +23,7 @@ from layerlottery.cli.stages import (
     whole_number,
 )
 from layerlottery.config.training import TrainingSettings
+from layerlottery.errors import LayerLotteryError
 
 
 @stage("prepare", output_folder("folder to write"))
@@ -51,7 +52,13 @@ def score(threads: int, **given: Any) -> None:
     score(**given)
 
 
+def _refuse_density(_context: click.Context, _option: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        raise LayerLotteryError("--density: now called --removed")
+
+
 @stage("prune", WEIGHTS)
+@click.option("--density", hidden=True, is_eager=True, expose_value=False, callback=_refuse_density)
 @required_file("--scores", "scores of the dense network: scores.json, or of weights")
 @click.option("--removed", type=click.IntRange(0), required=True, help="how many residual blocks go")
 @STRUCTURE

@@ -22,7 +22,8 @@ def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str,
     changes = {key: value for key, value in config.items() if key != KEY}
     if KEY not in config:
         return changes
-    if not isinstance(config[KEY], str):
+    # a name with control characters would break the one line of its message
+    if not isinstance(config[KEY], str) or not config[KEY].isprintable():
         raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed is the name of a YAML file")
     path = folder / config[KEY]
     if path in seen:

@@ -35,6 +35,7 @@ def test_mappings_are_merged_and_lists_replaced(folder):
         ("broken.yaml", "broken.yaml: while parsing"),
         ("circle.yaml", "circle.yaml extends itself"),
         (3, "found 3; allowed is the name of a YAML file"),
+        ("two\nlines", r"found 'two\\nlines'; allowed is the name of a YAML file"),
     ],
 )
 def test_what_can_t_be_extended_is_named(folder, name, message):

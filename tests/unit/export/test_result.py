@@ -13,8 +13,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.numpy import load_file
-from tests.unit.export.conftest import DENSE, TICKET, WEIGHTS
 from tests.unit.export.test_card import rows
+from tests.unit.trained import DENSE, TICKET, WEIGHTS
 
 from layerlottery import paths
 from layerlottery.cli.main import cli
@@ -136,12 +136,13 @@ def test_the_results_stay_as_they_are(made, exported):
 
 
 @pytest.fixture(scope="module")
-def tables(made):
+def tables(made, tmp_path_factory):
+    results = shutil.copytree(made, tmp_path_factory.mktemp("tables") / "results")
     study = Study(
         name="all", datasets=["digits"], networks=["tiny"], seeds=[0], criteria=["l1"], removed=[TICKET.removed]
     )
-    aggregate(made, AggregateSettings(studies=[study]))
-    return {name: pq.read_table(made / "tables" / f"{name}.parquet").to_pylist() for name in ("runs", "resilience")}
+    aggregate(results, AggregateSettings(studies=[study]))
+    return {name: pq.read_table(results / "tables" / f"{name}.parquet").to_pylist() for name in ("runs", "resilience")}
 
 
 def test_accuracy_and_cost_are_the_tables(tables, exported):

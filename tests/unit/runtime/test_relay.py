@@ -1,5 +1,7 @@
 """SIGTERM handed on: a process that was told to stop tells the processes that it has started."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ time.sleep(60)
 
 def start(relay, files):
     command = [sys.executable, "-c", PARENT.format(relay=relay), JOB, *map(str, files)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def ready(files):
@@ -61,5 +63,6 @@ def test_without_it_no_job_hears_anything(tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         parent.wait(1)
     assert file.read_text() == "ready"
-    parent.kill()
+    # the job as well, which would hold the pipe for a minute
+    os.killpg(parent.pid, signal.SIGKILL)
     parent.communicate()

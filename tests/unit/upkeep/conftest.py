@@ -1,5 +1,6 @@
-"""The results folder that these tests share."""
+"""The results folders that these tests share."""
 
 from tests.unit.results_folder import results
+from tests.unit.trained import made
 
-__all__ = ["results"]
+__all__ = ["made", "results"]

@@ -12,120 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
+from tests.unit.trained import DENSE, FILTERS, TICKET, WEIGHTS
 
 from layerlottery import paths
 from layerlottery.cli.main import cli
-from layerlottery.config.criteria import CRITERIA
-from layerlottery.config.data import Digits
-from layerlottery.config.evaluation import (
-    AttackSettings,
-    CompareSettings,
-    CorruptionSettings,
-    OutlierSettings,
-    ShiftSettings,
-)
-from layerlottery.config.networks import NetworkSettings
-from layerlottery.config.results import ProfileSettings
-from layerlottery.config.studies import Run
-from layerlottery.config.training import TrainingSettings
-from layerlottery.cost.profile import profile
-from layerlottery.criteria.score import score
-from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
-from layerlottery.evaluation.attack import attack
-from layerlottery.evaluation.compare import compare
-from layerlottery.evaluation.corrupt import corrupt
-from layerlottery.evaluation.outliers import outliers
-from layerlottery.evaluation.shift import shift
-from layerlottery.networks.initialize import initialize_network
-from layerlottery.networks.prune import prune
 from layerlottery.networks.weights import load_network
 from layerlottery.report.network import network_text
 from layerlottery.store.artifacts import read_tensors
-from layerlottery.training.train import train
 from layerlottery.upkeep.show import _ranked, describe, is_damaged
 from layerlottery.words import ABSENT
-
-CPU = torch.device("cpu")
-DENSE = Run("digits", "tiny", 0)
-TICKET = Run("digits", "tiny", 0, "layers", "l1", 0, "init", 2, "0")
-FILTERS = Run("digits", "tiny", 0, "filters", "l1", 0, "init", 1, "0")
-WEIGHTS = Run("digits", "tiny", 0, "weights", "l1", 0, "init", 1, "0")
-L1 = CRITERIA["l1"]
-
-
-class Stages:
-    """A results folder, and the stages that fill it."""
-
-    def __init__(self, root):
-        self.root = root
-        self.data = self.file(paths.prepared, paths.DATASET.format(dataset="digits"))
-        corrupted = self.data.with_name("corrupted_images.npy"), self.data.with_name("corrupted.json")
-        prepare(Digits(source="digits", train_size=60, test_size=30), self.data.parent)
-        corrupt(self.data, *corrupted, CorruptionSettings(names=["contrast"], severities=[2, 3], images=20))
-        self.corrupted = corrupted
-        self.outliers = self.data.with_name("outlier_images.npy"), self.data.with_name("outliers.json")
-        outliers(self.data, *self.outliers, OutlierSettings(images=20))
-        self.initial = self.file(paths.initial_weights, DENSE.folder)
-        initialize_network(self.data, self.initial, NetworkSettings(depth=20, width=2), seed=0)
-
-    def file(self, name, folder):
-        return self.root / name(folder)
-
-    def scored(self, run):
-        name = paths.element_scores if run.structure == "weights" else paths.scores
-        path = self.file(name, run.scored)
-        score(self.initial, self.data, path, L1, structure=run.structure, seed=0, device=CPU)
-        return path
-
-    def pruned(self, run, **budget):
-        start, facts = self.file(paths.initial_weights, run.folder), self.file(paths.ticket_facts, run.folder)
-        prune(self.initial, self.scored(run), start, facts, removed=run.removed, structure=run.structure, **budget)
-
-    def trained(self, run):
-        start, folder = self.file(paths.initial_weights, run.folder), self.root / run.folder
-        train(start, self.data, folder, TrainingSettings(epochs=1, batch_size=30), seed=0, device=CPU)
-        weights = self.file(paths.trained_weights, run.folder)
-        shift(
-            weights,
-            self.data,
-            *self.corrupted,
-            self.file(paths.shift, run.folder),
-            ShiftSettings(),
-            device=CPU,
-            outlier_images=self.outliers[0],
-            outlier_facts=self.outliers[1],
-            output_detection=self.file(paths.detection, run.folder),
-        )
-        attacks = AttackSettings(attacks=["fgsm"], epsilons=[8.0], images=20)
-        attack(weights, self.data, self.file(paths.attack, run.folder), attacks, device=CPU)
-
-    def compared(self):
-        weights, dense = (self.file(paths.trained_weights, run.folder) for run in (TICKET, DENSE))
-        compare(
-            weights,
-            dense,
-            self.data,
-            self.file(paths.similarity, TICKET.folder),
-            CompareSettings(),
-            device=CPU,
-        )
-        tickets, output = [self.file(paths.ticket_facts, TICKET.folder)], self.file(paths.profile, DENSE.folder)
-        rounds = ProfileSettings(rounds=1, min_seconds=0.001)
-        profile(self.initial, tickets, self.data, output, rounds, batch_size=30, threads=1, device=CPU)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    root = tmp_path_factory.mktemp("made")
-    stages = Stages(root)
-    stages.pruned(TICKET)
-    for run in (FILTERS, WEIGHTS):
-        stages.pruned(run, budget=stages.file(paths.scores, TICKET.scored))
-    for run in (DENSE, TICKET):
-        stages.trained(run)
-    stages.compared()
-    return root
 
 
 @pytest.fixture
@@ -250,7 +146,9 @@ def test_evaluations_and_similarities_come_row_by_row(made):
         pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("shift", "attack", "similarity")
     )
     assert (found["evaluation"], found["similarity"]) == (shifted + attacked, compared)
-    assert {row["kind"] for row in found["evaluation"]} == {"clean", "shift", "corruption", "attack"}
+    assert {row["kind"] for row in found["evaluation"]} == {
+        *("clean", "shift", "corruption", "attack", "transfer", "minimum_norm"),
+    }
 
 
 # which network

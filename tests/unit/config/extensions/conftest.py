@@ -1,41 +1,40 @@
-"""The examples of docs/extending.md, and files of the test's own."""
+"""The examples of docs/extending.md, and a file of the test's own."""
 
-import importlib.util
+import runpy
 from pathlib import Path
 
 import pytest
+from tests.workflow.project import ROOT
 
 from layerlottery.config import extensions
 from layerlottery.config.data import CustomImages
 from layerlottery.config.networks import CustomSettings
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import FACTS
+from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.weights import load_network
 
-EXAMPLES = Path(__file__).parents[4] / "docs" / "examples"
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def example(file, name):
+    """A function of an example."""
+    return runpy.run_path(str(EXAMPLES / file))[name]
+
+
+def told(call, *given, **named):
+    """The one line of a failure."""
+    with pytest.raises(LayerLotteryError) as caught:
+        call(*given, **named)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_trusted(monkeypatch):
     # first set, so that what a test trusts is forgotten after it
     monkeypatch.setenv(extensions.TRUSTED, "")
-
-
-@pytest.fixture(scope="session")
-def examples():
-    return EXAMPLES
-
-
-@pytest.fixture(scope="session")
-def example():
-    def imported(name):
-        spec = importlib.util.spec_from_file_location(Path(name).stem, EXAMPLES / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return imported
 
 
 @pytest.fixture
@@ -52,11 +51,9 @@ def write(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def network():
-    def settings(**options):
-        options = {"width": 8, "depth": 3} | options
-        return CustomSettings(family="custom", function=f"{EXAMPLES / 'network.py'}:build", options=options)
-
-    return settings
+    return CustomSettings(
+        family="custom", function=f"{EXAMPLES / 'network.py'}:build", options={"width": 8, "depth": 3}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -67,12 +64,12 @@ def stripes(tmp_path_factory, network):
     prepare(CustomImages(source="custom", function=function, options={"images": 80}, train_size=60), folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(extensions.TRUSTED, "")
-        initialize_network(folder / FACTS, folder / "weights.safetensors", network(), seed=3)
+        initialize_network(folder / FACTS, folder / "weights.safetensors", network, seed=3)
     return folder
 
 
 @pytest.fixture
 def dense(stripes, network):
     """The example network with its θ0."""
-    extensions.trust(network())
+    extensions.trust(network)
     return load_network(stripes / "weights.safetensors")[0]
