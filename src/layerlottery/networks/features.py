@@ -62,10 +62,7 @@ def channel_axis(module: nn.Module, shape: Sequence[int]) -> int:
 
 def last_linear(model: nn.Module) -> nn.Linear | nn.Conv2d:
     """The classifier: the last fully connected layer, or the last convolution where a network has none."""
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if linear:
-        return linear[-1]
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    if convolutions:
-        return convolutions[-1]
+    for kind in (nn.Linear, nn.Conv2d):
+        if found := [module for module in model.modules() if isinstance(module, kind)]:
+            return found[-1]
     raise LayerLotteryError(f"{type(model).__name__}: has no fully connected layer and no convolution to classify with")

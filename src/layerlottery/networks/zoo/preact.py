@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from layerlottery.networks.resnet import PaddedShortcut, TwoForms
+from layerlottery.networks.resnet import PaddedShortcut, TwoForms, stage
 
 Shortcut = Literal["A", "B"]
 
@@ -65,15 +66,11 @@ class PreactNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-
-        def stage(number: int, stride: int) -> nn.Sequential:
-            before, width = widths[number - 1 : number + 1]
-            first = PreactBlock(before, width, stride, shortcut=shortcut, dropout=dropout)
-            others = (PreactBlock(width, width, 1, shortcut=shortcut, dropout=dropout) for _ in range(blocks - 1))
-            return nn.Sequential(first, *others)
-
+        block = partial(PreactBlock, shortcut=shortcut, dropout=dropout)
         self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
-        self.stage1, self.stage2, self.stage3 = stage(1, 1), stage(2, 2), stage(3, 2)
+        self.stage1 = stage(block, widths[0], widths[1], stride=1, blocks=blocks)
+        self.stage2 = stage(block, widths[1], widths[2], stride=2, blocks=blocks)
+        self.stage3 = stage(block, widths[2], widths[3], stride=2, blocks=blocks)
         self.bn = nn.BatchNorm2d(widths[3])
         self.classifier = nn.Linear(widths[3], classes)
 
