@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -150,17 +150,9 @@ def find_ticket(
 
 def save_ticket(ticket: Ticket, path: str | Path) -> None:
     """Write a ticket's weights and facts to a safetensors file, atomically and with a hash of its content."""
-    facts = {
-        "kind": KIND,
-        "removed_blocks": ticket.removed_blocks,
-        "kept": ticket.kept,
-        "scores": ticket.scores,
-        "ties": ticket.ties,
-        "cost": asdict(ticket.cost),
-        "criterion": ticket.criterion,
-        "removals": {name: removal.facts() for name, removal in ticket.removals.items()},
-        "image_shape": list(ticket.image_shape),
-    }
+    removals = {name: removal.facts() for name, removal in ticket.removals.items()}
+    facts = {"kind": KIND} | vars(ticket) | {"cost": asdict(ticket.cost), "removals": removals}
+    del facts["model"]
     made_by = digest([KIND, ticket.removed_blocks, ticket.criterion])
     save_network(Path(path), unwrapped(ticket.model), facts, config_hash=made_by)
 
@@ -180,17 +172,9 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise LayerLotteryError(f"{path}: does not fit {type(small).__name__} of the factory; {first[:200]}") from error
-    return Ticket(
-        small,
-        facts["removed_blocks"],
-        facts["kept"],
-        facts["scores"],
-        Cost(**facts["cost"]),
-        facts["criterion"],
-        facts["ties"],
-        removals,
-        tuple(facts["image_shape"]),
-    )
+    held = {one.name: facts[one.name] for one in fields(Ticket) if one.name != "model"}
+    held |= {"cost": Cost(**facts["cost"]), "removals": removals, "image_shape": tuple(facts["image_shape"])}
+    return Ticket(small, **held)
 
 
 @dataclass(frozen=True)

@@ -264,7 +264,8 @@ def _cloned(values: Any) -> Any:
 def _staged(blocks: Sequence[Block], *, keep_first: bool) -> Iterator[Block]:
     """The blocks with the names of their stages: runs of one shape, called by what their blocks have in common."""
     runs = [list(members) for _, members in groupby(blocks, key=lambda block: block.shape)]
-    shared = [".".join(commonprefix([block.name.split(".")[:-1] for block in run])) for run in runs]
+    # of lists it compares the items
+    shared = [".".join(commonprefix([block.name.split(".")[:-1] for block in run])) for run in runs]  # noqa: RUF071
     for run, common in zip(runs, shared, strict=True):
         # a name of its own for each
         stage = common if common and shared.count(common) == 1 else run[0].name

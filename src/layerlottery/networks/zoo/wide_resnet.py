@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from layerlottery.config.networks import WideResNetSettings
-from layerlottery.networks.zoo.preact import PreactNet
+from layerlottery.networks.zoo.preact_resnet import PreactNet
 
 STEM = 16
 
