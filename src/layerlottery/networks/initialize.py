@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,12 @@ def _check_forward(settings: Network, model: nn.Module, architecture: Mapping[st
 
 def _draw_classifier(model: nn.Module) -> None:
     """Draw a classifier that starts at zero, as transformers' do in torchvision: no gradient would pass it."""
-    try:
+    # a network may have none
+    with suppress(LayerLotteryError):
         classifier = last_linear(model)
-    except LayerLotteryError:
-        return
-    if not classifier.weight.any():
-        # Touvron et al. (2021)
-        nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_DEVIATION)
+        if not classifier.weight.any():
+            # Touvron et al. (2021)
+            nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_DEVIATION)
 
 
 def _warn_of_zeros(model: nn.Module) -> None:

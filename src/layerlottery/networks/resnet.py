@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from layerlottery.config.networks import NetworkSettings
 
+# (channels in, channels out, stride)
+MakeBlock = Callable[[int, int, int], nn.Module]
+
 # pixels a side of maps on which a 3x3 kernel joins every pixel with every other
 TINY = 2
 
@@ -92,10 +95,8 @@ class ProjectedShortcut(TwoForms):
         return projected
 
 
-def stage(
-    block: Callable[[int, int, int], nn.Module], channels_in: int, channels_out: int, *, stride: int, blocks: int
-) -> nn.Sequential:
-    """So many blocks `block(channels_in, channels_out, stride)`, the first of which changes width and size."""
+def stage(block: MakeBlock, channels_in: int, channels_out: int, *, stride: int, blocks: int) -> nn.Sequential:
+    """So many blocks, the first of which changes width and size."""
     others = (block(channels_out, channels_out, 1) for _ in range(blocks - 1))
     return nn.Sequential(block(channels_in, channels_out, stride), *others)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from layerlottery.config.networks import PreactResNetSettings
-from layerlottery.networks.resnet import PaddedShortcut, TwoForms, stage
+from layerlottery.networks.resnet import MakeBlock, PaddedShortcut, TwoForms, stage
 
 Shortcut = Literal["A", "B"]
 
@@ -53,21 +53,11 @@ class PreactBlock(TwoForms):
 class PreactNet(nn.Module):
     """Images (N, channels, H, W), H and W at least 8, to logits (N, classes).
 
-    `widths` are the channels of the stem and of the three stages, each of `blocks` blocks.
+    `widths` are the channels of the stem and of the three stages, each of `blocks` blocks that `block` makes.
     """
 
-    def __init__(
-        self,
-        widths: Sequence[int],
-        blocks: int,
-        *,
-        channels: int,
-        classes: int,
-        shortcut: Shortcut,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, block: MakeBlock, widths: Sequence[int], blocks: int, *, channels: int, classes: int) -> None:
         super().__init__()
-        block = partial(PreactBlock, shortcut=shortcut, dropout=dropout)
         self.stem = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
         self.stage1 = stage(block, widths[0], widths[1], stride=1, blocks=blocks)
         self.stage2 = stage(block, widths[1], widths[2], stride=2, blocks=blocks)
@@ -83,11 +73,6 @@ class PreactNet(nn.Module):
 
 def build(settings: PreactResNetSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """Its weights do not depend on `image_size`."""
-    width = settings.width
-    return PreactNet(
-        (width, width, 2 * width, 4 * width),
-        settings.blocks_per_stage,
-        channels=channels,
-        classes=classes,
-        shortcut=settings.shortcut,
-    )
+    widths = (settings.width, settings.width, 2 * settings.width, 4 * settings.width)
+    block = partial(PreactBlock, shortcut=settings.shortcut)
+    return PreactNet(block, widths, settings.blocks_per_stage, channels=channels, classes=classes)
