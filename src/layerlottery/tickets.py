@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, outermost, remove_blocks, residual_blocks, why_none
 from layerlottery.networks.examples import example_for, unwrapped
 from layerlottery.networks.removal import Removal
-from layerlottery.networks.selection import removal_order
-from layerlottery.store.artifacts import read_tensors, write_tensors
+from layerlottery.networks.selection import removal_order, tied
+from layerlottery.networks.weights import save_network
+from layerlottery.store.artifacts import read_tensors
 from layerlottery.store.hashing import digest
 
-Targets = Mapping[str, float | None]
 Criterion = str | CriterionSettings | Callable[..., dict[str, float]]
 KIND = "layerlottery ticket"
 
@@ -87,7 +87,7 @@ def score(
     random states. Raises LayerLotteryError for input that does not fit.
     """
     given = _Given.of(model, batch, criterion, branches=branches, example=example)
-    return given.ranking(seed=seed)[0]
+    return given.scores(seed=seed)
 
 
 def prune(model: nn.Module, remove: Collection[str], *, example: Tensor | None = None) -> nn.Module:
@@ -128,45 +128,33 @@ def find_ticket(
     The other arguments are those of `score`. Raises LayerLotteryError when the target is beyond what is possible.
     """
     targets = {"remove": remove, "remove_flops": remove_flops, "remove_params": remove_params}
-    _check_targets(targets, old)
+    key, target = _only_target(targets, old)
     given = _Given.of(model, batch, criterion, branches=branches, example=example)
-    scores, blocks = given.ranking(seed=seed, minimum=minimum_per_stage)
-    rows = [vars(block) | {"score": scores.get(block.name)} for block in blocks]
-    order = removal_order(rows, minimum=minimum_per_stage)
-    removals = {block.name: block.removal for block in blocks}
-    removed_blocks = set(given.chosen(order, removals, targets))
-    names = [block.name for block in blocks if block.removable]
-    small = remove_blocks(model, [name for name in names if name in removed_blocks], removals)
-    values = {scores[name] for name in removed_blocks}
+    scores = given.scores(seed=seed, minimum=minimum_per_stage)
+    rows = [vars(block) | {"score": scores.get(block.name)} for block in given.blocks]
+    chosen = given.chosen(removal_order(rows, minimum=minimum_per_stage), key, target)
+    removals = {block.name: block.removal for block in given.blocks if block.name in chosen}
+    small = remove_blocks(model, removals, removals)
     return Ticket(
         small,
-        removed_blocks=[name for name in names if name in removed_blocks],
-        kept=[name for name in names if name not in removed_blocks],
+        removed_blocks=list(removals),
+        kept=[block.name for block in given.blocks if block.removable and block.name not in removals],
         scores=scores,
         cost=given.cost(small),
         criterion=given.called,
-        ties=[name for name in names if name not in removed_blocks and scores[name] in values],
-        removals={name: removals[name] for name in names if name in removed_blocks},
+        ties=tied(rows, chosen),
+        removals=removals,
         image_shape=given.shape,
     )
 
 
 def save_ticket(ticket: Ticket, path: str | Path) -> None:
     """Write a ticket's weights and facts to a safetensors file, atomically and with a hash of its content."""
-    state = unwrapped(ticket.model).state_dict()
-    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in state.items()}
-    facts = {
-        "kind": KIND,
-        "removed_blocks": ticket.removed_blocks,
-        "kept": ticket.kept,
-        "scores": ticket.scores,
-        "ties": ticket.ties,
-        "cost": asdict(ticket.cost),
-        "criterion": ticket.criterion,
-        "removals": {name: removal.facts() for name, removal in ticket.removals.items()},
-        "image_shape": list(ticket.image_shape),
-    }
-    write_tensors(Path(path), arrays, facts, config_hash=digest([KIND, ticket.removed_blocks, ticket.criterion]))
+    removals = {name: removal.facts() for name, removal in ticket.removals.items()}
+    facts = {"kind": KIND} | vars(ticket) | {"cost": asdict(ticket.cost), "removals": removals}
+    del facts["model"]
+    made_by = digest([KIND, ticket.removed_blocks, ticket.criterion])
+    save_network(Path(path), unwrapped(ticket.model), facts, config_hash=made_by)
 
 
 def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Ticket:
@@ -184,17 +172,9 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise LayerLotteryError(f"{path}: does not fit {type(small).__name__} of the factory; {first[:200]}") from error
-    return Ticket(
-        small,
-        facts["removed_blocks"],
-        facts["kept"],
-        facts["scores"],
-        Cost(**facts["cost"]),
-        facts["criterion"],
-        facts["ties"],
-        removals,
-        tuple(facts["image_shape"]),
-    )
+    held = {one.name: facts[one.name] for one in fields(Ticket) if one.name != "model"}
+    held |= {"cost": Cost(**facts["cost"]), "removals": removals, "image_shape": tuple(facts["image_shape"])}
+    return Ticket(small, **held)
 
 
 @dataclass(frozen=True)
@@ -230,10 +210,13 @@ class _Given:
             raise LayerLotteryError(why_none(model, blocks, shown))
         return cls(model, blocks, batches, chosen, called, tuple(shown.shape[1:]), len(shown))
 
-    def ranking(self, *, seed: int, minimum: int = 1) -> tuple[dict[str, float], Sequence[Block]]:
-        """Scores by block name, low goes first, and all blocks."""
+    def scores(self, *, seed: int, minimum: int = 1) -> dict[str, float]:
+        """Scores by block name; low goes first."""
         if not isinstance(self.criterion, CriterionSettings):
-            return _own_scores(self.criterion, self, seed), self.blocks
+            removable = [block for block in self.blocks if block.removable]
+            copied = copy.deepcopy(unwrapped(self.model)).eval()
+            with torch.random.fork_rng():
+                return scores_of(self.criterion, copied, removable, self.batches, seed=seed)
         ranked = rank_blocks(self.model, self.batches, self.criterion, seed=seed, blocks=self.blocks, minimum=minimum)
         if len(ranked.score) > 1 and len(set(ranked.raw.values())) == 1:
             value = next(iter(ranked.raw.values()))
@@ -241,7 +224,7 @@ class _Given:
                 f"criterion: {self.called} gave all {len(ranked.score)} blocks the same value, {value}, and can't tell "
                 "them apart; a last layer that starts at zero, for one, has no gradient and no answer to compare"
             )
-        return ranked.score, self.blocks
+        return ranked.score
 
     def cost(self, small: nn.Module) -> Cost:
         """Of the network and of a smaller one, at the size of the first batch."""
@@ -256,17 +239,16 @@ class _Given:
             self.batch_size,
         )
 
-    def chosen(self, order: list[str], removals: Mapping[str, Removal], targets: Targets) -> Sequence[str]:
-        """The blocks, first in `order`, that the one target that is not None takes."""
-        ((key, target),) = ((key, value) for key, value in targets.items() if value is not None)
+    def chosen(self, order: list[str], key: str, target: float) -> Sequence[str]:
+        """The blocks, first in `order`, that the target takes."""
         most = len(order)
         if key == "remove":
             if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target <= most:
                 raise LayerLotteryError(f"remove: found {target}; this network allows 0 to {most} blocks")
             return order[:target]
         count = {"remove_flops": lambda model: macs(model, self.shape), "remove_params": parameters}[key]
-        whole = count(unwrapped(self.model))
-        share = 0.0
+        whole, share = count(unwrapped(self.model)), 0.0
+        removals = {block.name: block.removal for block in self.blocks}
         for number in range(most + 1):
             share = 1 - count(remove_blocks(self.model, order[:number], removals)) / whole
             if target <= share:
@@ -278,8 +260,8 @@ class _Given:
 OLD_TARGETS = {"density": "remove", "flops": "remove_flops", "params": "remove_params"}
 
 
-def _check_targets(targets: Targets, old: Mapping[str, Any]) -> None:
-    """Raise LayerLotteryError unless one target is given, by its name of today, and a share is from 0 to 1."""
+def _only_target(targets: Mapping[str, float | None], old: Mapping[str, Any]) -> tuple[str, float]:
+    """The one target that is given; raises LayerLotteryError unless there is one, and a share is from 0 to 1."""
     for name in old:
         if name not in OLD_TARGETS:
             raise TypeError(f"find_ticket() got an unexpected keyword argument {name!r}")
@@ -291,13 +273,14 @@ def _check_targets(targets: Targets, old: Mapping[str, Any]) -> None:
     if key != "remove" and not 0 <= value <= 1:
         meant = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
         raise LayerLotteryError(f"{key}: found {value}; allowed is a share from 0 to 1{meant}")
+    return key, value
 
 
 def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
+    if callable(criterion):
+        return criterion, getattr(criterion, "__name__", type(criterion).__name__)
     if isinstance(criterion, CriterionSettings):
         chosen, called = criterion, criterion.function
-    elif callable(criterion):
-        return criterion, getattr(criterion, "__name__", type(criterion).__name__)
     elif criterion in CRITERIA:
         chosen, called = CRITERIA[criterion], criterion
     else:
@@ -306,14 +289,6 @@ def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
         fitting = [name for name, one in CRITERIA.items() if one.fits("layers")]
         raise LayerLotteryError(f"criterion: {called} scores no blocks; allowed are {', '.join(fitting)}")
     return chosen, called
-
-
-def _own_scores(function: Callable[..., dict[str, float]], given: _Given, seed: int) -> dict[str, float]:
-    removable = [block for block in given.blocks if block.removable]
-    copied = copy.deepcopy(unwrapped(given.model)).eval()
-    with torch.random.fork_rng():
-        values = scores_of(function, copied, removable, given.batches, seed=seed)
-    return {block.name: float(values[block.name]) for block in removable}
 
 
 def _classes(model: nn.Module, batch: tuple[Tensor, Tensor]) -> int:

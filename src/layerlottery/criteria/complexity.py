@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import torch
@@ -63,17 +64,15 @@ def removal_places(filters: Sequence[int], shares: Numbers, *, seed: int) -> lis
     one filter left drops out; those last filters take the last places.
     """
     generator = np.random.default_rng(derived_seed("complexity criterion", seed))
-    left = [list(generator.permutation(count)) for count in filters]
-    places = [np.zeros(count) for count in filters]
+    left = [list(generator.permutation(number)) for number in filters]
+    places = [np.zeros(number) for number in filters]
     weights = np.where(np.array(filters) > 1, shares, 0.0)
-    place = 0
+    following = count(1)
     while weights.any():
         layer = int(generator.choice(len(filters), p=weights / weights.sum()))
-        place += 1
-        places[layer][left[layer].pop()] = place
+        places[layer][left[layer].pop()] = next(following)
         if len(left[layer]) == 1:
             weights[layer] = 0.0
     for last, order in zip(places, left, strict=True):
-        place += 1
-        last[order[0]] = place
+        last[order[0]] = next(following)
     return places

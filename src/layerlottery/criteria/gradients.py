@@ -118,10 +118,7 @@ def grasp(given: Scoring) -> Saliency:
 
 
 @criterion(
-    names={"synflow": {"batchnorm": "eval"}},
-    scores=("layers", "filters", "weights"),
-    needs="gradient",
-    data_free=True,
+    names={"synflow": {"batchnorm": "eval"}}, scores=("layers", "filters", "weights"), needs="gradient", data_free=True
 )
 def synflow(given: Scoring) -> Saliency:
     """θ · ∂R/∂θ, R the sum of the outputs for one image of ones (SynFlow, Tanaka et al. 2020, equation 2).

@@ -7,28 +7,20 @@ from typing import Any
 
 from torch import nn
 
-from layerlottery.config.criteria import CriterionSettings
-from layerlottery.config.extensions import Extension, load
+from layerlottery.config.extensions import Extension
 from layerlottery.criteria.batches import Batches, is_one
 from layerlottery.networks.blocks import Block
-
-
-def own_scores(
-    model: nn.Module, blocks: Sequence[Block], batches: Batches, settings: CriterionSettings, *, seed: int
-) -> dict[str, float]:
-    """The score of each block, in the blocks' order, by the function that the settings name.
-
-    It is given the copy of the network that is scored, its removable blocks and an iterable of batches (images,
-    labels). Raises LayerLotteryError when it can't be loaded or called, and when it returns anything but a number
-    for each block.
-    """
-    return scores_of(load(settings), model, blocks, batches, seed=seed)
 
 
 def scores_of(
     criterion: Extension | Callable[..., Any], model: nn.Module, blocks: Sequence[Block], batches: Batches, *, seed: int
 ) -> dict[str, float]:
-    """The same for a function that is at hand."""
+    """The score of each block, in the blocks' order, by a function of the user's.
+
+    It is given the copy of the network that is scored, its removable blocks and an iterable of batches (images,
+    labels). Raises LayerLotteryError when it can't be called, and when it returns anything but a number for each
+    block.
+    """
     if not isinstance(criterion, Extension):
         criterion = Extension(criterion, getattr(criterion, "__qualname__", repr(criterion)))
     given = criterion(model, list(blocks), [batches] if is_one(batches) else batches, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from layerlottery.criteria.activations import reduced_outputs
 from layerlottery.criteria.scoring import Scoring, criterion
@@ -53,13 +54,18 @@ def variable_importance(features: Matrix, targets: Matrix, *, components: int) -
     return vip
 
 
+def _means(maps: Tensor) -> Tensor:
+    """Means (N, C) over the positions of maps (N, C, …); an output (N, C) is that of a single position."""
+    return maps.double().reshape(*maps.shape[:2], -1).mean(dim=2)
+
+
 @criterion(names={"pls": {"batchnorm": "eval"}}, needs="forward")
 def pls(given: Scoring) -> dict[str, float]:
     """Mean VIP of a block's globally averaged channels (Jordao et al. 2020).
 
     All blocks stand in one fit: the mean of VIP² is 1 in every fit, so that separate ones could not be compared.
     """
-    pooled = reduced_outputs(given, lambda maps: maps.double().flatten(2).mean(dim=2))
+    pooled = reduced_outputs(given, _means)
     labels = given.labels()
     one_hot = (labels[:, None] == labels.unique()).double().numpy()
     features = torch.cat(list(pooled.values()), dim=1).cpu().numpy()

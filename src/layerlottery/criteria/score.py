@@ -1,4 +1,4 @@
-"""The stage `score`: one number per removable block of a network."""
+"""The stage `score`: a number for each removable block of a network, each group of filters or each weight."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from layerlottery.config.criteria import FORMULAS, CriterionSettings, Structure
 from layerlottery.config.networks import MINIMUM_PER_STAGE, ResidualSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.criteria.batches import Batch, Batches, each
-from layerlottery.criteria.elements import group_scores, weight_scores
 from layerlottery.criteria.ranking import BlockRanking, rank_once, rank_one_by_one
+from layerlottery.criteria.saliency import Numbers
 from layerlottery.criteria.scoring import Scoring, evaluate, functions
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet, balanced_subset
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, remove_blocks, residual_blocks
+from layerlottery.networks.filters import find_couplings
 from layerlottery.networks.weights import load_network, network_settings
 from layerlottery.store.artifacts import write_facts, write_tensors
 from layerlottery.store.hashing import derived_seed
@@ -91,6 +92,27 @@ def rank_blocks(
         return score_blocks(remove_blocks(model, gone, removals), batches, settings, seed=seed, blocks=left)
 
     return rank_one_by_one(known, values, evaluate, keep=settings.keep, minimum=minimum)
+
+
+def group_scores(model: nn.Module, batch: Batch, settings: CriterionSettings, *, seed: int = 0) -> list[dict[str, Any]]:
+    """{layer, index, filters, raw, score} of every group of filters that only go together, in network order.
+
+    `layer` is the first convolution that a group takes a filter of, `filters` how many it takes in all; raw is
+    the mean over these filters. `batch` is images (N, C, H, W) and labels (N,). The model is not changed.
+    """
+    couplings = find_couplings(model)
+    values = evaluate(Scoring(model, batch, settings, couplings=couplings, structure="filters", seed=seed))
+    return [
+        {"layer": one.layer, "index": index, "filters": len(one.layers), "raw": raw, "score": settings.sign * raw}
+        for one in couplings
+        for index, raw in enumerate(values[one.layer].tolist())
+    ]
+
+
+def weight_scores(model: nn.Module, batch: Batch, settings: CriterionSettings, *, seed: int = 0) -> dict[str, Numbers]:
+    """A score for each convolution weight, by parameter name and of its shape; the lowest goes first."""
+    values = evaluate(Scoring(model, batch, settings, structure="weights", seed=seed))
+    return {name: settings.sign * value for name, value in values.items()}
 
 
 def scoring_batch(prepared: PreparedSet, per_class: int, *, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:

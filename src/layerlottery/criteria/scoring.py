@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.config.criteria import CriterionSettings, Structure
+from layerlottery.config.extensions import load
 from layerlottery.criteria.batches import Batches, each, parts
-from layerlottery.criteria.own import own_scores
+from layerlottery.criteria.own import scores_of
 from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_weights, convolution_weights
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
@@ -114,7 +115,7 @@ def evaluate(given: Scoring) -> dict[str, Any]:
 def values(given: Scoring) -> dict[str, Any]:
     """The criterion's values: floats by block, or arrays by a coupling's first layer or by parameter."""
     if given.settings.is_own:
-        return own_scores(given.model, given.blocks, given.batches, given.settings, seed=given.seed)
+        return scores_of(load(given.settings), given.model, given.blocks, given.batches, seed=given.seed)
     found = functions()[given.settings.function](given)
     return _reduced(found, given) if isinstance(found, Saliency) else found
 

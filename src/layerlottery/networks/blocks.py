@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import groupby, takewhile
+from itertools import groupby
+from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -84,7 +85,7 @@ def remove_blocks(model: nn.Module, names: Collection[str], removals: Mapping[st
     looked at or computed: see `tickets.prune` for names that come from a user.
     """
     small = copy.deepcopy(unwrapped(model))
-    known = {name for name, _ in small.named_modules()}
+    known = dict(small.named_modules())
     for name in outermost(names):
         if name not in known:
             raise LayerLotteryError(f"block {name!r}: {type(small).__name__} has no such module")
@@ -140,33 +141,29 @@ class _Finder:
         return [found for call in self.owners() if (found := self._block(call))]
 
     def _block(self, call: Call) -> _Found | None:
-        assert call.shapes is not None
         block = Block(call.name, "", removable=False, shape=tuple(call.shapes[1][1:]))
         steps = self.streams.through(call) if call.shapes[0] == call.shapes[1] else None
         added = [step for step in steps or [] if isinstance(step, Branch)]
-        if steps is None or not added or not all(self._own(step, call) for step in added):
+        if steps is None or not added or not all(self._own(step.addition, call) for step in added):
             return _Found(replace(block, reason=self._why_not(call)), call) if self._residual(call) else None
         if self.times[id(call.module)] > 1:
             return _Found(replace(block, reason=f"it is used {self.times[id(call.module)]} times"), call)
         removal = Removal(tuple(staying(self.streams, steps, call)), extra=call.arguments > 1)
         return _Found(replace(block, removable=True, removal=removal), call, tuple(added))
 
-    def _own(self, step: Branch, call: Call) -> bool:
-        inner = self.trace.operations[step.addition].call
+    def _own(self, addition: int, call: Call) -> bool:
+        """Whether an addition stands in the call itself, or is a module that it calls."""
+        inner = self.trace.operations[addition].call
         return inner is call or (inner is not None and inner.parent is call and len(inner.inputs) > 1)
 
     def _residual(self, call: Call) -> bool:
         """Whether both operands of the last addition come from the call's input."""
         last = last_addition(self.streams, call)
-        if last is None or self.trace.operations[last].call not in (call, *self._adders(call)):
+        if last is None or not self._own(last, call):
             return False
         return all(self.streams.depends(value, call) for value in self.trace.operations[last].inputs)
 
-    def _adders(self, call: Call) -> list[Call]:
-        return [one for one in self.trace.calls if one.parent is call and len(one.inputs) > 1]
-
     def _why_not(self, call: Call) -> str:
-        assert call.shapes is not None
         before, after = (tuple(shape[1:]) for shape in call.shapes)
         if before != after:
             return f"its removal changes a shape: it takes {before} and gives {after}"
@@ -267,7 +264,8 @@ def _cloned(values: Any) -> Any:
 def _staged(blocks: Sequence[Block], *, keep_first: bool) -> Iterator[Block]:
     """The blocks with the names of their stages: runs of one shape, called by what their blocks have in common."""
     runs = [list(members) for _, members in groupby(blocks, key=lambda block: block.shape)]
-    shared = [_in_common([block.name.rpartition(".")[0] for block in run]) for run in runs]
+    # of lists it compares the items
+    shared = [".".join(commonprefix([block.name.split(".")[:-1] for block in run])) for run in runs]  # noqa: RUF071
     for run, common in zip(runs, shared, strict=True):
         # a name of its own for each
         stage = common if common and shared.count(common) == 1 else run[0].name
@@ -275,11 +273,6 @@ def _staged(blocks: Sequence[Block], *, keep_first: bool) -> Iterator[Block]:
             if keep_first and not place and block.removable:
                 block = replace(block, removable=False, reason="it is the first of its stage, which stays")
             yield replace(block, stage=stage)
-
-
-def _in_common(names: Sequence[str]) -> str:
-    parts = takewhile(lambda found: len(set(found)) == 1, zip(*(name.split(".") for name in names), strict=False))
-    return ".".join(found[0] for found in parts)
 
 
 def why_none(model: nn.Module, found: Sequence[Block], example: Tensor | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from weakref import WeakKeyDictionary
 
 import torch
@@ -48,17 +50,24 @@ def remember(model: nn.Module, example: Tensor) -> None:
 def check_forward(network: nn.Module) -> None:
     """Raise unless the network can be called with one tensor."""
     parameters = inspect.signature(network.forward).parameters.values()
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [
-        one.name
-        for one in parameters
-        if one.default is one.empty and (one.kind in kinds or one.kind is one.KEYWORD_ONLY)
-    ]
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [one.name for one in parameters if one.default is one.empty and one.kind not in open_ended]
     if len(needed) > 1:
         raise LayerLotteryError(
             f"{type(network).__name__}: its forward takes several inputs ({', '.join(needed)}); allowed is one, "
             "a batch of images: wrap it in a module that fills in the others"
         )
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in eval mode; each of its modules is in its own mode again afterwards."""
+    modes = {module: module.training for module in network.modules()}
+    try:
+        yield network.eval()
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -85,20 +94,12 @@ def _random(network: nn.Module, shape: torch.Size) -> Tensor:
 def _guessed(network: nn.Module) -> Tensor:
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     channels = convolutions[0].in_channels if convolutions else 3
-    was_training = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    with evaluating(network), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for side in SIDES:
             images = _random(network, torch.Size((channels, side, side)))
-            try:
-                with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-                    network(images)
-            except (RuntimeError, AssertionError, ValueError, IndexError):
-                continue
-            return images
-    finally:
-        for module, training in was_training.items():
-            module.training = training
+            with suppress(RuntimeError, AssertionError, ValueError, IndexError):
+                network(images)
+                return images
     raise LayerLotteryError(
         f"{type(network).__name__}: took none of the images that were tried ({channels} channels, "
         f"{', '.join(map(str, SIDES))} pixels a side); give a batch that it takes as example="

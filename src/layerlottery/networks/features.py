@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -28,20 +29,17 @@ def captured(
     def hold(name: str, output: Tensor) -> None:
         held[name] = read(name, output.detach())
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(
-            lambda module, given, out, name=name: hold(name, next(tensors_of(out)))
-        )
-        for name in names
-        if name != PENULTIMATE
-    ]
-    if PENULTIMATE in names:
-        handles.append(last_linear(model).register_forward_pre_hook(lambda module, given: hold(PENULTIMATE, given[0])))
-    try:
+    def after(name: str, module: nn.Module, given: object, out: object) -> None:
+        hold(name, next(tensors_of(out)))
+
+    with ExitStack() as hooks:
+        for name in names:
+            if name == PENULTIMATE:
+                before = last_linear(model).register_forward_pre_hook(lambda _, given: hold(PENULTIMATE, given[0]))
+                hooks.enter_context(before)
+            else:
+                hooks.enter_context(model.get_submodule(name).register_forward_hook(partial(after, name)))
         yield held
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def channel_axis(module: nn.Module, shape: Sequence[int]) -> int:
@@ -62,10 +60,7 @@ def channel_axis(module: nn.Module, shape: Sequence[int]) -> int:
 
 def last_linear(model: nn.Module) -> nn.Linear | nn.Conv2d:
     """The classifier: the last fully connected layer, or the last convolution where a network has none."""
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if linear:
-        return linear[-1]
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    if convolutions:
-        return convolutions[-1]
+    for kind in (nn.Linear, nn.Conv2d):
+        if found := [module for module in model.modules() if isinstance(module, kind)]:
+            return found[-1]
     raise LayerLotteryError(f"{type(model).__name__}: has no fully connected layer and no convolution to classify with")

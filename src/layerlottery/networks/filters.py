@@ -103,13 +103,12 @@ def remove_filters(model: nn.Module, gone: Mapping[str, Collection[int]]) -> nn.
 
 def cut_shapes(dense: nn.Module, small: nn.Module) -> dict[str, list[int]]:
     """Shapes of the weights that differ between two networks of the same modules, by module name."""
-    shapes = {name: list(parameter.shape) for name, parameter in small.named_parameters()}
-    changed = {
-        name: shapes[name]
-        for name, parameter in dense.named_parameters()
-        if name.endswith(".weight") and shapes[name] != list(parameter.shape)
+    before = dict(dense.named_parameters())
+    return {
+        name.removesuffix(".weight"): list(parameter.shape)
+        for name, parameter in small.named_parameters()
+        if name.endswith(".weight") and parameter.shape != before[name].shape
     }
-    return {name.removesuffix(".weight"): shape for name, shape in changed.items()}
 
 
 def cut(model: nn.Module, shapes: Mapping[str, Collection[int]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from layerlottery.config.networks import CustomSettings, Network, StagedSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.examples import evaluating
 from layerlottery.networks.features import last_linear
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, dense_architecture, save_network
@@ -42,16 +44,8 @@ def initialize_network(data: Path, output: Path, settings: Network, *, seed: int
         custom.check(settings, model, channels=channels, classes=classes, **size)
     elif not isinstance(settings, StagedSettings):
         _check_forward(settings, model, architecture)
-    made_by = config_hash(
-        "initialize",
-        settings,
-        [],
-        channels=channels,
-        classes=classes,
-        **(size if settings.sized else {}),
-        seed=seed,
-        draw=draw,
-    )
+    form = {"channels": channels, "classes": classes, **(size if settings.sized else {})}
+    made_by = config_hash("initialize", settings, [], **form, seed=seed, draw=draw)
     save_network(output, model, {"architecture": architecture}, config_hash=made_by)
 
 
@@ -79,15 +73,12 @@ def _check_forward(settings: Network, model: nn.Module, architecture: Mapping[st
     name = f"{settings.family} {getattr(settings, 'name', '')}".rstrip()
     side = architecture["image_size"]
     shape = (architecture["channels"], side, side)
-    training = model.training
     try:
-        with torch.no_grad():
-            logits = model.eval()(torch.zeros(2, *shape))
+        with evaluating(model), torch.no_grad():
+            logits = model(torch.zeros(2, *shape))
     except Exception as error:
         text = " ".join(str(error).split())[:160]
         raise LayerLotteryError(f"networks: {name} can't take images of shape {shape}: {text}") from error
-    finally:
-        model.train(training)
     if not isinstance(logits, Tensor) or logits.shape != (2, architecture["classes"]):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise LayerLotteryError(f"networks: {name} answers two images with {found}; allowed are logits of each class")
@@ -95,13 +86,12 @@ def _check_forward(settings: Network, model: nn.Module, architecture: Mapping[st
 
 def _draw_classifier(model: nn.Module) -> None:
     """Draw a classifier that starts at zero, as transformers' do in torchvision: no gradient would pass it."""
-    try:
+    # a network may have none
+    with suppress(LayerLotteryError):
         classifier = last_linear(model)
-    except LayerLotteryError:
-        return
-    if not classifier.weight.any():
-        # Touvron et al. (2021)
-        nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_DEVIATION)
+        if not classifier.weight.any():
+            # Touvron et al. (2021)
+            nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_DEVIATION)
 
 
 def _warn_of_zeros(model: nn.Module) -> None:

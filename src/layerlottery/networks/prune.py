@@ -18,16 +18,17 @@ from layerlottery.config.criteria import Structure
 from layerlottery.config.networks import MINIMUM_PER_STAGE
 from layerlottery.config.provenance import config_hash
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.budget import (
+from layerlottery.networks.selection import (
     Array,
     Keep,
     choose_filters,
     choose_weights,
     filter_count,
     parameter_count,
+    select,
+    tied,
     tied_filters,
 )
-from layerlottery.networks.selection import select, tied
 from layerlottery.store.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
 
 Facts = Mapping[str, Any]

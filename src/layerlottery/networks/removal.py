@@ -45,18 +45,13 @@ class Removal:
         return cls(tuple(facts["stays"]), dict(facts["stubs"]), bool(facts["extra"]))
 
 
-class FirstArgument(nn.Module):
+class FirstArgument(nn.Sequential):
     """Passes its first argument on, through what stays of a block, whatever else it is called with."""
 
-    def __init__(self, stays: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        for name, module in stays.items():
-            self.add_module(name, module)
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        for module in self.children():
-            x = module(x)
-        return x
+    def forward(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        for module in self:
+            input = module(input)
+        return input
 
 
 class Zeros(nn.Module):
@@ -74,28 +69,25 @@ class Zeros(nn.Module):
 def take_out(model: nn.Module, name: str, removal: Removal) -> None:
     """Remove the block or branch `name` in place; names and weights of all else stay as they are."""
     for stubbed, length in removal.stubs.items():
-        model.set_submodule(stubbed, FirstArgument({}) if length < 0 else Zeros(length))
+        model.set_submodule(stubbed, FirstArgument() if length < 0 else Zeros(length))
     if not removal.stubs:
         model.set_submodule(name, left_over(model.get_submodule(name), removal))
 
 
 def left_over(block: nn.Module, removal: Removal) -> nn.Module:
     """The module that takes a block's place; it shares the modules that stay."""
-    stays = OrderedDict((_child_name(stay), _staying(block, stay)) for stay in removal.stays)
+    stays = OrderedDict(_staying(block, stay) for stay in removal.stays)
     if removal.extra:
         return FirstArgument(stays)
     return nn.Sequential(stays) if stays else nn.Identity()
 
 
-def _child_name(stay: str) -> str:
-    return stay.removeprefix(BUILT_IN).lower() if stay.startswith(BUILT_IN) else stay
-
-
-def _staying(block: nn.Module, stay: str) -> nn.Module:
+def _staying(block: nn.Module, stay: str) -> tuple[str, nn.Module]:
+    """A name and a module for it: a child of the block, whose weights are shared, or a new activation."""
     if not stay.startswith(BUILT_IN):
-        return block.get_submodule(stay)  # by reference: its weights stay what they are
-    kind = getattr(nn, stay.removeprefix(BUILT_IN), None)
+        return stay, block.get_submodule(stay)
+    name = stay.removeprefix(BUILT_IN)
+    kind = getattr(nn, name, None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise LayerLotteryError(f"stays: found {stay!r}; allowed are activations of torch.nn")
-    module: nn.Module = kind()
-    return module
+    return name.lower(), kind()

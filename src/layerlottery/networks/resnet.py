@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from layerlottery.config.networks import NetworkSettings
+
+# (channels in, channels out, stride)
+MakeBlock = Callable[[int, int, int], nn.Module]
 
 # pixels a side of maps on which a 3x3 kernel joins every pixel with every other
 TINY = 2
@@ -89,13 +95,10 @@ class ProjectedShortcut(TwoForms):
         return projected
 
 
-def make_shortcut(option: str, channels_in: int, channels_out: int, stride: int) -> nn.Module:
-    """The identity where shapes agree, else option A (padding) or B (1x1 projection with BatchNorm)."""
-    if stride == 1 and channels_in == channels_out:
-        return nn.Identity()
-    if option == "A":
-        return PaddedShortcut(channels_in, channels_out, stride)
-    return ProjectedShortcut(channels_in, channels_out, stride)
+def stage(block: MakeBlock, channels_in: int, channels_out: int, *, stride: int, blocks: int) -> nn.Sequential:
+    """So many blocks, the first of which changes width and size."""
+    others = (block(channels_out, channels_out, 1) for _ in range(blocks - 1))
+    return nn.Sequential(block(channels_in, channels_out, stride), *others)
 
 
 class BasicBlock(TwoForms):
@@ -110,7 +113,9 @@ class BasicBlock(TwoForms):
         self.bn1 = nn.BatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels_out)
-        self.shortcut = make_shortcut(shortcut, channels_in, channels_out, stride)
+        kind = {"A": PaddedShortcut, "B": ProjectedShortcut}[shortcut]
+        same = stride == 1 and channels_in == channels_out
+        self.shortcut = nn.Identity() if same else kind(channels_in, channels_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = F.relu(self.bn1(self.convolve(self.conv1, x)), inplace=self.fast)
@@ -125,19 +130,11 @@ class CifarResNet(TwoForms):
         super().__init__()
         width = settings.width
         self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.stage1 = self._stage(settings, width, width, stride=1)
-        self.stage2 = self._stage(settings, width, 2 * width, stride=2)
-        self.stage3 = self._stage(settings, 2 * width, 4 * width, stride=2)
+        block, blocks = partial(BasicBlock, shortcut=settings.shortcut), settings.blocks_per_stage
+        self.stage1 = stage(block, width, width, stride=1, blocks=blocks)
+        self.stage2 = stage(block, width, 2 * width, stride=2, blocks=blocks)
+        self.stage3 = stage(block, 2 * width, 4 * width, stride=2, blocks=blocks)
         self.classifier = nn.Linear(4 * width, classes)
-
-    @staticmethod
-    def _stage(settings: NetworkSettings, channels_in: int, channels_out: int, *, stride: int) -> nn.Sequential:
-        first = BasicBlock(channels_in, channels_out, stride, shortcut=settings.shortcut)
-        others = [
-            BasicBlock(channels_out, channels_out, 1, shortcut=settings.shortcut)
-            for _ in range(settings.blocks_per_stage - 1)
-        ]
-        return nn.Sequential(first, *others)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage3(self.stage2(self.stage1(self.stem(x))))

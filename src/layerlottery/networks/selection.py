@@ -1,4 +1,4 @@
-"""From scores to the blocks that go: lowest first, two blocks stay in every stage. Imports no torch."""
+"""From scores to the blocks, filters or weights that go, lowest first. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from layerlottery.config.networks import MINIMUM_PER_STAGE
 from layerlottery.errors import LayerLotteryError
+
+Array = npt.NDArray[Any]
+Keep = npt.NDArray[np.bool_]
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def removal_order(blocks: Sequence[Mapping[str, Any]], *, minimum: int = MINIMUM_PER_STAGE) -> list[str]:
@@ -42,3 +49,63 @@ def tied(blocks: Sequence[Mapping[str, Any]], removed_blocks: Sequence[str]) -> 
         for block in blocks
         if block["removable"] and block["name"] not in removed_blocks and block["score"] in gone
     ]
+
+
+def filter_count(tensors: Mapping[str, Array]) -> int:
+    """Convolution filters in a network's state, those of projections included."""
+    return sum(len(array) for array in tensors.values() if array.ndim == 4)
+
+
+def parameter_count(tensors: Mapping[str, Array]) -> int:
+    """Trained parameters in a network's state: all but BatchNorm's statistics."""
+    return sum(array.size for name, array in tensors.items() if not name.endswith(STATISTICS))
+
+
+def choose_filters(groups: Sequence[Mapping[str, Any]], *, total: int, budget: int) -> list[Mapping[str, Any]]:
+    """Groups whose removal brings `total` convolution filters as close as possible to `budget`.
+
+    `groups` are {layer, index, filters, score} in network order. The lowest scores go first, equal ones in
+    network order; a group that would take too many is passed over, and so is the last one of a layer.
+    """
+    widths = Counter(group["layer"] for group in groups)
+    fewest = sum({group["layer"]: group["filters"] for group in groups}.values())
+    if not fewest <= budget <= total:
+        raise LayerLotteryError(f"budget: found {budget} filters; this network allows {fewest} to {total}")
+    excess, gone, passed = total - budget, [], []
+    for group in sorted(groups, key=lambda group: group["score"]):
+        if group["filters"] > excess or widths[group["layer"]] == 1:
+            passed.append(group)
+            continue
+        widths[group["layer"]] -= 1
+        excess -= group["filters"]
+        gone.append(group)
+    # one more may leave fewer filters than the budget, and still lie closer to it
+    closer = [group for group in passed if widths[group["layer"]] > 1 and group["filters"] < 2 * excess]
+    return [*gone, *sorted(closer, key=lambda group: group["filters"])[:1]]
+
+
+def tied_filters(groups: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> int:
+    """Kept groups whose score equals a removed one's."""
+    scores = {group["score"] for group in gone}
+    removed_blocks = {(group["layer"], group["index"]) for group in gone}
+    return sum(group["score"] in scores and (group["layer"], group["index"]) not in removed_blocks for group in groups)
+
+
+def choose_weights(scores: Mapping[str, Array], *, total: int, budget: int) -> tuple[dict[str, Keep], int]:
+    """Masks (bool, true stays) that leave `budget` of a network's `total` parameters, and how many kept weights tie.
+
+    The lowest scores of all layers together go first, equal ones in the order of `scores`.
+    """
+    flat = np.concatenate([array.ravel() for array in scores.values()])
+    count = total - budget
+    if not 0 <= count <= flat.size:
+        raise LayerLotteryError(
+            f"budget: found {budget} parameters; this network allows {total - flat.size} to {total}"
+        )
+    order = np.argsort(flat, kind="stable")
+    keep = np.ones(flat.size, dtype=bool)
+    keep[order[:count]] = False
+    tied = int((flat[order[count:]] == flat[order[count - 1]]).sum()) if count else 0
+    ends = np.cumsum([array.size for array in scores.values()])[:-1]
+    parts = np.split(keep, ends)
+    return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}, tied

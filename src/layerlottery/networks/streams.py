@@ -27,26 +27,13 @@ REARRANGING = frozenset(
 ) | {Tensor.view}
 CARRYING = PASSING | REARRANGING
 # functions that torch.nn has a module for, when they are called with nothing but their default options
+ALIKE = ("ReLU", "ReLU6", "GELU", "SiLU", "Hardswish", "ELU", "Mish", "Softplus", "Tanh", "Sigmoid")
+MODULES = {name.lower(): name for name in ALIKE} | {"relu_": "ReLU", "leaky_relu": "LeakyReLU"}
 ACTIVATIONS = {
-    F.relu: "ReLU",
-    torch.relu: "ReLU",
-    torch.relu_: "ReLU",
-    Tensor.relu: "ReLU",
-    Tensor.relu_: "ReLU",
-    F.relu6: "ReLU6",
-    F.gelu: "GELU",
-    F.silu: "SiLU",
-    F.hardswish: "Hardswish",
-    F.leaky_relu: "LeakyReLU",
-    F.elu: "ELU",
-    F.mish: "Mish",
-    F.softplus: "Softplus",
-    F.tanh: "Tanh",
-    torch.tanh: "Tanh",
-    Tensor.tanh: "Tanh",
-    F.sigmoid: "Sigmoid",
-    torch.sigmoid: "Sigmoid",
-    Tensor.sigmoid: "Sigmoid",
+    getattr(owner, name): module
+    for owner in (F, torch, Tensor)
+    for name, module in MODULES.items()
+    if hasattr(owner, name)
 }
 POSITIVE = frozenset({"ReLU", "ReLU6", "Sigmoid", "Softplus"})
 POOLS = frozenset({F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.max_pool1d, F.avg_pool1d})
@@ -145,8 +132,9 @@ class Streams:
     def positive(self, value: int) -> bool:
         """Whether a value has no negative numbers, by what gave it."""
         leaf = self.leaf_of.get(value)
-        if leaf is not None and (name := type(leaf.module).__name__) in POSITIVE and _from_torch(leaf.module):
-            return bool(name)
+        kind = type(leaf.module) if leaf is not None else object
+        if kind.__name__ in POSITIVE and kind.__module__.startswith("torch.nn."):
+            return True
         index = self.producer.get(value)
         if index is None:
             return False
@@ -176,7 +164,6 @@ def last_addition(streams: Streams, call: Call) -> int | None:
 
 def standing(leaf: Call) -> Stay | None:
     """A childless module that may stand on the stream: it keeps the shape, and has at most one weight a channel."""
-    assert leaf.shapes is not None
     parameters = list(leaf.module.parameters())
     if leaf.shapes[0] != leaf.shapes[1] or any(one.numel() != max(one.shape, default=1) for one in parameters):
         return None
@@ -202,10 +189,6 @@ def staying(streams: Streams, steps: list[Step], call: Call) -> Iterator[str]:
             if not (relu and positive):
                 yield step.name
             positive = relu
-
-
-def _from_torch(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn.")
 
 
 def _then(before: list[Step] | None, step: Step) -> list[Step] | None:

@@ -36,7 +36,7 @@ class Call:
     # tensors alone or in a tuple of so many; -1 is anything else
     tuple_length: int = -1
     # of the first tensor that went in, and of the first that came out
-    shapes: tuple[torch.Size, torch.Size] | None = None
+    shapes: tuple[torch.Size, torch.Size] = (torch.Size(), torch.Size())
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Recorder(TorchFunctionMode):
         given = list(tensors_of(out))
         call.outputs = tuple(self.number(tensor) for tensor in given)
         call.tuple_length = 0 if isinstance(out, Tensor) else len(out) if isinstance(out, tuple) else -1
-        if given and call.shapes:
+        if given:
             call.shapes = (call.shapes[0], given[0].shape)
 
 

@@ -27,14 +27,8 @@ NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
 
 def dense_architecture(settings: Network, *, channels: int, classes: int, image_size: int) -> dict[str, Any]:
     """The description that `build` makes a whole network from; images are (channels, image_size, image_size)."""
-    sized = {"image_size": image_size} if settings.sized else {}
-    return {
-        "network": settings.model_dump(mode="json"),
-        "channels": channels,
-        "classes": classes,
-        **sized,
-        "removed_blocks": [],
-    }
+    form = {"channels": channels, "classes": classes} | ({"image_size": image_size} if settings.sized else {})
+    return {"network": settings.model_dump(mode="json"), **form, "removed_blocks": []}
 
 
 def network_settings(architecture: Mapping[str, Any]) -> Network:

@@ -20,7 +20,6 @@ PRELOADED = (
     "layerlottery.cli.main",
     "layerlottery.networks.initialize",
     "layerlottery.networks.prune",
-    "layerlottery.criteria.elements",
     "layerlottery.criteria.score",
     "layerlottery.training.rewind",
     "layerlottery.training.train",

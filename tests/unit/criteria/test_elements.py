@@ -13,8 +13,7 @@ from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.config.data import Digits
 from layerlottery.config.networks import NetworkSettings
 from layerlottery.criteria.complexity import layer_shares, removal_places
-from layerlottery.criteria.elements import group_scores, weight_scores
-from layerlottery.criteria.score import score, score_blocks
+from layerlottery.criteria.score import group_scores, score, score_blocks, weight_scores
 from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.filters import find_couplings

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cross_decomposition import PLSRegression
+from torch import nn
 
 from layerlottery.criteria.regression import standardized, variable_importance
 from layerlottery.criteria.score import score_blocks
 from layerlottery.errors import LayerLotteryError
+from layerlottery.tickets import score
 
 
 def vip_of(fit):
@@ -124,3 +126,26 @@ def test_a_class_without_images_changes_nothing(planted, settings):
     assert score_blocks(model, (images, 3 * labels), settings("pls")) == score_blocks(
         model, (images, labels), settings("pls")
     )
+
+
+class Dense(nn.Module):
+    """A residual block over features (N, C)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return x + torch.tanh(self.layer(x))
+
+
+def test_outputs_without_positions_are_a_single_one(settings):
+    torch.manual_seed(0)
+    model, labels = nn.Sequential(nn.Linear(5, 6), Dense(), Dense(), nn.Linear(6, 3)).eval(), torch.arange(30) % 3
+    images = torch.randn(30, 5) + labels[:, None]
+    with torch.no_grad():
+        first = model[1](model[0](images))
+        outputs = torch.cat([first, model[2](first)], dim=1).double().numpy()
+    vip = scikit_vip(outputs, np.eye(3)[labels.numpy()], 2)
+    scores = score(model, (images, labels), settings("pls", components=2))
+    assert scores == pytest.approx({"1": vip[:6].mean(), "2": vip[6:].mean()}, rel=1e-4)

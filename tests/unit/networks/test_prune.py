@@ -10,12 +10,12 @@ import torch
 
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.cost.network import filters, parameters
-from layerlottery.criteria.elements import group_scores, weight_scores
+from layerlottery.criteria.score import group_scores, weight_scores
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import remove_blocks, residual_blocks
-from layerlottery.networks.budget import choose_filters, choose_weights, tied_filters
 from layerlottery.networks.prune import prune
 from layerlottery.networks.resnet import initialize
+from layerlottery.networks.selection import choose_filters, choose_weights, tied_filters
 from layerlottery.networks.weights import build, load_network, save_network
 from layerlottery.store.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
 

@@ -32,7 +32,7 @@ from layerlottery.networks.initialize import drawn
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.weights import build, dense_architecture, load_network, network_settings, save_network
 from layerlottery.networks.zoo.draws import WithoutDraws
-from layerlottery.networks.zoo.preact import PreactBlock
+from layerlottery.networks.zoo.preact_resnet import PreactBlock
 
 
 def from_torchvision(name, **settings):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from layerlottery.config.extensions import Extension, load_trusted
+from layerlottery.config.extensions import load_trusted
 from layerlottery.config.networks import CustomSettings
+from layerlottery.networks.examples import evaluating
 
 
 def build(settings: CustomSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
@@ -28,14 +27,9 @@ def build(settings: CustomSettings, *, channels: int, classes: int, image_size: 
 def check(settings: CustomSettings, model: nn.Module, *, channels: int, classes: int, image_size: int) -> None:
     """Raise LayerLotteryError unless the network turns two black images into finite logits (2, classes)."""
     function = load_trusted(settings)
-    training = model.training
-    with function.running(), torch.no_grad():
-        logits = model.eval()(torch.zeros(2, channels, image_size, image_size))
-    model.train(training)
-    _check_logits(function, logits, (2, classes))
-
-
-def _check_logits(function: Extension, logits: Any, shape: tuple[int, int]) -> None:
+    shape = (2, classes)
+    with function.running(), evaluating(model), torch.no_grad():
+        logits = model(torch.zeros(2, channels, image_size, image_size))
     if not isinstance(logits, Tensor) or logits.shape != shape:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise function.wrong(f"its network answers two images with {found}; allowed are logits {shape}")

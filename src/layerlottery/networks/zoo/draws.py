@@ -9,13 +9,9 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 # functions that ask for overrides come whole; the others come as the draws that they are made of
-WHOLE = frozenset(
-    {
-        *(init.uniform_, init.normal_, init.orthogonal_),
-        *(init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_),
-    }
-)
-DRAWS = frozenset({Tensor.uniform_, Tensor.normal_})
+WHOLE = {init.uniform_, init.normal_, init.orthogonal_}
+WHOLE |= {init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_}
+DRAWS = {Tensor.uniform_, Tensor.normal_}
 
 
 class WithoutDraws(TorchFunctionMode):

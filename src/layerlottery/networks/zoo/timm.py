@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
+from importlib import import_module
 
 from torch import nn
 
@@ -23,7 +22,12 @@ STEMS = {
 
 def build(settings: TimmSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """Raises LayerLotteryError without timm, and as the networks of torchvision do."""
-    timm = _timm()
+    try:
+        timm = import_module("timm")
+    except ModuleNotFoundError as error:
+        raise LayerLotteryError(
+            "networks: family timm needs the package timm, which is not installed; it comes with layerlottery[timm]"
+        ) from error
     config = timm.get_pretrained_cfg(settings.name)
     sizes = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
     options = {"num_classes": classes, "in_chans": channels} | sizes | settings.options
@@ -35,12 +39,3 @@ def build(settings: TimmSettings, *, channels: int, classes: int, image_size: in
         stems=STEMS,
         make=lambda: timm.create_model(settings.name, pretrained=False, **options),
     )
-
-
-def _timm() -> ModuleType:
-    try:
-        return importlib.import_module("timm")
-    except ModuleNotFoundError as error:
-        raise LayerLotteryError(
-            "networks: family timm needs the package timm, which is not installed; it comes with layerlottery[timm]"
-        ) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from layerlottery.config.networks import WideResNetSettings
-from layerlottery.networks.zoo.preact import PreactNet
+from layerlottery.networks.zoo.preact_resnet import PreactBlock, PreactNet
 
 STEM = 16
 
@@ -13,11 +15,6 @@ STEM = 16
 def build(settings: WideResNetSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """Its weights do not depend on `image_size`."""
     wide = STEM * settings.widen
-    return PreactNet(
-        (STEM, wide, 2 * wide, 4 * wide),
-        settings.blocks_per_stage,
-        channels=channels,
-        classes=classes,
-        shortcut="B",
-        dropout=settings.dropout,
-    )
+    block = partial(PreactBlock, shortcut="B", dropout=settings.dropout)
+    widths = (STEM, wide, 2 * wide, 4 * wide)
+    return PreactNet(block, widths, settings.blocks_per_stage, channels=channels, classes=classes)
