@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import importlib
 
 from torch import nn
 
@@ -23,7 +23,7 @@ STEMS = {
 def build(settings: TimmSettings, *, channels: int, classes: int, image_size: int | None) -> nn.Module:
     """Raises LayerLotteryError without timm, and as the networks of torchvision do."""
     try:
-        timm = import_module("timm")
+        timm = importlib.import_module("timm")
     except ModuleNotFoundError as error:
         raise LayerLotteryError(
             "networks: family timm needs the package timm, which is not installed; it comes with layerlottery[timm]"
