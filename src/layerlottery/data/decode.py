@@ -54,14 +54,6 @@ class Encoded:
     form: Form
     read: Read
 
-    @classmethod
-    def begin(cls, name: str, labels: Labels, read: Read, form: Form) -> Encoded:
-        """Decode the first image, whose size and channels the others take where `form` leaves them open."""
-        called, source = next(read(np.zeros(1, dtype=np.intp)))
-        first = decode(source, form, called)
-        channels, height, width = first.shape
-        return cls(name, labels, (channels, height, width), replace(form, channels=1 if channels == 1 else 3), read)
-
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -81,17 +73,15 @@ class Encoded:
             piece = np.empty((end - start, *self.shape), dtype=np.uint8)
             for target in piece:
                 called, source = next(sources)
-                target[:] = self._alike(decode(source, self.form, called), called)
+                image = decode(source, self.form, called)
+                if image.shape != self.shape:
+                    found, first = (f"{side}x{side}" for side in (image.shape[-1], self.shape[-1]))
+                    remedy = "set image_size to resize all images"
+                    raise LayerLotteryError(f"{called}: {found} pixels, the first image has {first}; {remedy}")
+                target[:] = image
             if end // _PROGRESS_EVERY > start // _PROGRESS_EVERY:
                 log.info("decoded %d of %d images", end, len(rows))
             yield piece
-
-    def _alike(self, image: Images, called: str) -> Images:
-        if image.shape != self.shape:
-            found, first = f"{image.shape[-1]}x{image.shape[-1]}", f"{self.shape[-1]}x{self.shape[-1]}"
-            remedy = "set image_size to resize all images"
-            raise LayerLotteryError(f"{called}: {found} pixels, the first image has {first}; {remedy}")
-        return image
 
 
 # its labels are at hand, its images come piece by piece
@@ -111,12 +101,14 @@ class Decoded:
 def encoded_set(classes: tuple[str, ...], settings: Located, parts: Mapping[str, tuple[str, Labels, Read]]) -> Decoded:
     """The set of the splits "train", "test" and "shifted.NAME": for each its name in the log, labels and images.
 
-    All take the channels of the first.
+    All take the channels of the first image, and those of a split its size, where the settings leave them open.
     """
     form, splits = Form(settings.image_size, settings.channels, settings.fit), {}
     for key, (name, labels, read) in parts.items():
-        splits[key] = Encoded.begin(name, labels, read, form)
-        form = splits[key].form
+        called, source = next(read(np.zeros(1, dtype=np.intp)))
+        channels, height, width = decode(source, form, called).shape
+        form = replace(form, channels=1 if channels == 1 else 3)
+        splits[key] = Encoded(name, labels, (channels, height, width), form, read)
     train, test = splits.pop("train"), splits.pop("test")
     return Decoded(classes, train, test, {key.removeprefix("shifted."): split for key, split in splits.items()})
 
@@ -137,14 +129,10 @@ def decode(source: Source, form: Form, name: str) -> Images:
 
 
 def resize(images: Images, size: int) -> Images:
-    """Colour images, uint8 (N, 3, H, W), as uint8 (N, 3, size, size): each as `decode` resizes one from a file."""
-    if images.shape[2:] == (size, size):
-        return images
-    resized = np.empty((len(images), 3, size, size), dtype=np.uint8)
-    for image, target in zip(images, resized, strict=True):
-        colours = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-        target[:] = np.asarray(_scaled(colours, size)).transpose(2, 0, 1)
-    return resized
+    """Colour images, uint8 (N, H, W, 3), as uint8 (N, 3, size, size): each as `decode` resizes one from a file."""
+    if images.shape[1:3] != (size, size):
+        images = np.stack([np.asarray(_scaled(Image.fromarray(image), size)) for image in images])
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 def _scaled(image: Image.Image, size: int) -> Image.Image:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,10 +32,6 @@ _TRY_AGAIN = frozenset({408, 425, 429})
 _RANGE_NOT_SATISFIABLE = 416
 # how often a download of unknown size says how far it is
 _PROGRESS = 1 << 28
-_HASHES: dict[str, Callable[[], Any]] = {
-    "SHA-256": hashlib.sha256,
-    "MD5": partial(hashlib.new, "md5", usedforsecurity=False),
-}
 
 
 class _LostError(Exception):
@@ -65,7 +61,8 @@ class Published:
         if self.size not in (None, found):
             return f"{found} bytes found, expected {self.size}"
         kind, expected = ("SHA-256", self.sha256) if self.sha256 else ("MD5", self.md5)
-        if (held := hashlib.file_digest(content, _HASHES[kind]).hexdigest()) != expected:
+        algorithm = partial(hashlib.new, kind.replace("-", ""), usedforsecurity=False)
+        if (held := hashlib.file_digest(content, algorithm).hexdigest()) != expected:
             return f"{kind} {held} found, expected {expected}"
         return None
 

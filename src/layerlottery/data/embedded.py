@@ -26,8 +26,7 @@ def load_digits(settings: Digits) -> Decoded:
     held = datasets.load_digits()
     whole = Split(_to_bytes(held.images)[:, None], held.target.astype(np.int64))
     train, test = _split_indices(whole.labels, settings)
-    shifted: dict[str, Split] = {name: SHIFTED[name]() for name in settings.shifted}
-    return Decoded(CLASSES, whole.take(train), whole.take(test), shifted)
+    return Decoded(CLASSES, whole.take(train), whole.take(test), {name: SHIFTED[name]() for name in settings.shifted})
 
 
 def _split_indices(labels: Labels, settings: Digits) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -73,8 +72,7 @@ def _shares(pixels: int, cells: int) -> npt.NDArray[np.float64]:
     # not Pillow's BOX filter: it counts a pixel on a border whole or not at all, which shows at this size
     edges, left = np.linspace(0, pixels, cells + 1)[:, None], np.arange(pixels)
     overlap = np.minimum(edges[1:], left + 1) - np.maximum(edges[:-1], left)
-    shares: npt.NDArray[np.float64] = overlap.clip(min=0) * (cells / pixels)
-    return shares
+    return overlap.clip(min=0) * (cells / pixels)
 
 
 def _to_bytes(levels: npt.NDArray[np.floating[Any]]) -> Images:

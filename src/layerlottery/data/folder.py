@@ -36,7 +36,9 @@ def load_folder(settings: ImageFolder) -> Decoded:
     _check_annotations(settings, list(others.values()))
     for key, folder in others.items():
         files[key] = _files(folder, classes, settings.annotations)
-        _check_classes(folder, tuple(files[key]), classes)
+        if differ := sorted(set(files[key]) ^ set(classes)):
+            reason = f"its classes differ from those of the training folder in {', '.join(differ)}"
+            raise LayerLotteryError(f"{folder}: {reason}")
     folders = {"train": train, **others}
     return encoded_set(classes, settings, {key: _part(folder, files[key]) for key, folder in folders.items()})
 
@@ -86,12 +88,6 @@ def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
                 yield entry.path
             elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
                 yield from _walk(entry.path, (*above, real))
-
-
-def _check_classes(folder: Path, found: tuple[str, ...], classes: tuple[str, ...]) -> None:
-    if found != classes:
-        differ = ", ".join(sorted(set(found) ^ set(classes)))
-        raise LayerLotteryError(f"{folder}: its classes differ from those of the training folder in {differ}")
 
 
 def _part(folder: Path, files: _Files) -> tuple[str, Labels, Read]:

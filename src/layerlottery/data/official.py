@@ -33,17 +33,9 @@ log = logging.getLogger(__name__)
 _SHAPE = (32, 32, 3)
 _SEVERITIES = 5
 _LABELS = "labels"
-_CLASSES: dict[OfficialCorruptions | OfficialShift, int] = {
-    "CIFAR-10-C": 10,
-    "CIFAR-100-C": 100,
-    "CIFAR-10.1": 10,
-    "CIFAR-10.2": 10,
-}
+_CLASSES = {"CIFAR-10-C": 10, "CIFAR-100-C": 100, "CIFAR-10.1": 10, "CIFAR-10.2": 10}
 # images and labels: which of the set's files holds them, and as what; its other arrays are not read
-_ARRAYS: dict[OfficialShift, list[tuple[int, Any]]] = {
-    "CIFAR-10.1": [(0, ...), (1, ...)],
-    "CIFAR-10.2": [(0, "images"), (0, "labels")],
-}
+_ARRAYS: dict[str, Any] = {"CIFAR-10.1": [(0, ...), (1, ...)], "CIFAR-10.2": [(0, "images"), (0, "labels")]}
 
 
 def load_shifted(
@@ -66,7 +58,7 @@ def load_shifted(
         images, labels = (_array(files[place], key) for place, key in _ARRAYS[name])
         _check_images(files[0][0], images)
         targets = _checked_labels(files[-1][0], labels, classes=10, counts=(len(images),))
-        splits[key] = Split(resize(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), image_size), targets)
+        splits[key] = Split(resize(images, image_size), targets)
     return splits
 
 
@@ -172,10 +164,9 @@ def _open(name: OfficialCorruptions, paths: dict[str, Path]) -> CorruptedSet:
 def _mapped(path: Path) -> npt.NDArray[Any]:
     try:
         # unlike np.load it opens no other format, and no array of objects
-        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
         raise LayerLotteryError(f"{path}: not a readable npy file of numbers ({type(error).__name__})") from error
-    return array
 
 
 def _check_images(path: str, images: npt.NDArray[Any]) -> None:
@@ -189,10 +180,8 @@ def _checked_labels(path: str, labels: npt.NDArray[Any], *, classes: int, counts
         raise LayerLotteryError(f"{path}: {labels.dtype} {labels.shape} found, allowed is one integer an image")
     if len(labels) not in counts:
         raise LayerLotteryError(f"{path}: {len(labels)} labels found, allowed are {' or '.join(map(str, counts))}")
-    lowest, highest = labels.min(), labels.max()
-    if lowest < 0 or highest >= classes:
-        wrong = lowest if lowest < 0 else highest
-        raise LayerLotteryError(f"{path}: label {wrong} found, allowed is 0 to {classes - 1}")
+    if wrong := [label for label in (labels.min(), labels.max()) if not 0 <= label < classes]:
+        raise LayerLotteryError(f"{path}: label {wrong[0]} found, allowed is 0 to {classes - 1}")
     return np.array(labels, dtype=np.int64)
 
 

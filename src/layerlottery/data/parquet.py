@@ -14,7 +14,7 @@ import numpy as np
 from layerlottery.config.data import Files, ParquetImages
 from layerlottery.data.decode import Decoded, Read, Source, encoded_set
 from layerlottery.data.prepared import Labels, Rows
-from layerlottery.data.shards import Shard, open_shard
+from layerlottery.data.shards import Shard, apportioned, open_shard
 from layerlottery.errors import LayerLotteryError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,9 @@ def load_parquet(settings: ParquetImages) -> Decoded:
     shards = {key: [open_shard(path, settings) for path in found] for key, found in paths.items()}
     classes = _class_names(shards["train"])
     for shard in chain(*shards.values()):
-        _check_names(shard, classes)
+        if shard.names not in (None, classes):
+            reason = f"its class names {shard.names} differ from those of the training file, {classes}"
+            raise LayerLotteryError(f"{shard.path}: {reason}")
     return encoded_set(classes, settings, {key: _part(settings, files[key], held) for key, held in shards.items()})
 
 
@@ -74,12 +76,8 @@ def _names(chosen: Files) -> list[str]:
 
 def _read(shards: Sequence[Shard], rows: Rows) -> Iterator[tuple[str, Source]]:
     """The named images at `rows` (sorted) of all shards in a row."""
-    start = 0
-    for shard in shards:
-        end = start + len(shard.labels)
-        first, last = np.searchsorted(rows, (start, end))
-        yield from shard.images(rows[first:last] - start)
-        start = end
+    for number, start, held in apportioned(rows, [len(shard.labels) for shard in shards]):
+        yield from shards[number].images(held - start)
 
 
 def _class_names(shards: Sequence[Shard]) -> tuple[str, ...]:
@@ -91,10 +89,3 @@ def _class_names(shards: Sequence[Shard]) -> tuple[str, ...]:
         path = shards[0].path if len(shards) == 1 else f"{shards[0].path} and {len(shards) - 1} more"
         raise LayerLotteryError(f"{path}: labels go up to {found[-1]} but {gap} is missing, allowed is 0, 1, 2, …")
     return tuple(str(label) for label in found)
-
-
-def _check_names(shard: Shard, classes: tuple[str, ...]) -> None:
-    if (names := shard.names) and names != classes:
-        raise LayerLotteryError(
-            f"{shard.path}: its class names {names} differ from those of the training file, {classes}"
-        )

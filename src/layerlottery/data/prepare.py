@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,8 @@ def _write(decoded: Decoded, rows: dict[str, Rows], settings: Dataset, folder: P
     channels, _, image_size = decoded.train.shape
     labels, bounds = _labels(decoded, rows)
     levels = Levels(channels)
-    images = _write_images(decoded, rows, {name: len(labels[name]) for name in GROUPS}, levels, folder)
+    counts = {name: len(labels[name]) for name in GROUPS}
+    images = _write_images(decoded, rows, counts, levels, folder)
     contents: dict[str, str] = {}
     for name in GROUPS:
         contents[f"{name}_images.npy"] = images[name]
@@ -118,7 +120,7 @@ def _write(decoded: Decoded, rows: dict[str, Rows], settings: Dataset, folder: P
         "image_size": image_size,
         "mean": mean,
         "std": std,
-        "counts": {name: len(labels[name]) for name in GROUPS},
+        "counts": counts,
         "shifted": bounds,
         "arrays": contents,
         "settings": settings.model_dump(mode="json"),
@@ -131,12 +133,12 @@ def _labels(decoded: Decoded, rows: dict[str, Rows]) -> tuple[dict[str, Labels],
     """Labels of each array, and where the shifted sets begin and end in theirs."""
     source = {"train": decoded.train.labels, "test": decoded.test.labels, "held_out": decoded.train.labels}
     labels = {name: held[rows[name]] for name, held in source.items()}
+    parts = decoded.shifted
+    ends = accumulate(map(len, parts.values()), initial=0)
+    bounds = {name: list(both) for name, both in zip(parts, pairwise(ends), strict=True)}
     # the empty start gives a set without shifted sets its zero-length array
-    shifted, bounds, start = [labels["train"][:0]], {}, 0
-    for name, part in decoded.shifted.items():
-        shifted.append(part.labels)
-        bounds[name] = [start, start := start + len(part)]
-    return labels | {"shifted": np.concatenate(shifted)}, bounds
+    shifted = np.concatenate([labels["train"][:0], *(part.labels for part in parts.values())])
+    return labels | {"shifted": shifted}, bounds
 
 
 def _write_images(
@@ -144,12 +146,9 @@ def _write_images(
 ) -> dict[str, str]:
     """Decode into the four arrays; they take their names, and their hashes are returned, when all are whole."""
     with ExitStack() as stack:
-
-        def sink(name: str) -> artifacts.ArrayWriter:
-            shape = (counts[name], *decoded.train.shape)
-            return stack.enter_context(artifacts.array_writer(folder / f"{name}_images.npy", shape, np.uint8))
-
-        sinks = {name: sink(name) for name in GROUPS}
+        shapes = {folder / f"{name}_images.npy": (counts[name], *decoded.train.shape) for name in GROUPS}
+        writers = [artifacts.array_writer(path, shape, np.uint8) for path, shape in shapes.items()]
+        sinks = {name: stack.enter_context(one) for name, one in zip(GROUPS, writers, strict=True)}
         for images, held_out in _apart(decoded.train, rows["train"], rows["held_out"]):
             levels.add(images)
             sinks["train"].write(images)

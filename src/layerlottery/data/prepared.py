@@ -109,28 +109,31 @@ class PreparedSet:
         """Hash of the settings and of every array: the input hash of the stages that read this set."""
         return str(self.facts["config_hash"])
 
-    def split(self, name: Literal["train", "test"]) -> Split:
-        """The memory-mapped split. Raises LayerLotteryError when a file is missing or was changed."""
-        return self._read(name)
+    def split(self, name: Literal["train", "test", "shifted", "held_out"]) -> Split:
+        """The memory-mapped split. Raises LayerLotteryError when a file is missing or was changed.
+
+        "shifted" are all shifted sets in a row; "held_out" are training images that no training sees, for what is
+        fitted afterwards, none if none were asked for.
+        """
+        return Split(*(self._array(f"{name}_{part}.npy") for part in ("images", "labels")))
 
     def shifted(self) -> dict[str, Split]:
         """Shifted test sets by name, views into one memory-mapped array; empty when there are none."""
-        whole = self._read("shifted")
+        whole = self.split("shifted")
         bounds: dict[str, list[int]] = self.facts["shifted"]
         return {name: Split(whole.images[a:b], whole.labels[a:b]) for name, (a, b) in bounds.items()}
-
-    def held_out(self) -> Split:
-        """Training images that no training sees, for what is fitted afterwards; none if none were asked for."""
-        return self._read("held_out")
-
-    def _read(self, group: str) -> Split:
-        images, labels = (self._array(f"{group}_{part}.npy") for part in ("images", "labels"))
-        return Split(images, labels)
 
     def _array(self, file: str) -> npt.NDArray[Any]:
         if file not in self.facts["arrays"]:
             raise LayerLotteryError(f"{self.folder / FACTS}: names no {file}; recreate it with the prepare stage")
         return artifacts.read_array(self.folder / file, self.facts["arrays"][file])
+
+
+def select_images(labels: Labels, images: int | None, *, seed: int) -> Rows:
+    """Sorted indices of `images` images, balanced over classes; all of them if `images` is None or exceeds them."""
+    if images is None or images >= len(labels):
+        return np.arange(len(labels))
+    return balanced_subset(labels, images, seed, key="images")
 
 
 def balanced_subset(labels: npt.NDArray[np.integer[Any]], size: int, seed: int, *, key: str = "size") -> Rows:

@@ -24,6 +24,10 @@ def _at(address: str, *files: tuple[str, int, str], below: str = "") -> dict[str
     return {f"{below}{name}": Published(f"{address}/{name}", size, sha256) for name, size, sha256 in files}
 
 
+def _on_zenodo(record: int, file: str, md5: str, *, size: int | None = None) -> dict[str, Published]:
+    return {file: Published(f"https://zenodo.org/records/{record}/files/{file}?download=1", size, md5=md5)}
+
+
 FILES: dict[str, dict[str, Published]] = {
     "CIFAR10": _at(
         _CIFAR,
@@ -49,19 +53,8 @@ FILES: dict[str, dict[str, Published]] = {
 }
 
 OFFICIAL: dict[OfficialShift | OfficialCorruptions, dict[str, Published]] = {
-    "CIFAR-10-C": {
-        "CIFAR-10-C.tar": Published(
-            "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1",
-            2_918_471_680,
-            md5="56bf5dcef84df0e2308c6dcbcbbd8499",
-        ),
-    },
-    "CIFAR-100-C": {
-        "CIFAR-100-C.tar": Published(
-            "https://zenodo.org/records/3555552/files/CIFAR-100-C.tar?download=1",
-            md5="11f0ed0f1191edbf9fa23466ae6021d3",
-        ),
-    },
+    "CIFAR-10-C": _on_zenodo(2535967, "CIFAR-10-C.tar", "56bf5dcef84df0e2308c6dcbcbbd8499", size=2_918_471_680),
+    "CIFAR-100-C": _on_zenodo(3555552, "CIFAR-100-C.tar", "11f0ed0f1191edbf9fa23466ae6021d3"),
     "CIFAR-10.1": _at(
         _CIFAR_10_1,
         ("cifar10.1_v6_data.npy", 6_144_128, "2997188e5816f5bd545dc77771b6227828c28146049fcecf3fa10775474cacc6"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +39,9 @@ class Shard:
 
     def images(self, rows: Rows) -> Iterator[tuple[str, bytes]]:
         """Name and encoded bytes of the images at `rows` (sorted), without reading other groups of rows."""
-        if not len(rows):
-            return
         with _opened(self.path) as file:
-            start = 0
-            for group, count in enumerate(self.groups):
-                first, last = np.searchsorted(rows, (start, start + count))
-                if first < last:
-                    yield from self._of_group(file, group, rows[first:last], start)
-                start += count
+            for group, start, held in apportioned(rows, self.groups):
+                yield from self._of_group(file, group, held, start)
 
     def _of_group(self, file: pq.ParquetFile, group: int, rows: Rows, start: int) -> Iterator[tuple[str, bytes]]:
         for batch in _batches(file, self.path, self.column, group):
@@ -61,6 +56,15 @@ class Shard:
             start += len(batch)
             if last == len(rows):
                 return
+
+
+def apportioned(rows: Rows, counts: Sequence[int]) -> Iterator[tuple[int, int, Rows]]:
+    """Number, first row and `rows` (sorted) of each part that holds any of them, of parts of so many rows."""
+    for part, end in enumerate(accumulate(counts)):
+        start = end - counts[part]
+        first, last = np.searchsorted(rows, (start, end))
+        if first < last:
+            yield part, start, rows[first:last]
 
 
 def open_shard(path: Path, settings: ParquetImages) -> Shard:
@@ -102,10 +106,8 @@ def _column(schema: pa.Schema, path: Path, kind: str, chosen: str | None, known:
 
 
 def _labels(file: pq.ParquetFile, path: Path, name: str) -> Labels:
-    try:
+    with _reading(path, name):
         column = file.read(columns=[name]).column(name)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, name, error) from error
     if not pa.types.is_integer(column.type):
         raise LayerLotteryError(f"{path}: column {name} is {column.type}, allowed are integers from 0")
     if column.null_count:
@@ -123,14 +125,16 @@ def _labels(file: pq.ParquetFile, path: Path, name: str) -> Labels:
 
 
 def _batches(file: pq.ParquetFile, path: Path, column: str, group: int) -> Iterator[pa.RecordBatch]:
-    try:
+    with _reading(path, column):
         yield from file.iter_batches(_BATCH, row_groups=[group], columns=[f"{column}.bytes"], use_threads=False)
+
+
+@contextmanager
+def _reading(path: Path, column: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, column, error) from error
-
-
-def _unreadable(path: Path, column: str, error: Exception) -> LayerLotteryError:
-    return LayerLotteryError(f"{path}: column {column} is not readable ({type(error).__name__})")
+        raise LayerLotteryError(f"{path}: column {column} is not readable ({type(error).__name__})") from error
 
 
 def _held_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:

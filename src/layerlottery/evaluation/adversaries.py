@@ -225,8 +225,7 @@ def correct(model: nn.Module, images: Tensor, labels: Tensor, among: Tensor) -> 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
     # a diverged network's NaN would count as class 0
-    right: Tensor = logits.argmax(dim=1).eq(labels) & logits.isfinite().all(dim=1)
-    return right
+    return logits.argmax(dim=1).eq(labels) & logits.isfinite().all(dim=1)
 
 
 def _from_random(

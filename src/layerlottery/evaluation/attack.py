@@ -18,13 +18,12 @@ from layerlottery.config.evaluation import AttackSettings
 from layerlottery.config.extensions import load
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
-from layerlottery.data.prepared import PreparedSet, Split
+from layerlottery.data.prepared import PreparedSet, Split, select_images
 from layerlottery.evaluation.adversaries import FUNCTIONS, Attacked, correct, minimum_norms, own_perturb, perturb
 from layerlottery.evaluation.autoattack import PART, Parts, find_autoattack
 from layerlottery.evaluation.conditions import RobustnessRow, write_conditions
 from layerlottery.evaluation.forward import batches
 from layerlottery.evaluation.masking import gradient_check
-from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store.hashing import derived_seed
 

@@ -39,11 +39,8 @@ def calibration(logits: npt.NDArray[np.floating[Any]], labels: Labels, bins: int
     # sum of (p - onehot)² without building onehot
     brier = np.mean((probabilities**2).sum(axis=1) - 2 * np.exp(own) + 1)
     correct = probabilities.argmax(axis=1) == labels
-    return Calibration(
-        nll=float(-own.mean()),
-        brier=float(brier),
-        ece=expected_calibration_error(probabilities.max(axis=1), correct, bins),
-    )
+    ece = expected_calibration_error(probabilities.max(axis=1), correct, bins)
+    return Calibration(nll=float(-own.mean()), brier=float(brier), ece=ece)
 
 
 def expected_calibration_error(confidences: Real, correct: npt.NDArray[np.bool_], bins: int) -> float:

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from layerlottery.config.evaluation import CompareSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
-from layerlottery.data.prepared import Images, PreparedSet
+from layerlottery.data.prepared import Images, PreparedSet, select_images
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.conditions import table_of
 from layerlottery.evaluation.forward import to_unit_interval
-from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.blocks import residual_blocks
 from layerlottery.networks.features import PENULTIMATE, captured
 from layerlottery.networks.predictor import load_predictor

@@ -48,8 +48,8 @@ def write_conditions(path: Path, rows: Sequence[RobustnessRow], *, config_hash: 
     A column without any value is left out: aggregation reads thousands of these files, and a column costs time.
     """
     names = {field.name for field in fields(RobustnessRow)}
-    schema = pa.schema([field for field in arrow_schema("robustness") if field.name in names])
-    schema = schema.append(arrow_schema("runs").field("temperature"))
+    held = [field for field in arrow_schema("robustness") if field.name in names]
+    schema = pa.schema([*held, arrow_schema("runs").field("temperature")])
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema)
     filled = [name for name in table.column_names if table[name].null_count < len(table)]
     artifacts.write_table(path, table.select(filled), config_hash=config_hash)

@@ -16,8 +16,7 @@ from layerlottery.config.data import OfficialSettings
 from layerlottery.config.evaluation import CorruptionSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.official import CorruptedSet, open_corrupted
-from layerlottery.data.prepared import Images, Labels, PreparedSet, Split, balanced_subset
-from layerlottery.evaluation.selection import select_images
+from layerlottery.data.prepared import Images, Labels, PreparedSet, Split, balanced_subset, select_images
 from layerlottery.store import artifacts
 from layerlottery.store.seals import file_digest
 

@@ -27,25 +27,14 @@ class Detection:
     fpr95_in: float | None = None
 
 
-def msp(logits: Logits) -> Real:
-    """Largest softmax probability (Hendrycks & Gimpel 2017) of logits (N, classes), in float64."""
-    largest: Real = softmax(logits.astype(np.float64), axis=1).max(axis=1)
-    return largest
-
-
-def max_logit(logits: Logits) -> Real:
-    """Largest logit (Hendrycks et al. 2022)."""
-    largest: Real = logits.astype(np.float64).max(axis=1)
-    return largest
-
-
-def energy(logits: Logits) -> Real:
-    """Negative energy at temperature 1 (Liu et al. 2020, equation 4): log of the sum of exponentials of the logits."""
-    negative: Real = logsumexp(logits.astype(np.float64), axis=1)
-    return negative
-
-
-SCORES: dict[str, Callable[[Logits], Real]] = {"msp": msp, "max_logit": max_logit, "energy": energy}
+SCORES: dict[str, Callable[[Logits], Real]] = {
+    # largest softmax probability (Hendrycks & Gimpel 2017)
+    "msp": lambda logits: softmax(logits.astype(np.float64), axis=1).max(axis=1),
+    # Hendrycks et al. 2022
+    "max_logit": lambda logits: logits.astype(np.float64).max(axis=1),
+    # negative energy at temperature 1 (Liu et al. 2020, equation 4)
+    "energy": lambda logits: logsumexp(logits.astype(np.float64), axis=1),
+}
 
 
 def detection(inside: Real, outside: Real) -> Detection:
@@ -63,25 +52,15 @@ def detection(inside: Real, outside: Real) -> Detection:
 
     scores = np.concatenate([inside, outside])
     known = np.arange(len(scores)) < len(inside)
-    return Detection(
-        auroc=float(roc_auc_score(known, scores)),
-        aupr_in=_area_under_precision(known, scores),
-        aupr_out=_area_under_precision(~known, -scores),
-        fpr95=_false_positives(~known, -scores),
-        fpr95_in=_false_positives(known, scores),
-    )
+    (aupr_in, fpr95_in), (aupr_out, fpr95) = _curves(known, scores), _curves(~known, -scores)
+    return Detection(float(roc_auc_score(known, scores)), aupr_in, aupr_out, fpr95, fpr95_in)
 
 
-def _area_under_precision(positive: npt.NDArray[np.bool_], scores: Real) -> float:
-    from sklearn.metrics import auc, precision_recall_curve
+def _curves(positive: npt.NDArray[np.bool_], scores: Real) -> tuple[float, float]:
+    """Area under the precision-recall curve, and the share of false positives where 95 % are found."""
+    from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
     precision, recall, _ = precision_recall_curve(positive, scores)
-    return float(auc(recall, precision))
-
-
-def _false_positives(positive: npt.NDArray[np.bool_], scores: Real) -> float:
-    from sklearn.metrics import roc_curve
-
     # all thresholds: those that sklearn drops by default may be the one that is sought
     false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
-    return float(false[np.searchsorted(true, FOUND)])
+    return float(auc(recall, precision)), float(false[np.searchsorted(true, FOUND)])

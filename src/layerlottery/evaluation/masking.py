@@ -24,18 +24,14 @@ Curves = Mapping[Place, Mapping[float, float]]  # accuracies by level
 
 # rows whose accuracy must not be below that of other rows by more than so many percentage points,
 # or by more than one image where that is None; and what is said where it is
+STARTS = "accuracy under {strong}, {more:.2f} %, is above {weak}'s, {less:.2f} %, at {level:g}/255"
 STEPS = "{strong} leaves {more:.2f} % at {level:g}/255, the single step of {weak} only {less:.2f} %"
+SOURCES = "examples of another network leave {less:.2f} % at {level:g}/255, the network's own {more:.2f} %"
 RULES = (
-    (
-        *(("attack", "pgd"), ("attack", "pgd_restarts"), 0.0),
-        "accuracy under {strong}, {more:.2f} %, is above {weak}'s, {less:.2f} %, at {level:g}/255",
-    ),
+    (("attack", "pgd"), ("attack", "pgd_restarts"), 0.0, STARTS),
     (("attack", "fgsm"), ("attack", "pgd"), SLACK, STEPS),
     (("attack", "fgsm_l2"), ("attack", "pgd_l2"), SLACK, STEPS),
-    (
-        *(("transfer", "pgd"), ("attack", "pgd"), None),
-        "examples of another network leave {less:.2f} % at {level:g}/255, the network's own {more:.2f} %",
-    ),
+    (("transfer", "pgd"), ("attack", "pgd"), None, SOURCES),
 )
 
 
@@ -55,9 +51,7 @@ def gradient_check(rows: Sequence[RobustnessRow] | Sequence[Mapping[str, Any]]) 
     return [*_rising(curves, image), *_weaker(curves, image)]
 
 
-def _rising(
-    curves: Mapping[tuple[str, str], Mapping[float, float]], image: Mapping[tuple[str, str], float]
-) -> Iterator[str]:
+def _rising(curves: Curves, image: Mapping[Place, float]) -> Iterator[str]:
     for (kind, name), curve in curves.items():
         if kind == "attack" and name not in ONE_STEP:
             for lower, upper in itertools.pairwise(sorted(curve)):
@@ -66,9 +60,7 @@ def _rising(
                     yield f"accuracy under {name} rises from {' to '.join(ends)}"
 
 
-def _weaker(
-    curves: Mapping[tuple[str, str], Mapping[float, float]], image: Mapping[tuple[str, str], float]
-) -> Iterator[str]:
+def _weaker(curves: Curves, image: Mapping[Place, float]) -> Iterator[str]:
     for weak, strong, slack, problem in RULES:
         one, other = curves.get(weak, {}), curves.get(strong, {})
         for level in sorted(one.keys() & other.keys()):

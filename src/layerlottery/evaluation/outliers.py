@@ -12,10 +12,9 @@ from PIL import Image
 from layerlottery.config.data import TorchvisionImages
 from layerlottery.config.evaluation import OutlierSettings
 from layerlottery.config.provenance import config_hash
-from layerlottery.data.prepared import Images, PreparedSet
+from layerlottery.data.prepared import Images, PreparedSet, select_images
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
-from layerlottery.evaluation.selection import select_images
 from layerlottery.store import artifacts
 from layerlottery.store.hashing import derived_seed
 
@@ -119,7 +118,8 @@ def published(name: str, prepared: PreparedSet, settings: OutlierSettings) -> Im
     test = load_torchvision(TorchvisionImages.model_validate(source)).test
     chosen = test.images[select_images(test.labels, settings.images, seed=settings.seed)]
     mode, size = _mode(prepared), prepared.image_size
-    return np.concatenate([_form(_as_photograph(image).convert(mode), size) for image in chosen])
+    pictures = (Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0).squeeze())) for image in chosen)
+    return np.concatenate([_form(picture.convert(mode), size) for picture in pictures])
 
 
 KINDS = {"shuffled": shuffled, "photographs": photographs}
@@ -137,10 +137,6 @@ def _form(image: Image.Image, size: int, *, box: tuple[int, int, int, int] | Non
     """uint8 (1, C, size, size) of an image of mode L or RGB; Pillow's bilinear filter widens when it scales down."""
     array = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box), dtype=np.uint8)
     return array[None, None] if array.ndim == 2 else array.transpose(2, 0, 1)[None]
-
-
-def _as_photograph(image: Images) -> Image.Image:
-    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
 
 
 def photograph_files() -> list[tuple[str, Path]]:

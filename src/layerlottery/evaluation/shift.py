@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from layerlottery.data.prepared import Images, Labels, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.calibration import calibration, fit_temperature
 from layerlottery.evaluation.conditions import RobustnessRow, table_of, write_conditions
-from layerlottery.evaluation.detection import SCORES, detection
+from layerlottery.evaluation.detection import SCORES, Detection, detection
 from layerlottery.evaluation.forward import accuracy, evaluate_logits
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store import artifacts
@@ -30,10 +30,7 @@ Facts = Mapping[str, Any]
 
 CORRUPTED = ("conditions", "labels", "indices", "clean", "origin", "array")
 OUTLIERS = ("sets", "array")
-COLUMNS = (
-    *("outliers", "distance", "score", "auroc", "aupr_in", "aupr_out", "fpr95", "fpr95_in"),
-    *("in_images", "out_images"),
-)
+COLUMNS = ("outliers", "distance", "score", *(field.name for field in fields(Detection)), "in_images", "out_images")
 
 
 class Answers(NamedTuple):
@@ -72,7 +69,7 @@ def shift(
     predict = partial(evaluate_logits, model, device=device)
     test = prepared.split("test")
     clean = Answers("clean", "clean", 0, predict(test.images), test.labels)
-    temperature = held_out_temperature(predict, prepared.held_out())
+    temperature = held_out_temperature(predict, prepared.split("held_out"))
     rows = [
         condition(answers, temperature, bins=settings.calibration_bins)
         for answers in _every_condition(predict, prepared, clean, corrupted_images, corruptions)

@@ -109,8 +109,8 @@ def test_prepared_set_gives_back_what_was_decoded(prepare_fake):
         assert split.labels.tolist() == decoded.shifted[name].labels.tolist()
     assert (prepared.classes, prepared.channels, prepared.image_size) == (("a", "b", "c"), 3, 8)
     assert prepared.facts["counts"] == {"train": 14, "test": 4, "shifted": 5, "held_out": 0}
-    assert prepared.held_out().images.shape == (0, 3, 8, 8)
-    assert len(prepared.held_out()) == 0
+    assert prepared.split("held_out").images.shape == (0, 3, 8, 8)
+    assert len(prepared.split("held_out")) == 0
     assert prepared.split("train").images.dtype == np.uint8
     assert prepared.split("train").labels.dtype == np.int64
 
@@ -138,7 +138,7 @@ def test_held_out_images_are_balanced_and_taken_out_of_training(prepare_fake, se
     decoded = make_set()
     facts = prepare_fake(decoded, **settings, sample_seed=2)
     prepared = PreparedSet.open(facts)
-    train, held_out = prepared.split("train"), prepared.held_out()
+    train, held_out = prepared.split("train"), prepared.split("held_out")
     assert sorted(np.bincount(held_out.labels, minlength=3)) == counts
     assert (len(train), len(held_out)) == (trained, sum(counts))
     assert (prepared.facts["counts"]["train"], prepared.facts["counts"]["held_out"]) == (trained, sum(counts))
@@ -165,7 +165,7 @@ def test_a_set_of_before_there_were_held_out_images_is_named(prepare_fake):
     del held["arrays"]["held_out_images.npy"]
     artifacts.write_facts(facts, held, config_hash="0" * 64)
     with pytest.raises(LayerLotteryError, match=rf"^{facts}: names no held_out_images.npy; recreate it"):
-        PreparedSet.open(facts).held_out()
+        PreparedSet.open(facts).split("held_out")
 
 
 PHOTOS = np.random.default_rng(7).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
@@ -233,9 +233,8 @@ def test_a_changed_array_is_refused(prepare_fake, file):
     (facts.parent / file).write_bytes(held)
     prepared = PreparedSet.open(facts)
     group = file.rpartition("_")[0]
-    read = {"shifted": prepared.shifted, "held_out": prepared.held_out}
     with pytest.raises(LayerLotteryError, match=f"{file}: its content does not match"):
-        read[group]() if group in read else prepared.split(group)
+        prepared.shifted() if group == "shifted" else prepared.split(group)
 
 
 def test_changed_or_foreign_facts_are_refused(prepare_fake, tmp_path):

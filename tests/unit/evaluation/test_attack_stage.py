@@ -9,8 +9,8 @@ from tests.unit.evaluation.attacked import floats, plain_pgd
 from torch.nn import functional as F
 
 from layerlottery.config.evaluation import AttackSettings
+from layerlottery.data.prepared import select_images
 from layerlottery.evaluation.attack import attack
-from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, save_network

@@ -10,9 +10,9 @@ from torch import nn
 
 from layerlottery.config.evaluation import CompareSettings
 from layerlottery.config.networks import NetworkSettings
+from layerlottery.data.prepared import select_images
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import compare as stage
-from layerlottery.evaluation.selection import select_images
 from layerlottery.networks.blocks import remove_blocks
 from layerlottery.networks.filters import cut_shapes, remove_filters
 from layerlottery.networks.predictor import Predictor

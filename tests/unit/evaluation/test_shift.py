@@ -213,7 +213,7 @@ def test_their_clean_images_are_looked_up_by_their_places(stage):
 
 def test_a_temperature_fitted_to_held_out_images_scales_every_row(knowing):
     rows = knowing.corrupt(names=["contrast"], severities=[5]).table().to_pylist()
-    held_out, test = knowing.bench.prepared.held_out(), knowing.bench.prepared.split("test")
+    held_out, test = knowing.bench.prepared.split("held_out"), knowing.bench.prepared.split("test")
     grid = np.exp(np.linspace(math.log(0.05), math.log(100), 4001))
     logits = knowing.logits(held_out.images)
     places = np.arange(len(held_out)), held_out.labels

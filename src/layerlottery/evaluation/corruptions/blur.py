@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from layerlottery.evaluation.corruptions.constants import constants, pixel_scale
+from layerlottery.evaluation.corruptions.constants import pixel_scale
 from layerlottery.evaluation.corruptions.pixels import (
     Floats,
     Generators,
@@ -31,18 +30,16 @@ WEIGHT_BITS = 16  # of those weights: their sums with 8-bit values are exact in 
 SMALLEST_WEIGHT = 1e-6  # of a motion blur's nearest pixel: what is below changes no level
 
 
-def gaussian_blur(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def gaussian_blur(images: Tensor, generators: Generators, sigma: float) -> Tensor:
     """Gaussian filter over height and width, edges repeated, cut off at 4 standard deviations."""
-    (sigma,) = constants("gaussian_blur", severity)
     return truncate(gaussian_filter(unit(images), sigma * pixel_scale(images.shape[-1])))
 
 
-def defocus_blur(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def defocus_blur(images: Tensor, generators: Generators, radius: float, sigma: float) -> Tensor:
     """Mean over a disk with soft edges, the image mirrored at its edges (the edge pixel is not repeated).
 
     Up to severity 3 the disk is one pixel at 32x32, and its soft edge alone blurs.
     """
-    radius, sigma = constants("defocus_blur", severity)
     scale = pixel_scale(images.shape[-1])
     kernel = disk(radius * scale, sigma * scale, softened=math.ceil(scale))
     return truncate(_filtered(images.double(), kernel).div_(255))
@@ -71,20 +68,15 @@ def _filtered(levels: Tensor, kernel: npt.NDArray[np.float32]) -> Tensor:
     filtered = torch.zeros_like(levels)
     for weight, places in sorted(alike.items()):
         if weight > 0:
-            shifted = [padded[:, :, row : row + size, column : column + size] for row, column in places]
-            total = shifted[0].clone()
-            for one in shifted[1:]:
-                total += one
-            filtered += total.mul_(weight)
+            filtered += weight * sum(padded[:, :, row : row + size, column : column + size] for row, column in places)
     return filtered
 
 
-def glass_blur(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def glass_blur(images: Tensor, generators: Generators, sigma: float, distance: float, rounds: int) -> Tensor:
     """Gaussian filter, pixels that take the colour of a random neighbour, and the filter again."""
-    sigma, distance, rounds = constants("glass_blur", severity)
     size = images.shape[-1]
     reach = round(distance * pixel_scale(size))
-    shape = (int(rounds), size - 2 * reach, size - 2 * reach, 2)
+    shape = (rounds, size - 2 * reach, size - 2 * reach, 2)
     offsets = drawn(generators, lambda source: source.integers(-reach, reach, shape, dtype=np.int8))
     return through_glass(images, offsets.astype(np.int64), sigma=sigma * pixel_scale(size))
 
@@ -120,11 +112,11 @@ def _copied(offsets: npt.NDArray[np.int64], *, size: int) -> npt.NDArray[np.int6
     return places
 
 
-def motion_blur(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def motion_blur(images: Tensor, generators: Generators, radius: float, sigma: float) -> Tensor:
     """One-sided Gaussian along a random direction, -45 to 45 degrees."""
-    radius, sigma = (value * pixel_scale(images.shape[-1]) for value in constants("motion_blur", severity))
+    scale = pixel_scale(images.shape[-1])
     angles = drawn(generators, lambda source: source.uniform(-45, 45))
-    return blurred_along(images, angles.astype(float), radius=radius, sigma=sigma)
+    return blurred_along(images, angles.astype(float), radius=radius * scale, sigma=sigma * scale)
 
 
 def blurred_along(images: Tensor, angles: Floats, *, radius: float, sigma: float) -> Tensor:
@@ -140,15 +132,7 @@ def blurred_along(images: Tensor, angles: Floats, *, radius: float, sigma: float
     steps, radians = steps[: len(weights)], np.deg2rad(angles)[:, None]
     right = np.ceil(steps * np.cos(radians) - 0.5).astype(np.int64)
     below = np.ceil(steps * np.sin(radians) - 0.5).astype(np.int64)
-    # half of a 257th: what is rounded up to a whole level is not truncated below it
-    return _gathered(images, right, below, weights).add_(0.5 / 257).to(torch.uint8)
-
-
-def _gathered(
-    images: Tensor, right: npt.NDArray[np.int64], below: npt.NDArray[np.int64], weights: Sequence[float] | Floats
-) -> Tensor:
-    """Weighted sum of the images shifted by (N, steps) pixels: float32 levels."""
-    size = images.shape[-1]
+    # the weighted sum of the images shifted by so many pixels, (N, steps), as float32 levels
     reach = max(abs(right).max(), abs(below).max(), 1)
     padded = bordered(images, reach, "edge").float()
     side = padded.shape[-1]
@@ -156,19 +140,17 @@ def _gathered(
     starts = torch.from_numpy(corners)
     total = torch.zeros(images.shape)
     for step, weight in enumerate(weights):
-        total += windows(padded, starts[:, step], size=size).mul_(float(weight))
-    return total
+        total += windows(padded, starts[:, step], size=images.shape[-1]).mul_(float(weight))
+    # half of a 257th: what is rounded up to a whole level is not truncated below it
+    return total.add_(0.5 / 257).to(torch.uint8)
 
 
-def zoom_blur(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def zoom_blur(images: Tensor, generators: Generators, end: float) -> Tensor:
     """Mean of the image and of its enlargements about the centre, the first of which is the image again."""
-    (end,) = constants("zoom_blur", severity)
-    size = images.shape[-1]
-    factors = np.arange(1, end, FACTOR_STEP)
-    if size <= LARGEST_TABLE:
-        summed = _by_table(images, severity)
+    if images.shape[-1] <= LARGEST_TABLE:
+        summed = _by_table(images, end)
     else:
-        summed = images.float()
+        summed, factors = images.float(), np.arange(1, end, FACTOR_STEP)
         for factor in factors:
             summed += enlarged(images.float(), float(factor))
         summed /= len(factors) + 1
@@ -186,28 +168,26 @@ def enlarged(images: Tensor, factor: float) -> Tensor:
     return resized[..., cut : cut + size, cut : cut + size]
 
 
-def _by_table(images: Tensor, severity: int) -> Tensor:
+def _by_table(images: Tensor, end: float) -> Tensor:
     size = images.shape[-1]
     flat = images.float().reshape(-1, size * size)
     summed = torch.empty(flat.shape)
-    for row, (first, table) in enumerate(_zoom_tables(size, severity)):
+    for row, (first, table) in enumerate(_zoom_tables(size, end)):
         summed[:, row * size : (row + 1) * size] = flat[:, first : first + len(table)] @ table
     return summed.reshape(images.shape)
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
-def _zoom_tables(size: int, severity: int) -> list[tuple[int, Tensor]]:
+def _zoom_tables(size: int, end: float) -> list[tuple[int, Tensor]]:
     """For each row of the result: the first flat pixel that it needs, and weights (pixels, size).
 
     Weights are whole multiples of 2**-16 with sum 1 for each pixel, so that no sum is ever rounded, whatever the
     order in which a matrix product takes it.
     """
-    (end,) = constants("zoom_blur", severity)
-    factors = np.arange(1, end, FACTOR_STEP)
     # images of one bright column each show what enlarging does along a side
     columns = torch.eye(size, dtype=torch.float64)[:, None, None].expand(size, 1, size, size)
-    enlargements = [enlarged(columns, float(factor))[:, 0, 0].T for factor in factors]
+    enlargements = [enlarged(columns, float(factor))[:, 0, 0].T for factor in np.arange(1, end, FACTOR_STEP)]
     sides = np.stack([np.eye(size), *enlargements])
     tables = []
     for row in sides.transpose(1, 0, 2):

@@ -10,13 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from layerlottery.evaluation.corruptions.constants import constants
 from layerlottery.evaluation.corruptions.pixels import Generators, truncate, unit
 
 
-def brightness(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def brightness(images: Tensor, generators: Generators, added: float) -> Tensor:
     """A constant added to V of HSV, hue and saturation kept; on grey images it is simply added."""
-    (added,) = constants("brightness", severity)
     greatest = images.amax(dim=1, keepdim=True)
     places = (greatest.int() << 8) | images.int()
     return _brighter(added).index_select(0, places.flatten()).reshape(images.shape)
@@ -33,7 +31,7 @@ def _brighter(added: float) -> Tensor:
     return truncate(torch.from_numpy(share * np.minimum(before + added, 1))).flatten()
 
 
-def saturate(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def saturate(images: Tensor, generators: Generators, factor: float, added: float) -> Tensor:
     """S of HSV times a factor plus a constant, hue and V kept.
 
     Grey pixels of colour images have hue 0, so that they turn reddish where something is added. Grey images have
@@ -41,7 +39,6 @@ def saturate(images: Tensor, severity: int, generators: Generators) -> Tensor:
     """
     if images.shape[1] == 1:
         return images.clone()
-    factor, added = constants("saturate", severity)
     values = unit(images)
     value, least = values.amax(dim=1, keepdim=True), values.amin(dim=1, keepdim=True)
     spread = value - least
@@ -54,20 +51,18 @@ def saturate(images: Tensor, severity: int, generators: Generators) -> Tensor:
     return truncate(value - share * (changed * value))
 
 
-def contrast(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def contrast(images: Tensor, generators: Generators, factor: float) -> Tensor:
     """Distances to the mean of each image and channel shrink by a factor."""
-    (factor,) = constants("contrast", severity)
     total = images.sum(dim=(2, 3), keepdim=True, dtype=torch.int64)  # whole numbers: exact in any order
     means = total.double() / (255 * images.shape[2] * images.shape[3])
     return truncate(unit(images).sub_(means).mul_(factor).add_(means))
 
 
-def pixelate(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def pixelate(images: Tensor, generators: Generators, share: float) -> Tensor:
     """Box-filtered to a share of the size, in whole pixels, and back, as pillow does it: across, then down.
 
     The share is relative, so it is the same for every size; at 8x8 its five values leave 7, 7, 6, 6 and 5 pixels.
     """
-    (share,) = constants("pixelate", severity)
     size = images.shape[-1]
     first, last = _boxes(size, int(size * share))
     halves = images.to(torch.int16)
@@ -88,15 +83,14 @@ def _boxes(size: int, small: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(inside.argmax(axis=1)[shown]), torch.from_numpy(last[shown])
 
 
-def jpeg_compression(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def jpeg_compression(images: Tensor, generators: Generators, quality: int) -> Tensor:
     """JPEG compression and decompression by pillow, colours at half the resolution."""
-    (quality,) = constants("jpeg_compression", severity)
     grey = images.shape[1] == 1
     pixels = (images.squeeze(1) if grey else images.permute(0, 2, 3, 1).contiguous()).numpy()
     changed, mode = np.empty_like(pixels), "L" if grey else "RGB"
     for source, target in zip(pixels, changed, strict=True):
         held = io.BytesIO()
-        Image.fromarray(source).save(held, "JPEG", quality=int(quality))
+        Image.fromarray(source).save(held, "JPEG", quality=quality)
         # the decoder itself: opening it as a file reads the headers in Python, which takes longer than the image
         target[:] = np.asarray(Image.frombytes(mode, source.shape[:2], held.getvalue(), "jpeg", mode, ""))
     result = torch.from_numpy(changed)

@@ -74,8 +74,7 @@ def _ridges(cells: int, source: np.random.Generator) -> Floats:
 def _interpolated(points: int, source: np.random.Generator, *, mode: str) -> Floats:
     """Noise between 0 and 1 at points x points, and what lies between them: (SIDE, SIDE)."""
     grid = torch.from_numpy(source.random((1, 1, points, points)))
-    noise: Floats = F.interpolate(grid, size=(SIDE, SIDE), mode=mode, align_corners=True)[0, 0].numpy()
-    return noise
+    return F.interpolate(grid, size=(SIDE, SIDE), mode=mode, align_corners=True)[0, 0].numpy()
 
 
 def _standard(values: Floats) -> Floats:

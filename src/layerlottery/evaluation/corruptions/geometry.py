@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from layerlottery.evaluation.corruptions.constants import constants
 from layerlottery.evaluation.corruptions.pixels import Floats, Generators, gaussian_weights
 
 CUT = 3  # sigmas at which the displacement's smoothing ends
@@ -18,10 +17,10 @@ MARGIN = 2.0**-10  # of a level
 DRAW_BITS, WEIGHT_BITS = 20, 16  # 20 + 16 + 16 bits are less than the 53 of float64: sums are exact
 
 
-def elastic_transform(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def elastic_transform(images: Tensor, generators: Generators, *shares: float) -> Tensor:
     """Affine map and displacements whose constants are shares of the size, at every size."""
     size = images.shape[-1]
-    strength, sigma, shift = (value * size for value in constants("elastic_transform", severity))
+    strength, sigma, shift = (value * size for value in shares)
     corners, fields = [], []
     for source in generators:
         corners.append(source.uniform(-shift, shift, (3, 2)))

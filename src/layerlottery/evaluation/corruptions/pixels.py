@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 Generators = Iterable[np.random.Generator]
-Operation = Callable[[Tensor, int, Generators], Tensor]
+Operation = Callable[..., Tensor]  # of images, generators and the constants of a severity
 Floats = npt.NDArray[np.float64]
 
 GREY = (0.299, 0.587, 0.114)  # luma of red, green and blue (ITU-R BT.601)

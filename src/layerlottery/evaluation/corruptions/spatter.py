@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from layerlottery.evaluation.corruptions.constants import constants, pixel_scale
+from layerlottery.evaluation.corruptions.constants import pixel_scale
 from layerlottery.evaluation.corruptions.pixels import (
     Generators,
     bordered,
@@ -39,16 +39,16 @@ FAR = 2**29
 TANGENT = round((2**0.5 - 1) * 2**15)  # of 22.5 degrees, in 2**-15
 
 
-def spatter(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def spatter(images: Tensor, generators: Generators, *constants: float) -> Tensor:
     """Drops of water (severities 1 to 3) or mud where a smooth random field is above a threshold."""
     size = images.shape[-1]
     layers = drawn(generators, lambda source: source.standard_normal((1, size, size)))
-    return spattered(images, torch.from_numpy(layers).double(), severity=severity)
+    return spattered(images, torch.from_numpy(layers).double(), *constants)
 
 
-def spattered(images: Tensor, layers: Tensor, *, severity: int) -> Tensor:
+def spattered(images: Tensor, layers: Tensor, *constants: float) -> Tensor:
     """Spatter by given standard normal layers (N, 1, H, W)."""
-    mean, deviation, sigma, threshold, last, mud = constants("spatter", severity)
+    mean, deviation, sigma, threshold, last, mud = constants
     scale = pixel_scale(images.shape[-1])
     # smoothing over more pixels would leave less than the published share above the threshold
     liquid = gaussian_filter(layers * (deviation * scale) + mean, sigma * scale)

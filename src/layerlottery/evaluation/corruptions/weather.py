@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from layerlottery.evaluation.corruptions.blur import blurred_along, enlarged
-from layerlottery.evaluation.corruptions.constants import constants, pixel_scale
+from layerlottery.evaluation.corruptions.constants import pixel_scale
 from layerlottery.evaluation.corruptions.frost import textures
 from layerlottery.evaluation.corruptions.pixels import Floats, Generators, drawn, grey, truncate, unit, windows
 
 ROUGHNESS = 100.0  # of fog's first level
 
 
-def snow(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def snow(images: Tensor, generators: Generators, *constants: float) -> Tensor:
     """Flakes blurred along a steep random direction, added twice (turned by 180 degrees), on a whitened image."""
     size = images.shape[-1]
 
@@ -25,12 +25,12 @@ def snow(images: Tensor, severity: int, generators: Generators) -> Tensor:
 
     draws = drawn(generators, draw)
     layers = torch.from_numpy(draws[:, :-1]).reshape(-1, 1, size, size)
-    return snowed(images, layers, draws[:, -1].astype(float), severity=severity)
+    return snowed(images, layers, draws[:, -1].astype(float), *constants)
 
 
-def snowed(images: Tensor, layers: Tensor, angles: Floats, *, severity: int) -> Tensor:
+def snowed(images: Tensor, layers: Tensor, angles: Floats, *constants: float) -> Tensor:
     """Snow by given standard normal layers (N, 1, H, W) and angles (N,) in degrees."""
-    mean, deviation, zoom, threshold, radius, sigma, kept = constants("snow", severity)
+    mean, deviation, zoom, threshold, radius, sigma, kept = constants
     scale = pixel_scale(images.shape[-1])
     flakes = enlarged(layers * deviation + mean, zoom)
     flakes = truncate(flakes.masked_fill(flakes < threshold, 0))
@@ -40,9 +40,8 @@ def snowed(images: Tensor, layers: Tensor, angles: Floats, *, severity: int) -> 
     return truncate(values * kept + whitened * (1 - kept) + flakes + flakes.flip(2, 3))
 
 
-def frost(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def frost(images: Tensor, generators: Generators, share: float, strength: float) -> Tensor:
     """The weighted sum of the image and of a random place of one of five textures of ice."""
-    share, strength = constants("frost", severity)
     size, channels = images.shape[-1], images.shape[1]
     ice = textures(size, channels)
     side = ice.shape[-1]
@@ -54,12 +53,11 @@ def frost(images: Tensor, severity: int, generators: Generators) -> Tensor:
     return images.double().mul_(share).add_(crops.double().mul_(strength)).clamp_(0, 255).to(torch.uint8)
 
 
-def fog(images: Tensor, severity: int, generators: Generators) -> Tensor:
+def fog(images: Tensor, generators: Generators, strength: float, decay: float) -> Tensor:
     """A random fractal is added and the image darkened so that its greatest value stays.
 
     The fractal's side is the next power of two; of the other sizes it shows a corner.
     """
-    strength, decay = constants("fog", severity)
     size = images.shape[-1]
     side = 1 << (size - 1).bit_length()
     draws = torch.from_numpy(drawn(generators, lambda source: source.random(side * side - 1)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.unit.evaluation.corruptions import plain
 
-from layerlottery.evaluation.corruptions import blur, geometry, noise, spatter, weather
+from layerlottery.evaluation.corruptions import CONSTANTS, blur, geometry, noise, spatter, weather
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SHAPES = [(32, 3), (32, 1), (8, 1)]
@@ -63,14 +63,18 @@ def test_glass_of_64_pixels_copies_from_up_to_two_pixels_away():
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_snow(images, severity):
     layers, angles = normal_layers(images), np.random.default_rng(5).uniform(-135, -45, len(images))
-    corrupted = weather.snowed(torch.from_numpy(images), torch.from_numpy(layers), angles, severity=severity)
+    corrupted = weather.snowed(
+        torch.from_numpy(images), torch.from_numpy(layers), angles, *CONSTANTS["snow"][severity - 1]
+    )
     agree("snow", severity, images, corrupted, lambda place: (layers[place, 0], angles[place]))
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_spatter(images, severity):
     layers = normal_layers(images)
-    corrupted = spatter.spattered(torch.from_numpy(images), torch.from_numpy(layers), severity=severity)
+    corrupted = spatter.spattered(
+        torch.from_numpy(images), torch.from_numpy(layers), *CONSTANTS["spatter"][severity - 1]
+    )
     agree("spatter", severity, images, corrupted, lambda place: (layers[place, 0],))
 
 
@@ -124,12 +128,14 @@ def test_an_image_of_one_level_keeps_it():
 def test_an_image_without_drops_stays():
     # at 8x8 this happens to every third image; the published code divides 0 by 0 there
     images = torch.from_numpy(plain.scenes(2, 8, 3))
-    assert torch.equal(spatter.spattered(images, torch.full((2, 1, 8, 8), -9.0).double(), severity=1), images)
+    assert torch.equal(
+        spatter.spattered(images, torch.full((2, 1, 8, 8), -9.0).double(), *CONSTANTS["spatter"][0]), images
+    )
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
 def test_tables_of_noise_are_probabilities(name):
-    table = noise.transitions(name, 4)
+    table = noise.transitions(name, CONSTANTS[name][3])
     assert (table > -1e-12).all()
     np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-12)
 
@@ -137,15 +143,15 @@ def test_tables_of_noise_are_probabilities(name):
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
 def test_alias_table_holds_the_probabilities(name):
     # a column is hit once in 256: its chance stays there, the rest goes to its alias
-    entries = noise.alias_table(name, 4).reshape(256, 256)
+    entries = noise.alias_table(name, CONSTANTS[name][3]).reshape(256, 256)
     chances, aliases = (entries >> 8) / 2**24, entries & 255
     found = chances / 256
     np.add.at(found, (np.arange(256)[:, None], aliases), (1 - chances) / 256)
-    np.testing.assert_allclose(found, noise.transitions(name, 4), atol=1e-7)
+    np.testing.assert_allclose(found, noise.transitions(name, CONSTANTS[name][3]), atol=1e-7)
 
 
 def test_shot_noise_table_by_summing_the_poisson_distribution():
-    table, photons, level = noise.transitions("shot_noise", 5), 50, 90
+    table, photons, level = noise.transitions("shot_noise", CONSTANTS["shot_noise"][4]), 50, 90
     mean, expected, probability = level / 255 * photons, np.zeros(256), np.exp(-level / 255 * photons)
     for count in range(400):
         expected[int(min(count / photons, 1) * 255)] += probability
