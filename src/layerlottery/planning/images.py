@@ -34,19 +34,24 @@ class ImageCounts:
         return self.channels, self.size, self.size
 
 
-def image_counts(benchmark: Benchmark, name: str) -> ImageCounts:
-    """The set as it was prepared in the results folder, else as its source and settings promise.
+def image_counts(benchmark: Benchmark, name: str, *, prepared: bool = True) -> ImageCounts:
+    """The set as it was `prepared` in the results folder, else as its source and settings promise.
 
     Raises LayerLotteryError when a set on disk can't be opened.
     """
-    try:
-        facts = read_facts(Path(paths.prepared(benchmark.folders.dataset.format(dataset=name))))
-        found = ImageCounts(facts["channels"], facts["image_size"], len(facts["classes"]), **facts["counts"])
-    except (LayerLotteryError, KeyError):  # not there yet, or of another version: the stage will make it
-        found = _promised(benchmark.datasets[name])
+    found = _prepared(benchmark, name) if prepared else None
+    found = found or _promised(benchmark.datasets[name])
     chosen, outliers = benchmark.corruptions, benchmark.outliers
     corrupted = len(chosen.names) * len(chosen.severities) * min(chosen.images or found.test, found.test)
     return replace(found, corrupted=corrupted, outliers=len([*outliers.near, *outliers.far]) * outliers.images)
+
+
+def _prepared(benchmark: Benchmark, name: str) -> ImageCounts | None:
+    try:
+        facts = read_facts(Path(paths.prepared(benchmark.folders.dataset.format(dataset=name))))
+        return ImageCounts(facts["channels"], facts["image_size"], len(facts["classes"]), **facts["counts"])
+    except (LayerLotteryError, KeyError):  # not there yet, or of another version: the stage will make it
+        return None
 
 
 def _promised(settings: Dataset) -> ImageCounts:

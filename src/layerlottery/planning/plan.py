@@ -117,7 +117,9 @@ def _estimate(benchmark: Benchmark, left: Sequence[Job], done: Sequence[Record],
     cold = time.process_time()
     concerned = [*left, *(record.job for record in done)]
     datasets = dict.fromkeys(job.wildcards["dataset"] for job in concerned if "dataset" in job.wildcards)
-    images = {name: image_counts(benchmark, name) for name in datasets}
+    # a set that is to be prepared again has other settings than the one in the results folder
+    stale = {job.wildcards["dataset"] for job in left if job.stage == "prepare"}
+    images = {name: image_counts(benchmark, name, prepared=name not in stale) for name in datasets}
     names = dict.fromkeys(job.network for job in concerned if job.network)
     trainings = [record for record in done if record.kwh]
     known = {job.rule for job in left} <= {record.job.rule for record in done} and trainings

@@ -37,8 +37,9 @@ def sizes(monkeypatch):
 
 
 def planned(monkeypatch, jobs, done):
+    # no results beside: image sets prepared there would be counted
     monkeypatch.setattr(planning, "records", lambda jobs, results: iter(done))
-    return plan(load_benchmark(CONFIG), jobs, cores=2)
+    return plan(load_benchmark(CONFIG | {"results": "nowhere"}), jobs, cores=2)
 
 
 def test_what_finished_jobs_took_spares_the_calibration(sizes, monkeypatch):
