@@ -57,13 +57,13 @@ def test_digits_are_counted_as_they_are_prepared(tmp_path):
 def test_files_are_counted_as_they_are_prepared_and_then_not_asked_any_more(tmp_path):
     source = parquet(tmp_path, train=40, test=12) | {"image_size": 10, "train_size": 30, "held_out": 5}
     chosen, expected = counted_as_prepared(tmp_path / "results", source)
-    for name in ("train", "test"):
-        (tmp_path / f"{name}.parquet").unlink()
-    assert image_counts(chosen, "set") == expected
     # a set that is to be prepared again is counted by its settings
     other = chosen.model_copy(update={"datasets": {"set": chosen.datasets["set"].model_copy(update={"test_size": 3})}})
     assert image_counts(other, "set") == expected
     assert image_counts(other, "set", prepared=False).test == 3
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.parquet").unlink()
+    assert image_counts(chosen, "set") == expected
 
 
 def test_a_set_of_torchvision_is_counted_before_it_is_fetched(tmp_path):
