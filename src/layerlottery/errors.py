@@ -1,4 +1,4 @@
-"""What a command may end with, other than success."""
+"""The ways a command may end, other than success."""
 
 
 class LayerLotteryError(Exception):
@@ -10,5 +10,5 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the work goes on lat
 
 
 def what(error: LayerLotteryError) -> str:
-    """What is wrong, without the advice after the semicolon: for files that a training does without."""
+    """The message without the advice after the semicolon, for files that a training can do without."""
     return str(error).partition(";")[0]

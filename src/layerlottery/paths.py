@@ -93,7 +93,7 @@ class Folders:
         return f"{self.results}/report/index.html"
 
     def manifest(self) -> str:
-        """What the tables were made with: configuration, code, machines, hashes."""
+        """Provenance of the tables: configuration, code, machines, hashes."""
         return f"{self.results}/manifest.json"
 
 
@@ -157,7 +157,7 @@ def element_scores(scored: str) -> str:
 
 
 def scores_by_structure(scored: str) -> list[str]:
-    """What is scored in this folder: the scores of weights, or of blocks and filters; both for a pattern."""
+    """Files of scores in this folder: the scores of weights, or of blocks and filters; both for a pattern."""
     if "structure={structure}" in scored:
         return [scores(scored), element_scores(scored)]
     return [element_scores(scored) if "/structure=weights/" in scored else scores(scored)]
@@ -172,7 +172,7 @@ def attack(run: str) -> str:
 
 
 def attack_progress(checkpoint: str) -> str:
-    """What AutoAttack has done, beside a training's checkpoint; Snakemake does not own it."""
+    """AutoAttack's progress, beside a training's checkpoint; Snakemake does not own it."""
     return f"{checkpoint.removesuffix('.safetensors')}.autoattack.json"
 
 
@@ -198,7 +198,7 @@ def finished(checkpoint: str) -> str:
 
 
 def training_journal(checkpoint: str) -> str:
-    """What a training has spent so far, beside its checkpoint."""
+    """The time and energy that a training has spent so far, beside its checkpoint."""
     return f"{checkpoint.removesuffix('.safetensors')}.segments.json"
 
 
@@ -213,7 +213,7 @@ def trained(run: str) -> list[str]:
 
 
 def training_state(checkpoint: str) -> list[str]:
-    """What a training leaves until its job has ended: checkpoint, journal, lock, and its files when they wait."""
+    """Files that a training keeps until its job has ended: checkpoint, journal, lock, and its files when they wait."""
     return [checkpoint, training_journal(checkpoint), training_lock(checkpoint), *trained(finished(checkpoint))]
 
 

@@ -164,7 +164,7 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
     """
     arrays, facts = read_tensors(Path(path))
     if facts.get("kind") != KIND:
-        raise LayerLotteryError(f"{path}: holds no ticket; allowed are files of save_ticket")
+        raise LayerLotteryError(f"{path}: holds no ticket; allowed: files of save_ticket")
     removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
     small = remove_blocks(model_factory(), facts["removed_blocks"], removals)
     try:
@@ -268,11 +268,11 @@ def _only_target(targets: Mapping[str, float | None], old: Mapping[str, Any]) ->
         raise LayerLotteryError(f"{name}: now called {OLD_TARGETS[name]}")
     found = {key: value for key, value in targets.items() if value is not None}
     if len(found) != 1:
-        raise LayerLotteryError(f"target: found {', '.join(found) or 'none'}; allowed is one of {', '.join(targets)}")
+        raise LayerLotteryError(f"target: found {', '.join(found) or 'none'}; allowed: one of {', '.join(targets)}")
     ((key, value),) = found.items()
     if key != "remove" and not 0 <= value <= 1:
         meant = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
-        raise LayerLotteryError(f"{key}: found {value}; allowed is a share from 0 to 1{meant}")
+        raise LayerLotteryError(f"{key}: found {value}; allowed: a share from 0 to 1{meant}")
     return key, value
 
 
@@ -284,10 +284,10 @@ def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
     elif criterion in CRITERIA:
         chosen, called = CRITERIA[criterion], criterion
     else:
-        raise LayerLotteryError(f"criterion: found {criterion!r}; allowed are {', '.join(CRITERIA)}")
+        raise LayerLotteryError(f"criterion: found {criterion!r}; allowed: {', '.join(CRITERIA)}")
     if not chosen.fits("layers"):
         fitting = [name for name, one in CRITERIA.items() if one.fits("layers")]
-        raise LayerLotteryError(f"criterion: {called} scores no blocks; allowed are {', '.join(fitting)}")
+        raise LayerLotteryError(f"criterion: {called} scores no blocks; allowed: {', '.join(fitting)}")
     return chosen, called
 
 

@@ -43,10 +43,10 @@ def test_help_does_not_mention_them():
         ({"density": 3}, "density: now called remove"),
         ({"flops": 0.3}, "flops: now called remove_flops"),
         ({"params": 0.3, "remove": 1}, "params: now called remove_params"),
-        ({"remove_flops": 30}, "remove_flops: found 30; allowed is a share from 0 to 1; did you mean 0.3?"),
-        ({"remove_params": 2.5}, "remove_params: found 2.5; allowed is a share from 0 to 1; did you mean 0.025?"),
-        ({"remove_flops": 300}, "remove_flops: found 300; allowed is a share from 0 to 1"),
-        ({"remove_params": -0.1}, "remove_params: found -0.1; allowed is a share from 0 to 1"),
+        ({"remove_flops": 30}, "remove_flops: found 30; allowed: a share from 0 to 1; did you mean 0.3?"),
+        ({"remove_params": 2.5}, "remove_params: found 2.5; allowed: a share from 0 to 1; did you mean 0.025?"),
+        ({"remove_flops": 300}, "remove_flops: found 300; allowed: a share from 0 to 1"),
+        ({"remove_params": -0.1}, "remove_params: found -0.1; allowed: a share from 0 to 1"),
     ],
 )
 def test_old_targets_and_percentages_are_answered_with_what_is_meant(target, message):

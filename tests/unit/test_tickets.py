@@ -251,24 +251,24 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
         (lambda m: ll.score(m, (IMAGES, LABELS[:3]), "snip"), r"^batch: found images \(4, 3, 8, 8\) and labels \(3,\)"),
         (
             lambda m: ll.score(m, (IMAGES, LABELS.float()), "snip"),
-            r"^batch: labels are torch.float32; allowed are whole",
+            r"^batch: labels are torch.float32; allowed: whole",
         ),
         (
             lambda m: ll.score(m, (IMAGES.to("meta"), LABELS), "snip"),
             r"^batch: images are on meta; the network is on cpu$",
         ),
-        (lambda m: ll.score(m, IMAGES, "snip"), r"^batch: found Tensor; allowed are \(images, labels\)"),
+        (lambda m: ll.score(m, IMAGES, "snip"), r"^batch: found Tensor; allowed: \(images, labels\)"),
         (lambda m: ll.score(m, [], "snip"), r"^batch: found an iterable that gives none"),
         (lambda m: ll.score(m, None, "snip"), r"^batch: found none; snip needs images and labels$"),
-        (lambda m: ll.score(m, (IMAGES, LABELS), "snap"), r"^criterion: found 'snap'; allowed are random, "),
+        (lambda m: ll.score(m, (IMAGES, LABELS), "snap"), r"^criterion: found 'snap'; allowed: random, "),
         (lambda m: ll.score(m, (IMAGES, LABELS), "complexity_macs"), r"^criterion: complexity_macs scores no blocks"),
         (
             lambda m: ll.score(m.stem, (IMAGES, LABELS), "l1"),
-            r"^forward: gives a tensor \(1, 4, 8, 8\); allowed are logits",
+            r"^forward: gives a tensor \(1, 4, 8, 8\); allowed: logits",
         ),
         (
             lambda m: ll.find_blocks(TwoInputs(), IMAGES),
-            r"^TwoInputs: .* several inputs \(images, mask\); allowed is one",
+            r"^TwoInputs: .* several inputs \(images, mask\); allowed: one",
         ),
         (lambda m: ll.find_blocks(Twice(), IMAGES), r"blocks\.0: it is used 2 times"),
         (
@@ -287,7 +287,7 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
         ),
         (
             lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1"),
-            r"^target: found none; allowed is one of remove, remove_flops",
+            r"^target: found none; allowed: one of remove, remove_flops",
         ),
         (
             lambda m: ll.find_ticket(m, (IMAGES, LABELS), "l1", remove=1, remove_flops=0.1),

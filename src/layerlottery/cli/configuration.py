@@ -25,7 +25,7 @@ def configfiles(text: str) -> Callable[[Command], Command]:
 
 
 def changes(values: Sequence[str], results: str | None) -> list[str]:
-    """What --config and --results change, as words of Snakemake's --config."""
+    """Changes by --config and --results, as words of Snakemake's --config."""
     return [*values, *([] if results is None else [f"results={results}"])]
 
 

@@ -80,7 +80,7 @@ def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Ma
     except (ValueError, RecursionError) as error:
         raise LayerLotteryError(f"--settings: not JSON ({error}); found {settings[:60]!r}") from None
     if not isinstance(values, dict):
-        raise LayerLotteryError(f"--settings: found {settings[:60]!r}; allowed is a JSON object")
+        raise LayerLotteryError(f"--settings: found {settings[:60]!r}; allowed: a JSON object")
     for name, given in options.items():
         if given not in (None, ()):
             values[name] = _read(given) if isinstance(given, str) else [_read(one) for one in given]

@@ -30,7 +30,7 @@ def plan(
 
     changed = changes(values, results)
     if len(files) > 1:
-        raise LayerLotteryError("--configfile: found several; allowed is one whole benchmark")
+        raise LayerLotteryError("--configfile: found several; allowed: one whole benchmark")
     benchmark = load_configuration(files[0], changed)
     click.echo("asking Snakemake which jobs are left", err=True)
     found = work_out(benchmark, jobs_of(files[0], changed, benchmark.results), cores=cores or _cores())

@@ -104,7 +104,7 @@ class Benchmark(Settings):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         if self.report.xi not in self.statistics.xi:
-            raise ValueError(f"report.xi: found {self.report.xi}; allowed are the values of statistics.xi")
+            raise ValueError(f"report.xi: found {self.report.xi}; allowed: the values of statistics.xi")
         names = [study.name for study in self.studies]
         if len(set(names)) < len(names):
             raise ValueError(f"studies: found the names {', '.join(names)}; each study needs its own")
@@ -138,12 +138,12 @@ class Benchmark(Settings):
             self._check_budget(settings.budget or name)
         if study.data_free and (not settings.formula.data_free or "trained" in study.scored_at):
             known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).formula.data_free)
-            raise ValueError(f"{key} in a data-free study; allowed are {', '.join(known)}, scored at init")
+            raise ValueError(f"{key} in a data-free study; allowed: {', '.join(known)}, scored at init")
 
     def _check_budget(self, name: str) -> None:
         known = [other for other in CRITERIA | self.criteria if self.criterion(other).fits("layers")]
         if name not in known:
-            raise ValueError(f"criteria.budget: found {name!r}; allowed are criteria of layers: {', '.join(known)}")
+            raise ValueError(f"criteria.budget: found {name!r}; allowed: criteria of layers: {', '.join(known)}")
 
     def _check_rewinds(self, study: Study) -> None:
         last = self.training.epochs - 1
@@ -151,7 +151,7 @@ class Benchmark(Settings):
             if isinstance(rewind, int) and rewind > last:
                 raise ValueError(
                     f"studies.{study.name}.rewinds: found {rewind}; "
-                    f"training.epochs is {last + 1}, so allowed are 0 to {last} and random"
+                    f"training.epochs is {last + 1}, so 0 to {last} and random are allowed"
                 )
 
     def _check_network(self, study: Study, name: str) -> None:

@@ -16,7 +16,7 @@ Needs = Literal["nothing", "weights", "gradient", "forward"]
 
 
 class Formula(Settings):
-    """What the function of a built-in criterion declares about itself in `@criterion(…)`."""
+    """The declaration `@criterion(…)` of a built-in criterion's function."""
 
     names: dict[str, dict[str, Any]] = Field(description="built-in criteria, and their settings that are no defaults")
     needs: Needs = Field(description="of the network: nothing, as for a random draw, its weights, or passes through it")
@@ -68,12 +68,12 @@ class CriterionSettings(Extensible):
 
     @property
     def formula(self) -> Formula:
-        """What the function declares; one of the user's own may look at everything and scores blocks."""
+        """The function's declaration; one of the user's own may look at everything and scores blocks."""
         return OWN if self.is_own else FORMULAS[self.function]
 
     @property
     def sign(self) -> int:
-        """What turns values into scores, of which the lowest goes: -1 where low values survive."""
+        """The factor that turns values into scores, of which the lowest goes: -1 where low values survive."""
         return 1 if self.keep == "high" else -1
 
     def fits(self, structure: str) -> bool:

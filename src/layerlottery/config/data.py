@@ -106,7 +106,7 @@ class ParquetImages(Located):
         for files in given.values() if several else [given]:
             names = files if isinstance(files, list) else [files]
             if not names or not all(isinstance(name, str) and name for name in names):
-                raise ValueError(f"found {files!r}; allowed is a file's name, a pattern, or a list of them")
+                raise ValueError(f"found {files!r}; allowed: a file's name, a pattern, or a list of them")
         return given
 
 

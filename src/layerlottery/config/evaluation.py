@@ -15,7 +15,7 @@ from layerlottery.config.extensible import Extensible
 
 @dataclass(frozen=True)
 class AttackTraits:
-    """What `@attack(…)` declares beside an attack's function; text names the setting that holds a number."""
+    """The declaration `@attack(…)` beside an attack's function; text names the setting that holds a number."""
 
     kind: Literal["bounded", "transfer", "minimum", "ensemble", "own"]
     norm: Literal["linf", "l2"]
@@ -144,7 +144,7 @@ class OutlierSettings(Settings):
     def _each_set_once(self) -> Self:
         named = [*self.near, *self.far]
         if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
-            raise ValueError(f"near, far: {twice[0]} is listed twice; allowed is once in one of them")
+            raise ValueError(f"near, far: {twice[0]} is listed twice; allowed: once in one of them")
         return self
 
 

@@ -30,7 +30,7 @@ def _json(given: Any) -> Any:
     try:
         canonical(read := read_text(given, objects=True) if isinstance(given, dict) else given)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{error}; allowed are JSON values") from None
+        raise ValueError(f"{error}; allowed: JSON values") from None
     return read
 
 

@@ -99,7 +99,7 @@ def load(settings: Extensible) -> Extension:
         raise LayerLotteryError(str(error)) from None
     where = settings.function if place else f"{settings.function} ({settings.code})"
     if not callable(function):
-        raise LayerLotteryError(f"{where}: found {type(function).__name__}; allowed is a function")
+        raise LayerLotteryError(f"{where}: found {type(function).__name__}; allowed: a function")
     return Extension(function, where, settings.options)
 
 

@@ -121,7 +121,7 @@ class VisionTransformerSettings(ResidualSettings):
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
         if self.hidden % self.heads:
-            raise ValueError(f"heads: found {self.heads}; allowed are divisors of hidden, {self.hidden}")
+            raise ValueError(f"heads: found {self.heads}; allowed: divisors of hidden, {self.hidden}")
         return self
 
     @property

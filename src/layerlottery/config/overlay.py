@@ -24,7 +24,7 @@ def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str,
         return changes
     # a name with control characters would break the one line of its message
     if not isinstance(config[KEY], str) or not config[KEY].isprintable():
-        raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed is the name of a YAML file")
+        raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed: the name of a YAML file")
     path = folder / config[KEY]
     if path in seen:
         raise LayerLotteryError(f"configuration: {KEY}: {path} extends itself")
@@ -39,7 +39,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         raise LayerLotteryError(f"configuration: {KEY}: {path}: {' '.join(str(error).split())}") from None
     if not isinstance(held, dict):
-        raise LayerLotteryError(f"configuration: {KEY}: {path}: found {type(held).__name__}; allowed is a mapping")
+        raise LayerLotteryError(f"configuration: {KEY}: {path}: found {type(held).__name__}; allowed: a mapping")
     return held
 
 

@@ -21,7 +21,7 @@ def carbon_intensity(country: str) -> float:
         near = get_close_matches(country.upper(), mix, n=4, cutoff=0.3) or sorted(mix)[:4]
         raise LayerLotteryError(
             f"energy.country: no energy mix is known for {country!r}; "
-            f"allowed are {len(mix)} ISO 3166 codes of three letters, such as {', '.join(near)}"
+            f"allowed: {len(mix)} ISO 3166 codes of three letters, such as {', '.join(near)}"
         )
     return float(mix[country]["carbon_intensity"]) / 1000
 

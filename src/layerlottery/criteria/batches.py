@@ -1,4 +1,4 @@
-"""What a criterion looks at: one batch of images and labels, or many, never all in memory."""
+"""The images for a criterion: one batch of images and labels, or many, never all in memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class CheckedBatches:
             self.held = list(batches) if iter(batches) is batches else batches
         else:
             raise LayerLotteryError(
-                f"batch: found {type(batches).__name__}; allowed are (images, labels) or an iterable, such as a "
+                f"batch: found {type(batches).__name__}; allowed: (images, labels) or an iterable, such as a "
                 "DataLoader, of such pairs"
             )
 
@@ -70,7 +70,7 @@ class CheckedBatches:
         for count, batch in enumerate(self.held, start=1):
             yield self._checked(batch, count)
         if not count:
-            raise LayerLotteryError("batch: found an iterable that gives none; allowed is one batch or more")
+            raise LayerLotteryError("batch: found an iterable that gives none; allowed: one batch or more")
 
     def first(self) -> Batch:
         """The first batch."""
@@ -79,17 +79,17 @@ class CheckedBatches:
     def _checked(self, batch: Any, number: int) -> Batch:
         where = "batch" if self.single else f"batch {number}"
         if not is_one(batch) or not isinstance(batch[1], Tensor):
-            raise LayerLotteryError(f"{where}: found {_named(batch)}; allowed is a pair of tensors, images and labels")
+            raise LayerLotteryError(f"{where}: found {_named(batch)}; allowed: a pair of tensors, images and labels")
         images, labels = batch
         if self.single and images.device != self.device:
             raise LayerLotteryError(f"{where}: images are on {images.device}; the network is on {self.device}")
         if images.dim() < 2 or labels.shape != images.shape[:1] or not len(labels):
             raise LayerLotteryError(
                 f"{where}: found images {tuple(images.shape)} and labels {tuple(labels.shape)}; "
-                "allowed are images (N, …) and labels (N,), one or more"
+                "allowed: images (N, …) and labels (N,), one or more"
             )
         if labels.dtype.is_floating_point or labels.dtype is torch.bool:
-            raise LayerLotteryError(f"{where}: labels are {labels.dtype}; allowed are whole numbers from 0")
+            raise LayerLotteryError(f"{where}: labels are {labels.dtype}; allowed: whole numbers from 0")
         if self.classes is not None:
             check_outputs(images.new_empty(len(images), self.classes), (images, labels))
         return images.to(self.device), labels.to(self.device).long()
@@ -99,9 +99,7 @@ def check_outputs(logits: Any, batch: Batch) -> None:
     """Raise unless a network answered a batch with logits (N, classes) that have a place for each label."""
     images, labels = batch
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(images):
-        raise LayerLotteryError(
-            f"forward: gives {_named(logits)}; allowed are logits, a tensor ({len(images)}, classes)"
-        )
+        raise LayerLotteryError(f"forward: gives {_named(logits)}; allowed: logits, a tensor ({len(images)}, classes)")
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= logits.shape[1]:
         found = lowest if lowest < 0 else highest

@@ -24,11 +24,11 @@ def scores_of(
     if not isinstance(criterion, Extension):
         criterion = Extension(criterion, getattr(criterion, "__qualname__", repr(criterion)))
     given = criterion(model, list(blocks), [batches] if is_one(batches) else batches, seed=seed)
-    allowed = "allowed is a score for each block, {name: number}"
+    allowed = "allowed: a score for each block, {name: number}"
     criterion.check(isinstance(given, Mapping), type(given).__name__, allowed)
     names = [block.name for block in blocks]
     for name in names:
-        criterion.check(name in given, f"no score for block {name}", f"allowed is one for each of {len(names)}")
+        criterion.check(name in given, f"no score for block {name}", f"allowed: one for each of {len(names)}")
     if unknown := [name for name in given if name not in names]:
         raise criterion.wrong(f"returned a score for {unknown[0]!r}, which is none of the blocks that it was given")
     return {name: _number(criterion, name, given[name]) for name in names}
@@ -38,4 +38,4 @@ def _number(criterion: Extension, name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise criterion.wrong(f"returned {type(value).__name__} for block {name}; allowed is a number") from None
+        raise criterion.wrong(f"returned {type(value).__name__} for block {name}; allowed: a number") from None

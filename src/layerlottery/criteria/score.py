@@ -47,7 +47,7 @@ def score_blocks(
     """
     if not settings.fits("layers"):
         raise LayerLotteryError(
-            f"function: {settings.function} scores no blocks; allowed are {', '.join(_functions('layers'))}"
+            f"function: {settings.function} scores no blocks; allowed: {', '.join(_functions('layers'))}"
         )
     known = blocks if blocks is not None else paper_blocks(model, batches)
     removable = [block for block in known if block.removable]
@@ -171,7 +171,7 @@ def _check(settings: CriterionSettings, structure: Structure) -> None:
         return
     if not settings.fits(structure):
         allowed = ", ".join(sorted(_functions(structure)))
-        raise LayerLotteryError(f"function: {settings.function} can't score {structure}; allowed are {allowed}")
+        raise LayerLotteryError(f"function: {settings.function} can't score {structure}; allowed: {allowed}")
     if settings.parameters == "all":
         raise LayerLotteryError(f"parameters: found all; {structure} are scored by convolutions alone")
     if settings.batch_size is not None:

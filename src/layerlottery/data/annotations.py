@@ -23,7 +23,7 @@ def annotated(listed: Path, images: Sequence[str]) -> dict[str, list[str]]:
             where = f"{len(found)} images of that name" if found else "no such image"
             raise LayerLotteryError(f"{listed}: line {number} names {name}, found {where} in {listed.parent}")
         if found[0] in classes:
-            raise LayerLotteryError(f"{listed}: line {number} names {name} again, allowed is one line an image")
+            raise LayerLotteryError(f"{listed}: line {number} names {name} again, allowed: one line an image")
         classes[found[0]] = label
     if lacking := next((image for image in images if image not in classes), None):
         raise LayerLotteryError(f"{lacking}: {listed} names no class for it")
@@ -55,6 +55,6 @@ def _lines(listed: Path) -> list[tuple[int, str, str]]:
         if not name:
             continue
         if not rest or not rest[0]:
-            raise LayerLotteryError(f"{listed}: line {number} is {line[:60]!r}, allowed is an image, a tab, its class")
+            raise LayerLotteryError(f"{listed}: line {number} is {line[:60]!r}, allowed: an image, a tab, its class")
         found.append((number, name, rest[0]))
     return found

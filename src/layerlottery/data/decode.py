@@ -166,5 +166,5 @@ def _open(source: Source, channels: int | None, name: str) -> Image.Image:
         raise LayerLotteryError(f"{name}: not a readable image ({type(error).__name__})") from error
     if mode.startswith(("I", "F")):
         # converting these clips at 255, which would turn most of such an image white without a word
-        raise LayerLotteryError(f"{name}: its pixels are of mode {mode}, allowed are 8 bits a channel")
+        raise LayerLotteryError(f"{name}: its pixels are of mode {mode}, allowed: 8 bits a channel")
     return image

@@ -229,7 +229,7 @@ class _Redirects(HTTPRedirectHandler):
 def _check_address(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and (parts.scheme, parts.hostname) not in {("http", "localhost"), ("http", "127.0.0.1")}:
-        raise LayerLotteryError(f"{url}: found {parts.scheme or 'no scheme'}; allowed is https")
+        raise LayerLotteryError(f"{url}: found {parts.scheme or 'no scheme'}; allowed: https")
 
 
 def _size(unfinished: BufferedRandom) -> int:

@@ -152,12 +152,12 @@ def _open(name: OfficialCorruptions, paths: dict[str, Path]) -> CorruptedSet:
         rows = rows or len(array)
         if len(array) != rows or rows % _SEVERITIES:
             allowed = "5 times as many as tested" if rows % _SEVERITIES else f"{rows}, as many as in the others"
-            raise LayerLotteryError(f"{paths[kind]}: {len(array)} images found, allowed are {allowed}")
+            raise LayerLotteryError(f"{paths[kind]}: {len(array)} images found, allowed: {allowed}")
     images, path = rows // _SEVERITIES, paths[_LABELS]
     # labels of one severity or of all are both in use
     targets = _checked_labels(str(path), labels, classes=_CLASSES[name], counts=(rows, images))
     if np.any(targets.reshape(-1, images) != targets[:images]):
-        raise LayerLotteryError(f"{path}: labels differ between severities, allowed are the same for all")
+        raise LayerLotteryError(f"{path}: labels differ between severities, allowed: the same for all")
     return CorruptedSet(name, targets[:images], arrays)
 
 
@@ -171,17 +171,17 @@ def _mapped(path: Path) -> npt.NDArray[Any]:
 
 def _check_images(path: str, images: npt.NDArray[Any]) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != _SHAPE or not len(images):
-        raise LayerLotteryError(f"{path}: {images.dtype} {images.shape} found, allowed is uint8 (images, 32, 32, 3)")
+        raise LayerLotteryError(f"{path}: {images.dtype} {images.shape} found, allowed: uint8 (images, 32, 32, 3)")
 
 
 def _checked_labels(path: str, labels: npt.NDArray[Any], *, classes: int, counts: tuple[int, ...]) -> Labels:
     """Labels of any integer type as int64."""
     if labels.dtype.kind not in "iu" or labels.ndim != 1 or not len(labels):
-        raise LayerLotteryError(f"{path}: {labels.dtype} {labels.shape} found, allowed is one integer an image")
+        raise LayerLotteryError(f"{path}: {labels.dtype} {labels.shape} found, allowed: one integer an image")
     if len(labels) not in counts:
-        raise LayerLotteryError(f"{path}: {len(labels)} labels found, allowed are {' or '.join(map(str, counts))}")
+        raise LayerLotteryError(f"{path}: {len(labels)} labels found, allowed: {' or '.join(map(str, counts))}")
     if wrong := [label for label in (labels.min(), labels.max()) if not 0 <= label < classes]:
-        raise LayerLotteryError(f"{path}: label {wrong[0]} found, allowed is 0 to {classes - 1}")
+        raise LayerLotteryError(f"{path}: label {wrong[0]} found, allowed: 0 to {classes - 1}")
     return np.array(labels, dtype=np.int64)
 
 

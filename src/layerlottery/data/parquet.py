@@ -62,7 +62,7 @@ def _check_disjoint(paths: dict[str, list[Path]]) -> None:
     for (one, first), (other, second) in combinations(paths.items(), 2):
         shared = set(first) & set(second)
         if shared and len(first) + len(second) > 2:
-            raise LayerLotteryError(f"{min(shared)}: found in {one} and in {other}, allowed is one of them")
+            raise LayerLotteryError(f"{min(shared)}: found in {one} and in {other}, allowed: one of them")
 
 
 def _part(settings: ParquetImages, chosen: Files, shards: Sequence[Shard]) -> tuple[str, Labels, Read]:
@@ -87,5 +87,5 @@ def _class_names(shards: Sequence[Shard]) -> tuple[str, ...]:
     if len(found) != found[-1] + 1:
         gap = int(np.argmax(found != np.arange(len(found))))
         path = shards[0].path if len(shards) == 1 else f"{shards[0].path} and {len(shards) - 1} more"
-        raise LayerLotteryError(f"{path}: labels go up to {found[-1]} but {gap} is missing, allowed is 0, 1, 2, …")
+        raise LayerLotteryError(f"{path}: labels go up to {found[-1]} but {gap} is missing, allowed: 0, 1, 2, …")
     return tuple(str(label) for label in found)

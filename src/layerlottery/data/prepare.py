@@ -70,14 +70,14 @@ def _check_agreement(name: str, part: AnySplit, decoded: Decoded) -> None:
     found, wanted = part.shape, decoded.train.shape
     if min(found[1:]) < SMALLEST:
         size = f"{found[2]}x{found[1]}"
-        raise LayerLotteryError(f"{name}: images of {size} pixels; allowed are {SMALLEST} or more a side (image_size)")
+        raise LayerLotteryError(f"{name}: images of {size} pixels; allowed: {SMALLEST} or more a side (image_size)")
     if found != wanted:
         raise LayerLotteryError(
             f"{name}: images of (channels, height, width) {found}, the training images are {wanted}; "
             "set image_size and channels to bring them together"
         )
     if (highest := int(part.labels.max())) >= len(decoded.classes):
-        raise LayerLotteryError(f"{name}: label {highest} found, allowed is 0 to {len(decoded.classes) - 1}")
+        raise LayerLotteryError(f"{name}: label {highest} found, allowed: 0 to {len(decoded.classes) - 1}")
 
 
 def _check_every_class_is_trained(labels: Labels, classes: tuple[str, ...]) -> None:
@@ -86,7 +86,7 @@ def _check_every_class_is_trained(labels: Labels, classes: tuple[str, ...]) -> N
         name = classes[int(np.argmin(counts))]
         raise LayerLotteryError(
             f"train: no image of class {name} among the {len(labels)} kept and not held out, "
-            f"allowed is at least one of each of the {len(classes)} classes"
+            f"allowed: at least one of each of the {len(classes)} classes"
         )
 
 

@@ -143,7 +143,7 @@ def balanced_subset(labels: npt.NDArray[np.integer[Any]], size: int, seed: int, 
     lies inside every larger one. `key` names the setting in the error raised when there are too few images.
     """
     if not 1 <= size <= len(labels):
-        raise LayerLotteryError(f"{key}: {size} images asked for, allowed is 1 to {len(labels)}")
+        raise LayerLotteryError(f"{key}: {size} images asked for, allowed: 1 to {len(labels)}")
     order = np.random.default_rng(seed).permutation(len(labels))
     _, shuffled, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
     # rank of each image within its class; taking ranks in turn is what balances the classes

@@ -75,7 +75,7 @@ def open_shard(path: Path, settings: ParquetImages) -> Shard:
         label = _column(schema, path, "label", settings.label_column, LABEL_COLUMNS)
         kind = schema.field(image).type
         if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-            raise LayerLotteryError(f"{path}: column {image} is {kind}, allowed is a struct with bytes")
+            raise LayerLotteryError(f"{path}: column {image} is {kind}, allowed: a struct with bytes")
         if file.metadata.num_rows == 0:
             raise LayerLotteryError(f"{path}: holds no rows")
         groups = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
@@ -109,10 +109,10 @@ def _labels(file: pq.ParquetFile, path: Path, name: str) -> Labels:
     with _reading(path, name):
         column = file.read(columns=[name]).column(name)
     if not pa.types.is_integer(column.type):
-        raise LayerLotteryError(f"{path}: column {name} is {column.type}, allowed are integers from 0")
+        raise LayerLotteryError(f"{path}: column {name} is {column.type}, allowed: integers from 0")
     if column.null_count:
         row = column.is_null().index(True).as_py()
-        raise LayerLotteryError(f"{path}: row {row} has no label, allowed are integers from 0")
+        raise LayerLotteryError(f"{path}: row {row} has no label, allowed: integers from 0")
     labels: Labels = column.to_numpy().astype(np.int64)
     if labels.min() < 0:
         row = int(np.argmax(labels < 0))
@@ -120,7 +120,7 @@ def _labels(file: pq.ParquetFile, path: Path, name: str) -> Labels:
         hint = (
             "; all are -1: a test set without labels, name validation files in its place" if labels.max() == -1 else ""
         )
-        raise LayerLotteryError(f"{path}: row {row} has label {labels[row]}, allowed are integers from 0{hint}")
+        raise LayerLotteryError(f"{path}: row {row} has label {labels[row]}, allowed: integers from 0{hint}")
     return labels
 
 

@@ -174,9 +174,9 @@ def own_perturb(
     given, labels = batch.images[batch.left], batch.labels[batch.left]
     found = function(model, given, labels, epsilon=epsilon, seed=seed)
     shape = tuple(given.shape)
-    function.check(isinstance(found, Tensor), type(found).__name__, f"allowed are the images, a tensor {shape}")
+    function.check(isinstance(found, Tensor), type(found).__name__, f"allowed: the images, a tensor {shape}")
     fits = found.shape == shape and found.is_floating_point()
-    function.check(fits, f"images {found.dtype} {tuple(found.shape)}", f"allowed are {given.dtype} {shape}")
+    function.check(fits, f"images {found.dtype} {tuple(found.shape)}", f"allowed: {given.dtype} {shape}")
     changed = batch.replaced(found.detach().to(given))
     check_bound(name, changed, batch.images, epsilon, l2=l2)
     return changed
@@ -210,7 +210,7 @@ def check_bound(name: str, changed: Tensor, images: Tensor, epsilon: float, *, l
     if not (_inside(changed) and moved <= epsilon + rounding):
         raise LayerLotteryError(
             f"attack {name}: a perturbation of {moved * 255:.4g}/255 or values outside [0, 1]; "
-            f"allowed is {epsilon * 255:.4g}/255"
+            f"allowed: {epsilon * 255:.4g}/255"
         )
 
 

@@ -113,7 +113,7 @@ def attack_rows(victim: Victim) -> list[RobustnessRow]:
 
 
 def _bounded(name: str, victim: Victim) -> list[RobustnessRow]:
-    """What the worst of all starts leaves; of several, the first is that of another attack, which is not run twice."""
+    """Accuracy under the worst of all starts; the first of several is another attack's, and not run twice."""
     settings, traits, change = victim.settings, victim.settings.traits(name), _change(name, victim)
     first = traits.of if traits.of and traits.starts else name
 

@@ -85,7 +85,7 @@ def find_autoattack() -> Any:
 def autoattack(
     model: nn.Module, batches: Sequence[Attacked], level: float, *, seed: int, parts: Parts
 ) -> list[Attacked]:
-    """What survives all attacks at the bound `level` (1/255), of the images to attack; batches hold PART at most.
+    """Survivors of all attacks at the bound `level` (1/255), among the images to attack; batches hold PART at most.
 
     A function of the images, the model and the seed, stopped in between or not. Raises LayerLotteryError for
     images out of range, fewer than 4 classes, or a perturbation out of bounds.
@@ -127,7 +127,7 @@ def _adversary(model: nn.Module, images: Tensor, epsilon: float, seed: int) -> A
     with torch.no_grad():
         classes = model(images[:1]).shape[1]
     if classes < FEWEST_CLASSES:
-        raise LayerLotteryError(f"attacks: autoattack on {classes} classes; allowed are {FEWEST_CLASSES} or more")
+        raise LayerLotteryError(f"attacks: autoattack on {classes} classes; allowed: {FEWEST_CLASSES} or more")
     adversary = find_autoattack()(model, eps=epsilon, seed=seed, version="standard", device=images.device)
     adversary.verbose = False
     adversary.logger = adversary.apgd.logger = adversary.apgd_targeted.logger = log

@@ -54,7 +54,7 @@ def outliers(data: Path, output_images: Path, output_facts: Path, settings: Outl
     prepared = PreparedSet.open(data)
     named = [(name, "near") for name in settings.near] + [(name, "far") for name in settings.far]
     if (own := prepared.facts["settings"].get("set")) in dict(named):
-        raise LayerLotteryError(f"near, far: {own} is the data set itself; allowed are sets of other images")
+        raise LayerLotteryError(f"near, far: {own} is the data set itself; allowed: sets of other images")
     images = np.empty((0, prepared.channels, prepared.image_size, prepared.image_size), dtype=np.uint8)
     sets: list[dict[str, Any]] = []
     for name, distance in named:
@@ -94,7 +94,7 @@ def photographs(prepared: PreparedSet, settings: OutlierSettings) -> Images:
     usable = [photograph for photograph in held if min(photograph.size) >= SMALLEST * size]
     if not usable:
         most = max(min(photograph.size) for photograph in held) // SMALLEST
-        raise LayerLotteryError(f"photographs: image_size is {size}; allowed is {most} or less")
+        raise LayerLotteryError(f"photographs: image_size is {size}; allowed: {most} or less")
     patches = [
         patch(usable[i % len(usable)], size, _generator(settings, "photographs", i)) for i in range(settings.images)
     ]

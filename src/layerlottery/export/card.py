@@ -39,7 +39,7 @@ def model_card(
     """
     for key, value in (("accuracy", accuracy), ("dense_accuracy", dense_accuracy)):
         if value is not None and not 0 <= value <= 100:
-            raise LayerLotteryError(f"{key}: found {value}; allowed are 0 to 100 percent")
+            raise LayerLotteryError(f"{key}: found {value}; allowed: 0 to 100 percent")
     facts = {
         "criterion": ticket.criterion,
         "weights, SHA-256": weights_digest(ticket),

@@ -55,7 +55,7 @@ def require_onnx() -> None:
 def _onnx_bytes(network: nn.Module, images: Tensor) -> bytes:
     size = sum(one.nbytes for one in network.state_dict().values())
     if size > MOST_BYTES:
-        raise LayerLotteryError(f"onnx: the weights have {size / 2**30:.1f} GiB; allowed are 2 GiB in one file")
+        raise LayerLotteryError(f"onnx: the weights have {size / 2**30:.1f} GiB; allowed: 2 GiB in one file")
     try:
         program = torch.onnx.export(
             trace(network, images),

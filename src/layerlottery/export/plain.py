@@ -62,7 +62,7 @@ def _difference(
     # so written that NaN is refused
     if not difference <= tolerance:
         raise LayerLotteryError(
-            f"{what}: its outputs differ from torch's by {difference:.1e} of the largest; allowed are {tolerance:g}"
+            f"{what}: its outputs differ from torch's by {difference:.1e} of the largest; allowed: {tolerance:g}"
         )
     return difference
 
@@ -72,7 +72,7 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
         found = model(images)
     if not isinstance(found, Tensor):
         raise LayerLotteryError(
-            f"{type(model).__name__}: answers with a {type(found).__name__}; allowed is a tensor: wrap it in a module"
+            f"{type(model).__name__}: answers with a {type(found).__name__}; allowed: a tensor: wrap it in a module"
         )
     if not found.isfinite().all():
         raise LayerLotteryError(f"{type(model).__name__}: its outputs are not finite, and so can't be compared")

@@ -72,7 +72,7 @@ def export_result(result: Path, output: Path, formats: Sequence[str] = FORMATS) 
 def _check_formats(formats: Sequence[str]) -> None:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
-        raise LayerLotteryError(f"--format: found {', '.join(unknown) or 'none'}; allowed are {', '.join(FORMATS)}")
+        raise LayerLotteryError(f"--format: found {', '.join(unknown) or 'none'}; allowed: {', '.join(FORMATS)}")
     if "onnx" in formats:
         require_onnx()
 
@@ -81,7 +81,7 @@ def _open(network: StoredNetwork) -> tuple[nn.Module, PreparedSet]:
     """The network as it is exported, and the image set that it was trained on."""
     weights = Path(paths.trained_weights(network.folder(network.run)))
     if not weights.is_file():
-        raise LayerLotteryError(f"{weights}: no such file; allowed are networks that are trained")
+        raise LayerLotteryError(f"{weights}: no such file; allowed: networks that are trained")
     folder = f"{network.prefix}{paths.DATASET.format(dataset=network.run.dataset)}"
     prepared = PreparedSet.open(Path(paths.prepared(folder)))
     return plain(Predictor(load_network(weights)[0], prepared.mean, prepared.std)), prepared

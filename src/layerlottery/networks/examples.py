@@ -54,7 +54,7 @@ def check_forward(network: nn.Module) -> None:
     needed = [one.name for one in parameters if one.default is one.empty and one.kind not in open_ended]
     if len(needed) > 1:
         raise LayerLotteryError(
-            f"{type(network).__name__}: its forward takes several inputs ({', '.join(needed)}); allowed is one, "
+            f"{type(network).__name__}: its forward takes several inputs ({', '.join(needed)}); allowed: one, "
             "a batch of images: wrap it in a module that fills in the others"
         )
 
@@ -78,7 +78,7 @@ def device_of(network: nn.Module) -> torch.device:
 def _two(network: nn.Module, example: Tensor) -> Tensor:
     if not isinstance(example, Tensor) or example.dim() < 2 or not len(example):
         found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise LayerLotteryError(f"example: found {found}; allowed is a batch of images, a tensor (N, …)")
+        raise LayerLotteryError(f"example: found {found}; allowed: a batch of images, a tensor (N, …)")
     if example.device != device_of(network):
         raise LayerLotteryError(f"example: found on {example.device}; the network is on {device_of(network)}")
     # two, since what is added to a single image may fit it by chance

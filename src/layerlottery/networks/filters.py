@@ -74,7 +74,7 @@ def _coupling(graph: Any, first: nn.Conv2d, names: Mapping[nn.Module, str]) -> C
             if module.out_channels != filters or list(indices) != list(range(filters)):
                 raise LayerLotteryError(
                     f"structure filters: an addition joins {names[first]} of {filters} filters and {names[module]} of "
-                    f"{module.out_channels}; allowed are equal widths, as projections make them (shortcut B)"
+                    f"{module.out_channels}; allowed: equal widths, as projections make them (shortcut B)"
                 )
     return Coupling(tuple(name for name in names.values() if name in coupled), filters)
 
@@ -90,7 +90,7 @@ def remove_filters(model: nn.Module, gone: Mapping[str, Collection[int]]) -> nn.
     graph = _dependencies(small)
     for layer, indices in gone.items():
         if layer not in couplings:
-            raise LayerLotteryError(f"filters of {layer!r} can't be removed; allowed are {', '.join(couplings)}")
+            raise LayerLotteryError(f"filters of {layer!r} can't be removed; allowed: {', '.join(couplings)}")
         width = couplings[layer].filters
         if not set(indices) < set(range(width)):
             raise LayerLotteryError(f"{layer}: can't lose filters {sorted(indices)}; it has {width}, and one stays")

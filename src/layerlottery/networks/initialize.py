@@ -81,7 +81,7 @@ def _check_forward(settings: Network, model: nn.Module, architecture: Mapping[st
         raise LayerLotteryError(f"networks: {name} can't take images of shape {shape}: {text}") from error
     if not isinstance(logits, Tensor) or logits.shape != (2, architecture["classes"]):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise LayerLotteryError(f"networks: {name} answers two images with {found}; allowed are logits of each class")
+        raise LayerLotteryError(f"networks: {name} answers two images with {found}; allowed: logits of each class")
 
 
 def _draw_classifier(model: nn.Module) -> None:

@@ -89,5 +89,5 @@ def _staying(block: nn.Module, stay: str) -> tuple[str, nn.Module]:
     name = stay.removeprefix(BUILT_IN)
     kind = getattr(nn, name, None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise LayerLotteryError(f"stays: found {stay!r}; allowed are activations of torch.nn")
+        raise LayerLotteryError(f"stays: found {stay!r}; allowed: activations of torch.nn")
     return name.lower(), kind()

@@ -1,4 +1,4 @@
-"""What the paper's text claims: one row per claim and per dataset and network where it can be tested.
+"""Claims of the paper's text: one row per claim and per dataset and network where it can be tested.
 
 Some claims come with a figure. Others say that one thing exceeds another, or equals it: they are tested by paired
 differences.
@@ -46,7 +46,7 @@ class Claim:
     figures: Mapping[Group, float]
 
     def rows(self, context: Context) -> list[Row]:
-        """What was measured; where the paper prints a figure, or if there is nothing, what was not."""
+        """The measured rows; where the paper prints a figure, or if there are none, a row that says what is missing."""
         found = self.test(context, self.words)
         measured = {(one["dataset"], one["network"]) for one in found}
         absent: dict[Group, float | None] = {

@@ -1,4 +1,4 @@
-"""What was measured: from the result tables to one value a seed, its mean and interval, and its control."""
+"""Measurements: from the result tables to one value per seed, its mean and interval, and its control."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCORING = ("dataset", "network", "criterion", "scored_at")
 
 
 class TicketKey(NamedTuple):
-    """What tells tickets apart, seeds and draws aside; the names are those of the tables' columns."""
+    """The identity of a ticket, seeds and draws aside; the names are those of the tables' columns."""
 
     dataset: str
     network: str
@@ -53,7 +53,7 @@ def ticket_of(row: Any) -> TicketKey:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is compared, and where it stands; more of it is better. `margin` is a key of MarginSettings."""
+    """A compared quantity, and its column; more of it is better. `margin` is a key of MarginSettings."""
 
     label: str
     unit: str

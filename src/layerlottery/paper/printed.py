@@ -49,7 +49,7 @@ class Printed:
 
     @property
     def note(self) -> str:
-        """What a reader must know of it."""
+        """Remarks that a reader needs."""
         notes = [] if self.criterion else [UNNAMED]
         if notes and (self.network, self.removed) == (RESNET32, 5):
             notes.append(AS_FIVE)

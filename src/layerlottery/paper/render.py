@@ -81,7 +81,7 @@ def escaped(text: str) -> str:
 
 
 def sheet(name: str, rows: Sequence[Row], *, confidence: float) -> dict[str, Any]:
-    """What a table shows, as plain text; dataset, network and quantity have columns only where they vary."""
+    """The contents of a table as plain text; dataset, network and quantity have columns only where they vary."""
     cells = [_cells(row, confidence) for row in rows]
     notes = list(dict.fromkeys(note for row in rows for note in _notes(row)))
     same = {head for head in ("dataset", "network", "quantity") if len({one[head] for one in cells}) == 1}

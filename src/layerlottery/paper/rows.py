@@ -77,7 +77,7 @@ class Context:
 
 
 class Words(NamedTuple):
-    """What a row is about, what was measured, and its unit."""
+    """A row's subject, its measurement and its unit."""
 
     item: str
     quantity: str
@@ -118,7 +118,7 @@ def seed_row(
 def ticket_row(
     context: Context, ticket: TicketKey, quantity: Quantity, paper: float | None, item: str, notes: Sequence[str]
 ) -> Row:
-    """What was measured of a ticket beside the figure printed for it."""
+    """A ticket's measurement beside the figure printed for it."""
     margin, values = context.margin(quantity), context.results.per_seed(ticket, quantity)
     words = Words(item, quantity.label, quantity.unit)
     judged = seed_row(

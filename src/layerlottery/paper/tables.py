@@ -105,7 +105,7 @@ def _corruptions(context: Context, ticket: TicketKey) -> str:
 
 
 def _budget(context: Context, ticket: TicketKey) -> str:
-    """What is left of the network, and what the layer ticket leaves."""
+    """The size of the network that is left, and that of the layer ticket."""
     held = context.results.networks.get(ticket, [])
     what = "params" if ticket.structure == "weights" else "filters"
     left, budget = _span(held, what), _span(held, "budget")

@@ -1,1 +1,1 @@
-"""What a benchmark will take before it runs: jobs, time, energy, CO2 and disk."""
+"""A forecast of a benchmark before it runs: jobs, time, energy, CO2 and disk."""

@@ -1,4 +1,4 @@
-"""What networks cost: their size, and seconds of this machine, measured for a few moments."""
+"""The cost of networks: their size, and seconds of this machine, measured for a few moments."""
 
 from __future__ import annotations
 

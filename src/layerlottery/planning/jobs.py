@@ -85,7 +85,7 @@ def _wildcards(output: str) -> tuple[tuple[str, str], ...]:
 
 
 def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:
-    """What finished jobs took on this machine, and what all networks share when it was last made.
+    """Times of finished jobs on this machine, and what all networks share when it was last made.
 
     Jobs about networks that were trained elsewhere, or through SLURM, are left out.
     """

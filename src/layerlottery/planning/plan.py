@@ -1,4 +1,4 @@
-"""What a benchmark will take: jobs, time, energy, CO2 and disk, stage by stage, for people and for programs."""
+"""A forecast of a benchmark: jobs, time, energy, CO2 and disk, stage by stage, for people and for programs."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def wall_seconds(jobs: Sequence[Job], estimate: Estimate, at_once: int) -> float
 
 
 def _estimate(benchmark: Benchmark, left: Sequence[Job], done: Sequence[Record], cores: int) -> Estimate:
-    """What tells the time of jobs: their networks' size, finished jobs and, where those are silent, a calibration."""
+    """The basis of an estimate: their networks' size, finished jobs and, where those are silent, a calibration."""
     if not left:
         return Estimate(benchmark, cores, {}, {})
     from layerlottery.planning import calibrate

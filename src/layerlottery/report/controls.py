@@ -1,4 +1,4 @@
-"""What the controls say: random removal, fresh weights of the same architecture, the layers of the same criterion."""
+"""The controls' verdict: random removal, fresh weights of the same architecture, the layers of the same criterion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ticket saves: two figures and a table."""
+"""A ticket's savings: two figures and a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the panels of a figure hold: one dataset, network and variant each, and a selection of sizes."""
+"""Contents of a figure's panels: one dataset, network and variant each, and a selection of sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from layerlottery.words import ranges
 
 @dataclass(frozen=True)
 class Facet:
-    """What one panel can hold without crowding: one dataset, network and variant, with its dense networks."""
+    """The contents of one panel without crowding: one dataset, network and variant, with its dense networks."""
 
     key: str
     group: str
@@ -23,7 +23,7 @@ class Facet:
 
     @property
     def heading(self) -> str:
-        """What sets the panel apart; what the whole page shares is left out."""
+        """The panel's distinguishing name; whatever the whole page shares is left out."""
         return ", ".join((*self.words, *self.where)) or self.group
 
     def narrowed(self, key: str, words: str, rows: pd.DataFrame) -> Facet:

@@ -22,7 +22,7 @@ STYLES = {"damaged": "bold red", "missing": "yellow", "foreign": "dim"}
 
 
 def network_text(description: Facts, *, width: int | None = None) -> str:
-    """What upkeep.show.describe found, a section each, in `width` columns or the terminal's; unknown is a dash."""
+    """The findings of upkeep.show.describe, a section each, in `width` columns or the terminal's; unknown is a dash."""
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         _print(console, description)

@@ -60,7 +60,7 @@ def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def measured(runs: pd.DataFrame) -> list[tuple[str, str]]:
-    """What the runs recorded about where and how they ran."""
+    """Facts that the runs recorded about where and how they ran."""
     held = {name: runs[name].dropna().tolist() for name in TEXTS["facts"]}
     # the first start and the last end stand for all
     held |= {"started": sorted(held["started"])[:1], "ended": sorted(held["ended"])[-1:]}

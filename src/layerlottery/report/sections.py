@@ -73,7 +73,7 @@ def _section(name: str, pictures: Iterable[Picture], grids: Iterable[Grid] = (),
 
 
 def left_out(tables: Tables) -> str:
-    """What this benchmark did not evaluate, so that nobody looks for it."""
+    """Everything that this benchmark did not evaluate, named so that no one looks for it."""
     tested = set(tables.robustness["kind"])
     absent = {
         "attacks": "attack" not in tested,

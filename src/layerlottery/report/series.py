@@ -42,7 +42,7 @@ def accuracy_by_condition(robustness: pd.DataFrame) -> pd.Series:
 
 
 def cost_by_removed(summary: pd.DataFrame) -> pd.DataFrame:
-    """What is saved by structure and blocks removed, averaged over criteria: rows of quantity, mean, low and high.
+    """Savings by structure and blocks removed, averaged over criteria: rows of quantity, mean, low and high.
 
     `summary` holds the rows of one tolerance. Speed-ups are averaged geometrically; the predicted one is
     1 / (1 - MACs saved), that of a machine whose time is proportional to MACs.

@@ -94,7 +94,7 @@ def family_name(criterion: str, variant: str) -> str:
 
 
 def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
-    """What sets a ticket apart from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
+    """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
     words = [structure] if structure != "layers" else []
     words += ["trained"] if scored_at == "trained" else []
     words += ["fresh weights"] if rewind == FRESH else [f"rewind {rewind}"] if rewind != "0" else []

@@ -1,4 +1,4 @@
-"""What the tables say about winning tickets, in words that claim no more than the seeds allow."""
+"""The verdict of the tables on winning tickets, in words that claim no more than the seeds allow."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def jobs_per_gpu() -> int:
     """Processes that may hold one GPU at once: LAYERLOTTERY_JOBS_PER_GPU, 1 when it is not set."""
     stated = os.environ.get(JOBS_PER_GPU) or "1"
     if not re.fullmatch(r"[1-9][0-9]?", stated):
-        raise LayerLotteryError(f"{JOBS_PER_GPU}: found {stated!r}; allowed is a whole number from 1 to 99")
+        raise LayerLotteryError(f"{JOBS_PER_GPU}: found {stated!r}; allowed: a whole number from 1 to 99")
     return int(stated)
 
 

@@ -19,11 +19,11 @@ def use_machine(threads: int, device: str) -> torch.device:
 
     torch.set_num_threads(threads)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
-        raise LayerLotteryError(f"--device: found {device!r}; allowed are auto, cpu, cuda, cuda:N")
+        raise LayerLotteryError(f"--device: found {device!r}; allowed: auto, cpu, cuda, cuda:N")
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed are auto and cpu")
+        raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed: auto and cpu")
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     chosen = torch.device("cuda", _gpu(device))

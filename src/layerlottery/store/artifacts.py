@@ -261,7 +261,7 @@ class ArrayWriter:
         """Append rows, (n, …) of the array's type and form."""
         if piece.dtype != self._dtype or piece.shape[1:] != self._shape[1:] or len(piece) > self._left:
             wanted = f"{self._left} rows of {self._dtype} {self._shape}"
-            raise ValueError(f"{piece.dtype} {piece.shape} found; allowed are at most {wanted}")
+            raise ValueError(f"{piece.dtype} {piece.shape} found; allowed: at most {wanted}")
         self._left -= len(piece)
         self._put(np.ascontiguousarray(piece).data)
 

@@ -1,4 +1,4 @@
-"""What the networks of a benchmark left on disk, each file read once, a batch of networks at a time.
+"""Results of the networks of a benchmark, each file read once, a batch of networks at a time.
 
 Reading is most of what aggregation does: several processes share it where there are many networks.
 """
@@ -105,7 +105,7 @@ def _distinct(rows: pa.Table) -> pa.Table:
 
 
 def _clean(results: Path, runs: Placed, conditions: pa.Table) -> Iterator[Row]:
-    """What the clean test set says of each network: the first of its rows."""
+    """The clean test set's row of each network: its first."""
     first = np.unique(conditions["place"].to_numpy(), return_index=True)[1]
     rows = conditions.select(["kind", "name", *CLEAN]).take(first).to_pylist()
     for (_, run), row in zip(runs, rows, strict=True):
@@ -153,7 +153,7 @@ def _used(segments: Sequence[Row], lacoste: float) -> Row:
 
 
 def _costs(run: Run, profile: Facts) -> Iterator[Row]:
-    """What each architecture of a family costs."""
+    """The cost of each architecture of a family."""
     family = {"dataset": run.dataset, "network": run.network, "seed": run.seed}
     for cost in profile["architectures"]:
         yield family | cost | {name: profile[name] for name in ("latency_batch", "latency_threads")}

@@ -1,4 +1,4 @@
-"""What the tests of one network come down to: means, errors relative to the dense network, how far it can be trusted.
+"""Measures that sum up the tests of one network: means, errors relative to the dense network, calibration, detection.
 
 Formulas: docs/robustness.md. All networks that were tested under the same conditions are computed together.
 """
@@ -20,7 +20,7 @@ Indices: TypeAlias = list[int]
 
 
 class ConditionName(NamedTuple):
-    """What names a row of the table robustness among those of one network."""
+    """The name of a row of the table robustness among those of one network."""
 
     kind: str
     name: str

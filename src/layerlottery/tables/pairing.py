@@ -40,7 +40,7 @@ class Pairing:
         self._known: dict[str, pd.DataFrame] = {}
 
     def networks(self, runs: pa.Table, costs: pa.Table) -> pd.DataFrame:
-        """What statistics need of each network, with its costs and differences.
+        """The columns of each network that statistics need, with its costs and differences.
 
         Raises LayerLotteryError if a profile lacks an architecture.
         """
@@ -64,7 +64,7 @@ class Pairing:
         )
 
     def conditions(self, robustness: pa.Table) -> pd.DataFrame:
-        """What was measured under each condition; raises LayerLotteryError if the dense network was not tested so."""
+        """Measurements under each condition; raises LayerLotteryError if the dense network was not tested so."""
         rows = robustness.select(["place", "removed", *FAMILY, *CONDITION, *VALUES]).to_pandas()
         dense = self._beside("conditions", rows, CONDITION, ["accuracy"])["accuracy"]
         if dense.isna().any():

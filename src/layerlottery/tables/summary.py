@@ -47,7 +47,7 @@ def summary(networks: pd.DataFrame, settings: StatisticsSettings) -> pd.DataFram
 
 
 def _common(tickets: pd.DataFrame, accuracies: Array, deltas: Array, settings: StatisticsSettings) -> pd.DataFrame:
-    """What holds for every ξ."""
+    """Columns that hold for every ξ."""
     accuracy, delta = (infer(one, confidence=settings.confidence) for one in (accuracies, deltas))
     ends = bootstraps(deltas, confidence=settings.confidence, resamples=settings.resamples)
     return identities(tickets).assign(

@@ -38,7 +38,7 @@ def rewind(
     gives the same weights. So a rewind that is asked for later changes no network that exists.
     """
     if not 1 <= epoch <= settings.epochs:
-        raise LayerLotteryError(f"--epoch: found {epoch}; allowed are 1 to {settings.epochs}")
+        raise LayerLotteryError(f"--epoch: found {epoch}; allowed: 1 to {settings.epochs}")
     with alone(checkpoint):
         session = begin(weights, data, settings, seed=seed, device=device, checkpoint=checkpoint)
         session.trainer.checkpoint_seconds, session.trainer.on_epoch = checkpoint_seconds, on_epoch

@@ -53,7 +53,7 @@ def begin(
     the momentum starts at zero (Renda et al. 2020). Raises when i leaves no epoch to train.
     """
     if not 0 <= start_epoch < settings.epochs:
-        raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed are 0 to {settings.epochs - 1}")
+        raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed: 0 to {settings.epochs - 1}")
     prepared = PreparedSet.open(data)
     model, facts = load_network(weights)
     first = {"start_epoch": start_epoch} if start_epoch else {}

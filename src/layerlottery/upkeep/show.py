@@ -22,7 +22,7 @@ from layerlottery.tables.statistics import saved
 
 Facts = dict[str, Any]
 
-ALLOWED = "allowed are the folder of a dense network (…/seed=0) or of a ticket (…/rewind=0), and any file in it"
+ALLOWED = "allowed: the folder of a dense network (…/seed=0) or of a ticket (…/rewind=0), and any file in it"
 RESULT = ("epochs", "train_images", "train_seconds", "images_per_second")
 ENERGY = ("kwh", "cpu_kwh", "gpu_kwh", "ram_kwh")
 COSTS = ("filters", "params", "macs", "memory_bytes", "latency_ms")

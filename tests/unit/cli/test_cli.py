@@ -246,12 +246,12 @@ def test_every_command_is_listed():
         (["--schedule", "linear"], "found \"linear\"; input should be 'step', 'cosine' or 'onecycle'"),
         (["--settings", '{"epoch": 1}'], "settings: unknown key 'epoch'; allowed: epochs"),
         (["--settings", "{epochs"], "--settings: not JSON"),
-        (["--settings", "[1]"], "allowed is a JSON object"),
-        (["--settings", "[1]", "--epochs", "2"], "allowed is a JSON object"),
-        (["--settings", "null", "--epochs", "2"], "allowed is a JSON object"),
-        (["--device", "tpu9"], "--device: found 'tpu9'; allowed are auto, cpu, cuda, cuda:N"),
-        (["--device", "mps"], "--device: found 'mps'; allowed are auto, cpu, cuda"),
-        (["--device", "meta"], "--device: found 'meta'; allowed are auto, cpu, cuda"),
+        (["--settings", "[1]"], "allowed: a JSON object"),
+        (["--settings", "[1]", "--epochs", "2"], "allowed: a JSON object"),
+        (["--settings", "null", "--epochs", "2"], "allowed: a JSON object"),
+        (["--device", "tpu9"], "--device: found 'tpu9'; allowed: auto, cpu, cuda, cuda:N"),
+        (["--device", "mps"], "--device: found 'mps'; allowed: auto, cpu, cuda"),
+        (["--device", "meta"], "--device: found 'meta'; allowed: auto, cpu, cuda"),
     ],
 )
 def test_bad_values_are_one_line(chain, tmp_path, words, expected):

@@ -31,11 +31,11 @@ def test_mappings_are_merged_and_lists_replaced(folder):
     ("name", "message"),
     [
         ("gone.yaml", "gone.yaml: No such file or directory"),
-        ("list.yaml", "list.yaml: found list; allowed is a mapping"),
+        ("list.yaml", "list.yaml: found list; allowed: a mapping"),
         ("broken.yaml", "broken.yaml: while parsing"),
         ("circle.yaml", "circle.yaml extends itself"),
-        (3, "found 3; allowed is the name of a YAML file"),
-        ("two\nlines", r"found 'two\\nlines'; allowed is the name of a YAML file"),
+        (3, "found 3; allowed: the name of a YAML file"),
+        ("two\nlines", r"found 'two\\nlines'; allowed: the name of a YAML file"),
     ],
 )
 def test_what_can_t_be_extended_is_named(folder, name, message):

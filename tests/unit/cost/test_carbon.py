@@ -29,7 +29,7 @@ def test_unknown_country_is_one_line(country):
     with pytest.raises(LayerLotteryError) as caught:
         carbon_intensity(country)
     message = str(caught.value)
-    assert message.startswith(f"energy.country: no energy mix is known for {country!r}; allowed are ")
+    assert message.startswith(f"energy.country: no energy mix is known for {country!r}; allowed: ")
     assert "\n" not in message
 
 

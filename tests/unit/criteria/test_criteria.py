@@ -220,7 +220,7 @@ def test_every_declared_function_exists_and_has_a_name():
 
 
 def test_a_function_for_filters_alone_is_refused(make_network, make_batch):
-    with pytest.raises(LayerLotteryError, match="function: complexity scores no blocks; allowed are random, "):
+    with pytest.raises(LayerLotteryError, match="function: complexity scores no blocks; allowed: random, "):
         score_blocks(make_network(), make_batch(), CRITERIA["complexity_macs"])
 
 

@@ -273,8 +273,8 @@ def test_the_stage_writes_weights_in_network_order(files, tmp_path):
 @pytest.mark.parametrize(
     ("structure", "changes", "message"),
     [
-        ("filters", {"function": "hrank"}, r"function: hrank can't score filters; allowed are complexity, .*snip"),
-        ("weights", {"function": "complexity"}, r"function: complexity can't score weights; allowed are grasp, l1"),
+        ("filters", {"function": "hrank"}, r"function: hrank can't score filters; allowed: complexity, .*snip"),
+        ("weights", {"function": "complexity"}, r"function: complexity can't score weights; allowed: grasp, l1"),
         ("weights", {"parameters": "all"}, "parameters: found all; weights are scored by convolutions alone"),
         ("filters", {"iterative": True}, "iterative: found true; filters are scored once"),
     ],

@@ -196,7 +196,7 @@ def test_only_https_is_asked(server, tmp_path, url):
 @pytest.mark.parametrize("location", ["http://example.org/set.bin", "file:///etc/passwd"])
 def test_no_redirection_leads_away_from_https(server, tmp_path, location):
     server.status, server.location = 302, location
-    assert re.search("allowed is https$|not allowed$", failure(server, tmp_path / "set.bin"))
+    assert re.search("allowed: https$|not allowed$", failure(server, tmp_path / "set.bin"))
 
 
 def test_an_address_that_does_not_answer_is_one_line(server, tmp_path):

@@ -110,7 +110,7 @@ def test_images_below_8_pixels_are_refused(tmp_path):
             (tmp_path / part / name).mkdir(parents=True)
             Image.new("L", (7, 7), 50).save(tmp_path / part / name / "one.png")
     settings = ImageFolder(source="folder", location=str(tmp_path))
-    with pytest.raises(LayerLotteryError, match="train: images of 7x7 pixels; allowed are 8 or more"):
+    with pytest.raises(LayerLotteryError, match="train: images of 7x7 pixels; allowed: 8 or more"):
         prepare(settings, tmp_path / "out")
 
 
@@ -197,7 +197,7 @@ def test_the_list_may_have_another_name_and_name_paths(tiny):
     [
         (
             "val_0.JPEG n01\n",
-            r"val_annotations\.txt: line 1 is 'val_0.JPEG n01', allowed is an image, a tab, its class",
+            r"val_annotations\.txt: line 1 is 'val_0.JPEG n01', allowed: an image, a tab, its class",
         ),
         ("val_0.JPEG\tn01\n\nval_9.JPEG\tn01", "line 3 names val_9.JPEG, found no such image in"),
         ("val_0.JPEG\tn01\nval_0.JPEG\tn02", "line 2 names val_0.JPEG again"),

@@ -209,19 +209,19 @@ PIXELS = corrupted("fog")["fog"]
 @pytest.mark.parametrize(
     ("file", "array", "message"),
     [
-        ("fog", PIXELS.astype(np.int16), r"int16 \(100, 32, 32, 3\) found, allowed is uint8 \(images, 32, 32, 3\)"),
+        ("fog", PIXELS.astype(np.int16), r"int16 \(100, 32, 32, 3\) found, allowed: uint8 \(images, 32, 32, 3\)"),
         ("fog", PIXELS.transpose(0, 3, 1, 2), r"uint8 \(100, 3, 32, 32\) found"),
         ("fog", PIXELS[0, 0, 0, 0], r"uint8 \(\) found"),
         ("fog", PIXELS[:0], r"uint8 \(0, 32, 32, 3\) found"),
-        ("fog", PIXELS[:99], "99 images found, allowed are 5 times as many as tested"),
-        ("saturate", PIXELS[:95], "95 images found, allowed are 100, as many as in the others"),
+        ("fog", PIXELS[:99], "99 images found, allowed: 5 times as many as tested"),
+        ("saturate", PIXELS[:95], "95 images found, allowed: 100, as many as in the others"),
         ("fog", npy(PIXELS)[:-1], r"not a readable npy file of numbers \(ValueError\)"),
-        ("labels", np.tile(LABELS, 5).astype(float), r"float64 \(100,\) found, allowed is one integer an image"),
+        ("labels", np.tile(LABELS, 5).astype(float), r"float64 \(100,\) found, allowed: one integer an image"),
         ("labels", LABELS[:, None], r"uint8 \(20, 1\) found"),
-        ("labels", LABELS[:19], "19 labels found, allowed are 100 or 20"),
+        ("labels", LABELS[:19], "19 labels found, allowed: 100 or 20"),
         ("labels", np.tile(LABELS, 2), "40 labels found"),
-        ("labels", np.where(LABELS == 9, 10, LABELS), "label 10 found, allowed is 0 to 9"),
-        ("labels", LABELS.astype(np.int8) - 1, "label -1 found, allowed is 0 to 9"),
+        ("labels", np.where(LABELS == 9, 10, LABELS), "label 10 found, allowed: 0 to 9"),
+        ("labels", LABELS.astype(np.int8) - 1, "label -1 found, allowed: 0 to 9"),
         ("labels", np.full(20, 2**63, dtype=np.uint64), "label 9223372036854775808 found"),
         ("labels", np.concatenate([np.tile(LABELS, 4), LABELS[::-1]]), "labels differ between severities"),
     ],
@@ -356,8 +356,8 @@ def test_hostile_contents_of_new_test_sets_run_nothing(tmp_path, monkeypatch):
     ("images", "labels", "message"),
     [
         (PHOTOS[:, :16], TARGETS, r"uint8 \(12, 16, 32, 3\) found"),
-        (PHOTOS, TARGETS[:5], "5 labels found, allowed are 12"),
-        (PHOTOS, TARGETS + 1, "label 10 found, allowed is 0 to 9"),
+        (PHOTOS, TARGETS[:5], "5 labels found, allowed: 12"),
+        (PHOTOS, TARGETS + 1, "label 10 found, allowed: 0 to 9"),
     ],
 )
 @pytest.mark.parametrize("name", NEW)

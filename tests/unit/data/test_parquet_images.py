@@ -106,7 +106,7 @@ def test_a_broken_image_names_file_and_row(place):
 def test_images_that_eight_bits_cannot_hold_are_refused(place):
     deep = np.full((8, 8), 40_000, dtype=np.uint16)
     write(place / "train.parquet", [deep] * 6)
-    with pytest.raises(LayerLotteryError, match=r"row 0 .*allowed are 8 bits"):
+    with pytest.raises(LayerLotteryError, match=r"row 0 .*allowed: 8 bits"):
         load(place, channels=1)
 
 
@@ -134,10 +134,10 @@ def test_differing_sizes_need_image_size(place, pixels, message):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 2, 0, -1, 2], "row 4 has label -1, allowed are integers from 0$"),
-        ([-1] * 6, "row 0 has label -1, allowed are integers from 0; all are -1: a test set without labels"),
+        ([0, 1, 2, 0, -1, 2], "row 4 has label -1, allowed: integers from 0$"),
+        ([-1] * 6, "row 0 has label -1, allowed: integers from 0; all are -1: a test set without labels"),
         ([0, 1, 2, 0, None, 2], "row 4 has no label"),
-        ([0.0, 1.0, 2.0, 0.0, 1.0, 2.0], "column label is double, allowed are integers"),
+        ([0.0, 1.0, 2.0, 0.0, 1.0, 2.0], "column label is double, allowed: integers"),
         (list("abcabc"), "column label is string"),
         ([0, 1, 3, 0, 1, 3], "labels go up to 3 but 2 is missing"),
         ([1, 2, 3, 1, 2, 3], "labels go up to 3 but 0 is missing"),
@@ -154,7 +154,7 @@ def test_missing_columns_are_named_with_those_found(place):
     with pytest.raises(LayerLotteryError, match=r"test\.parquet: column image missing, found photo, label; name one"):
         load(place)
     pq.write_table(pa.table({"image": [b""], "label": [0]}), place / "test.parquet")
-    with pytest.raises(LayerLotteryError, match="column image is binary, allowed is a struct with bytes"):
+    with pytest.raises(LayerLotteryError, match="column image is binary, allowed: a struct with bytes"):
         load(place)
 
 
@@ -314,7 +314,7 @@ def test_a_chosen_column_counts_even_beside_the_default_one(place):
         ),
         ({"label_column": "label"}, "column label missing, found img, .*; name one of them in label_column"),
         ({"label_column": "img"}, "column img is struct"),
-        ({"image_column": "fine_label"}, "column fine_label is int64, allowed is a struct with bytes"),
+        ({"image_column": "fine_label"}, "column fine_label is int64, allowed: a struct with bytes"),
     ],
     ids=str,
 )

@@ -70,7 +70,7 @@ def test_balanced_subset_is_fixed_by_its_seed_and_nested():
 
 @pytest.mark.parametrize("size", [0, 15])
 def test_balanced_subset_refuses_impossible_sizes(size):
-    with pytest.raises(LayerLotteryError, match=f"test_size: {size} images asked for, allowed is 1 to 14"):
+    with pytest.raises(LayerLotteryError, match=f"test_size: {size} images asked for, allowed: 1 to 14"):
         balanced_subset(LABELS, size, 0, key="test_size")
 
 
@@ -254,16 +254,16 @@ def test_changed_or_foreign_facts_are_refused(prepare_fake, tmp_path):
     [
         ({"test": make_split([0, 1], 1, side=9)}, {}, r"test: images of .*\(3, 9, 9\).*\(3, 8, 8\)"),
         ({"shifted": {"fog": make_split([0], 1, side=9)}}, {}, r"fog: images of"),
-        ({"test": make_split([0, 3], 1)}, {}, "test: label 3 found, allowed is 0 to 2"),
+        ({"test": make_split([0, 3], 1)}, {}, "test: label 3 found, allowed: 0 to 2"),
         ({"train": make_split([0, 0, 2], 1)}, {}, "train: no image of class b"),
         ({}, {"train_size": 2}, "no image of class"),
-        ({}, {"train_size": 15}, "train_size: 15 images asked for, allowed is 1 to 14"),
-        ({}, {"held_out": 15}, "held_out: 15 images asked for, allowed is 1 to 14"),
-        ({}, {"train_size": 9, "held_out": 10}, "held_out: 10 images asked for, allowed is 1 to 9"),
+        ({}, {"train_size": 15}, "train_size: 15 images asked for, allowed: 1 to 14"),
+        ({}, {"held_out": 15}, "held_out: 15 images asked for, allowed: 1 to 14"),
+        ({}, {"train_size": 9, "held_out": 10}, "held_out: 10 images asked for, allowed: 1 to 9"),
         ({}, {"held_out": 14}, "train: no image of class a among the 0 kept and not held out"),
         ({}, {"held_out": 6}, "train: no image of class a among the 8 kept and not held out"),
         ({}, {"official": {"sets": ["CIFAR-10.1"]}}, "official.sets: CIFAR-10.1 .* 10 classes, .* of 3 classes"),
-        ({}, {"test_size": 5}, "test_size: 5 images asked for, allowed is 1 to 4"),
+        ({}, {"test_size": 5}, "test_size: 5 images asked for, allowed: 1 to 4"),
     ],
 )
 def test_sets_that_do_not_fit_together_are_refused(prepare_fake, tmp_path, changes, settings, message):

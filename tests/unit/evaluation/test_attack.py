@@ -203,7 +203,7 @@ def test_images_out_of_range_are_refused(trained, held_out, name):
 def test_an_attack_that_breaks_its_bound_is_named(trained, monkeypatch, name, offset):
     monkeypatch.setitem(FUNCTIONS, name, lambda model, batch, epsilon, settings: batch.images + offset)
     batch = whole(torch.full((3, 1, 8, 8), 0.5), torch.tensor([0, 1, 2]))
-    with pytest.raises(LayerLotteryError, match=rf"^attack {name}: .* allowed is 4/255$"):
+    with pytest.raises(LayerLotteryError, match=rf"^attack {name}: .* allowed: 4/255$"):
         perturb(name, trained, batch, 4 / 255, AttackSettings())
 
 

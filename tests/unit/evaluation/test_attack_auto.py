@@ -174,7 +174,7 @@ def test_few_classes_are_refused(library, classes, allowed):
     if allowed:
         assert len(autoattack(model, [batch], 1.0, seed=0, parts=Parts())) == 1
         return
-    with pytest.raises(LayerLotteryError, match=r"^attacks: autoattack on 3 classes; allowed are 4 or more$"):
+    with pytest.raises(LayerLotteryError, match=r"^attacks: autoattack on 3 classes; allowed: 4 or more$"):
         autoattack(model, [batch], 1.0, seed=0, parts=Parts())
 
 

@@ -214,7 +214,7 @@ def test_photographs_too_small_for_a_patch_are_left_out(colour, tmp_path, plante
 
 def test_no_photograph_large_enough_is_an_error(colour, tmp_path, planted):
     planted(noise(0, 50, size=20))
-    with pytest.raises(LayerLotteryError, match=r"^photographs: image_size is 16; allowed is 10 or less$"):
+    with pytest.raises(LayerLotteryError, match=r"^photographs: image_size is 16; allowed: 10 or less$"):
         make(colour, tmp_path / "out", near=["photographs"], far=[])
     assert not (tmp_path / "out").exists()
 

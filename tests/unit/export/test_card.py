@@ -121,7 +121,7 @@ def test_a_file_s_name_is_no_code(ticket):
 
 @pytest.mark.parametrize("value", [-1, 100.1, float("nan")])
 def test_an_accuracy_is_a_percentage(ticket, value):
-    with pytest.raises(LayerLotteryError, match=r"accuracy: found .*; allowed are 0 to 100 percent"):
+    with pytest.raises(LayerLotteryError, match=r"accuracy: found .*; allowed: 0 to 100 percent"):
         layerlottery.model_card(ticket, name="mine", accuracy=value)
 
 

@@ -167,10 +167,10 @@ class Odd(nn.Module):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("state", "differ from torch's by .* of the largest; allowed are 0.0001"),
+        ("state", "differ from torch's by .* of the largest; allowed: 0.0001"),
         ("batch", "torch.export can't trace it"),
         ("values", "torch.export can't trace it"),
-        ("tuple", "answers with a tuple; allowed is a tensor|ONNX can't express it"),
+        ("tuple", "answers with a tuple; allowed: a tensor|ONNX can't express it"),
         ("infinite", "not finite"),
     ],
 )

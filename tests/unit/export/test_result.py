@@ -248,13 +248,13 @@ def test_unknown_formats_are_named(made, tmp_path, formats):
         cli, ["export", str(made / DENSE.folder), "--output", str(tmp_path), "--format", formats]
     )
     assert isinstance(answer.exception, LayerLotteryError)
-    assert "allowed are weights, program, onnx, card" in str(answer.exception)
+    assert "allowed: weights, program, onnx, card" in str(answer.exception)
 
 
 def test_a_network_that_is_not_trained_is_refused(made, tmp_path):
     copied = shutil.copytree(made, tmp_path / "results")
     (copied / TICKET.folder / "weights.safetensors").unlink()
-    with pytest.raises(LayerLotteryError, match=r"weights.safetensors: no such file; allowed are networks that are"):
+    with pytest.raises(LayerLotteryError, match=r"weights.safetensors: no such file; allowed: networks that are"):
         export_result(copied / TICKET.folder, tmp_path / "out")
 
 

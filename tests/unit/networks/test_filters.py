@@ -120,7 +120,7 @@ def test_zero_padding_shortcuts_are_refused():
 @pytest.mark.parametrize(
     ("gone", "message"),
     [
-        ({"stage1.0.conv2": [0]}, r"filters of 'stage1\.0\.conv2' can't be removed; allowed are stem\.0, "),
+        ({"stage1.0.conv2": [0]}, r"filters of 'stage1\.0\.conv2' can't be removed; allowed: stem\.0, "),
         ({"stage1.0.conv1": [0, 1, 2, 3]}, r"stage1\.0\.conv1: can't lose filters .*it has 4, and one stays"),
         ({"stage1.0.conv1": [4]}, r"stage1\.0\.conv1: can't lose filters \[4\]"),
     ],

@@ -303,7 +303,7 @@ def test_memory_of_a_large_batch_follows_from_small_ones(family):
 @pytest.mark.parametrize(
     ("settings", "size", "message"),
     [
-        (SMALL_VIT, 9, "family vit with patch 4 can't take images of 9 pixels a side; allowed are multiples"),
+        (SMALL_VIT, 9, "family vit with patch 4 can't take images of 9 pixels a side; allowed: multiples"),
         (from_torchvision("resnet17"), 32, "torchvision has no network 'resnet17'; the closest names are resnet18"),
         (from_torchvision("fcn_resnet50"), 32, "torchvision has no network 'fcn_resnet50'"),
         (

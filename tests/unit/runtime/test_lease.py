@@ -170,7 +170,7 @@ def test_waiting_is_told_at_once_and_then_once_a_minute(scratch, monkeypatch, ca
 @pytest.mark.parametrize("stated", ["0", "-1", "two", "1.5", "100"])
 def test_a_bad_number_of_jobs_is_named(scratch, monkeypatch, stated):
     monkeypatch.setenv("LAYERLOTTERY_JOBS_PER_GPU", stated)
-    with pytest.raises(LayerLotteryError, match=f"LAYERLOTTERY_JOBS_PER_GPU: found '{stated}'; allowed is a whole"):
+    with pytest.raises(LayerLotteryError, match=f"LAYERLOTTERY_JOBS_PER_GPU: found '{stated}'; allowed: a whole"):
         lease_gpu(GPUS)
 
 

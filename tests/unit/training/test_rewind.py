@@ -162,9 +162,9 @@ def test_a_ticket_without_removal_is_the_dense_network(ready, tmp_path):
 
 
 def test_bad_epochs_are_one_line(ready, tmp_path):
-    with pytest.raises(LayerLotteryError, match=r"^--epoch: found 6; allowed are 1 to 5$"):
+    with pytest.raises(LayerLotteryError, match=r"^--epoch: found 6; allowed: 1 to 5$"):
         rewound(ready, tmp_path / "out.safetensors", epoch=6)
-    with pytest.raises(LayerLotteryError, match=r"^--start-epoch: found 5; allowed are 0 to 4$"):
+    with pytest.raises(LayerLotteryError, match=r"^--start-epoch: found 5; allowed: 0 to 4$"):
         train(
             ready / "initial.safetensors",
             ready / "facts.json",

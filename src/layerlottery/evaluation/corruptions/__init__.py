@@ -50,7 +50,7 @@ def corrupt_images(
     Raises LayerLotteryError on an unknown name or severity, or images of another type or shape.
     """
     if name not in OPERATIONS:
-        raise LayerLotteryError(f"corruption {name!r} is unknown; allowed are {', '.join(OPERATIONS)}")
+        raise LayerLotteryError(f"corruption {name!r} is unknown; allowed: {', '.join(OPERATIONS)}")
     chosen = constants(name, severity)
     _check(images)
     places = range(len(images)) if indices is None else indices
@@ -72,6 +72,6 @@ def _check(images: npt.NDArray[Any]) -> None:
     square = len(shape) == 4 and shape[2] == shape[3] >= SMALLEST_SIZE
     if images.dtype != np.uint8 or not square or shape[1] not in (1, 3):
         raise LayerLotteryError(
-            f"images to corrupt are {images.dtype} {shape}; allowed is uint8 (N, C, H, W) "
+            f"images to corrupt are {images.dtype} {shape}; allowed: uint8 (N, C, H, W) "
             f"with C 1 or 3 and H = W of at least {SMALLEST_SIZE}"
         )

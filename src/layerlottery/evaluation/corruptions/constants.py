@@ -50,7 +50,7 @@ def constants(name: str, severity: int) -> tuple[float, ...]:
     """The constants of one operation; LayerLotteryError on a severity outside 1 to 5."""
     given = CONSTANTS[name]
     if severity not in range(1, len(given) + 1):
-        raise LayerLotteryError(f"corruption {name}: severity {severity!r}; allowed are 1 to {len(given)}")
+        raise LayerLotteryError(f"corruption {name}: severity {severity!r}; allowed: 1 to {len(given)}")
     found = given[severity - 1]
     return found if isinstance(found, tuple) else (found,)
 

@@ -20,7 +20,7 @@ def build(settings: CustomSettings, *, channels: int, classes: int, image_size: 
     with torch.random.fork_rng(devices=[]):
         model = function(channels=channels, classes=classes, image_size=image_size)
     if not isinstance(model, nn.Module):
-        raise function.wrong(f"returned {type(model).__name__}; allowed is a torch.nn.Module")
+        raise function.wrong(f"returned {type(model).__name__}; allowed: a torch.nn.Module")
     return model
 
 
@@ -32,6 +32,6 @@ def check(settings: CustomSettings, model: nn.Module, *, channels: int, classes:
         logits = model(torch.zeros(2, channels, image_size, image_size))
     if not isinstance(logits, Tensor) or logits.shape != shape:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise function.wrong(f"its network answers two images with {found}; allowed are logits {shape}")
+        raise function.wrong(f"its network answers two images with {found}; allowed: logits {shape}")
     if not logits.isfinite().all():
         raise function.wrong("its network answers two black images with logits that are not finite")

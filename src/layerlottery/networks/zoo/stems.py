@@ -40,7 +40,7 @@ def make_small(model: nn.Module, stems: Mapping[str, SmallStem], *, called: str)
     if stem is None or not isinstance(first, nn.Conv2d):
         raise LayerLotteryError(
             f"networks: stem small is not known for {called} ({type(model).__name__}); "
-            f"allowed are plain stems of {', '.join(stems)}, and as_is"
+            f"allowed: plain stems of {', '.join(stems)}, and as_is"
         )
     if stem.kernel is None:
         first.stride = (1, 1)

@@ -15,7 +15,7 @@ def build(settings: VisionTransformerSettings, *, channels: int, classes: int, i
     if image_size is None or image_size % settings.patch:
         raise LayerLotteryError(
             f"networks: family vit with patch {settings.patch} can't take images of {image_size} pixels a side; "
-            "allowed are multiples of the patch"
+            "allowed: multiples of the patch"
         )
     model: nn.Module = VisionTransformer(
         image_size=image_size,

@@ -74,18 +74,18 @@ def test_an_attack_in_l2_has_the_epsilons_and_the_bound_of_that_norm(write, vict
     found = rows_of(victim(own(function, norm="l2", options={"factor": 1.0})))
     assert [row.level for row in found] == [0.0, 64.0]
     found = told(rows_of, victim(own(function, norm="l2", options={"factor": 1.01})))
-    assert re.match(r"attack mine: a perturbation of 64\.64/255 or .*; allowed is 64/255", found)
+    assert re.match(r"attack mine: a perturbation of 64\.64/255 or .*; allowed: 64/255", found)
 
 
 @pytest.mark.parametrize(
     ("returned", "expected"),
     [
-        ("(images - 2 * epsilon).abs()", "attack mine: a perturbation of 4/255 or values outside [0, 1]; allowed is 2"),
-        ("images + epsilon", "attack mine: a perturbation of 2/255 or values outside [0, 1]; allowed is 2/255"),
-        ("images * float('nan')", "values outside [0, 1]; allowed is 2/255"),
-        ("images[1:]", "mine.py:own: returned images torch.float32 (39, 1, 16, 16); allowed are torch.float32 (40, 1,"),
-        ("images.byte()", "mine.py:own: returned images torch.uint8 (40, 1, 16, 16); allowed are torch.float32 (40"),
-        ("images.numpy()", "mine.py:own: returned ndarray; allowed are the images, a tensor (40, 1, 16, 16)"),
+        ("(images - 2 * epsilon).abs()", "attack mine: a perturbation of 4/255 or values outside [0, 1]; allowed: 2"),
+        ("images + epsilon", "attack mine: a perturbation of 2/255 or values outside [0, 1]; allowed: 2/255"),
+        ("images * float('nan')", "values outside [0, 1]; allowed: 2/255"),
+        ("images[1:]", "mine.py:own: returned images torch.float32 (39, 1, 16, 16); allowed: torch.float32 (40, 1,"),
+        ("images.byte()", "mine.py:own: returned images torch.uint8 (40, 1, 16, 16); allowed: torch.float32 (40"),
+        ("images.numpy()", "mine.py:own: returned ndarray; allowed: the images, a tensor (40, 1, 16, 16)"),
         ("images @ labels", "mine.py:own: raised RuntimeError: "),
     ],
 )

@@ -216,7 +216,7 @@ OWN = "def own(*_, **__):\n    "
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("own = 3", r"^mine\.py:own: found int; allowed is a function$"),
+        ("own = 3", r"^mine\.py:own: found int; allowed: a function$"),
         ("import nothing_of_this_name as own", r"^mine\.py: importing it raised ModuleNotFoundError: .* \(line 1\)$"),
         ("from json import *", r"^function: mine\.py: no function 'own'$"),
         ("def own(model, blocks): ...", r"^mine\.py:own: can't be called with 3 values, seed=, scale=: too many posi"),

@@ -114,7 +114,7 @@ def test_unknown_requests_are_refused_in_one_line(options, words):
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 2, 8, 8), (1, 1, 7, 7), (1, 3, 8, 9)])
 def test_images_of_another_shape_are_refused(shape):
-    with pytest.raises(LayerLotteryError, match="allowed is uint8"):
+    with pytest.raises(LayerLotteryError, match="allowed: uint8"):
         apply(np.zeros(shape, dtype=np.uint8), "contrast", 1)
 
 
