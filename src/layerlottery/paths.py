@@ -241,6 +241,11 @@ def table_files(folder: str) -> list[str]:
     return [*tables(folder), *paper_tables(folder)]
 
 
+def renamed(path: str) -> str:
+    """A path of results of an earlier version, where `removed=` was `density=`, as today's layout has it."""
+    return path.replace("/density=", "/removed=")
+
+
 def expression(pattern: str) -> str:
     """A regular expression for the paths of a pattern; wildcards are named groups."""
     parts = re.split(r"\{(\w+)\}", pattern)

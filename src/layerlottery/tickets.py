@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +100,8 @@ def prune(model: nn.Module, remove: Collection[str], *, example: Tensor | None =
     do. Of a wrapped model (DataParallel, torch.compile) the copy is the network inside. Raises LayerLotteryError for a
     name that can't be removed.
     """
+    if not isinstance(remove, Iterable):
+        raise LayerLotteryError(f"remove: found {remove!r}; allowed: names of blocks; find_ticket takes a number")
     names = [remove] if isinstance(remove, str) else list(remove)
     known = _known(model, names, example)
     for name in names:
@@ -165,6 +169,8 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
     arrays, facts = read_tensors(Path(path))
     if facts.get("kind") != KIND:
         raise LayerLotteryError(f"{path}: holds no ticket; allowed: files of save_ticket")
+    if "removed" in facts:  # as an earlier version called it
+        facts["removed_blocks"] = facts.pop("removed")
     removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
     small = remove_blocks(model_factory(), facts["removed_blocks"], removals)
     try:
@@ -243,9 +249,9 @@ class _Given:
         """The blocks, first in `order`, that the target takes."""
         most = len(order)
         if key == "remove":
-            if not isinstance(target, int) or isinstance(target, bool) or not 0 <= target <= most:
+            if not 0 <= target <= most:
                 raise LayerLotteryError(f"remove: found {target}; this network allows 0 to {most} blocks")
-            return order[:target]
+            return order[: int(target)]
         count = {"remove_flops": lambda model: macs(model, self.shape), "remove_params": parameters}[key]
         whole, share = count(unwrapped(self.model)), 0.0
         removals = {block.name: block.removal for block in self.blocks}
@@ -260,7 +266,7 @@ class _Given:
 OLD_TARGETS = {"density": "remove", "flops": "remove_flops", "params": "remove_params"}
 
 
-def _only_target(targets: Mapping[str, float | None], old: Mapping[str, Any]) -> tuple[str, float]:
+def _only_target(targets: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[str, float]:
     """The one target that is given; raises LayerLotteryError unless there is one, and a share is from 0 to 1."""
     for name in old:
         if name not in OLD_TARGETS:
@@ -270,10 +276,16 @@ def _only_target(targets: Mapping[str, float | None], old: Mapping[str, Any]) ->
     if len(found) != 1:
         raise LayerLotteryError(f"target: found {', '.join(found) or 'none'}; allowed: one of {', '.join(targets)}")
     ((key, value),) = found.items()
-    if key != "remove" and not 0 <= value <= 1:
-        meant = f"; did you mean {value / 100:g}?" if 1 < value <= 100 else ""
-        raise LayerLotteryError(f"{key}: found {value}; allowed: a share from 0 to 1{meant}")
-    return key, value
+    if key == "remove":
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+            shares = "; a share goes with remove_flops or remove_params" if isinstance(value, float) else ""
+            raise LayerLotteryError(f"remove: found {value!r}; allowed: a whole number of blocks{shares}")
+        return key, index(value)
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not 0 <= float(value) <= 1:
+        number = float(value) if isinstance(value, SupportsFloat) else math.nan
+        meant = f"; did you mean {number / 100:g}?" if 1 < number <= 100 else ""
+        raise LayerLotteryError(f"{key}: found {value!r}; allowed: a share from 0 to 1{meant}")
+    return key, float(value)
 
 
 def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:

@@ -1,16 +1,26 @@
 """Keys, targets, commands and options under their old names: one line that names the new one."""
 
 import re
+from pathlib import PurePosixPath
 
+import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 from click.testing import CliRunner
 from tests.unit.cli.test_cli import call
 from tests.unit.config.test_benchmark import changed, message
 from tests.unit.test_tickets import IMAGES, LABELS, Own
 
 import layerlottery
+from layerlottery import paths
 from layerlottery.cli.main import cli
+from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store.artifacts import read_result_table, read_tensors, read_weights, write_table, write_tensors
+from layerlottery.store.schemas import arrow_schema
+from layerlottery.upkeep import stale, verify
+from layerlottery.upkeep.show import find_network
 
 
 def test_the_configuration():
@@ -47,12 +57,62 @@ def test_help_does_not_mention_them():
         ({"remove_params": 2.5}, "remove_params: found 2.5; allowed: a share from 0 to 1; did you mean 0.025?"),
         ({"remove_flops": 300}, "remove_flops: found 300; allowed: a share from 0 to 1"),
         ({"remove_params": -0.1}, "remove_params: found -0.1; allowed: a share from 0 to 1"),
+        ({"remove_params": True}, "remove_params: found True; allowed: a share from 0 to 1"),
+        ({"remove_flops": "0.3"}, "remove_flops: found '0.3'; allowed: a share from 0 to 1"),
+        ({"remove": "2"}, "remove: found '2'; allowed: a whole number of blocks"),
+        ({"remove": True}, "remove: found True; allowed: a whole number of blocks"),
+        (
+            {"remove": 0.3},
+            "remove: found 0.3; allowed: a whole number of blocks; a share goes with remove_flops or remove_params",
+        ),
     ],
 )
 def test_old_targets_and_percentages_are_answered_with_what_is_meant(target, message):
     with pytest.raises(LayerLotteryError) as caught:
         layerlottery.find_ticket(Own(), (IMAGES, LABELS), "l1", **target)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("target", [{"remove": np.int64(2)}, {"remove": torch.tensor(2)}])
+def test_whole_numbers_of_other_libraries_count(target):
+    assert len(layerlottery.find_ticket(Own(), (IMAGES, LABELS), "l1", **target).removed_blocks) == 2
+
+
+def test_a_number_is_no_name_of_a_block():
+    with pytest.raises(
+        LayerLotteryError, match=r"^remove: found 2; allowed: names of blocks; find_ticket takes a number"
+    ):
+        layerlottery.prune(Own(), remove=2)
+
+
+def test_a_ticket_that_an_earlier_version_saved_is_read(tmp_path):
+    ticket = layerlottery.find_ticket(Own(), (IMAGES, LABELS), "l1", remove=1)
+    layerlottery.save_ticket(ticket, tmp_path / "new")
+    arrays, facts = read_tensors(tmp_path / "new")
+    kept = {name: value for name, value in facts.items() if name not in ("config_hash", "content", "removed_blocks")}
+    write_tensors(tmp_path / "old", arrays, kept | {"removed": facts["removed_blocks"]}, config_hash="old")
+    assert layerlottery.load_ticket(tmp_path / "old", Own).removed_blocks == ticket.removed_blocks
+
+
+def test_results_of_an_earlier_version_are_named(tmp_path):
+    folder = tmp_path / f"{paths.DENSE}/density=1".format(dataset="d", network="n", seed=0)
+    folder.mkdir(parents=True)
+    with pytest.raises(LayerLotteryError, match="earlier version, where removed= was density=; recreate them"):
+        find_network(folder)
+    write_tensors(tmp_path / "w", {}, {"architecture": {"removed": []}}, config_hash="old")
+    with pytest.raises(LayerLotteryError, match="written by an earlier version; recreate it"):
+        read_weights(tmp_path / "w")
+    old = pa.schema([("density", pa.int64())])
+    write_table(tmp_path / "t", old.empty_table(), config_hash="old")
+    with pytest.raises(LayerLotteryError, match="a table of an earlier version; recreate it"):
+        read_result_table(tmp_path / "t", arrow_schema("runs"))
+
+
+def test_files_of_an_earlier_layout_are_stale_and_checked():
+    old = paths.attack(f"{paths.TICKET}".format(**vars(Run("d", "n", 0, "layers", "l1", 0, "init", 2))))
+    old = old.replace("/removed=", "/density=")
+    assert stale._owner(old) == str(PurePosixPath(old).parent)
+    assert verify.OURS.fullmatch(paths.renamed(old))
 
 
 def test_another_unknown_target_is_a_type_error_as_of_any_function():

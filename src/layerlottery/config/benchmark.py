@@ -322,12 +322,15 @@ def _check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> 
             raise ValueError(f"{key}: found {name!r}; allowed: {', '.join(sorted(allowed))}")
 
 
-def load_benchmark(config: Mapping[str, Any], file: str | Path = "config.yaml") -> Benchmark:
+def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
     """Validate a configuration; raises one line that names the key, what was found and what is allowed.
 
-    `file` is where it was read, from which the name of the file that it `extends` counts.
+    `files` are where it was read: the name of the file that it `extends` is relative to the only one of them.
     """
-    whole = completed(config, Path(file).parent)
+    if len(files) > 1 and config.get("extends") is not None:
+        names = " and ".join(map(str, files))
+        raise LayerLotteryError(f"configuration: extends: found in {names} together; allowed: one configuration file")
+    whole = completed(config, Path(files[0] if files else "config.yaml").parent)
     try:
         return Benchmark.model_validate(whole)
     except ValidationError as error:

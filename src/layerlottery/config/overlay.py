@@ -20,12 +20,12 @@ def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str,
     LayerLotteryError where there is no such file, it is no mapping, or files extend each other.
     """
     changes = {key: value for key, value in config.items() if key != KEY}
-    if KEY not in config:
+    if config.get(KEY) is None:
         return changes
     # a name with control characters would break the one line of its message
-    if not isinstance(config[KEY], str) or not config[KEY].isprintable():
+    if not isinstance(config[KEY], str) or not config[KEY].isprintable() or not config[KEY]:
         raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed: the name of a YAML file")
-    path = folder / config[KEY]
+    path = (folder / config[KEY]).resolve()
     if path in seen:
         raise LayerLotteryError(f"configuration: {KEY}: {path} extends itself")
     return _merged(completed(_read(path), path.parent, *seen, path), changes)

@@ -16,8 +16,8 @@ from layerlottery.config.criteria import DRAWN
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store.artifacts import read_table
-from layerlottery.store.schemas import TABLES
+from layerlottery.store.artifacts import read_result_table
+from layerlottery.store.schemas import TABLES, arrow_schema
 
 DENSE = "dense"
 GROUP = ["dataset", "network"]
@@ -62,7 +62,7 @@ def within(frame: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:
 
 def read_tables(folder: Path) -> Tables:
     """Read every result table of a folder. Raises LayerLotteryError when one is missing or broken."""
-    frames = {name: read_table(folder / f"{name}.parquet").to_pandas() for name in TABLES}
+    frames = {name: read_result_table(folder / f"{name}.parquet", arrow_schema(name)).to_pandas() for name in TABLES}
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
     frames = {name: labelled(frame) for name, frame in frames.items()}

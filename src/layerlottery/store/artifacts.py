@@ -193,6 +193,14 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
+def read_result_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table of this schema; raises LayerLotteryError for one that an earlier version wrote."""
+    table = read_table(path)
+    if not table.schema.remove_metadata().equals(schema):
+        raise LayerLotteryError(f"{path}: a table of an earlier version; recreate it: snakemake --cores all {path}")
+    return table
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Array], facts: Mapping[str, Any], *, config_hash: str) -> str:
     """Write named arrays and their facts as safetensors; returns the content hash."""
     import safetensors.numpy
@@ -225,6 +233,8 @@ def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     tensors, facts = read_tensors(path)
     if "architecture" not in facts:
         raise LayerLotteryError(f"{path}: holds no network; a checkpoint is no weights file")
+    if "removed" in facts["architecture"]:
+        raise LayerLotteryError(f"{path}: written by an earlier version; recreate it: snakemake --cores all {path}")
     return tensors, facts
 
 

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from layerlottery import paths
 from layerlottery.paper.measure import QUANTITIES
-from layerlottery.store.artifacts import read_table
-from layerlottery.store.schemas import RUNS, columns
+from layerlottery.store.artifacts import read_result_table
+from layerlottery.store.schemas import RUNS, arrow_schema, columns
 
 # rows of the paper's tables that compare times or energy
 MEASURED = [
@@ -34,7 +34,7 @@ def differences(first: Path, second: Path) -> list[str]:
 
 def lasting(name: str, path: Path) -> pa.Table:
     """A result table without the columns and rows that may differ from run to run."""
-    table = read_table(path).replace_schema_metadata(None)
+    table = read_result_table(path, arrow_schema(name)).replace_schema_metadata(None)
     if name in paths.PAPER:
         table = table.filter(pc.invert(pc.is_in(table["quantity"], value_set=pa.array(MEASURED))))
     return table.select([column.name for column in columns(name) if not column.varies])

@@ -68,6 +68,8 @@ def find_network(path: Path) -> StoredNetwork:
                 prefix = values.pop("prefix") or ""
                 numbers = {"seed", "draw", "removed"} & values.keys()
                 return StoredNetwork(prefix, Run(**values | {name: int(values[name]) for name in numbers}))
+    if paths.renamed(path.as_posix()) != path.as_posix():
+        raise LayerLotteryError(f"{path}: results of an earlier version, where removed= was density=; recreate them")
     raise LayerLotteryError(f"{path}: no network{'' if path.exists() else ' and no such file'}; {ALLOWED}")
 
 

@@ -84,9 +84,12 @@ def _owner(relative: str) -> str | None:
     path = PurePosixPath(relative)
     leftover = LEFTOVER.fullmatch(path.name)
     wanted = str(path.with_name(leftover["name"])) if leftover else _noted(relative) or relative
+    today = paths.renamed(wanted)
     for pattern, owner in _patterns():
-        if found := pattern.fullmatch(wanted):
-            return owner.format(**found.groupdict())
+        if found := pattern.fullmatch(today):
+            folder = owner.format(**found.groupdict())
+            # files of an earlier version are listed by their own names
+            return folder if today == wanted else folder.replace("/removed=", "/density=")
     return None
 
 

@@ -105,7 +105,8 @@ def remove(results: Path, found: Findings) -> str:
 
 
 def _below(results: Path, path: Path) -> str:
-    return path.relative_to(results).as_posix()
+    # results of an earlier version are checked all the same
+    return paths.renamed(path.relative_to(results).as_posix())
 
 
 def _is_leftover(results: Path, path: Path) -> bool:

@@ -46,11 +46,17 @@ def test_other_decorators_and_other_places_declare_nothing(read, code):
     assert read(one=code) == {}
 
 
+def test_two_functions_of_one_name_are_an_error(read):
+    code = "@kind()\ndef a(): ..."
+    with pytest.raises(ValueError, match=r"two\.py: a: another function of this name"):
+        read(one=code, two=code)
+
+
 def test_one_of_several_decorators_is_enough(read):
     assert read(one="@torch.no_grad()\n@kind(needs=1)\n@other(x=y)\ndef a(): ...") == {"a": {"needs": 1}}
 
 
 @pytest.mark.parametrize("argument", ["needs=NAME", "needs=dict(a=1)", "needs=[one for one in ()]", "**common"])
 def test_an_argument_that_is_no_literal_is_an_error(read, argument):
-    with pytest.raises(ValueError, match="malformed node or string"):
+    with pytest.raises(ValueError, match=r"one\.py: a: its declaration must hold plain values only"):
         read(one=f"@kind({argument})\ndef a(): ...")

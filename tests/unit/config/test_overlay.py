@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.overlay import completed
 from layerlottery.errors import LayerLotteryError
 
@@ -14,6 +15,7 @@ def folder(tmp_path):
     (tmp_path / "middle.yaml").write_text("extends: base.yaml\ntraining: {lr: 0.2}\n")
     (tmp_path / "list.yaml").write_text("- 1\n")
     (tmp_path / "broken.yaml").write_text("a: [\n")
+    (tmp_path / "around.yaml").write_text(f"extends: ../{tmp_path.name}/around.yaml\n")
     (tmp_path / "circle.yaml").write_text("extends: circle.yaml\n")
     return tmp_path
 
@@ -34,6 +36,8 @@ def test_mappings_are_merged_and_lists_replaced(folder):
         ("list.yaml", "list.yaml: found list; allowed: a mapping"),
         ("broken.yaml", "broken.yaml: while parsing"),
         ("circle.yaml", "circle.yaml extends itself"),
+        ("", "found ''; allowed: the name"),
+        ("around.yaml", "around.yaml extends itself"),
         (3, "found 3; allowed: the name of a YAML file"),
         ("two\nlines", r"found 'two\\nlines'; allowed: the name of a YAML file"),
     ],
@@ -42,3 +46,12 @@ def test_what_can_t_be_extended_is_named(folder, name, message):
     with pytest.raises(LayerLotteryError, match=f"^configuration: extends: .*{message}") as raised:
         completed({"extends": name}, folder)
     assert "\n" not in str(raised.value)
+
+
+def test_null_extends_nothing(folder):
+    assert completed({"extends": None, "seeds": [1]}, folder) == {"seeds": [1]}
+
+
+def test_two_files_can_t_extend(folder):
+    with pytest.raises(LayerLotteryError, match=r"extends: found in a\.yaml and b\.yaml together; allowed: one"):
+        load_benchmark({"extends": "base.yaml"}, "a.yaml", "b.yaml")
