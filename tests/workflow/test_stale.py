@@ -54,7 +54,7 @@ def test_what_no_configuration_asks_for_goes_and_comes_back_when_asked_for(grown
     project.write(edited(GROWN, without_its_own))
     assert project.snakemake().returncode == 0
     union = ("--configfile", "tiny.yaml", "--configfile", "all.yaml")
-    others = "1 more files are no results of this program and stay"
+    others = "1 more files belong to no stage here (other programs, other benchmarks) and stay"
     assert clean(project, *union) == ["results: 0 files, 0 B, that no configuration asks for", others]
     listed = clean(project, "--configfile", "tiny.yaml")
     assert listed[-1] == "nothing is removed without --remove"

@@ -74,7 +74,7 @@ def compare(threads: int, **given: Any) -> None:
 @WEIGHTS
 @DENSE
 @DATA
-@stages.output_folder("folder for shift.parquet, detection.parquet, attack.parquet and the images that they tell of")
+@stages.output_folder("folder for shift.parquet, detection.parquet, attack.parquet and the images behind them")
 @on_machine
 def evaluate(threads: int, output: Path, **given: Any) -> None:
     """All tests of one trained network in one process, and what they say: corrupt, outliers, shift, attack."""

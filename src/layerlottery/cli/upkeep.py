@@ -33,7 +33,7 @@ def diff(results: Path, other: Path) -> None:
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="print the same as JSON")
 def show(result: Path, as_json: bool) -> None:
-    """Show all that is known of one network: RESULT is its folder, or a file in it. Exits with 1 if one is damaged."""
+    """Show what is known of one network: RESULT is its folder or a file in it. Exits with 1 if a file is damaged."""
     from layerlottery.upkeep.show import describe, is_damaged
 
     description = describe(result)

@@ -163,4 +163,4 @@ def _report(folder: Path, stale: Sequence[Stale], others: int) -> Iterator[str]:
     total = human_size(sum(file.size for file in stale))
     yield f"{folder}: {len(stale)} files, {total}, that no configuration asks for"
     if others:
-        yield f"{others} more files are no results of this program and stay"
+        yield f"{others} more files belong to no stage here (other programs, other benchmarks) and stay"

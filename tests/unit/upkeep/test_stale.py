@@ -292,7 +292,7 @@ def test_it_lists_networks_sizes_and_a_total_and_removes_nothing(given):
     total = sum((given / "results" / file.path).stat().st_size for file in stale)
     assert lines[-3:] == [
         f"results: {len(stale)} files, {human_size(total)}, that no configuration asks for",
-        "1 more files are no results of this program and stay",
+        "1 more files belong to no stage here (other programs, other benchmarks) and stay",
         "nothing is removed without --remove",
     ]
     assert files_below(given / "results") == before
