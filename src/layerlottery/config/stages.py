@@ -117,7 +117,7 @@ STAGES = {
         Stage("shift", 3, _each_network(paths.shift, paths.detection), ShiftSettings),
         Stage("compare", 3, {paths.TICKET: (paths.similarity,)}, CompareSettings),
         Stage("profile", 3, {paths.DENSE: (paths.profile,)}, ProfileSettings),
-        Stage("aggregate", 4, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
+        Stage("aggregate", 5, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
         Stage("tabulate", 4, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
         Stage("manifest", 1, {BENCHMARK: (lambda _: HERE.manifest(),)}),
         Stage("report", 5, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
