@@ -12,7 +12,7 @@ from tests.slurm.cluster import told, until
 from tests.workflow.project import DENSE, TICKET, TINY, clone
 
 from layerlottery import paths
-from layerlottery.store.artifacts import read_table
+from layerlottery.store.artifacts import read_facts, read_table
 from layerlottery.upkeep.diff import differences
 
 pytestmark = pytest.mark.slurm
@@ -22,8 +22,10 @@ LOGS = {
     "train_ticket": f"results/logs/train/{TICKET.removeprefix('results/')}.log",
 }
 CONFIG = ("--configfile", "tiny.yaml")
-# an epoch computes for 0.3 s, and all of them for longer than a limit of a minute that SLURM notices half a minute
-# late, on a fast and idle machine, too; a checkpoint that nobody asked for would hide one that was not saved in time
+# all epochs take longer than a limit of a minute that SLURM notices half a minute late, on any processor; a
+# checkpoint that nobody asked for would hide one that was not saved in time
+LEAST_SECONDS = 120
+TRIED = 40
 SLOW = TINY | {
     "datasets": {"digits": {"source": "digits", "train_size": 600, "test_size": 30}},
     "training": {"epochs": 400, "batch_size": 30},
@@ -31,35 +33,52 @@ SLOW = TINY | {
 }
 
 
+def lasting(seconds, epochs):
+    """The configuration whose trainings last, at the rate of one that took so many seconds."""
+    wanted = max(SLOW["training"]["epochs"], round(LEAST_SECONDS * epochs / seconds))
+    return SLOW | {"training": SLOW["training"] | {"epochs": wanted}}
+
+
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+def slow(tmp_path_factory):
+    """The benchmark, with as many epochs as this machine needs."""
+    project = clone(tmp_path_factory.mktemp("rate"))
+    project.write(SLOW | {"training": SLOW["training"] | {"epochs": TRIED}})
+    ran = project.snakemake(paths.training_facts(DENSE))
+    assert ran.returncode == 0, ran.stderr
+    (segment,) = read_facts(project.root / paths.training_facts(DENSE))["segments"]
+    return lasting(segment["seconds"], TRIED)
+
+
+@pytest.fixture(scope="module")
+def prepared(slow, tmp_path_factory):
     """A benchmark of which only the trainings, and what follows them, are left to do."""
     project = clone(tmp_path_factory.mktemp("prepared"))
-    project.write(SLOW)
+    project.write(slow)
     corrupted = paths.corrupted_facts("results/datasets/dataset=digits")
     ran = project.snakemake(corrupted, paths.initial_weights(TICKET), paths.profile(DENSE))
     assert ran.returncode == 0, ran.stderr
     return project
 
 
-def copied(prepared, folder):
+def copied(prepared, folder, slow):
     project = prepared.copy(folder)
-    project.write(SLOW)
+    project.write(slow)
     return project
 
 
 @pytest.fixture(scope="module")
-def quiet(prepared, tmp_path_factory):
+def quiet(prepared, slow, tmp_path_factory):
     """The tables of a run that nothing disturbed."""
-    project = copied(prepared, tmp_path_factory.mktemp("quiet"))
+    project = copied(prepared, tmp_path_factory.mktemp("quiet"), slow)
     ran = project.snakemake("--cores", "2")
     assert ran.returncode == 0, ran.stderr
     return project.results / "tables"
 
 
 @pytest.fixture
-def project(slurm, prepared, tmp_path):
-    return copied(prepared, tmp_path)
+def project(slurm, prepared, slow, tmp_path):
+    return copied(prepared, tmp_path, slow)
 
 
 def training(slurm, run, rule, epochs=3):
