@@ -137,7 +137,7 @@ def _controls_won(rows: pd.DataFrame, drawn: set[str]) -> Statements:
     fresh = winners["rewind"] == FRESH
     random = winners["criterion"].isin(drawn) & ~fresh
     said = (
-        ("Random won too", random, "there a ticket wins whichever blocks go"),
-        ("Fresh weights won too", fresh, "there the smaller architecture wins whichever weights it starts from"),
+        ("Random won too", random, "so a win at this size needs no criterion"),
+        ("Fresh weights won too", fresh, "so a win of this architecture needs no inherited weights"),
     )
     return [(term, f"{named(winners[part])}: {meaning}.") for term, part, meaning in said if part.any()]
