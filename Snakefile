@@ -20,7 +20,7 @@ if not workflow.config_settings.configfiles:
 
 
 try:
-    BENCHMARK = load_benchmark(config, *workflow.config_settings.configfiles)
+    BENCHMARK = load_benchmark(config, *workflow.configfiles)
     RUNTIME = begin(workflow, BENCHMARK)
 except LayerLotteryError as error:
     sys.exit(f"layerlottery: {error}")

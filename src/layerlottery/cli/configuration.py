@@ -10,6 +10,7 @@ import click
 
 from layerlottery.cli.stages import FILE, Command
 from layerlottery.config.benchmark import Benchmark, load_benchmark
+from layerlottery.config.reading import read_yaml
 from layerlottery.errors import LayerLotteryError
 
 CONFIG = click.option(
@@ -37,6 +38,7 @@ def load_configuration(file: Path, values: Sequence[str]) -> Benchmark:
     from snakemake.utils import update_config  # type: ignore[import-untyped]
     from snakemake_interface_common.exceptions import WorkflowError
 
+    read_yaml(file)
     try:
         config: dict[str, Any] = load_configfile(file)
         update_config(config, parse_config(values))

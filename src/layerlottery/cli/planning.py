@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
+from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
 
 
@@ -32,6 +33,7 @@ def plan(
     if len(files) > 1:
         raise LayerLotteryError("--configfile: found several; allowed: one whole benchmark")
     benchmark = load_configuration(files[0], changed)
+    check_limits(benchmark)
     click.echo("asking Snakemake which jobs are left", err=True)
     found = work_out(benchmark, jobs_of(files[0], changed, benchmark.results), cores=cores or _cores())
     click.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(found.lines()))

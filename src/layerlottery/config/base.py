@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Annotated, Any, get_args
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from layerlottery.store.hashing import canonical
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# every number has an upper end: what lies beyond is a slip, and some would keep a machine busy for ever
+MOST = 10**6
+Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+# what every generator of random numbers takes
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 
 
@@ -21,17 +27,23 @@ def _holds_text(annotation: Any) -> bool:
 
 
 def read_text(value: Any, *, objects: bool = False) -> Any:
-    """Numbers, true, false and null that arrive as text, alone, in a list or, if asked for, within objects."""
+    """Values that arrive as text, alone, in a list or, if asked for, within objects, as a YAML file would hold them.
+
+    Python's None, and numbers such as 1e-4, which YAML 1.1 takes for text, are read, too.
+    """
     if isinstance(value, list):
         return [read_text(one, objects=objects) for one in value]
     if objects and isinstance(value, dict):
         return {str(key): read_text(one, objects=True) for key, one in value.items()}
     if not isinstance(value, str):
         return value
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(value)
-    except ValueError:
-        return value
+    with suppress(yaml.YAMLError, ValueError):
+        read = yaml.safe_load(value)
+        if isinstance(read, bool | int | float):
+            return read
+    return None if value in ("None", "~") else value
 
 
 def later(default: Any, description: str, **limits: Any) -> Any:

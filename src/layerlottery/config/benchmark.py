@@ -6,12 +6,13 @@ study never trains again what exists. This module imports no torch: the Snakefil
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self, cast, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from layerlottery import paths
 from layerlottery.config.base import Count, Name, Settings
@@ -26,6 +27,7 @@ from layerlottery.config.evaluation import (
 )
 from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
 from layerlottery.config.overlay import completed
+from layerlottery.config.reading import read_yaml
 from layerlottery.config.results import (
     EnergySettings,
     MarginSettings,
@@ -57,10 +59,13 @@ class Wildcards(Protocol):
 class ResourceSettings(Settings):
     """How jobs use the machine; no result depends on it."""
 
-    training_threads: Count = Field(1, description="CPU threads of one training job")
-    evaluation_threads: Count = Field(1, description="CPU threads of one scoring, attack or shift job")
+    training_threads: Count = Field(1, le=1024, description="CPU threads of one training job")
+    evaluation_threads: Count = Field(1, le=1024, description="CPU threads of one scoring, attack or shift job")
     checkpoint_seconds: float = Field(
-        60.0, description="training time between two checkpoints, seconds: the most that a killed job loses", ge=0
+        60.0,
+        description="training time between two checkpoints, seconds: the most that a killed job loses",
+        ge=0,
+        le=1e6,
     )
     warm_worker: bool = Field(True, description="on this machine, import torch once for all jobs and not in each")
 
@@ -92,6 +97,15 @@ class Benchmark(Settings):
     margins: MarginSettings = Field(MarginSettings(), description="what counts as agreement with a printed figure")
     report: ReportSettings = Field(ReportSettings(), description="the page")
     resources: ResourceSettings = Field(ResourceSettings(), description="how jobs use the machine")
+
+    @field_validator("results")
+    @classmethod
+    def _one_spelling(cls, folder: str) -> str:
+        """The folder as Snakemake spells it: ~ is the home, and out/, ./out and a//b are out and a/b."""
+        plain = os.path.normpath(os.path.expanduser(folder))  # noqa: PTH111 - Path raises for ~nobody
+        if plain in (".", "..", "/", "//") or plain[0] == "~":
+            raise ValueError(f"found {folder!r}; allowed: a folder of its own")
+        return plain.removeprefix("/") if plain.startswith("//") else plain
 
     @model_validator(mode="before")
     @classmethod
@@ -325,11 +339,14 @@ def _check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> 
 def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
     """Validate a configuration; raises one line that names the key, what was found and what is allowed.
 
-    `files` are where it was read: the name of the file that it `extends` is relative to the only one of them.
+    `files` are where it was read: the name of the file that it `extends` is relative to the only one of them. They
+    are looked at once more, for their reader keeps the last of two equal keys.
     """
     if len(files) > 1 and config.get("extends") is not None:
         names = " and ".join(map(str, files))
         raise LayerLotteryError(f"configuration: extends: found in {names} together; allowed: one configuration file")
+    for file in files:
+        read_yaml(Path(file))
     whole = completed(config, Path(files[0] if files else "config.yaml").parent)
     try:
         return Benchmark.model_validate(whole)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from layerlottery.config.base import Count, Name, Settings, later
+from layerlottery.config.base import Count, Name, Seed, Settings, later
 from layerlottery.config.extensible import Extensible
 
 OfficialShift = Literal["CIFAR-10.1", "CIFAR-10.2"]
@@ -43,7 +43,7 @@ class ImageSet(Settings):
 
     train_size: Count | None = Field(None, description="training images to keep, balanced over classes; null keeps all")
     test_size: Count | None = Field(None, description="test images to keep, balanced over classes; null keeps all")
-    sample_seed: int = Field(0, ge=0, lt=2**32, description="seed of the split and of the choice of kept images")
+    sample_seed: Seed = Field(0, description="seed of the split and of the choice of kept images")
     held_out: Count | None = Field(
         None,
         description="training images, balanced over classes, that no training sees: calibration temperatures are "
@@ -64,7 +64,9 @@ class Located(ImageSet):
     """Image sets read from a folder on disk."""
 
     location: str = Field(description="folder that holds the set", min_length=1)
-    image_size: int | None = Field(None, ge=8, description="images are resized to this many pixels a side; null keeps")
+    image_size: int | None = Field(
+        None, ge=8, le=4096, description="images are resized to this many pixels a side; null keeps"
+    )
     fit: Fit = later(
         "stretch",
         "how images take image_size: stretch (both sides), or crop (the shorter side, then the square in the middle, "

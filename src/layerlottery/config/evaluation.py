@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from layerlottery.config.base import Count, Name, Positive, Settings, later
+from layerlottery.config.base import MOST, Count, Name, Positive, Seed, Settings, later
 from layerlottery.config.data import OfficialSettings
 from layerlottery.config.declared import declared
 from layerlottery.config.extensible import Extensible
@@ -53,16 +53,16 @@ class AttackSettings(Settings):
         description="L2 bounds in 1/255 of the norm over all values of an image (128 is the customary 0.5)",
         min_length=1,
     )
-    pgd_steps: Count = Field(20, description="steps of PGD")
+    pgd_steps: Count = Field(20, le=100_000, description="steps of PGD")
     relative_step: Positive = Field(0.25, description="PGD step as a share of epsilon (2/255 at 8/255)")
-    restarts: int = Field(5, ge=2, description="random starts of pgd_restarts; the first is that of pgd")
-    norm_steps: Count = Field(100, description="steps of fmn; most steps of deepfool")
+    restarts: int = Field(5, ge=2, le=1000, description="random starts of pgd_restarts; the first is that of pgd")
+    norm_steps: Count = Field(100, le=100_000, description="steps of fmn; most steps of deepfool")
     images: Count | None = Field(1000, description="test images attacked, balanced over classes; null takes all")
     autoattack_images: Count | None = Field(200, description="the same of autoattack, which takes minutes")
     autoattack_epsilons: list[Positive] = Field(
         [8.0], description="L-infinity bounds of autoattack in 1/255", min_length=1
     )
-    seed: int = Field(0, ge=0, description="seed of random starts")
+    seed: Seed = Field(0, description="seed of random starts")
     custom: dict[Name, CustomAttack] = later({}, "attacks of your own by name, beside those in attacks")
 
     @model_validator(mode="after")
@@ -117,7 +117,7 @@ class CorruptionSettings(Settings):
         [1, 2, 3, 4, 5], description="1 (mild) to 5 (strong)", min_length=1
     )
     images: Count | None = Field(None, description="test images corrupted, balanced over classes; null takes all")
-    seed: int = Field(0, ge=0, description="seed of the random corruptions, and of the choice of images")
+    seed: Seed = Field(0, description="seed of the random corruptions, and of the choice of images")
 
 
 Outliers = Literal["shuffled", "photographs", "CIFAR10", "CIFAR100", "SVHN", "FashionMNIST"]
@@ -136,7 +136,7 @@ class OutlierSettings(Settings):
         description="sets that do not; photographs: patches of those that scikit-learn and scikit-image ship",
     )
     images: Count = Field(1000, description="images of each set, at most; all test images are told from them")
-    seed: int = Field(0, ge=0, description="seed of the choice of images, patches and orders")
+    seed: Seed = Field(0, description="seed of the choice of images, patches and orders")
     location: str = Field("downloads", description="folder that keeps the files of torchvision's sets", min_length=1)
     download: bool = Field(False, description="fetch torchvision's sets when they are not in location")
 
@@ -151,13 +151,17 @@ class OutlierSettings(Settings):
 class ShiftSettings(Settings):
     """Accuracy and calibration on the clean, the shifted and the corrupted test sets."""
 
-    calibration_bins: Count = Field(15, description="equal-width confidence bins of the expected calibration error")
+    calibration_bins: Count = Field(
+        15, le=1000, description="equal-width confidence bins of the expected calibration error"
+    )
 
 
 class CompareSettings(Settings):
     """Similarity of a trained ticket and its dense network: debiased linear CKA of their features."""
 
-    images: Count | None = Field(500, description="test images compared, balanced over classes; null takes all")
+    images: Annotated[int, Field(ge=4, le=MOST)] | None = Field(
+        500, description="test images compared, balanced over classes, at least 4: debiasing needs them; null takes all"
+    )
 
 
 class EvaluationSettings(Settings):

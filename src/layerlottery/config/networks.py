@@ -75,11 +75,11 @@ class CifarSettings(StagedSettings):
     """CIFAR ResNets: three stages of n blocks, depth 6n + 2."""
 
     depth: int = Field(
-        description="weighted layers: 6n + 2 (8, 14, 20, 32, 44, 56, 110, …), or 6n + 4 in a wide_resnet", ge=8
+        description="weighted layers: 6n + 2 (8, 14, 20, 32, 44, 56, 110, …), or 6n + 4 in a wide_resnet", ge=8, le=2000
     )
     family: str
     shortcut: Literal["A", "B"] = Field("B", description="downsampling shortcut: A zero padding, B 1x1 projection")
-    width: Count = Field(16, description="channels of the first stage")
+    width: Count = Field(16, le=16_384, description="channels of the first stage")
 
 
 class NetworkSettings(CifarSettings):
@@ -101,8 +101,8 @@ class WideResNetSettings(StagedSettings):
     outside: ClassVar[int] = 4
 
     family: Literal["wide_resnet"] = Field(description=FAMILY)
-    depth: int = Field(description="weighted layers: 6n + 4 (10, 16, 22, 28, 40, …)", ge=10)
-    widen: Count = Field(description="factor k of the stages' channels: 16k, 32k, 64k")
+    depth: int = Field(description="weighted layers: 6n + 4 (10, 16, 22, 28, 40, …)", ge=10, le=2000)
+    widen: Count = Field(le=100, description="factor k of the stages' channels: 16k, 32k, 64k")
     dropout: Fraction = Field(0.0, description="dropout between the two convolutions of a block")
 
 
@@ -112,11 +112,11 @@ class VisionTransformerSettings(ResidualSettings):
     sized: ClassVar[bool] = True
 
     family: Literal["vit"] = Field(description=FAMILY)
-    patch: Count = Field(4, description="pixels a side of a patch")
-    layers: Count = Field(12, description="encoder layers, each attention and an MLP")
-    heads: Count = Field(3, description="attention heads; they divide `hidden`")
-    hidden: Count = Field(192, description="features of a token")
-    mlp: Count = Field(768, description="features inside an MLP")
+    patch: Count = Field(4, le=1024, description="pixels a side of a patch")
+    layers: Count = Field(12, le=1000, description="encoder layers, each attention and an MLP")
+    heads: Count = Field(3, le=16_384, description="attention heads; they divide `hidden`")
+    hidden: Count = Field(192, le=16_384, description="features of a token")
+    mlp: Count = Field(768, le=65_536, description="features inside an MLP")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

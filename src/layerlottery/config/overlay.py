@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from layerlottery.config.reading import read_yaml
 from layerlottery.errors import LayerLotteryError
 
 KEY = "extends"
@@ -32,12 +33,7 @@ def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str,
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LayerLotteryError(f"configuration: {KEY}: {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise LayerLotteryError(f"configuration: {KEY}: {path}: {' '.join(str(error).split())}") from None
+    held = yaml.safe_load(read_yaml(path, key=KEY))
     if not isinstance(held, dict):
         raise LayerLotteryError(f"configuration: {KEY}: {path}: found {type(held).__name__}; allowed: a mapping")
     return held

@@ -6,15 +6,17 @@ from typing import Literal
 
 from pydantic import Field
 
-from layerlottery.config.base import Count, NonNegative, Positive, Settings
+from layerlottery.config.base import MOST, Count, NonNegative, Positive, Settings
 
 
 class ProfileSettings(Settings):
     """Measurement of a network's cost, on the machine that runs the profile stage."""
 
-    latency_batch: Count = Field(1, description="images a forward pass while timing latency")
-    rounds: Count = Field(5, description="timing rounds; all architectures take turns, the median of means counts")
-    min_seconds: Positive = Field(0.05, description="least time of one architecture's timing in one round, s")
+    latency_batch: Count = Field(1, le=100_000, description="images a forward pass while timing latency")
+    rounds: Count = Field(
+        5, le=1000, description="timing rounds; all architectures take turns, the median of means counts"
+    )
+    min_seconds: Positive = Field(0.05, le=3600, description="least time of one architecture's timing in one round, s")
 
 
 class EnergySettings(Settings):
@@ -34,7 +36,7 @@ class StatisticsSettings(Settings):
         min_length=1,
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="level of the intervals over seeds")
-    resamples: int = Field(9999, ge=99, description="resamples of the bootstrap intervals")
+    resamples: int = Field(9999, ge=99, le=MOST, description="resamples of the bootstrap intervals")
 
 
 class MarginSettings(Settings):

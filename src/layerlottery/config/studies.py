@@ -13,13 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from layerlottery import paths
-from layerlottery.config.base import Count, Name, Settings
+from layerlottery.config.base import MOST, Count, Name, Seed, Settings
 from layerlottery.config.criteria import Structure
 from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
 from layerlottery.config.training import TrainingSettings
 
-Seed = Annotated[int, Field(ge=0)]
-Epoch = Annotated[int, Field(ge=0)]
+Epoch = Annotated[int, Field(ge=0, le=MOST)]
 
 
 FRESH = "random"
@@ -85,7 +84,9 @@ class Study(Settings):
         description="epoch whose weights a ticket starts from; 0 is θ0, random a fresh initialization",
         min_length=1,
     )
-    draws: Count = Field(1, description="times that each criterion is drawn a seed: random choices, scoring images")
+    draws: Count = Field(
+        1, le=1000, description="times that each criterion is drawn a seed: random choices, scoring images"
+    )
     data_free: bool = Field(False, description="allow only criteria that look at no training image")
     fills: list[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
 

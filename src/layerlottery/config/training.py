@@ -6,14 +6,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from layerlottery.config.base import Count, Fraction, NonNegative, Positive, Settings
+from layerlottery.config.base import MOST, Count, Fraction, NonNegative, Positive, Settings
 
 
 class TrainingSettings(Settings):
     """The recipe, the same for dense networks and tickets."""
 
     epochs: Count = Field(200, description="passes over the training set")
-    batch_size: int = Field(128, ge=2, description="images a step")
+    batch_size: int = Field(128, ge=2, le=MOST, description="images a step")
     learning_rate: Positive = Field(0.1, description="peak learning rate")
     momentum: Fraction = Field(0.9, description="SGD momentum")
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
@@ -22,7 +22,7 @@ class TrainingSettings(Settings):
     milestones: list[Count] = Field([100, 150], description="step schedule: epochs at which the rate falls")
     gamma: Fraction = Field(0.1, description="step schedule: factor at each milestone")
     warmup: Fraction = Field(0.25, description="one-cycle schedule: share of the steps that rise")
-    crop: int = Field(4, ge=0, description="random crop after zero padding by this many pixels; 0 is off")
+    crop: int = Field(4, ge=0, le=4096, description="random crop after zero padding by this many pixels; 0 is off")
     flip: bool = Field(True, description="random horizontal flip")
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
         "auto",

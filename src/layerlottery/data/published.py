@@ -66,13 +66,6 @@ OFFICIAL: dict[OfficialShift | OfficialCorruptions, dict[str, Published]] = {
     ),
 }
 
-# training images, test images, channels, pixels a side, classes
-SIZES = {
-    "CIFAR10": (50_000, 10_000, 3, 32, 10),
-    "CIFAR100": (50_000, 10_000, 3, 32, 100),
-    "SVHN": (73_257, 26_032, 3, 32, 10),
-    "FashionMNIST": (60_000, 10_000, 1, 28, 10),
-}
 SHIFTED_IMAGES = {"CIFAR-10.1": 2000, "CIFAR-10.2": 2000}
 
 # what torchvision makes of the archives in Python's own format

@@ -8,8 +8,9 @@ from pathlib import Path
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.data import Dataset, TorchvisionImages
+from layerlottery.config.limits import EXTENTS
 from layerlottery.data.prepare import LOADERS
-from layerlottery.data.published import SHIFTED_IMAGES, SIZES
+from layerlottery.data.published import SHIFTED_IMAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts
 
@@ -56,8 +57,8 @@ def _prepared(benchmark: Benchmark, name: str) -> ImageCounts | None:
 
 def _promised(settings: Dataset) -> ImageCounts:
     if isinstance(settings, TorchvisionImages):
-        train, test, channels, size, classes = SIZES[settings.set]
-        whole = ImageCounts(channels, size, classes, train, test)
+        known = EXTENTS[settings.set]
+        whole = ImageCounts(known.channels, known.side, known.classes, known.train, known.test)
     else:
         found = LOADERS[settings.source](settings)
         counts = len(found.train), len(found.test), sum(len(part) for part in found.shifted.values())

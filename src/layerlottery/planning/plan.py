@@ -9,8 +9,8 @@ from itertools import product
 from statistics import mean
 
 from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.stages import STAGES
-from layerlottery.cost.carbon import carbon_intensity
 from layerlottery.planning.estimate import Estimate
 from layerlottery.planning.images import image_counts
 from layerlottery.planning.jobs import Job, Record, records

@@ -11,6 +11,7 @@ from typing import Any
 
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.extensions import trust
+from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime import dry_run, recovery, relay, requeue, scheduling, submission, warm
 from layerlottery.store import lock
@@ -64,6 +65,8 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     gc.set_threshold(100_000)
     # weights files name the code of user-supplied networks; jobs only run code that the configuration names
     trust(*benchmark.networks.values())
+    if workflow.is_main_process:
+        check_limits(benchmark)
     dry = workflow.output_settings.dryrun
     if dry and any(kind.name == "PROGRESS" for kind in workflow.output_settings.quiet or ()):
         dry_run.show_job_table()

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from layerlottery import paths
+from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.results import EnergySettings
 from layerlottery.config.studies import Run
-from layerlottery.cost.carbon import carbon_intensity
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.schemas import IDENTITY
 from layerlottery.tables.collect import CONDITION

@@ -172,7 +172,10 @@ RESNET = "resnet20 gives at most 3"
         (GIVEN | {"training": {"epochs": "many"}}, 'training.epochs: found "many"; input should be a valid integer'),
         (GIVEN | {"training": {"epochs": True}}, "training.epochs: found true; input should be a valid integer"),
         (GIVEN | {"training": {"epochs": 2.5}}, "training.epochs: found 2.5; input should be a valid integer"),
-        (GIVEN | {"training": {"nesterov": "yes"}}, 'training.nesterov: found "yes"; input should be a valid boolean'),
+        (
+            GIVEN | {"training": {"nesterov": "maybe"}},
+            'training.nesterov: found "maybe"; input should be a valid boolean',
+        ),
         (GIVEN | {"training": None}, "training: found null; input should be a valid dictionary"),
         (changed(seeds=3), "studies.0.seeds: found 3; input should be a valid list"),
         (GIVEN | {"training": {"epochs": 0}}, "training.epochs: found 0; input should be greater than or equal to 1"),

@@ -9,7 +9,8 @@ from codecarbon.core.units import Energy
 from codecarbon.external.geography import GeoMetadata
 from codecarbon.input import DataSource
 
-from layerlottery.cost.carbon import carbon_intensity, lacoste_co2
+from layerlottery.config.countries import carbon_intensity
+from layerlottery.cost.carbon import lacoste_co2
 from layerlottery.errors import LayerLotteryError
 
 
@@ -44,5 +45,7 @@ def test_lacoste_by_hand():
 
 
 def test_without_torch():
-    code = "import sys, layerlottery.cost.carbon as c; c.carbon_intensity('USA'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, layerlottery.config.countries as c; c.carbon_intensity('USA'); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from layerlottery import paths
+from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.studies import AggregateSettings, Run
-from layerlottery.cost.carbon import carbon_intensity
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, write_facts, write_table
 from layerlottery.store.schemas import TABLES, arrow_schema
