@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -20,10 +19,11 @@ from layerlottery.criteria.own import scores_of
 from layerlottery.criteria.score import rank_blocks
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block, outermost, remove_blocks, residual_blocks, why_none
+from layerlottery.networks.copies import copied, public
 from layerlottery.networks.examples import example_for, unwrapped
 from layerlottery.networks.removal import Removal
 from layerlottery.networks.selection import removal_order, tied
-from layerlottery.networks.weights import save_network
+from layerlottery.networks.weights import network_state, save_network
 from layerlottery.store.artifacts import read_tensors
 from layerlottery.store.hashing import digest
 
@@ -72,6 +72,7 @@ class Ticket:
     image_shape: tuple[int, ...] = ()
 
 
+@public
 def score(
     model: nn.Module,
     batch: Batches | None = None,
@@ -92,6 +93,7 @@ def score(
     return given.scores(seed=seed)
 
 
+@public
 def prune(model: nn.Module, remove: Collection[str], *, example: Tensor | None = None) -> nn.Module:
     """A smaller copy without the named blocks or single branches; the argument is untouched.
 
@@ -110,6 +112,7 @@ def prune(model: nn.Module, remove: Collection[str], *, example: Tensor | None =
     return remove_blocks(model, outermost(names), {name: known[name].removal for name in names})
 
 
+@public
 def find_ticket(
     model: nn.Module,
     batch: Batches | None = None,
@@ -152,6 +155,7 @@ def find_ticket(
     )
 
 
+@public
 def save_ticket(ticket: Ticket, path: str | Path) -> None:
     """Write a ticket's weights and facts to a safetensors file, atomically and with a hash of its content."""
     removals = {name: removal.facts() for name, removal in ticket.removals.items()}
@@ -161,6 +165,7 @@ def save_ticket(ticket: Ticket, path: str | Path) -> None:
     save_network(Path(path), unwrapped(ticket.model), facts, config_hash=made_by)
 
 
+@public
 def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Ticket:
     """The ticket in a file of `save_ticket`; `model_factory` makes the whole network that it was cut from.
 
@@ -174,7 +179,7 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
     removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
     small = remove_blocks(model_factory(), facts["removed_blocks"], removals)
     try:
-        small.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+        small.load_state_dict(network_state(arrays, facts))
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise LayerLotteryError(f"{path}: does not fit {type(small).__name__} of the factory; {first[:200]}") from error
@@ -220,9 +225,9 @@ class _Given:
         """Scores by block name; low goes first."""
         if not isinstance(self.criterion, CriterionSettings):
             removable = [block for block in self.blocks if block.removable]
-            copied = copy.deepcopy(unwrapped(self.model)).eval()
+            network = copied(unwrapped(self.model)).eval()
             with torch.random.fork_rng():
-                return scores_of(self.criterion, copied, removable, self.batches, seed=seed)
+                return scores_of(self.criterion, network, removable, self.batches, seed=seed)
         ranked = rank_blocks(self.model, self.batches, self.criterion, seed=seed, blocks=self.blocks, minimum=minimum)
         if len(ranked.score) > 1 and len(set(ranked.raw.values())) == 1:
             value = next(iter(ranked.raw.values()))
@@ -270,7 +275,7 @@ def _only_target(targets: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[st
     """The one target that is given; raises LayerLotteryError unless there is one, and a share is from 0 to 1."""
     for name in old:
         if name not in OLD_TARGETS:
-            raise TypeError(f"find_ticket() got an unexpected keyword argument {name!r}")
+            raise LayerLotteryError(f"{name}: unknown argument; allowed: {', '.join(targets)}")
         raise LayerLotteryError(f"{name}: now called {OLD_TARGETS[name]}")
     found = {key: value for key, value in targets.items() if value is not None}
     if len(found) != 1:
@@ -306,7 +311,7 @@ def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
 def _classes(model: nn.Module, batch: tuple[Tensor, Tensor]) -> int:
     """How many there are; raises unless the network answers with logits for all labels."""
     images, labels = batch
-    network = copy.deepcopy(unwrapped(model)).eval()
+    network = copied(unwrapped(model)).eval()
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         logits = network(images[:1])
     if isinstance(logits, Tensor) and logits.dim() == 2:

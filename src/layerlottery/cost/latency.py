@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from statistics import median
@@ -10,6 +9,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
+
+from layerlottery.networks.copies import copied
 
 
 def latency(
@@ -37,7 +38,7 @@ def latency(
 
 
 def _timer(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int, threads: int) -> Timer:
-    twin = copy.deepcopy(model).float().eval()
+    twin = copied(model).float().eval()
     device = next((parameter.device for parameter in twin.parameters()), torch.device("cpu"))
     images = torch.zeros(batch_size, *image_shape, device=device)
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from layerlottery.networks.copies import copied
 from layerlottery.networks.masks import masked_weights
+
+# bytes of a number
+FLOAT32 = 4
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,19 @@ def filters(model: nn.Module) -> int:
 
 def macs(model: nn.Module, image_shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of convolutions and fully connected layers for one image, (channels, height, width)."""
-    # a copy without storage: nothing is computed, and the caller's mode and buffers stay as they are
-    shadow = copy.deepcopy(model).to("meta").eval()
+    twin = copied(model).eval()
+    try:
+        # a copy without storage: nothing is computed
+        return _counted(copied(twin).to("meta"), image_shape)
+    except Exception:
+        # a network that looks at its values, or holds tensors that no module owns, has to compute
+        return _counted(twin, image_shape)
+
+
+def _counted(model: nn.Module, image_shape: tuple[int, ...]) -> int:
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        shadow(torch.empty(1, *image_shape, device="meta"))
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), counter:
+        model(_images(model, 1, image_shape))
     return int(counter.get_total_flops()) // 2
 
 
@@ -54,10 +68,15 @@ def training_memory(model: nn.Module, image_shape: tuple[int, ...], *, batch_siz
     Computed on a copy on the processor, so the model, its gradients and the random state stay untouched.
     The batch itself isn't counted: it is the same for every network.
     """
-    twin = copy.deepcopy(model).to("cpu", torch.float32).train()
-    held = sum(parameter.nbytes for parameter in twin.parameters())
-    trained = sum(parameter.nbytes for parameter in twin.parameters() if parameter.requires_grad)
-    activations = _saved_bytes(twin, torch.zeros(batch_size, *image_shape))
+    held = FLOAT32 * sum(parameter.numel() for parameter in model.parameters())
+    trained = FLOAT32 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    try:
+        activations = _saved_bytes(copied(model).to("cpu", torch.float32).train(), batch_size, image_shape)
+    except Exception:
+        # a network that insists on its own type or device: its bytes there, as many as float32 takes
+        images = _images(model, 1, image_shape)
+        saved = _saved_bytes(copied(model).train(), batch_size, image_shape)
+        activations = saved * FLOAT32 // images.element_size()
     return TrainingMemory(activations, held, gradients=trained, optimizer=trained)
 
 
@@ -71,8 +90,24 @@ def step_memory(model: nn.Module, image_shape: tuple[int, ...], *, batch_size: i
     return small.total + each * (batch_size - 2)
 
 
-def _saved_bytes(model: nn.Module, images: Tensor) -> int:
-    labels = torch.zeros(len(images), dtype=torch.long)
+def _images(model: nn.Module, count: int, image_shape: tuple[int, ...]) -> Tensor:
+    """Images of zeros as the network takes them: of its parameters' type, where they are."""
+    like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0, dtype=torch.float32))
+    return torch.zeros(count, *image_shape, dtype=like.dtype, device=like.device)
+
+
+def _loss(answer: Any, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits (N, classes); of any other answer the sum of the tensors in it."""
+    if isinstance(answer, Tensor) and answer.dim() == 2:
+        return F.cross_entropy(answer, labels)
+    held = vars(answer) if dataclasses.is_dataclass(answer) and not isinstance(answer, type) else answer
+    found = [one for one in tree_leaves(held) if isinstance(one, Tensor) and one.requires_grad]
+    return sum((one.float().sum() for one in found), torch.zeros((), requires_grad=True))
+
+
+def _saved_bytes(model: nn.Module, count: int, image_shape: tuple[int, ...]) -> int:
+    images = _images(model, count, image_shape)
+    labels = torch.zeros(count, dtype=torch.long, device=images.device)
     given = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), images, labels)}
     saved: dict[int, int] = {}
 
@@ -82,8 +117,8 @@ def _saved_bytes(model: nn.Module, images: Tensor) -> int:
         return tensor  # kept by the graph: no address is handed out twice while we count
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), hooks:
-        loss = F.cross_entropy(model(images), labels)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.compiler.set_stance("force_eager"), hooks:
+        loss = _loss(model(images), labels)
     del loss
     return sum(saved.values())
 

@@ -66,11 +66,17 @@ class CheckedBatches:
             )
 
     def __iter__(self) -> Iterator[Batch]:
-        count = 0
+        waiting: list[Batch] = []
         for count, batch in enumerate(self.held, start=1):
-            yield self._checked(batch, count)
-        if not count:
+            waiting.append(self._checked(batch, count))
+            if len(waiting) > 2:
+                yield waiting.pop(0)
+        if not waiting:
             raise LayerLotteryError("batch: found an iterable that gives none; allowed: one batch or more")
+        # a last batch of a single image has no batch statistics, and joins the one before it
+        if [len(labels) == 1 for _, labels in waiting] == [False, True]:
+            waiting = [tuple(map(torch.cat, zip(*waiting, strict=True)))]  # type: ignore[list-item]
+        yield from waiting
 
     def first(self) -> Batch:
         """The first batch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from itertools import count
 
@@ -13,6 +12,7 @@ from torch import nn
 from layerlottery.criteria.batches import each
 from layerlottery.criteria.saliency import Numbers, convolution_weights
 from layerlottery.criteria.scoring import Scoring, criterion
+from layerlottery.networks.copies import copied
 from layerlottery.networks.features import captured
 from layerlottery.networks.filters import Coupling
 from layerlottery.store.hashing import derived_seed
@@ -44,7 +44,7 @@ def layer_shares(
 
     `image_shape` is (channels, height, width).
     """
-    weights, twin = convolution_weights(model), copy.deepcopy(model).eval()
+    weights, twin = convolution_weights(model), copied(model).eval()
     layers = [name.removesuffix(".weight") for name in weights]
     with captured(twin, layers) as maps, torch.no_grad():
         twin(next(model.parameters()).new_zeros(1, *image_shape))

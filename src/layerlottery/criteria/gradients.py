@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from layerlottery.criteria.batches import each, is_one
 from layerlottery.criteria.saliency import Saliency
 from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.copies import copied
 from layerlottery.networks.trace import record
 
 # with these an output does not grow with every weight
@@ -74,11 +74,11 @@ def _gradient_flows(given: Scoring) -> Iterator[tuple[int, Tensor]]:
 
 def linearized(model: nn.Module) -> nn.Module:
     """A copy in float64 with every parameter and buffer replaced by its absolute value."""
-    copied = copy.deepcopy(model).double().requires_grad_(True)
+    absolute = copied(model).double().requires_grad_(True)
     with torch.no_grad():
-        for tensor in copied.state_dict().values():
+        for tensor in absolute.state_dict().values():
             tensor.abs_()
-    return copied
+    return absolute
 
 
 @criterion(

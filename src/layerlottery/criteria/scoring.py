@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from layerlottery.criteria.own import scores_of
 from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_weights, convolution_weights
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
+from layerlottery.networks.copies import copied
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
 from layerlottery.networks.predictor import fold
@@ -141,7 +141,7 @@ def _check_finite(found: Saliency, settings: CriterionSettings) -> None:
 
 def scoring_copy(model: nn.Module, settings: CriterionSettings) -> nn.Module:
     """A copy that computes what is scored: nothing random, BatchNorm with batch or running statistics."""
-    scored = copy.deepcopy(unwrapped(model)).eval().requires_grad_(True)
+    scored = copied(unwrapped(model)).eval().requires_grad_(True)
     for module in scored.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train(settings.batchnorm == "train")

@@ -28,6 +28,15 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=generator)
 
 
+def split(order: Tensor, size: int) -> Sequence[Tensor]:
+    """An epoch's batches of `size` images; a last one of a single image joins the one before it.
+
+    A single image has no batch statistics: BatchNorm would divide by nothing where its map is one pixel.
+    """
+    batches = list(order.split(size))
+    return [*batches[:-2], torch.cat(batches[-2:])] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+
+
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Each (C, H, W) image moved by up to `padding` pixels either way, the gap filled with 0."""
     count, _, height, width = images.shape

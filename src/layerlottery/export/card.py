@@ -9,6 +9,7 @@ import torch
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.markdown import render
+from layerlottery.networks.copies import public
 from layerlottery.networks.examples import unwrapped
 from layerlottery.store.artifacts import array_digest
 from layerlottery.store.hashing import digest
@@ -18,6 +19,7 @@ from layerlottery.version import __version__
 Values = Mapping[str, object]
 
 
+@public
 def model_card(
     ticket: Ticket,
     *,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, traced_images
 from layerlottery.export.program import trace
+from layerlottery.networks.copies import public
 from layerlottery.store.artifacts import atomic
 from layerlottery.tickets import Ticket
 
@@ -21,6 +22,7 @@ INPUT, OUTPUT = "images", "logits"
 MOST_BYTES = 2**31 - 2**20
 
 
+@public
 def export_onnx(
     model: Ticket | nn.Module, path: str | Path, example: Tensor | None = None, *, tolerance: float = TOLERANCE
 ) -> float:

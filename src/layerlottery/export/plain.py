@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.copies import copied
 from layerlottery.networks.examples import example_for, unwrapped
 from layerlottery.networks.masks import fold_masks
 from layerlottery.tickets import Ticket
@@ -23,7 +23,7 @@ SIZES = (1, 5)
 def plain(given: Ticket | nn.Module) -> nn.Module:
     """A frozen copy on the processor, in eval mode, without wrappers (DataParallel, torch.compile) or masks."""
     model = unwrapped(given.model if isinstance(given, Ticket) else given)
-    return fold_masks(copy.deepcopy(model)).to("cpu").eval().requires_grad_(False)
+    return fold_masks(copied(model)).to("cpu").eval().requires_grad_(False)
 
 
 def traced_images(given: Ticket | nn.Module, model: nn.Module, example: Tensor | None) -> Tensor:

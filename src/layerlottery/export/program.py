@@ -18,10 +18,12 @@ from torch.export import Dim, ExportedProgram
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, portable_attention, traced_images
+from layerlottery.networks.copies import public
 from layerlottery.store.artifacts import atomic
 from layerlottery.tickets import Ticket
 
 
+@public
 def export_program(
     model: Ticket | nn.Module, path: str | Path, example: Tensor | None = None, *, tolerance: float = TOLERANCE
 ) -> float:

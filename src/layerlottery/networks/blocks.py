@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.copies import copied, public
 from layerlottery.networks.examples import example_for, remember, unwrapped
 from layerlottery.networks.removal import Removal, left_over, take_out
 from layerlottery.networks.streams import Branch, Streams, last_addition, staying
@@ -50,7 +50,7 @@ def residual_blocks(
     take, or images of a usual size. `keep_first` keeps the first block of every stage (Jordao et al. 2023, section 3).
     `branches` gives the single branches of blocks that have several, such as attention and MLP.
     """
-    network = copy.deepcopy(unwrapped(model)).eval().requires_grad_(False)
+    network = copied(unwrapped(model)).eval().requires_grad_(False)
     given = example_for(model, example)
     trace = run(network, given)
     remember(model, given)
@@ -63,6 +63,7 @@ def residual_blocks(
     return list(_staged(blocks, keep_first=keep_first))
 
 
+@public
 def find_blocks(model: nn.Module, example: Tensor | None = None, *, branches: bool = False) -> dict[str, Block]:
     """Removable residual blocks by their named_modules() name, in the order of the forward pass.
 
@@ -84,7 +85,7 @@ def remove_blocks(model: nn.Module, names: Collection[str], removals: Mapping[st
     `removals` says what stays of a block; an identity takes the place of those that are not in it. Nothing is
     looked at or computed: see `tickets.prune` for names that come from a user.
     """
-    small = copy.deepcopy(unwrapped(model))
+    small = copied(unwrapped(model))
     known = dict(small.named_modules())
     for name in outermost(names):
         if name not in known:
@@ -250,7 +251,7 @@ def _without(module: nn.Module, found: _Found) -> nn.Module:
     removal = found.block.removal
     if not removal.stubs:
         return left_over(module, removal)
-    stubbed = copy.deepcopy(module)
+    stubbed = copied(module)
     prefix = f"{found.call.name}."
     inside = {name.removeprefix(prefix): length for name, length in removal.stubs.items()}
     take_out(stubbed, "", replace(removal, stubs=inside))
@@ -281,7 +282,7 @@ def why_none(model: nn.Module, found: Sequence[Block], example: Tensor | None) -
     if found:
         reasons = "; ".join(f"{block.name}: {block.reason}" for block in found[:3])
         return f"{name}: found no removable residual block among {len(found)}; {reasons}"
-    trace = run(copy.deepcopy(unwrapped(model)).eval(), example_for(model, example))
+    trace = run(copied(unwrapped(model)).eval(), example_for(model, example))
     if any(operation.joins for operation in trace.operations):
         return f"{name}: found no residual block; its additions stand in no sub-module that takes and gives the stream"
     joined = any(operation.function in (torch.cat, torch.concat) for operation in trace.operations)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.copies import copied
 
 # the attributes that repeat the first dimensions of a weight
 SIZES: dict[type[nn.Module], tuple[str, ...]] = {
@@ -41,7 +41,7 @@ def find_couplings(model: nn.Module) -> list[Coupling]:
 
     Raises where an addition joins convolutions of unequal width, as a zero-padding shortcut lets it.
     """
-    twin = copy.deepcopy(model).eval().requires_grad_(True)
+    twin = copied(model).eval().requires_grad_(True)
     graph, names = _dependencies(twin), {module: name for name, module in twin.named_modules()}
     found: list[Coupling] = []
     for name, module in twin.named_modules():
@@ -86,7 +86,7 @@ def remove_filters(model: nn.Module, gone: Mapping[str, Collection[int]]) -> nn.
     other weights keep their values. Raises where a coupling is unknown or would lose all its filters.
     """
     couplings = {coupling.layer: coupling for coupling in find_couplings(model)}
-    small = copy.deepcopy(model).eval()
+    small = copied(model).eval()
     graph = _dependencies(small)
     for layer, indices in gone.items():
         if layer not in couplings:

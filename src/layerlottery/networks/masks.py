@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from layerlottery.networks.copies import copied
 
 
 class Mask(nn.Module):
@@ -45,7 +46,7 @@ def masked_weights(model: nn.Module) -> int:
 
 def fold_masks(model: nn.Module) -> nn.Module:
     """A copy whose masked weights are plain zeros: the same function, at the dense network's cost."""
-    folded = copy.deepcopy(model)
+    folded = copied(model)
     for module in folded.modules():
         if isinstance(module, nn.Conv2d) and parametrize.is_parametrized(module, "weight"):
             # not by remove_parametrizations: copies share their class, and it would take the original's weight away

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import TypeAdapter
-from torch import nn
+from torch import Tensor, nn
 
 from layerlottery.config.extensions import UntrustedCodeError
 from layerlottery.config.networks import CustomSettings, Network
@@ -22,6 +24,9 @@ from layerlottery.networks.zoo import construct
 from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.store.artifacts import read_weights, write_tensors
 
+# types of tensors that NumPy has, too
+IN_NUMPY = {torch.from_numpy(np.zeros(0, kind)).dtype for kind in (*"?bhiqBefd", "uint16", "uint32", "uint64")}
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
 
 
@@ -58,9 +63,44 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
 
 
 def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, config_hash: str) -> str:
-    """Write a network's state and its facts, among them `architecture`; returns the content hash."""
-    state = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in model.state_dict().items()}
-    return write_tensors(path, state, facts, config_hash=config_hash)
+    """Write a network's state and its facts, among them `architecture`; returns the content hash.
+
+    Types that NumPy lacks, such as bfloat16, are kept as their bytes, and named in `types`; a module's extra state that
+    JSON can hold is kept in `extra_state`. Raises LayerLotteryError for any other.
+    """
+    state = model.state_dict()
+    extra = {name: _plain_state(name, value) for name, value in state.items() if not isinstance(value, Tensor)}
+    tensors = {name: one.detach().cpu().contiguous() for name, one in state.items() if name not in extra}
+    types = {name: str(one.dtype).removeprefix("torch.") for name, one in tensors.items() if one.dtype not in IN_NUMPY}
+    held = {name: (_as_integers(name, one) if name in types else one).numpy() for name, one in tensors.items()}
+    more = {key: one for key, one in {"types": types, "extra_state": extra}.items() if one}
+    return write_tensors(path, held, {**facts, **more}, config_hash=config_hash)
+
+
+def network_state(tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dictionary that `save_network` wrote."""
+    types = facts.get("types", {})
+    state = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    state |= {name: state[name].view(getattr(torch, kind)) for name, kind in types.items()}
+    return state | facts.get("extra_state", {})
+
+
+def _as_integers(name: str, tensor: Tensor) -> Tensor:
+    """The same bytes as whole numbers of the same size."""
+    if tensor.itemsize not in INTEGERS or tensor.is_quantized:
+        raise LayerLotteryError(f"{name}: found {tensor.dtype}; files hold no numbers of this type")
+    return tensor.view(INTEGERS[tensor.itemsize])
+
+
+def _plain_state(name: str, value: Any) -> Any:
+    try:
+        if json.loads(json.dumps(value, allow_nan=False)) == value:
+            return value
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise LayerLotteryError(
+        f"{name}: holds a {type(value).__name__}; a file takes tensors, and extra state that JSON gives back as it was"
+    )
 
 
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -74,7 +114,7 @@ def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except UntrustedCodeError as error:
         raise LayerLotteryError(f"{path}: {error}") from None
     try:
-        model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+        model.load_state_dict(network_state(tensors, facts))
     except RuntimeError as error:
         raise LayerLotteryError(f"{path}: its weights do not fit the network that it names") from error
     return model, facts

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from layerlottery.config.training import TrainingSettings
-from layerlottery.data.batches import Normalizer, augment, epoch_order, pass_size
+from layerlottery.data.batches import Normalizer, augment, epoch_order, pass_size, split
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.store.hashing import derived_seed
 from layerlottery.training.checkpoint import Progress
@@ -82,7 +82,7 @@ class Trainer:
         dtype = compute_type(self.settings, self.device)
         self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
         set_products(self.settings, self.device)
-        self.steps_per_epoch = -(-len(self.data.train_labels) // self.settings.batch_size)
+        self.steps_per_epoch = len(split(self.data.train_labels, self.settings.batch_size))
         self.compiled = repays(self.settings, self.device, steps=self.settings.epochs * self.steps_per_epoch)
         self.forward = compiled(self.model, self.device) if self.compiled else self.model
         self.saved_at = time.monotonic()
@@ -99,9 +99,8 @@ class Trainer:
 
     def _train_epoch(self, progress: Progress) -> None:
         self.model.train()
-        batches = epoch_order(len(self.data.train_labels), seed=self.seed, epoch=progress.epoch).split(
-            self.settings.batch_size
-        )
+        order = epoch_order(len(self.data.train_labels), seed=self.seed, epoch=progress.epoch)
+        batches = split(order, self.settings.batch_size)
         started = time.perf_counter()
         # kept on the device: reading them in every step would make a GPU wait
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.device)

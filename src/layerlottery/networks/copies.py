@@ -1,0 +1,93 @@
+"""Copies of anyone's network, and calls that leave no trace and end in no foreign exception."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from layerlottery.errors import LayerLotteryError
+
+Model = TypeVar("Model", bound=nn.Module)
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+_patching = threading.Lock()
+
+
+def copied(model: Model) -> Model:
+    """A deep copy that shares nothing with the model.
+
+    Tensors that belong to a graph, such as a stored activation or what torch.nn.utils.prune leaves in the place of a
+    weight, can't be copied with it: their values are.
+    """
+    whole = Tensor.__deepcopy__
+
+    def detached(tensor: Tensor, memo: dict[int, Any]) -> Any:
+        if tensor.is_leaf:
+            return whole(tensor, memo)
+        memo[id(tensor)] = held = tensor.detach().clone()
+        return held
+
+    with _patching:
+        Tensor.__deepcopy__ = detached  # type: ignore[method-assign]
+        try:
+            return copy.deepcopy(model)
+        finally:
+            Tensor.__deepcopy__ = whole  # type: ignore[method-assign]
+
+
+def public(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """A function of the library: random states stay as they are, and whatever fails is a LayerLotteryError of one line.
+
+    The network, the criterion and the loader are the user's code and may raise anything; the exception itself is the
+    error's cause.
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> Result:
+        given = signature.bind(*args, **kwargs).arguments.values()
+        try:
+            with _random_states(given):
+                return function(*args, **kwargs)
+        except LayerLotteryError as error:
+            line = " ".join(str(error).split())
+            if line == str(error):
+                raise
+            raise LayerLotteryError(line) from error
+        except OSError as error:
+            where, why = error.filename or function.__name__, error.strerror or error
+            raise LayerLotteryError(f"{where}: {why}") from error
+        except Exception as error:
+            line = " ".join(str(error).split())
+            raise LayerLotteryError(f"{function.__name__}: {type(error).__name__}: {line[:300]}".strip(": ")) from error
+
+    return run
+
+
+@contextmanager
+def _random_states(given: Any) -> Iterator[None]:
+    """All global random states, and those of generators that DataLoaders among the arguments own, as they were."""
+    loaders = [one for one in given if isinstance(one, torch.utils.data.DataLoader)]
+    owned = [getattr(part, "generator", None) for one in loaders for part in (one, one.sampler)]
+    generators = {id(one): (one, one.get_state()) for one in owned if isinstance(one, torch.Generator)}
+    python, numpy = random.getstate(), np.random.get_state()
+    # a GPU's state is read where there is one that was used: reading it would start it
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        for generator, state in generators.values():
+            generator.set_state(state)
