@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from layerlottery.config.base import Settings, read_text
+from layerlottery.config.base import Settings, read_options
 from layerlottery.config.benchmark import first_line
 from layerlottery.errors import LayerLotteryError
 
@@ -93,7 +93,7 @@ def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Ma
 
 def _read(text: str) -> Any:
     """Objects and lists are JSON; numbers, true, false and null are read by the models, which know what is text."""
-    return read_text(text) if text[:1] in ("{", "[") else text
+    return read_options(text) if text[:1] in ("{", "[") else text
 
 
 def log_option(command: Command) -> Command:

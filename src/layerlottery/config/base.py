@@ -3,47 +3,85 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
-from typing import Annotated, Any, get_args
+import re
+from collections.abc import Collection
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from layerlottery.store.hashing import canonical
 
 # every number has an upper end: what lies beyond is a slip, and some would keep a machine busy for ever
 MOST = 10**6
-Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=MOST)]
+NonNegative = Annotated[float, Field(ge=0, le=MOST)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1, le=MOST)]
-# what every generator of random numbers takes
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# image sets hold millions
+Count = Annotated[int, Field(ge=1, le=10**9)]
+# columns of tables hold 64 bits with a sign; generators get a hash of the seed
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 
+Item = TypeVar("Item")
 
-def _holds_text(annotation: Any) -> bool:
-    return annotation is str or any(_holds_text(part) for part in get_args(annotation))
+# YAML's words, and Python's; longer numbers than these are none of a setting's
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+NOTHING = ("null", "none", "~", "")
+INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})")
+NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]{0,30})\.?[0-9]{0,30}|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?")
 
 
-def read_text(value: Any, *, objects: bool = False) -> Any:
-    """Values that arrive as text, alone, in a list or, if asked for, within objects, as a YAML file would hold them.
+def _each_once(given: list[Item]) -> list[Item]:
+    return list(dict.fromkeys(given))
 
-    Python's None, and numbers such as 1e-4, which YAML 1.1 takes for text, are read, too.
-    """
+
+# a list in which a second one of the same means nothing more than the first
+Distinct = Annotated[list[Item], AfterValidator(_each_once)]
+
+
+def _kinds(annotation: Any) -> set[type]:
+    """The plain types that a field takes, alone or in a list: those of its members, and of the literals."""
+    if get_origin(annotation) is Literal:
+        return {type(one) for one in get_args(annotation)} - {str}
+    if get_origin(annotation) is dict:
+        return set()
+    if not (parts := get_args(annotation)):
+        return {annotation} if annotation in (str, int, float, bool, NoneType) else set()
+    return set().union(*map(_kinds, parts))
+
+
+def read_text(value: Any, kinds: Collection[type] = (int, float)) -> Any:
+    """Numbers, truth values and null of these kinds that arrive as text, alone or in a list; other text stays."""
     if isinstance(value, list):
-        return [read_text(one, objects=objects) for one in value]
-    if objects and isinstance(value, dict):
-        return {str(key): read_text(one, objects=True) for key, one in value.items()}
+        return [read_text(one, kinds) for one in value]
     if not isinstance(value, str):
         return value
-    with suppress(ValueError, RecursionError):
-        return json.loads(value)
-    with suppress(yaml.YAMLError, ValueError):
-        read = yaml.safe_load(value)
-        if isinstance(read, bool | int | float):
-            return read
-    return None if value in ("None", "~") else value
+    word = value.strip().lower()
+    if NoneType in kinds and word in NOTHING:
+        return None
+    # may be meant as it stands, whatever it looks like
+    if str in kinds:
+        return value
+    if bool in kinds and word in BOOLEANS:
+        return BOOLEANS[word]
+    if not {int, float}.isdisjoint(kinds) and INTEGER.fullmatch(word):
+        return int(word)
+    return float(word) if float in kinds and NUMBER.fullmatch(word) else value
+
+
+def read_options(value: Any) -> Any:
+    """The same for options, of which no kind is known: what is written as JSON or Python would write it."""
+    if isinstance(value, list):
+        return [read_options(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): read_options(one) for key, one in value.items()}
+    if value in ("True", "False"):
+        return value == "True"
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return read_text(value)
 
 
 def later(default: Any, description: str, **limits: Any) -> Any:
@@ -54,7 +92,7 @@ def later(default: Any, description: str, **limits: Any) -> Any:
 class Settings(BaseModel):
     """Base of all settings: unknown keys and loose types are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -66,8 +104,7 @@ class Settings(BaseModel):
             if key not in cls.model_fields:
                 raise ValueError(f"unknown key {key!r}; allowed: {', '.join(cls.model_fields)}")
         # Snakemake's --config gives every nested value as text, and YAML 1.1 takes 1e-4 for text
-        texts = {key for key, field in cls.model_fields.items() if _holds_text(field.annotation)}
-        return {key: value if key in texts else read_text(value) for key, value in given.items()}
+        return {key: read_text(value, _kinds(cls.model_fields[key].annotation)) for key, value in given.items()}
 
     def slice(self) -> str:
         """Canonical JSON without default-valued fields: what Snakemake compares between two runs."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, cast, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from layerlottery import paths
-from layerlottery.config.base import Count, Name, Settings
+from layerlottery.config.base import Name, Settings
 from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.config.data import Dataset, OfficialCorruptions, OfficialShift
 from layerlottery.config.evaluation import (
@@ -59,8 +59,8 @@ class Wildcards(Protocol):
 class ResourceSettings(Settings):
     """How jobs use the machine; no result depends on it."""
 
-    training_threads: Count = Field(1, le=1024, description="CPU threads of one training job")
-    evaluation_threads: Count = Field(1, le=1024, description="CPU threads of one scoring, attack or shift job")
+    training_threads: int = Field(1, ge=1, le=1024, description="CPU threads of one training job")
+    evaluation_threads: int = Field(1, ge=1, le=1024, description="CPU threads of one scoring, attack or shift job")
     checkpoint_seconds: float = Field(
         60.0,
         description="training time between two checkpoints, seconds: the most that a killed job loses",
@@ -349,9 +349,23 @@ def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
         read_yaml(Path(file))
     whole = completed(config, Path(files[0] if files else "config.yaml").parent)
     try:
-        return Benchmark.model_validate(whole)
+        benchmark = Benchmark.model_validate(whole)
     except ValidationError as error:
         raise LayerLotteryError(f"configuration: {first_line(error)}") from None
+    _check_folder(Path(benchmark.results))
+    return benchmark
+
+
+def _check_folder(results: Path) -> None:
+    """Raise unless there is such a folder, or can be."""
+    try:
+        for path in (results, *results.parents):
+            if path.exists():
+                break
+    except OSError as error:
+        raise LayerLotteryError(f"configuration: results: {str(results)[:60]}: {error.strerror}") from None
+    if not path.is_dir():
+        raise LayerLotteryError(f"configuration: results: {path} is a file; allowed: a folder, or a name for a new one")
 
 
 def first_line(error: ValidationError) -> str:

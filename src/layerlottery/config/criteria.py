@@ -60,7 +60,7 @@ class CriterionSettings(Extensible):
     )
     temperature: Positive = Field(1.0, description="logits are divided by this before the loss (GraSP: 200)")
     iterative: bool = Field(False, description="remove one block at a time and score the smaller network again")
-    components: Count = Field(2, le=1000, description="PLS: latent components of the fit")
+    components: int = Field(2, ge=1, le=1000, description="PLS: latent components of the fit")
     share: Share = Field("parameters", description="complexity: the share of a layer that is its weight in the draw")
     budget: Name | None = Field(
         None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"

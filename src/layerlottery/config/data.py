@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from layerlottery.config.base import Count, Name, Seed, Settings, later
+from layerlottery.config.base import Count, Distinct, Name, Settings, later
 from layerlottery.config.extensible import Extensible
 
 OfficialShift = Literal["CIFAR-10.1", "CIFAR-10.2"]
@@ -21,7 +21,7 @@ ANNOTATIONS = "val_annotations.txt"
 class OfficialSettings(Settings):
     """Published test sets of CIFAR: corrupted (CIFAR-10-C, CIFAR-100-C) and collected anew (CIFAR-10.1, CIFAR-10.2)."""
 
-    sets: list[Literal[OfficialShift, OfficialCorruptions]] = Field(
+    sets: Distinct[Literal[OfficialShift, OfficialCorruptions]] = Field(
         [], description="CIFAR-10-C, CIFAR-100-C: in place of the generated corruptions; CIFAR-10.1 (v6), CIFAR-10.2"
     )
     location: str = Field(
@@ -43,7 +43,7 @@ class ImageSet(Settings):
 
     train_size: Count | None = Field(None, description="training images to keep, balanced over classes; null keeps all")
     test_size: Count | None = Field(None, description="test images to keep, balanced over classes; null keeps all")
-    sample_seed: Seed = Field(0, description="seed of the split and of the choice of kept images")
+    sample_seed: int = Field(0, ge=0, lt=2**32, description="seed of the split and of the choice of kept images")
     held_out: Count | None = Field(
         None,
         description="training images, balanced over classes, that no training sees: calibration temperatures are "
@@ -57,7 +57,7 @@ class Digits(ImageSet):
 
     source: Literal["digits"]
     test_fraction: float = Field(0.2, gt=0, lt=1, description="share of the images held out as test set, stratified")
-    shifted: list[Literal["mnist"]] = Field(["mnist"], description="shifted test sets: MNIST digits reduced to 8x8")
+    shifted: Distinct[Literal["mnist"]] = Field(["mnist"], description="shifted test sets: MNIST digits reduced to 8x8")
 
 
 class Located(ImageSet):

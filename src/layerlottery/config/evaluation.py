@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from layerlottery.config.base import MOST, Count, Name, Positive, Seed, Settings, later
+from layerlottery.config.base import Count, Distinct, Name, Positive, Seed, Settings, later
 from layerlottery.config.data import OfficialSettings
 from layerlottery.config.declared import declared
 from layerlottery.config.extensible import Extensible
@@ -40,26 +40,28 @@ class CustomAttack(Extensible):
 class AttackSettings(Settings):
     """Adversarial examples on test images in [0, 1]: FMN and DeepFool by foolbox, AutoAttack by pyautoattack."""
 
-    attacks: list[Literal[tuple(ATTACKS)]] = Field(  # type: ignore[valid-type]
+    attacks: Distinct[Literal[tuple(ATTACKS)]] = Field(  # type: ignore[valid-type]
         ["fgsm", "pgd", "pgd_restarts", "transfer", "pgd_l2", "fmn", "fmn_l2"],
         description="fgsm: one step, L-infinity; pgd: random start; pgd_restarts: the worst of several; transfer: "
         "PGD against the dense network; fgsm_l2, pgd_l2: L2; fmn, fmn_l2, deepfool (L2): the least norm that suffices; "
         "autoattack: L-infinity, needs the extra autoattack",
         min_length=1,
     )
-    epsilons: list[Positive] = Field([0.5, 1.0, 2.0, 4.0, 8.0], description="L-infinity bounds in 1/255", min_length=1)
-    l2_epsilons: list[Positive] = Field(
+    epsilons: Distinct[Positive] = Field(
+        [0.5, 1.0, 2.0, 4.0, 8.0], description="L-infinity bounds in 1/255", min_length=1
+    )
+    l2_epsilons: Distinct[Positive] = Field(
         [0.5, 1.0, 2.0, 4.0, 8.0, 32.0, 128.0],
         description="L2 bounds in 1/255 of the norm over all values of an image (128 is the customary 0.5)",
         min_length=1,
     )
-    pgd_steps: Count = Field(20, le=100_000, description="steps of PGD")
+    pgd_steps: int = Field(20, ge=1, le=100_000, description="steps of PGD")
     relative_step: Positive = Field(0.25, description="PGD step as a share of epsilon (2/255 at 8/255)")
     restarts: int = Field(5, ge=2, le=1000, description="random starts of pgd_restarts; the first is that of pgd")
-    norm_steps: Count = Field(100, le=100_000, description="steps of fmn; most steps of deepfool")
+    norm_steps: int = Field(100, ge=1, le=100_000, description="steps of fmn; most steps of deepfool")
     images: Count | None = Field(1000, description="test images attacked, balanced over classes; null takes all")
     autoattack_images: Count | None = Field(200, description="the same of autoattack, which takes minutes")
-    autoattack_epsilons: list[Positive] = Field(
+    autoattack_epsilons: Distinct[Positive] = Field(
         [8.0], description="L-infinity bounds of autoattack in 1/255", min_length=1
     )
     seed: Seed = Field(0, description="seed of random starts")
@@ -109,11 +111,11 @@ EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 class CorruptionSettings(Settings):
     """Common corruptions with the constants of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
 
-    names: list[Literal[(*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS)]] = Field(  # type: ignore[valid-type]
+    names: Distinct[Literal[(*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS)]] = Field(  # type: ignore[valid-type]
         [*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS],
         description="which corruptions, by the names of the official files; the 4 extras stay out of means",
     )
-    severities: list[Literal[1, 2, 3, 4, 5]] = Field(
+    severities: Distinct[Literal[1, 2, 3, 4, 5]] = Field(
         [1, 2, 3, 4, 5], description="1 (mild) to 5 (strong)", min_length=1
     )
     images: Count | None = Field(None, description="test images corrupted, balanced over classes; null takes all")
@@ -151,15 +153,15 @@ class OutlierSettings(Settings):
 class ShiftSettings(Settings):
     """Accuracy and calibration on the clean, the shifted and the corrupted test sets."""
 
-    calibration_bins: Count = Field(
-        15, le=1000, description="equal-width confidence bins of the expected calibration error"
+    calibration_bins: int = Field(
+        15, ge=1, le=1000, description="equal-width confidence bins of the expected calibration error"
     )
 
 
 class CompareSettings(Settings):
     """Similarity of a trained ticket and its dense network: debiased linear CKA of their features."""
 
-    images: Annotated[int, Field(ge=4, le=MOST)] | None = Field(
+    images: Annotated[int, Field(ge=4, le=10**9)] | None = Field(
         500, description="test images compared, balanced over classes, at least 4: debiasing needs them; null takes all"
     )
 

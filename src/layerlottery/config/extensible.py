@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from layerlottery.config.base import Settings, later, read_text
+from layerlottery.config.base import Settings, later, read_options
 from layerlottery.store.hashing import canonical
 
 FUNCTION = (
@@ -28,7 +28,7 @@ HASHED = "sha256:"
 def _json(given: Any) -> Any:
     """Snakemake's --config gives the numbers within an object as text."""
     try:
-        canonical(read := read_text(given, objects=True) if isinstance(given, dict) else given)
+        canonical(read := read_options(given) if isinstance(given, dict) else given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{error}; allowed: JSON values") from None
     return read

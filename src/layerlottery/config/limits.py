@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,6 +35,8 @@ EXTENTS = {
     "FashionMNIST": Extent(60_000, 10_000, 1, 28, 10),
 }
 SCANS = 1797
+# as debiased CKA takes them
+FEWEST_COMPARED = 4
 
 
 def published(settings: Any) -> Extent | None:
@@ -47,20 +50,25 @@ def published(settings: Any) -> Extent | None:
 
 
 def check_limits(benchmark: Any) -> None:
-    """Raise LayerLotteryError for the first setting of a Benchmark that one of its image sets can't give.
+    """Raise LayerLotteryError for the first setting of a Benchmark that an image set of its studies can't give.
 
-    A set of the user's own is known once it is prepared. A country without an energy mix is refused, too.
+    Of a set of the user's own, only what the configuration says is known until it is prepared. A country without an
+    energy mix is refused, too.
     """
     if benchmark.energy.carbon_intensity is None:
         carbon_intensity(benchmark.energy.country)
-    for name, settings in benchmark.datasets.items():
-        folder = benchmark.folders.dataset.format(dataset=name)
-        found, key = published(settings), f"datasets.{name}"
-        if found is None:
-            found = _prepared(Path(paths.prepared(folder)), settings)
-        elif problem := next(_size_problems(settings, found), None):
-            raise LayerLotteryError(f"configuration: {key}.{problem}")
-        if found is not None and (problem := next(_problems(benchmark, name, settings, found), None)):
+    for name in dict.fromkeys(name for study in benchmark.studies for name in study.datasets):
+        settings = benchmark.datasets[name]
+        whole = published(settings)
+        known = whole or _prepared(Path(paths.prepared(benchmark.folders.dataset.format(dataset=name))), settings)
+        side = known.side if known else getattr(settings, "image_size", None)
+        problems = chain(
+            _size_problems(f"datasets.{name}", settings, whole) if whole else (),
+            _side_problems(benchmark, name, side) if side else (),
+            _test_problems(benchmark, name, settings, known),
+            _scoring_problems(benchmark, name, settings, known) if known else (),
+        )
+        if problem := next(problems, None):
             raise LayerLotteryError(f"configuration: {problem}")
 
 
@@ -77,15 +85,20 @@ def _prepared(path: Path, settings: Any) -> Extent | None:
         return None  # not there yet, or of another version: the stage will make it
 
 
-def _size_problems(settings: Any, whole: Extent) -> Iterator[str]:
+def _size_problems(key: str, settings: Any, whole: Extent) -> Iterator[str]:
+    if min(whole.train, whole.test) < whole.classes:
+        yield (
+            f"{key}.test_fraction: found {settings.test_fraction}, which splits the set into {whole.train} training "
+            f"and {whole.test} test images; allowed: one of each of the {whole.classes} classes in both"
+        )
     train, held_out = settings.train_size or whole.train, settings.held_out or 0
     if train > whole.train:
-        yield f"train_size: found {train}; the set has {whole.train} training images"
+        yield f"{key}.train_size: found {train}; the set has {whole.train} training images"
     if (settings.test_size or 0) > whole.test:
-        yield f"test_size: found {settings.test_size}; the set has {whole.test} test images"
+        yield f"{key}.test_size: found {settings.test_size}; the set has {whole.test} test images"
     if train - held_out < whole.classes:
         yield (
-            f"held_out: found {held_out} of {train} training images; allowed: at most {train - whole.classes}, "
+            f"{key}.held_out: found {held_out} of {train} training images; allowed: at most {train - whole.classes}, "
             f"which leaves one of each of the {whole.classes} classes"
         )
     for name in settings.official.sets:
@@ -94,12 +107,26 @@ def _size_problems(settings: Any, whole: Extent) -> Iterator[str]:
         if (whole.classes, whole.channels) != (wanted.classes, wanted.channels) or (
             name in get_args(OfficialCorruptions) and whole.side != wanted.side
         ):
-            yield f"official.sets: found {name}, which belongs to {family}; allowed for this set: []"
+            yield f"{key}.official.sets: found {name}, which belongs to {family}; allowed for this set: []"
 
 
-def _problems(benchmark: Any, name: str, settings: Any, whole: Extent) -> Iterator[str]:
-    if benchmark.training.crop > whole.side:
-        yield f"training.crop: found {benchmark.training.crop}; the images of {name} have {whole.side} pixels a side"
+def _side_problems(benchmark: Any, name: str, side: int) -> Iterator[str]:
+    if benchmark.training.crop > side:
+        yield f"training.crop: found {benchmark.training.crop}; the images of {name} have {side} pixels a side"
+    for study in benchmark.studies:
+        for network in study.networks if name in study.datasets else ():
+            patch = getattr(benchmark.network(network), "patch", 1)
+            if side % patch:
+                yield f"networks.{network}.patch: found {patch}; it must divide the {side} pixels a side of {name}"
+
+
+def _test_problems(benchmark: Any, name: str, settings: Any, known: Extent | None) -> Iterator[str]:
+    test = settings.test_size or (known and known.test) or FEWEST_COMPARED
+    if test < FEWEST_COMPARED and any(study.removed and name in study.datasets for study in benchmark.studies):
+        yield f"datasets.{name}.test_size: found {test}; tickets are compared on {FEWEST_COMPARED} test images or more"
+
+
+def _scoring_problems(benchmark: Any, name: str, settings: Any, whole: Extent) -> Iterator[str]:
     train = min(settings.train_size or whole.train, whole.train) - (settings.held_out or 0)
     for study in benchmark.studies:
         for criterion in study.criteria if name in study.datasets else ():

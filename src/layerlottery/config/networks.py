@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from layerlottery.config.base import Count, Fraction, Settings
+from layerlottery.config.base import Fraction, Settings
 from layerlottery.config.extensible import Extensible, Options
 
 MINIMUM_PER_STAGE = 2
@@ -79,7 +79,7 @@ class CifarSettings(StagedSettings):
     )
     family: str
     shortcut: Literal["A", "B"] = Field("B", description="downsampling shortcut: A zero padding, B 1x1 projection")
-    width: Count = Field(16, le=16_384, description="channels of the first stage")
+    width: int = Field(16, ge=1, le=16_384, description="channels of the first stage")
 
 
 class NetworkSettings(CifarSettings):
@@ -102,7 +102,7 @@ class WideResNetSettings(StagedSettings):
 
     family: Literal["wide_resnet"] = Field(description=FAMILY)
     depth: int = Field(description="weighted layers: 6n + 4 (10, 16, 22, 28, 40, …)", ge=10, le=2000)
-    widen: Count = Field(le=100, description="factor k of the stages' channels: 16k, 32k, 64k")
+    widen: int = Field(ge=1, le=100, description="factor k of the stages' channels: 16k, 32k, 64k")
     dropout: Fraction = Field(0.0, description="dropout between the two convolutions of a block")
 
 
@@ -112,11 +112,11 @@ class VisionTransformerSettings(ResidualSettings):
     sized: ClassVar[bool] = True
 
     family: Literal["vit"] = Field(description=FAMILY)
-    patch: Count = Field(4, le=1024, description="pixels a side of a patch")
-    layers: Count = Field(12, le=1000, description="encoder layers, each attention and an MLP")
-    heads: Count = Field(3, le=16_384, description="attention heads; they divide `hidden`")
-    hidden: Count = Field(192, le=16_384, description="features of a token")
-    mlp: Count = Field(768, le=65_536, description="features inside an MLP")
+    patch: int = Field(4, ge=1, le=1024, description="pixels a side of a patch")
+    layers: int = Field(12, ge=1, le=1000, description="encoder layers, each attention and an MLP")
+    heads: int = Field(3, ge=1, le=16_384, description="attention heads; they divide `hidden`")
+    hidden: int = Field(192, ge=1, le=16_384, description="features of a token")
+    mlp: int = Field(768, ge=1, le=65_536, description="features inside an MLP")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

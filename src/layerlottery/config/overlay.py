@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from layerlottery.config.reading import read_yaml
 from layerlottery.errors import LayerLotteryError
@@ -26,14 +25,14 @@ def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str,
     # a name with control characters would break the one line of its message
     if not isinstance(config[KEY], str) or not config[KEY].isprintable() or not config[KEY]:
         raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed: the name of a YAML file")
-    path = (folder / config[KEY]).resolve()
+    path = (folder / os.path.expanduser(config[KEY])).resolve()  # noqa: PTH111 - Path raises for ~nobody
     if path in seen:
         raise LayerLotteryError(f"configuration: {KEY}: {path} extends itself")
     return _merged(completed(_read(path), path.parent, *seen, path), changes)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    held = yaml.safe_load(read_yaml(path, key=KEY))
+    held = read_yaml(path, key=KEY)
     if not isinstance(held, dict):
         raise LayerLotteryError(f"configuration: {KEY}: {path}: found {type(held).__name__}; allowed: a mapping")
     return held

@@ -6,17 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from layerlottery.config.base import MOST, Count, NonNegative, Positive, Settings
+from layerlottery.config.base import MOST, Distinct, NonNegative, Positive, Settings
 
 
 class ProfileSettings(Settings):
     """Measurement of a network's cost, on the machine that runs the profile stage."""
 
-    latency_batch: Count = Field(1, le=100_000, description="images a forward pass while timing latency")
-    rounds: Count = Field(
-        5, le=1000, description="timing rounds; all architectures take turns, the median of means counts"
+    latency_batch: int = Field(1, ge=1, le=100_000, description="images a forward pass while timing latency")
+    rounds: int = Field(
+        5, ge=1, le=1000, description="timing rounds; all architectures take turns, the median of means counts"
     )
-    min_seconds: Positive = Field(0.05, le=3600, description="least time of one architecture's timing in one round, s")
+    min_seconds: float = Field(
+        0.05, gt=0, le=3600, description="least time of one architecture's timing in one round, s"
+    )
 
 
 class EnergySettings(Settings):
@@ -30,7 +32,7 @@ class EnergySettings(Settings):
 class StatisticsSettings(Settings):
     """The definition of a winning ticket."""
 
-    xi: list[NonNegative | Literal["sd"]] = Field(
+    xi: Distinct[NonNegative | Literal["sd"]] = Field(
         [0.0, 1.0, "sd"],
         description="allowed loss in percentage points; sd is the dense networks' standard deviation",
         min_length=1,

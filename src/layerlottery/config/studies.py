@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from layerlottery import paths
-from layerlottery.config.base import MOST, Count, Name, Seed, Settings
+from layerlottery.config.base import MOST, Count, Distinct, Name, Seed, Settings
 from layerlottery.config.criteria import Structure
 from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
 from layerlottery.config.training import TrainingSettings
@@ -66,29 +66,29 @@ class Study(Settings):
     """A grid of tickets; the dense networks that they are compared with come along."""
 
     name: Name = Field(description="what the study is called")
-    datasets: list[Name] = Field(description="names of image sets", min_length=1)
-    networks: list[Name] = Field(description="resnet20, resnet32, … or names from networks", min_length=1)
-    seeds: list[Seed] = Field(description="one dense network and one ticket of each kind a seed", min_length=1)
-    criteria: list[Name] = Field(description="names of criteria", min_length=1)
-    removed: list[Count] = Field(description="residual blocks to remove; an empty list only scores")
-    scored_at: list[Literal["init", "trained"]] = Field(
+    datasets: Distinct[Name] = Field(description="names of image sets", min_length=1)
+    networks: Distinct[Name] = Field(description="resnet20, resnet32, … or names from networks", min_length=1)
+    seeds: Distinct[Seed] = Field(description="one dense network and one ticket of each kind a seed", min_length=1)
+    criteria: Distinct[Name] = Field(description="names of criteria", min_length=1)
+    removed: Distinct[Count] = Field(description="residual blocks to remove; an empty list only scores")
+    scored_at: Distinct[Literal["init", "trained"]] = Field(
         ["init"], description="score θ0 or the trained weights", min_length=1
     )
-    structures: list[Structure] = Field(
+    structures: Distinct[Structure] = Field(
         ["layers"],
         description="what is removed: blocks, or as many filters or weights as the layer ticket lacks",
         min_length=1,
     )
-    rewinds: list[Epoch | Literal["random"]] = Field(
+    rewinds: Distinct[Epoch | Literal["random"]] = Field(
         [0],
         description="epoch whose weights a ticket starts from; 0 is θ0, random a fresh initialization",
         min_length=1,
     )
-    draws: Count = Field(
-        1, le=1000, description="times that each criterion is drawn a seed: random choices, scoring images"
+    draws: int = Field(
+        1, ge=1, le=1000, description="times that each criterion is drawn a seed: random choices, scoring images"
     )
     data_free: bool = Field(False, description="allow only criteria that look at no training image")
-    fills: list[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
+    fills: Distinct[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from layerlottery.config.base import MOST, Count, Fraction, NonNegative, Positiv
 class TrainingSettings(Settings):
     """The recipe, the same for dense networks and tickets."""
 
-    epochs: Count = Field(200, description="passes over the training set")
+    epochs: int = Field(200, ge=1, le=MOST, description="passes over the training set")
     batch_size: int = Field(128, ge=2, le=MOST, description="images a step")
     learning_rate: Positive = Field(0.1, description="peak learning rate")
     momentum: Fraction = Field(0.9, description="SGD momentum")

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import copy
+import math
 import typing
 from typing import Annotated
 
 import pytest
+from pydantic import ValidationError, create_model
 
 from layerlottery.config.base import Settings
 from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.limits import check_limits, published
+from layerlottery.config.networks import StagedSettings
 from layerlottery.data.prepare import LOADERS
 from layerlottery.errors import LayerLotteryError
 
+STUDY = {
+    "name": "s", "datasets": ["d"], "networks": ["resnet20"], "seeds": [0], "criteria": ["snip"], "removed": [1],
+}  # fmt: skip
 GIVEN = {
     "datasets": {"d": {"source": "digits"}},
-    "studies": [
-        {"name": "s", "datasets": ["d"], "networks": ["resnet20"], "seeds": [0], "criteria": ["snip"], "removed": [1]}
-    ],
+    "studies": [STUDY],
     "training": {"crop": 1},
 }
+FOLDER = {"source": "folder", "location": "x"}
 CIFAR = {"source": "torchvision", "set": "CIFAR10"}
 
 
@@ -44,16 +49,39 @@ def models(base=Settings):
         yield from models(model)
 
 
-@pytest.mark.parametrize("model", sorted({*models()}, key=str), ids=lambda model: model.__name__)
-def test_every_number_has_two_ends(model):
-    for name, field in model.model_fields.items():
-        for metadata in numbers(field.annotation, field.metadata):
-            lowest = [x for one in metadata for x in (getattr(one, "ge", None), getattr(one, "gt", None))]
-            highest = [x for one in metadata for x in (getattr(one, "le", None), getattr(one, "lt", None))]
-            # a depth is bounded by the families that name theirs
-            if (model.__name__, name) != ("StagedSettings", "depth"):
-                assert any(x is not None for x in lowest), name
-                assert any(x is not None for x in highest), name
+def ends(metadata, *names):
+    return [limit for one in metadata for name in names if (limit := getattr(one, name, None)) is not None]
+
+
+# a depth is bounded by the families that name theirs
+FIELDS = [
+    (model, name, metadata)
+    for model in sorted({*models()}, key=str)
+    for name, field in model.model_fields.items()
+    for metadata in numbers(field.annotation, field.metadata)
+    if (model, name) != (StagedSettings, "depth")
+]
+
+
+@pytest.mark.parametrize(("model", "name", "metadata"), FIELDS, ids=lambda one: getattr(one, "__name__", str(one))[:40])
+def test_every_number_has_two_ends_that_hold(model, name, metadata):
+    # of two limits at one end pydantic keeps but the last
+    ((lowest,), (highest,)) = ends(metadata, "ge", "gt"), ends(metadata, "le", "lt")
+    field = model.model_fields[name]
+    one = create_model("One", __base__=Settings, **{name: (field.annotation, field)})
+    nested = typing.get_origin(field.annotation) is list
+
+    def takes(value):
+        try:
+            one(**{name: [value] if nested else value})
+        except ValidationError:
+            return False
+        return True
+
+    assert takes(lowest) == bool(ends(metadata, "ge"))
+    assert takes(highest) == bool(ends(metadata, "le"))
+    for beyond in (lowest - 1, highest + 1, -(2**70), 2**70, 10**400, math.nan, math.inf, -math.inf, True, "x", {}):
+        assert not takes(beyond), beyond
 
 
 @pytest.mark.parametrize(
@@ -61,8 +89,8 @@ def test_every_number_has_two_ends(model):
     [
         {"networks": {"n": {"depth": 9999998}}},
         {"networks": {"n": {"depth": 20, "width": 10**9}}},
-        {"studies": [GIVEN["studies"][0] | {"seeds": [2**63]}]},
-        {"studies": [GIVEN["studies"][0] | {"networks": ["resnet9999998"]}]},
+        {"studies": [STUDY | {"seeds": [2**63]}]},
+        {"studies": [STUDY | {"networks": ["resnet9999998"]}]},
         {"statistics": {"resamples": 10**12}},
         {"compare": {"images": 2}},
         {"shift": {"calibration_bins": 10**9}},
@@ -86,6 +114,13 @@ def test_values_beyond_all_sense_are_refused(given):
             "d.official.sets: found CIFAR-10-C, which belongs to CIFAR-10",
         ),
         ({"datasets": {"d": CIFAR | {"official": {"sets": ["CIFAR-100-C"]}}}}, "CIFAR-100-C, which belongs"),
+        ({"datasets": {"d": {"source": "digits", "test_fraction": 0.004}}}, "d.test_fraction: found 0.004.* 8 test"),
+        ({"datasets": {"d": {"source": "digits", "test_size": 3}}}, "d.test_size: found 3; .* 4 test images or more"),
+        ({"datasets": {"d": FOLDER | {"image_size": 16}}, "training": {"crop": 17}}, "crop: found 17; .* 16 pixels"),
+        (
+            {"networks": {"v": {"family": "vit", "patch": 3}}, "studies": [STUDY | {"networks": ["v"]}]},
+            "networks.v.patch: found 3; it must divide the 8 pixels",
+        ),
         ({"training": {"crop": 9}}, "training.crop: found 9; the images of d have 8 pixels a side"),
         ({"criteria": {"snip": {"images_per_class": 144}}}, "snip.images_per_class: found 144; .* at most 143"),
         ({"energy": {"country": "XYZ"}}, "energy.country: no energy mix is known for 'XYZ'"),
@@ -95,6 +130,32 @@ def test_what_a_set_can_t_give_is_known_before(given, message):
     with pytest.raises(LayerLotteryError, match=message) as raised:
         check_limits(load_benchmark(GIVEN | given))
     assert "\n" not in str(raised.value)
+
+
+def test_a_set_of_no_study_is_not_asked():
+    others = {"unused": {"source": "digits", "train_size": 10**8}}
+    check_limits(load_benchmark(GIVEN | {"datasets": GIVEN["datasets"] | others}))
+
+
+def test_large_sets_and_seeds_are_allowed():
+    # ImageNet's training images; a seed of 63 bits
+    large = {"datasets": {"d": FOLDER | {"train_size": 1_281_167}}, "studies": [STUDY | {"seeds": [2**63 - 1]}]}
+    check_limits(load_benchmark(GIVEN | large))
+
+
+@pytest.mark.parametrize("key", ["seeds", "removed"])
+def test_a_value_twice_counts_once(key):
+    study = load_benchmark(GIVEN | {"studies": [STUDY | {key: [2, 1, 2]}]}).studies[0]
+    assert getattr(study, key) == [2, 1]
+
+
+def test_results_that_are_a_file(tmp_path):
+    (tmp_path / "f").touch()
+    for results in (tmp_path / "f", tmp_path / "f" / "below"):
+        with pytest.raises(LayerLotteryError, match=f"^configuration: results: {tmp_path}/f is a file"):
+            load_benchmark(GIVEN | {"results": str(results)})
+    with pytest.raises(LayerLotteryError, match=r"results: x+: File name too long"):
+        load_benchmark(GIVEN | {"results": "x" * 300})
 
 
 def test_what_a_set_gives_is_taken():
@@ -135,9 +196,38 @@ def test_the_home_is_meant(monkeypatch, tmp_path):
     [
         ("flip", "False", False), ("flip", "no", False), ("flip", "on", True), ("learning_rate", ".1", 0.1),
         ("learning_rate", "1.", 1.0), ("learning_rate", "1e-3", 0.001), ("epochs", "3", 3), ("nesterov", "True", True),
+        ("weight_decay", "5E-4", 0.0005), ("learning_rate", "+.5e0", 0.5), ("flip", "OFF", False), ("crop", "+2", 2),
     ],
 )  # fmt: skip
 def test_words_of_the_command_line_are_those_of_the_file(key, text, value):
     found = load_benchmark(GIVEN | {"training": {key: text}}).training
     assert getattr(found, key) == value
     assert type(getattr(found, key)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("epochs", "010"), ("epochs", "1:30"), ("epochs", "0x3"), ("epochs", "1e1"), ("epochs", "yes"), ("flip", "0"),
+     ("learning_rate", "nan"), ("learning_rate", ".inf"), ("learning_rate", "1e999"), ("crop", "None"),
+     ("epochs", "9" * 5000), ("learning_rate", "00.1")],
+)  # fmt: skip
+def test_words_that_readers_take_for_different_values_are_refused(key, text):
+    with pytest.raises(LayerLotteryError, match=f"training.{key}: found "):
+        load_benchmark(GIVEN | {"training": {key: text}})
+
+
+@pytest.mark.parametrize("nothing", ["None", "null", "~", "Null", ""])
+def test_nothing_is_nothing_where_it_may_be(nothing):
+    given = {"attack": {"images": nothing}, "criteria": {"snip": {"batch_size": nothing, "budget": nothing}}}
+    found = load_benchmark(GIVEN | given)
+    assert (found.attack.images, found.criterion("snip").batch_size, found.criterion("snip").budget) == (None,) * 3
+
+
+def test_text_stays_text():
+    titles = [load_benchmark(GIVEN | {"report": {"title": one}}).report.title for one in ("no", "1.", "None", "1:30")]
+    assert titles == ["no", "1.", "None", "1:30"]
+    options = {"a": "no", "b": "1:30", "c": "010", "d": "False", "e": ".5", "f": ["1", "x"], "g": "None", "h": "1e-3"}
+    network = {"family": "torchvision", "name": "resnet18", "options": options}
+    read = load_benchmark(GIVEN | {"networks": {"n": network}}).networks["n"].options
+    expected = {"a": "no", "b": "1:30", "c": "010", "d": False, "e": 0.5, "f": [1, "x"], "g": "None", "h": 0.001}
+    assert read == expected

@@ -28,7 +28,8 @@ def refused(path) -> str:
         ("results: a\ntraining:\n  epochs: 1\n  crop: 0\n  epochs: 2\n", "epochs", (3, 5)),
         ("results: a\nseeds: [1]\nresults: b\n", "results", (1, 3)),
         ("studies:\n- name: a\n  seeds: [0]\n  name: b\n", "name", (2, 4)),
-        ('{"report": {"title": "x",\n"title": "y"}}', "title", (1, 2)),
+        ("{report: {title: x,\n'title': y}}", "title", (1, 2)),
+        ("criteria:\n  snip: {options: {1: a,\n  '1': b}}\n", "1", (2, 3)),
         ("a: &x {b: 1}\nc:\n  <<: *x\n  d: 1\n  'd': 2\n", "d", (4, 5)),
     ],
 )
@@ -38,11 +39,41 @@ def test_a_key_that_stands_twice_is_refused(tmp_path, text, key, lines):
     assert f"the key {key!r} stands twice, in lines {lines[0]} and {lines[1]}" in refused(path)
 
 
-@pytest.mark.parametrize("text", [GOOD, "", "\ufeff" + GOOD, "a: &x [1]\nb: *x\n", "&x {a: *x}\n", "? [1, 2]\n: 3\n"])
-def test_what_is_plain_is_read(tmp_path, text):
+@pytest.mark.parametrize("text", ['{"a": 1, "b": 2,\n"a": 3}', '{"r": [{"\\u0078": 1, "x": 2}]}'])
+def test_a_key_that_stands_twice_in_json_is_refused(tmp_path, text):
+    path = tmp_path / "c.json"
+    path.write_text(text)
+    assert "stands twice" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        (GOOD, {"training": {"epochs": 3}, "studies": [{"name": "a", "seeds": [0]}] * 2}),
+        ("", None),
+        ("\ufeffresults: é\n", {"results": "é"}),
+        ("a: &x [1]\nb: *x\n", {"a": [1], "b": [1]}),
+        ("a: &x {c: 1}\nb:\n  <<: *x\n  c: 2\n", {"a": {"c": 1}, "b": {"c": 2}}),
+        ('{\n\t"a": {\n\t\t"b": 1\n\t}\n}', {"a": {"b": 1}}),
+    ],
+)
+def test_what_is_plain_is_read(tmp_path, text, held):
     path = tmp_path / "c.yaml"
     path.write_text(text, encoding="utf-8")
-    assert read_yaml(path) == text.removeprefix("\ufeff")
+    assert read_yaml(path) == held
+
+
+BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["&x {a: *x}\n", "a: &x\n- *x\n", BOMB, "a: !!bool x", "a: !!timestamp x", "a: !!python/name:os.system x"],
+)
+def test_what_means_more_than_it_says_is_refused(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    refused(path)
 
 
 def test_what_is_no_file_of_yaml_is_refused(tmp_path):
