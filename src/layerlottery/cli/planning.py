@@ -29,6 +29,8 @@ def plan(
     from layerlottery.planning.jobs import jobs_of
     from layerlottery.planning.plan import plan as work_out
 
+    if not any(Path(folder, "Snakefile").exists() for folder in (".", "workflow")):
+        raise LayerLotteryError(f"{Path.cwd()}: no Snakefile here; run plan in a clone of layerlottery")
     changed = changes(values, results)
     if len(files) > 1:
         raise LayerLotteryError("--configfile: found several; allowed: one whole benchmark")

@@ -29,7 +29,7 @@ Item = TypeVar("Item")
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NOTHING = ("null", "none", "~", "")
 INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})")
-NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]{0,30})\.?[0-9]{0,30}|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?")
+NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]{0,30})(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?")
 
 
 def _each_once(given: list[Item]) -> list[Item]:

@@ -27,7 +27,7 @@ from layerlottery.config.evaluation import (
 )
 from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
 from layerlottery.config.overlay import completed
-from layerlottery.config.reading import read_yaml
+from layerlottery.config.reading import check_size, read_yaml
 from layerlottery.config.results import (
     EnergySettings,
     MarginSettings,
@@ -347,6 +347,10 @@ def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
         raise LayerLotteryError(f"configuration: extends: found in {names} together; allowed: one configuration file")
     for file in files:
         read_yaml(Path(file))
+    try:
+        check_size(config)
+    except ValueError as error:
+        raise LayerLotteryError(f"configuration: {error}") from None
     whole = completed(config, Path(files[0] if files else "config.yaml").parent)
     try:
         benchmark = Benchmark.model_validate(whole)
@@ -379,7 +383,7 @@ def first_line(error: ValidationError) -> str:
     elif problem["type"] != "value_error":
         text = f"found {canonical_or_repr(problem['input'])}; {text[0].lower()}{text[1:]}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    line = " ".join(f"{key}: {text}{more}".removeprefix(": ").split())
+    line = " ".join(f"{key[:100]}: {text[:400]}{more}".removeprefix(": ").split())
     # a name from a file may hold what moves a terminal's cursor
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
