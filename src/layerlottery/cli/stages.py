@@ -33,8 +33,8 @@ def required_file(name: str, text: str) -> Callable[[Command], Command]:
 
 
 def whole_number(name: str, default: int, text: str, *, least: int = 0) -> Callable[[Command], Command]:
-    """An option that takes a number from `least` on."""
-    return click.option(name, type=click.IntRange(least), default=default, show_default=True, help=text)
+    """An option that takes a number from `least` on, as far as tables can hold it."""
+    return click.option(name, type=click.IntRange(least, 2**63 - 1), default=default, show_default=True, help=text)
 
 
 def output_folder(text: str) -> Callable[[Command], Command]:

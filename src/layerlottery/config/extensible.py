@@ -23,6 +23,8 @@ FUNCTION = (
     "installed entry point"
 )
 HASHED = "sha256:"
+# expressions that are never a function
+PLAIN = (ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.JoinedStr)
 
 
 def _json(given: Any) -> Any:
@@ -116,6 +118,20 @@ def _check_defines(path: Path, name: str, held: bytes) -> None:
     if name not in found and "*" not in found:
         defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
         raise ValueError(f"function: {path}: no function {name!r}; it defines {', '.join(defined) or 'none'}")
+    if unfit := _unfit(tree, name):
+        raise ValueError(f"function: {path}: {name} is {unfit}; allowed: a function, def {name}(…)")
+
+
+def _unfit(tree: ast.Module, name: str) -> str | None:
+    """What the module's last plain statement about the name makes of it, where that can't be called."""
+    found = None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and node.name == name:
+            # a decorator may make another function of it
+            found = "async" if isinstance(node, ast.AsyncFunctionDef) and not node.decorator_list else None
+        elif isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == name for to in node.targets):
+            found = "a plain value" if isinstance(node.value, PLAIN) else None
+    return found
 
 
 def _bound(tree: ast.AST) -> Iterator[str]:

@@ -100,6 +100,8 @@ def load(settings: Extensible) -> Extension:
     where = settings.function if place else f"{settings.function} ({settings.code})"
     if not callable(function):
         raise LayerLotteryError(f"{where}: found {type(function).__name__}; allowed: a function")
+    if inspect.iscoroutinefunction(function):
+        raise LayerLotteryError(f"{where}: found an async function; allowed: a plain one")
     return Extension(function, where, settings.options)
 
 

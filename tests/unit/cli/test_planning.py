@@ -26,6 +26,7 @@ CONFIG = {"datasets": {"digits": {"source": "digits"}}, "studies": [STUDY]}
 def config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (tmp_path / "Snakefile").touch()
 
 
 def plan(*words):
@@ -45,6 +46,12 @@ def test_snakemake_is_asked_about_the_same_benchmark(config, monkeypatch):
     assert found["stages"]["all"] == {"jobs": 0, "left": 0, "seconds": 0}
 
 
+def test_it_runs_where_the_workflow_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LayerLotteryError, match="no Snakefile here; run plan in a clone"):
+        plan()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -52,6 +59,9 @@ def test_snakemake_is_asked_about_the_same_benchmark(config, monkeypatch):
         (["--config", "training={epochs: 0}"], "training.epochs"),
         (["--config", "nonsense"], "config.yaml: "),
         (["--configfile", "config.yaml", "--configfile", "config.yaml"], "--configfile: found several"),
+        (["--results", "config.yaml"], "results: config.yaml is a file; allowed: a folder"),
+        (["--results", "config.yaml/out/"], "results: config.yaml is a file; allowed: a folder"),
+        (["--config", "training={crop: 9}"], "training.crop: found 9; the images of digits have 8 pixels a side"),
         (["--device-rates", "A100"], "No such option"),
     ],
 )

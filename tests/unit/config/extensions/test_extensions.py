@@ -162,12 +162,27 @@ def test_what_is_not_there_or_not_allowed_is_said_in_one_line(sections, expected
     [
         *("from functools import partial\nown = partial(print, 1)", "if True:\n    def own(): ...", "class own: ..."),
         *("import json as own", "from json import *", "with open('x') as own: ...", "own: int = 3"),
-        *("async def own(): ...", "import own.inner"),
+        *("@run\nasync def own(): ...", "import own.inner", "own = None\ndef own(): ..."),
     ],
 )
 def test_every_way_to_define_a_name_counts(mine, code):
     mine.write_text(code)
     assert criterion().is_own
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("own = 3", "a plain value"),
+        ("def own(): ...\nown = {'a': 1}", "a plain value"),
+        ("async def own(*_, seed): ...", "async"),
+        ("def own(): ...\nasync def own(): ...", "async"),
+    ],
+)
+def test_a_name_that_can_not_be_called_is_known_before_any_work(mine, code, found):
+    mine.write_text(code)
+    config = CONFIG | {"criteria": {"mine": {"function": "mine.py:own"}}}
+    assert f"function: mine.py: own is {found}; allowed: a function, def own(" in told(load_benchmark, config)
 
 
 def test_options_that_came_as_text_are_numbers():
@@ -216,7 +231,8 @@ OWN = "def own(*_, **__):\n    "
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("own = 3", r"^mine\.py:own: found int; allowed: a function$"),
+        ("own: int = 3", r"^mine\.py:own: found int; allowed: a function$"),
+        ("async def other(*_): ...\nown = other", r"^mine\.py:own: found an async function; allowed: a plain one$"),
         ("import nothing_of_this_name as own", r"^mine\.py: importing it raised ModuleNotFoundError: .* \(line 1\)$"),
         ("from json import *", r"^function: mine\.py: no function 'own'$"),
         ("def own(model, blocks): ...", r"^mine\.py:own: can't be called with 3 values, seed=, scale=: too many posi"),
