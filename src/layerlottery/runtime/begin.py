@@ -14,6 +14,7 @@ from layerlottery.config.extensions import trust
 from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime import dry_run, recovery, relay, requeue, scheduling, submission, warm
+from layerlottery.runtime.profiles import check_profiles
 from layerlottery.store import lock
 
 ENVIRONMENT = "../../envs/layerlottery.yaml"
@@ -66,6 +67,7 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     # weights files name the code of user-supplied networks; jobs only run code that the configuration names
     trust(*benchmark.networks.values())
     if workflow.is_main_process:
+        check_profiles(sys.argv[1:])
         check_limits(benchmark)
     dry = workflow.output_settings.dryrun
     if dry and any(kind.name == "PROGRESS" for kind in workflow.output_settings.quiet or ()):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os.path
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.store.hashing import digest
 from layerlottery.tables.statistics import saved
+from layerlottery.upkeep.verify import options_of
 
 Facts = dict[str, Any]
 
@@ -112,17 +114,21 @@ class StoredNetwork:
 
     def _open(self, path: str) -> Any:
         if path not in self._opened:
-            self._opened[path] = _checked(Path(path))
+            self._opened[path] = _checked(Path(path), Path(self.prefix))
         return self._opened[path][1]
 
 
-def _checked(path: Path) -> tuple[Facts, Any]:
+def _checked(path: Path, results: Path) -> tuple[Facts, Any]:
     if not path.is_file():
         return _state("missing"), None
     try:
         held, made_by = _contents(path)
     except (LayerLotteryError, OSError) as error:
-        return _state("damaged", reason=str(error).removeprefix(f"{path}: ")), None
+        reason = str(error).removeprefix(f"{path}: ")
+        if reason.endswith(f"snakemake --cores all {path}"):
+            # of the benchmark that was last run here
+            reason = f"{reason} {shlex.join(options_of(results))}".rstrip()
+        return _state("damaged", reason=reason), None
     return _state("intact", made_by=made_by), held
 
 

@@ -101,7 +101,7 @@ def remove(results: Path, found: Findings) -> str:
         path.unlink(missing_ok=True)
     wanted = dict.fromkeys((*found.damaged, *found.unknown.values()))
     targets = [str(path) for path in wanted if TARGET.fullmatch(_below(results, path))]
-    return shlex.join(["snakemake", "--cores", "all", *targets, *_options(results)]) if targets else ""
+    return shlex.join(["snakemake", "--cores", "all", *targets, *options_of(results)]) if targets else ""
 
 
 def _below(results: Path, path: Path) -> str:
@@ -148,7 +148,7 @@ def _stated(array: Path, facts: Path) -> str | None:
         return None
 
 
-def _options(results: Path) -> list[str]:
+def options_of(results: Path) -> list[str]:
     """Configuration options of the last Snakemake here, as recorded in the lock's file."""
     try:
         words = shlex.split(json.loads((results / NAME).read_text(encoding="utf-8"))["command"])

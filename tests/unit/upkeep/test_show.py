@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network
 from layerlottery.report.network import network_text
 from layerlottery.store.artifacts import read_tensors
+from layerlottery.store.lock import NAME
 from layerlottery.upkeep.show import _ranked, describe, is_damaged
 from layerlottery.words import ABSENT
 
@@ -231,6 +233,18 @@ def test_one_damaged_file_is_named_and_the_rest_is_shown(copied, name, lost):
     assert changed - {"result", "training", "removal"} == ({lost} if lost else set())
     # either source of the accuracy will do
     assert found["result"]["accuracy"] == pytest.approx(whole["result"]["accuracy"])
+
+
+def test_the_advice_names_the_configuration_of_the_last_run(copied):
+    damage(path := copied / TICKET.folder / "shift.parquet")
+    command = shlex.join(
+        ["snakemake", "--cores", "4", "--configfile", "my own.yaml", "--config", "training={epochs: 2}"]
+    )
+    (copied / NAME).write_text(json.dumps({"command": command}))
+    (reason,) = [file["reason"] for file in as_json(copied / TICKET.folder)["files"] if file["state"] == "damaged"]
+    advice = shlex.split(reason.partition("recreate it: ")[2])
+    expected = ["--configfile", "my own.yaml", "--config", "training={epochs: 2}"]
+    assert advice == ["snakemake", "--cores", "all", str(path), *expected]
 
 
 def test_a_damaged_file_of_the_dense_network_counts(copied):

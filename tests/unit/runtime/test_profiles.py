@@ -1,0 +1,47 @@
+"""Profiles of Snakemake whose keys stand twice are refused, wherever they were named."""
+
+import pytest
+
+from layerlottery.errors import LayerLotteryError
+from layerlottery.runtime.profiles import check_profiles
+
+TWICE = "cores: 1\ndefault-resources:\n  mem_mb: 1\n  runtime: 2\n  mem_mb: 3\n"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("mine/profile.yaml", ["--profile", "mine"]),
+        ("mine/config.yaml", ["--cores", "2", "--profile=mine", "all"]),
+        ("own.yaml", ["--workflow-profile", "own.yaml"]),
+        ("profiles/big/profile.yaml", ["--workflow-profile=big"]),
+        ("profiles/default/profile.yaml", ["--dry-run"]),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(here, file, words):
+    (here / file).parent.mkdir(parents=True, exist_ok=True)
+    (here / file).write_text(TWICE)
+    with pytest.raises(LayerLotteryError, match=r"yaml: the key 'mem_mb' stands twice, in lines 3 and 5"):
+        check_profiles(words)
+    (here / file).write_text(TWICE.replace("  mem_mb: 3\n", ""))
+    check_profiles(words)
+
+
+def test_the_environment_names_one(here, monkeypatch):
+    (here / "p").mkdir()
+    (here / "p" / "config.yaml").write_text("cores: 1\ncores: 2\n")
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "p")
+    with pytest.raises(LayerLotteryError, match="the key 'cores' stands twice"):
+        check_profiles([])
+
+
+@pytest.mark.parametrize("words", [[], ["--profile", "nowhere"], ["--workflow-profile", "none"], ["--profile"]])
+def test_no_profile_is_no_matter(here, words):
+    check_profiles(words)
