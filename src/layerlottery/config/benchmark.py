@@ -148,6 +148,8 @@ class Benchmark(Settings):
             if not settings.fits(structure):
                 known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).fits(structure))
                 raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
+            if problem := settings.unfit(structure):
+                raise ValueError(f"criteria.{name}.{problem}")
         if study.structures != ["layers"]:
             self._check_budget(settings.budget or name)
         if study.data_free and (not settings.formula.data_free or "trained" in study.scored_at):

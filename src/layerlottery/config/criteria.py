@@ -76,6 +76,16 @@ class CriterionSettings(Extensible):
         """The factor that turns values into scores, of which the lowest goes: -1 where low values survive."""
         return 1 if self.keep == "high" else -1
 
+    def unfit(self, structure: str) -> str | None:
+        """The setting that does not go with this kind of structure, what was found, and what is allowed."""
+        if structure == "layers":
+            return None
+        if self.parameters == "all":
+            return f"parameters: found all; {structure} are scored by convolutions alone"
+        if self.batch_size is not None:
+            return f"batch_size: found {self.batch_size}; {structure} are scored in one batch: null"
+        return f"iterative: found true; {structure} are scored once, only layers one by one" if self.iterative else None
+
     def fits(self, structure: str) -> bool:
         """Whether the formula scores this kind of structure."""
         return structure in self.formula.scores

@@ -65,6 +65,7 @@ def check_limits(benchmark: Any) -> None:
         problems = chain(
             _size_problems(f"datasets.{name}", settings, whole) if whole else (),
             _side_problems(benchmark, name, side) if side else (),
+            _outlier_problems(benchmark, name, settings),
             _test_problems(benchmark, name, settings, known),
             _scoring_problems(benchmark, name, settings, known) if known else (),
         )
@@ -118,6 +119,13 @@ def _side_problems(benchmark: Any, name: str, side: int) -> Iterator[str]:
             patch = getattr(benchmark.network(network), "patch", 1)
             if side % patch:
                 yield f"networks.{network}.patch: found {patch}; it must divide the {side} pixels a side of {name}"
+
+
+def _outlier_problems(benchmark: Any, name: str, settings: Any) -> Iterator[str]:
+    own = getattr(settings, "set", None)
+    for key in ("near", "far"):
+        if own in getattr(benchmark.outliers, key):
+            yield f"outliers.{key}: found {own}, which is the set {name} itself; allowed: sets of other images"
 
 
 def _test_problems(benchmark: Any, name: str, settings: Any, known: Extent | None) -> Iterator[str]:

@@ -172,12 +172,8 @@ def _check(settings: CriterionSettings, structure: Structure) -> None:
     if not settings.fits(structure):
         allowed = ", ".join(sorted(_functions(structure)))
         raise LayerLotteryError(f"function: {settings.function} can't score {structure}; allowed: {allowed}")
-    if settings.parameters == "all":
-        raise LayerLotteryError(f"parameters: found all; {structure} are scored by convolutions alone")
-    if settings.batch_size is not None:
-        raise LayerLotteryError(f"batch_size: found {settings.batch_size}; {structure} are scored in one batch: null")
-    if settings.iterative:
-        raise LayerLotteryError(f"iterative: found true; {structure} are scored once, only layers one by one")
+    if problem := settings.unfit(structure):
+        raise LayerLotteryError(problem)
 
 
 def _block_facts(

@@ -121,6 +121,10 @@ def test_values_beyond_all_sense_are_refused(given):
             {"networks": {"v": {"family": "vit", "patch": 3}}, "studies": [STUDY | {"networks": ["v"]}]},
             "networks.v.patch: found 3; it must divide the 8 pixels",
         ),
+        (
+            {"datasets": {"d": CIFAR}, "outliers": {"near": ["CIFAR10"]}},
+            "outliers.near: found CIFAR10, which is the set d itself",
+        ),
         ({"training": {"crop": 9}}, "training.crop: found 9; the images of d have 8 pixels a side"),
         ({"criteria": {"snip": {"images_per_class": 144}}}, "snip.images_per_class: found 144; .* at most 143"),
         ({"energy": {"country": "XYZ"}}, "energy.country: no energy mix is known for 'XYZ'"),
@@ -130,6 +134,19 @@ def test_what_a_set_can_t_give_is_known_before(given, message):
     with pytest.raises(LayerLotteryError, match=message) as raised:
         check_limits(load_benchmark(GIVEN | given))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("structure", ["filters", "weights"])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"iterative": True}, "iterative: found true"), ({"batch_size": 8}, "batch_size: found 8"),
+     ({"parameters": "all"}, "parameters: found all")],
+)  # fmt: skip
+def test_settings_that_only_scores_of_layers_have(structure, change, problem):
+    given = GIVEN | {"criteria": {"snip": change}}
+    load_benchmark(given)
+    with pytest.raises(LayerLotteryError, match=f"^configuration: criteria.snip.{problem}; {structure} are scored"):
+        load_benchmark(given | {"studies": [STUDY | {"structures": ["layers", structure]}]})
 
 
 def test_a_set_of_no_study_is_not_asked():
