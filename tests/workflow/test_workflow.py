@@ -153,6 +153,18 @@ def test_a_bad_configuration_is_one_line_and_deletes_nothing(copied):
     assert sorted(str(path) for path in copied.root.glob("results/**/*")) == before
 
 
+def test_what_can_be_known_is_said_before_any_work_and_results_stay(copied):
+    before = sorted(str(path) for path in copied.root.glob("results/**/*"))
+    copied.write(TINY, "bad.yaml")
+    with (copied.root / "bad.yaml").open("a") as file:
+        file.write("\nstudies: []\n")
+    line = one_line(copied.snakemake(config=("bad.yaml",)))
+    assert "bad.yaml: the key 'studies' stands twice, in lines" in line
+    line = one_line(copied.snakemake("--config", "training={crop: 9}"))
+    assert line == "layerlottery: configuration: training.crop: found 9; the images of digits have 8 pixels a side"
+    assert sorted(str(path) for path in copied.root.glob("results/**/*")) == before
+
+
 def tamper(path):
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1

@@ -355,23 +355,9 @@ def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
         raise LayerLotteryError(f"configuration: {error}") from None
     whole = completed(config, Path(files[0] if files else "config.yaml").parent)
     try:
-        benchmark = Benchmark.model_validate(whole)
+        return Benchmark.model_validate(whole)
     except ValidationError as error:
         raise LayerLotteryError(f"configuration: {first_line(error)}") from None
-    _check_folder(Path(benchmark.results))
-    return benchmark
-
-
-def _check_folder(results: Path) -> None:
-    """Raise unless there is such a folder, or can be."""
-    try:
-        for path in (results, *results.parents):
-            if path.exists():
-                break
-    except OSError as error:
-        raise LayerLotteryError(f"configuration: results: {str(results)[:60]}: {error.strerror}") from None
-    if not path.is_dir():
-        raise LayerLotteryError(f"configuration: results: {path} is a file; allowed: a folder, or a name for a new one")
 
 
 def first_line(error: ValidationError) -> str:

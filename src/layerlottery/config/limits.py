@@ -53,8 +53,9 @@ def check_limits(benchmark: Any) -> None:
     """Raise LayerLotteryError for the first setting of a Benchmark that an image set of its studies can't give.
 
     Of a set of the user's own, only what the configuration says is known until it is prepared. A country without an
-    energy mix is refused, too.
+    energy mix is refused, too, and a results folder that is a file.
     """
+    _check_folder(Path(benchmark.results))
     if benchmark.energy.carbon_intensity is None:
         carbon_intensity(benchmark.energy.country)
     for name in dict.fromkeys(name for study in benchmark.studies for name in study.datasets):
@@ -71,6 +72,18 @@ def check_limits(benchmark: Any) -> None:
         )
         if problem := next(problems, None):
             raise LayerLotteryError(f"configuration: {problem}")
+
+
+def _check_folder(results: Path) -> None:
+    """Raise unless there is such a folder, or can be."""
+    try:
+        for path in (results, *results.parents):
+            if path.exists():
+                break
+    except OSError as error:
+        raise LayerLotteryError(f"configuration: results: {str(results)[:60]}: {error.strerror}") from None
+    if not path.is_dir():
+        raise LayerLotteryError(f"configuration: results: {path} is a file; allowed: a folder, or a name for a new one")
 
 
 def _prepared(path: Path, settings: Any) -> Extent | None:
@@ -136,12 +149,12 @@ def _test_problems(benchmark: Any, name: str, settings: Any, known: Extent | Non
 
 def _scoring_problems(benchmark: Any, name: str, settings: Any, whole: Extent) -> Iterator[str]:
     train = min(settings.train_size or whole.train, whole.train) - (settings.held_out or 0)
-    for study in benchmark.studies:
-        for criterion in study.criteria if name in study.datasets else ():
-            chosen = benchmark.criterion(criterion)
-            looks = chosen.formula.needs in ("gradient", "forward") and not chosen.formula.data_free
-            if looks and chosen.images_per_class * whole.classes > train:
-                yield (
-                    f"criteria.{criterion}.images_per_class: found {chosen.images_per_class}; "
-                    f"the {train} training images of {name} give at most {train // whole.classes}"
-                )
+    asked = {criterion for study in benchmark.studies if name in study.datasets for criterion in study.criteria}
+    budgets = {benchmark.criterion(criterion).budget for criterion in asked} - {None}
+    for criterion in sorted(asked | budgets):
+        chosen = benchmark.criterion(criterion)
+        if not chosen.formula.data_free and chosen.images_per_class * whole.classes > train:
+            yield (
+                f"criteria.{criterion}.images_per_class: found {chosen.images_per_class}; "
+                f"the {train} training images of {name} give at most {train // whole.classes}"
+            )

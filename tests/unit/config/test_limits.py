@@ -127,6 +127,13 @@ def test_values_beyond_all_sense_are_refused(given):
         ),
         ({"training": {"crop": 9}}, "training.crop: found 9; the images of d have 8 pixels a side"),
         ({"criteria": {"snip": {"images_per_class": 144}}}, "snip.images_per_class: found 144; .* at most 143"),
+        (
+            {
+                "criteria": {"l1": {"budget": "pls"}, "pls": {"images_per_class": 144}},
+                "studies": [STUDY | {"criteria": ["l1"], "structures": ["weights"]}],
+            },
+            "pls.images_per_class: found 144",
+        ),
         ({"energy": {"country": "XYZ"}}, "energy.country: no energy mix is known for 'XYZ'"),
     ],
 )
@@ -170,9 +177,9 @@ def test_results_that_are_a_file(tmp_path):
     (tmp_path / "f").touch()
     for results in (tmp_path / "f", tmp_path / "f" / "below"):
         with pytest.raises(LayerLotteryError, match=f"^configuration: results: {tmp_path}/f is a file"):
-            load_benchmark(GIVEN | {"results": str(results)})
+            check_limits(load_benchmark(GIVEN | {"results": str(results)}))
     with pytest.raises(LayerLotteryError, match=r"results: x+: File name too long"):
-        load_benchmark(GIVEN | {"results": "x" * 300})
+        check_limits(load_benchmark(GIVEN | {"results": "x" * 300}))
 
 
 def test_what_a_set_gives_is_taken():
