@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -31,6 +32,8 @@ def _json(given: Any) -> Any:
     """Snakemake's --config gives the numbers within an object as text."""
     try:
         canonical(read := read_options(given) if isinstance(given, dict) else given)
+        # half of a pair of UTF-16 is no text
+        json.dumps(read, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise ValueError(f"{error}; allowed: JSON values") from None
     return read

@@ -23,7 +23,7 @@ def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str,
     if config.get(KEY) is None:
         return changes
     # a name with control characters would break the one line of its message
-    if not isinstance(config[KEY], str) or not config[KEY].isprintable() or not config[KEY]:
+    if not isinstance(name := config[KEY], str) or not name.isprintable() or not 0 < len(name) < 500:
         raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed: the name of a YAML file")
     path = (folder / os.path.expanduser(config[KEY])).resolve()  # noqa: PTH111 - Path raises for ~nobody
     if path in seen:

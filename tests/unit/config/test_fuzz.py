@@ -23,7 +23,7 @@ from layerlottery.errors import LayerLotteryError
 
 TEXT = Path("config.yaml").read_text(encoding="utf-8")
 WHOLE = yaml.safe_load(TEXT) | {
-    "criteria": {"snip": {"batch_size": 4}, "mine": {"function": "snip", "options": {}}},
+    "criteria": {"kl": {"batch_size": 4}, "mine": {"function": "snip", "options": {}}},
     "networks": {
         "v": {"family": "vit", "patch": 2},
         "w": {"family": "wide_resnet", "depth": 10, "widen": 1},
@@ -110,10 +110,15 @@ def examples(count):
     )
 
 
+def test_what_is_changed_is_a_benchmark():
+    check_limits(load_benchmark(WHOLE))
+
+
 @given(changed())
 @example(WHOLE | {"results": CIRCLE})
+@example(WHOLE | {"networks": {"t": {"family": "timm", "name": "x", "options": {"a": ["\ud800"]}}}})
 @example(WHOLE | {"report": {"title": [WHOLE] * 10_000}})
-@examples(400)
+@examples(300)
 def test_a_mapping_is_a_benchmark_or_refused_in_a_line(whole):
     def load():
         benchmark = load_benchmark(whole)
@@ -144,7 +149,7 @@ def file(draw):
 
 
 @given(file())
-@examples(120)
+@examples(100)
 def test_a_file_is_a_benchmark_or_refused_in_a_line(tmp_path_factory, held):
     path = tmp_path_factory.mktemp("fuzz") / "c.yaml"
     path.write_bytes(held)
