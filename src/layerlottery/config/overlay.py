@@ -24,7 +24,9 @@ def completed(config: Mapping[str, Any], folder: Path, *seen: Path) -> dict[str,
         return changes
     # a name with control characters would break the one line of its message
     if not isinstance(name := config[KEY], str) or not name.isprintable() or not 0 < len(name) < 500:
-        raise LayerLotteryError(f"configuration: {KEY}: found {config[KEY]!r}; allowed: the name of a YAML file")
+        raise LayerLotteryError(
+            f"configuration: {KEY}: found {repr(config[KEY])[:60]}; allowed: the name of a YAML file"
+        )
     path = (folder / os.path.expanduser(config[KEY])).resolve()  # noqa: PTH111 - Path raises for ~nobody
     if path in seen:
         raise LayerLotteryError(f"configuration: {KEY}: {path} extends itself")
