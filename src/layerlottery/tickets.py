@@ -179,13 +179,26 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
     removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
     small = remove_blocks(model_factory(), facts["removed_blocks"], removals)
     try:
-        small.load_state_dict(network_state(arrays, facts))
+        _load(small, network_state(arrays, facts))
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise LayerLotteryError(f"{path}: does not fit {type(small).__name__} of the factory; {first[:200]}") from error
     held = {one.name: facts[one.name] for one in fields(Ticket) if one.name != "model"}
     held |= {"cost": Cost(**facts["cost"]), "removals": removals, "image_shape": tuple(facts["image_shape"])}
     return Ticket(small, **held)
+
+
+def _load(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Load a state; raises RuntimeError where that would round."""
+    for name, own in model.state_dict().items():
+        held = state.get(name)
+        if (
+            isinstance(held, Tensor)
+            and isinstance(own, Tensor)
+            and torch.promote_types(held.dtype, own.dtype) != own.dtype
+        ):
+            raise RuntimeError(f"{name} is {held.dtype} in the file and {own.dtype} in the network")
+    model.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -197,8 +210,7 @@ class _Given:
     batches: Any
     criterion: CriterionSettings | Callable[..., dict[str, float]]
     called: str
-    shape: tuple[int, ...]
-    batch_size: int
+    shown: Tensor
 
     @classmethod
     def of(
@@ -219,7 +231,7 @@ class _Given:
             batches = batches.first() if batches.single else batches
         if not any(block.removable for block in blocks):
             raise LayerLotteryError(why_none(model, blocks, shown))
-        return cls(model, blocks, batches, chosen, called, tuple(shown.shape[1:]), len(shown))
+        return cls(model, blocks, batches, chosen, called, shown)
 
     def scores(self, *, seed: int, minimum: int = 1) -> dict[str, float]:
         """Scores by block name; low goes first."""
@@ -239,16 +251,25 @@ class _Given:
 
     def cost(self, small: nn.Module) -> Cost:
         """Of the network and of a smaller one, at the size of the first batch."""
-        whole = unwrapped(self.model)
+        whole, count = unwrapped(self.model), len(self.shown)
         return Cost(
-            macs(whole, self.shape),
-            macs(small, self.shape),
+            self.macs(whole),
+            self.macs(small),
             parameters(whole),
             parameters(small),
-            step_memory(whole, self.shape, batch_size=self.batch_size),
-            step_memory(small, self.shape, batch_size=self.batch_size),
-            self.batch_size,
+            step_memory(whole, self.shape, batch_size=count, example=self.shown),
+            step_memory(small, self.shape, batch_size=count, example=self.shown),
+            count,
         )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return tuple(self.shown.shape[1:])
+
+    def macs(self, model: nn.Module) -> int:
+        """Multiply-accumulates of the network or a smaller one on the first image."""
+        return macs(model, self.shape, example=self.shown)
 
     def chosen(self, order: list[str], key: str, target: float) -> Sequence[str]:
         """The blocks, first in `order`, that the target takes."""
@@ -257,7 +278,7 @@ class _Given:
             if not 0 <= target <= most:
                 raise LayerLotteryError(f"remove: found {target}; this network allows 0 to {most} blocks")
             return order[: int(target)]
-        count = {"remove_flops": lambda model: macs(model, self.shape), "remove_params": parameters}[key]
+        count = {"remove_flops": self.macs, "remove_params": parameters}[key]
         whole, share = count(unwrapped(self.model)), 0.0
         removals = {block.name: block.removal for block in self.blocks}
         for number in range(most + 1):

@@ -116,5 +116,7 @@ def test_files_of_an_earlier_layout_are_stale_and_checked():
 
 
 def test_another_unknown_target_is_a_type_error_as_of_any_function():
-    with pytest.raises(TypeError, match=r"find_ticket\(\) got an unexpected keyword argument 'macs'"):
+    with pytest.raises(
+        LayerLotteryError, match="^macs: unknown argument; allowed: remove, remove_flops, remove_params$"
+    ):
         layerlottery.find_ticket(Own(), (IMAGES, LABELS), "l1", macs=0.3)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -44,25 +47,48 @@ def filters(model: nn.Module) -> int:
     return sum(module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d))
 
 
-def macs(model: nn.Module, image_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of convolutions and fully connected layers for one image, (channels, height, width)."""
+def macs(model: nn.Module, image_shape: tuple[int, ...], *, example: Tensor | None = None) -> int:
+    """Multiply-accumulates of convolutions and fully connected layers for one image, (channels, height, width).
+
+    `example` is a batch of images as the network takes them, for networks whose work depends on what they see.
+    """
     twin = copied(model).eval()
     try:
         # a copy without storage: nothing is computed
-        return _counted(copied(twin).to("meta"), image_shape)
+        return _counted(copied(twin).to("meta"), image_shape, example)
     except Exception:
         # a network that looks at its values, or holds tensors that no module owns, has to compute
-        return _counted(twin, image_shape)
+        return _counted(twin, image_shape, example)
 
 
-def _counted(model: nn.Module, image_shape: tuple[int, ...]) -> int:
+def _counted(model: nn.Module, image_shape: tuple[int, ...], example: Tensor | None) -> int:
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"), counter:
-        model(_images(model, 1, image_shape))
+    # in parts that the counter knows: fused attention counts as nothing
+    with (
+        torch.no_grad(),
+        torch.compiler.set_stance("force_eager"),
+        sdpa_kernel(SDPBackend.MATH),
+        plain_attention(),
+        counter,
+    ):
+        model(_images(model, 1, image_shape, example))
     return int(counter.get_total_flops()) // 2
 
 
-def training_memory(model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int) -> TrainingMemory:
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention by operations that others know: torch's fast path is one fused operation of its own."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def training_memory(
+    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None
+) -> TrainingMemory:
     """Bytes of one training step on `batch_size` images: float32, cross-entropy, SGD with momentum.
 
     Computed on a copy on the processor, so the model, its gradients and the random state stay untouched.
@@ -71,43 +97,51 @@ def training_memory(model: nn.Module, image_shape: tuple[int, ...], *, batch_siz
     held = FLOAT32 * sum(parameter.numel() for parameter in model.parameters())
     trained = FLOAT32 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     try:
-        activations = _saved_bytes(copied(model).to("cpu", torch.float32).train(), batch_size, image_shape)
+        twin = copied(model).to("cpu", torch.float32).train()
+        activations = _saved_bytes(twin, _images(twin, batch_size, image_shape, example))
     except Exception:
         # a network that insists on its own type or device: its bytes there, as many as float32 takes
-        images = _images(model, 1, image_shape)
-        saved = _saved_bytes(copied(model).train(), batch_size, image_shape)
-        activations = saved * FLOAT32 // images.element_size()
+        like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
+        saved = _saved_bytes(copied(model).train(), _images(model, batch_size, image_shape, example))
+        activations = saved * FLOAT32 // like.element_size()
     return TrainingMemory(activations, held, gradients=trained, optimizer=trained)
 
 
-def step_memory(model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int) -> int:
+def step_memory(
+    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None
+) -> int:
     """Bytes of one training step, as training_memory counts them, for a batch that need not fit this machine.
 
     Activations grow by the same amount with every image, so two small batches tell.
     """
-    small, larger = (training_memory(model, image_shape, batch_size=count) for count in (2, 3))
+    small, larger = (training_memory(model, image_shape, batch_size=count, example=example) for count in (2, 3))
     each = larger.activations - small.activations
     return small.total + each * (batch_size - 2)
 
 
-def _images(model: nn.Module, count: int, image_shape: tuple[int, ...]) -> Tensor:
-    """Images of zeros as the network takes them: of its parameters' type, where they are."""
+def _images(model: nn.Module, count: int, image_shape: tuple[int, ...], example: Tensor | None) -> Tensor:
+    """Images as the network takes them, where it is: copies of the example's first, or else zeros.
+
+    They are of its parameters' type, unless the example has whole numbers.
+    """
     like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0, dtype=torch.float32))
-    return torch.zeros(count, *image_shape, dtype=like.dtype, device=like.device)
+    if example is None:
+        return torch.zeros(count, *image_shape, dtype=like.dtype, device=like.device)
+    dtype = like.dtype if example.is_floating_point() else example.dtype
+    return example[:1].detach().to(like.device, dtype).repeat(count, *[1] * len(image_shape))
 
 
 def _loss(answer: Any, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits (N, classes); of any other answer the sum of the tensors in it."""
-    if isinstance(answer, Tensor) and answer.dim() == 2:
-        return F.cross_entropy(answer, labels)
+    """The sum of a loss for each tensor of the answer: cross-entropy of logits (N, classes), of any other its sum."""
     held = vars(answer) if dataclasses.is_dataclass(answer) and not isinstance(answer, type) else answer
     found = [one for one in tree_leaves(held) if isinstance(one, Tensor) and one.requires_grad]
-    return sum((one.float().sum() for one in found), torch.zeros((), requires_grad=True))
+    logits = [one.dim() == 2 and len(one) == len(labels) for one in found]
+    losses = [F.cross_entropy(one, labels) if of else one.float().sum() for one, of in zip(found, logits, strict=True)]
+    return sum(losses, torch.zeros((), device=labels.device))
 
 
-def _saved_bytes(model: nn.Module, count: int, image_shape: tuple[int, ...]) -> int:
-    images = _images(model, count, image_shape)
-    labels = torch.zeros(count, dtype=torch.long, device=images.device)
+def _saved_bytes(model: nn.Module, images: Tensor) -> int:
+    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
     given = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), images, labels)}
     saved: dict[int, int] = {}
 

@@ -71,16 +71,16 @@ class CheckedBatches:
             waiting.append(self._checked(batch, count))
             if len(waiting) > 2:
                 yield waiting.pop(0)
-        if not waiting:
-            raise LayerLotteryError("batch: found an iterable that gives none; allowed: one batch or more")
         # a last batch of a single image has no batch statistics, and joins the one before it
         if [len(labels) == 1 for _, labels in waiting] == [False, True]:
             waiting = [tuple(map(torch.cat, zip(*waiting, strict=True)))]  # type: ignore[list-item]
         yield from waiting
 
     def first(self) -> Batch:
-        """The first batch."""
-        return next(iter(self))
+        """The first batch; no other is read."""
+        for batch in self.held:
+            return self._checked(batch, 1)
+        raise LayerLotteryError("batch: found an iterable that gives none; allowed: one batch or more")
 
     def _checked(self, batch: Any, number: int) -> Batch:
         where = "batch" if self.single else f"batch {number}"

@@ -34,7 +34,8 @@ def split(order: Tensor, size: int) -> Sequence[Tensor]:
     A single image has no batch statistics: BatchNorm would divide by nothing where its map is one pixel.
     """
     batches = list(order.split(size))
-    return [*batches[:-2], torch.cat(batches[-2:])] if len(batches) > 1 and len(batches[-1]) == 1 else batches
+    left_over = size > 1 and len(batches) > 1 and len(batches[-1]) == 1
+    return [*batches[:-2], torch.cat(batches[-2:])] if left_over else batches
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:

@@ -11,6 +11,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.export.markdown import render
 from layerlottery.networks.copies import public
 from layerlottery.networks.examples import unwrapped
+from layerlottery.networks.weights import state_arrays
 from layerlottery.store.artifacts import array_digest
 from layerlottery.store.hashing import digest
 from layerlottery.tickets import Ticket
@@ -68,8 +69,8 @@ def model_card(
 
 def weights_digest(ticket: Ticket) -> str:
     """SHA-256 of the ticket's tensors by name: their types, shapes and values."""
-    state = unwrapped(ticket.model).state_dict()
-    return digest({name: array_digest(one.detach().cpu().contiguous().numpy()) for name, one in state.items()})
+    arrays, rest = state_arrays(unwrapped(ticket.model))
+    return digest({name: array_digest(one) for name, one in arrays.items()} | rest)
 
 
 def _shown(values: Values | None) -> dict[str, object]:

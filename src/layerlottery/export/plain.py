@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,9 @@ def plain(given: Ticket | nn.Module) -> nn.Module:
 def traced_images(given: Ticket | nn.Module, model: nn.Module, example: Tensor | None) -> Tensor:
     """Two images (2, …) to trace with: of the example, or random ones of the shape that a ticket was found with."""
     if example is None and isinstance(given, Ticket) and given.image_shape:
-        example = torch.randn(2, *given.image_shape, generator=torch.Generator().manual_seed(0))
+        dtype = next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
+        drawn = torch.randn(2, *given.image_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        example = drawn.to(dtype)
     elif isinstance(example, Tensor):
         example = example.detach().cpu()
     return example_for(model, example)
@@ -88,17 +89,6 @@ def _like(images: Tensor, size: int) -> Tensor:
         return images.flatten()[places]
     noise = torch.randn(shape, generator=generator, dtype=torch.float32).to(images.dtype)
     return images.mean() + (images.std() or 1.0) * noise
-
-
-@contextmanager
-def portable_attention() -> Iterator[None]:
-    """Attention by operations that other programs know: torch's fast path is one fused operation of its own."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def one_line(error: Exception) -> str:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from layerlottery.cost.network import plain_attention
 from layerlottery.errors import LayerLotteryError
-from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, portable_attention, traced_images
+from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, traced_images
 from layerlottery.networks.copies import public
 from layerlottery.store.artifacts import atomic
 from layerlottery.tickets import Ticket
@@ -47,7 +48,7 @@ def export_program(
 def trace(network: nn.Module, images: Tensor) -> ExportedProgram:
     """The network's program for any number of images; raises LayerLotteryError where it can't be traced."""
     try:
-        with torch.no_grad(), portable_attention():
+        with torch.no_grad(), plain_attention():
             program = torch.export.export(network, (images,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
         raise LayerLotteryError(f"{type(network).__name__}: torch.export can't trace it: {one_line(error)}") from error

@@ -5,22 +5,24 @@ from __future__ import annotations
 import copy
 import inspect
 import random
-import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from layerlottery.errors import LayerLotteryError
+from layerlottery.errors import Interrupted, LayerLotteryError
 
 Model = TypeVar("Model", bound=nn.Module)
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-_patching = threading.Lock()
+TORCH = Path(torch.__file__).parent
 
 
 def copied(model: Model) -> Model:
@@ -29,20 +31,19 @@ def copied(model: Model) -> Model:
     Tensors that belong to a graph, such as a stored activation or what torch.nn.utils.prune leaves in the place of a
     weight, can't be copied with it: their values are.
     """
-    whole = Tensor.__deepcopy__
+    with _Detaching():
+        return copy.deepcopy(model)
 
-    def detached(tensor: Tensor, memo: dict[int, Any]) -> Any:
-        if tensor.is_leaf:
-            return whole(tensor, memo)
+
+class _Detaching(TorchFunctionMode):
+    """While it is active in a thread, deep copies of tensors with a graph are their values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not Tensor.__deepcopy__ or args[0].is_leaf:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
         memo[id(tensor)] = held = tensor.detach().clone()
         return held
-
-    with _patching:
-        Tensor.__deepcopy__ = detached  # type: ignore[method-assign]
-        try:
-            return copy.deepcopy(model)
-        finally:
-            Tensor.__deepcopy__ = whole  # type: ignore[method-assign]
 
 
 def public(function: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -59,6 +60,8 @@ def public(function: Callable[Given, Result]) -> Callable[Given, Result]:
         try:
             with _random_states(given):
                 return function(*args, **kwargs)
+        except Interrupted:
+            raise
         except LayerLotteryError as error:
             line = " ".join(str(error).split())
             if line == str(error):
@@ -68,17 +71,23 @@ def public(function: Callable[Given, Result]) -> Callable[Given, Result]:
             where, why = error.filename or function.__name__, error.strerror or error
             raise LayerLotteryError(f"{where}: {why}") from error
         except Exception as error:
-            line = " ".join(str(error).split())
-            raise LayerLotteryError(f"{function.__name__}: {type(error).__name__}: {line[:300]}".strip(": ")) from error
+            raise LayerLotteryError(f"{function.__name__}: {_said(error)}") from error
 
     return run
+
+
+def _said(error: Exception) -> str:
+    """An error in one line: its kind, what it says, and the line of code outside torch that it came from."""
+    line = ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:300])))
+    places = [one for one in traceback.extract_tb(error.__traceback__) if TORCH not in Path(one.filename).parents]
+    return f"{line} ({Path(places[-1].filename).name}, line {places[-1].lineno}, in {places[-1].name})"
 
 
 @contextmanager
 def _random_states(given: Any) -> Iterator[None]:
     """All global random states, and those of generators that DataLoaders among the arguments own, as they were."""
     loaders = [one for one in given if isinstance(one, torch.utils.data.DataLoader)]
-    owned = [getattr(part, "generator", None) for one in loaders for part in (one, one.sampler)]
+    owned = [getattr(part, "generator", None) for one in loaders for part in (one, one.sampler, one.batch_sampler)]
     generators = {id(one): (one, one.get_state()) for one in owned if isinstance(one, torch.Generator)}
     python, numpy = random.getstate(), np.random.get_state()
     # a GPU's state is read where there is one that was used: reading it would start it

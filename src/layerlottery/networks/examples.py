@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.copies import copied
 
 # sides of images that are tried where nobody says what a network takes
 SIDES = (64, 224, 32, 256, 299, 384, 28, 8)
@@ -94,11 +95,13 @@ def _random(network: nn.Module, shape: torch.Size) -> Tensor:
 def _guessed(network: nn.Module) -> Tensor:
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     channels = convolutions[0].in_channels if convolutions else 3
-    with evaluating(network), torch.no_grad(), torch.compiler.set_stance("force_eager"):
+    # a copy: a network may count its calls or keep what it saw
+    twin = copied(network).eval()
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
         for side in SIDES:
             images = _random(network, torch.Size((channels, side, side)))
             with suppress(RuntimeError, AssertionError, ValueError, IndexError):
-                network(images)
+                twin(images)
                 return images
     raise LayerLotteryError(
         f"{type(network).__name__}: took none of the images that were tried ({channels} channels, "

@@ -68,13 +68,18 @@ def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, conf
     Types that NumPy lacks, such as bfloat16, are kept as their bytes, and named in `types`; a module's extra state that
     JSON can hold is kept in `extra_state`. Raises LayerLotteryError for any other.
     """
+    held, more = state_arrays(model)
+    return write_tensors(path, held, {**facts, **more}, config_hash=config_hash)
+
+
+def state_arrays(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A network's tensors as arrays, and the facts, if any, that bring the rest of its state back."""
     state = model.state_dict()
     extra = {name: _plain_state(name, value) for name, value in state.items() if not isinstance(value, Tensor)}
     tensors = {name: one.detach().cpu().contiguous() for name, one in state.items() if name not in extra}
     types = {name: str(one.dtype).removeprefix("torch.") for name, one in tensors.items() if one.dtype not in IN_NUMPY}
     held = {name: (_as_integers(name, one) if name in types else one).numpy() for name, one in tensors.items()}
-    more = {key: one for key, one in {"types": types, "extra_state": extra}.items() if one}
-    return write_tensors(path, held, {**facts, **more}, config_hash=config_hash)
+    return held, {key: one for key, one in {"types": types, "extra_state": extra}.items() if one}
 
 
 def network_state(tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,6 +120,6 @@ def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise LayerLotteryError(f"{path}: {error}") from None
     try:
         model.load_state_dict(network_state(tensors, facts))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         raise LayerLotteryError(f"{path}: its weights do not fit the network that it names") from error
     return model, facts

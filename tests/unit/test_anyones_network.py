@@ -1,0 +1,378 @@
+"""What people's own networks and batches bring along, and what the library leaves as it was."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torch.nn.utils import prune
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import layerlottery as ll
+from layerlottery.cost.network import macs, step_memory, training_memory
+from layerlottery.data.batches import split
+from layerlottery.networks.copies import copied
+
+
+class Unit(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.outer = nn.Conv2d(width, width, 1)
+
+    def forward(self, x):
+        return x + self.outer(self.inner(x))
+
+
+class Plain(nn.Module):
+    """Three blocks of 4 channels, 3 classes, for images (3, 6, 6)."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.units, self.last = nn.Conv2d(3, 4, 1), nn.Sequential(Unit(), Unit(), Unit()), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.units(self.first(self.before(x))).mean((2, 3)))
+
+    def before(self, x):
+        return x
+
+
+# multiply-accumulates of Plain, by hand: first 3·4, three units 4·4·9 + 4·4, each at 36 places; last 4·3
+UNIT = 36 * (4 * 4 * 9 + 4 * 4)
+WHOLE = 36 * 12 + 3 * UNIT + 12
+
+
+class HoldsAList(Plain):
+    def before(self, x):
+        return x - self.shifts[0]
+
+    def __init__(self):
+        super().__init__()
+        self.shifts = [torch.full((3, 1, 1), 0.25)]
+
+
+class Branches(Plain):
+    def before(self, x):
+        return x.clamp(max=1) if (x > 1).any() else x
+
+
+class ThroughNumPy(Plain):
+    def before(self, x):
+        return x / float(np.abs(x.detach().cpu().numpy()).max() + 1)
+
+
+class ByValue(Plain):
+    """Looks at bright images once more."""
+
+    def before(self, x):
+        if x.max().item() > 0.5:
+            self.first(x)
+        return x
+
+
+def made(kind=Plain):
+    torch.manual_seed(11)
+    return kind()
+
+
+@pytest.fixture
+def batch():
+    draw = torch.Generator().manual_seed(2)
+    return torch.rand(6, 3, 6, 6, generator=draw), torch.arange(6) % 3
+
+
+@pytest.mark.parametrize("kind", [HoldsAList, Branches, ThroughNumPy])
+def test_networks_that_insist_on_values_cost_what_they_compute(kind, batch):
+    cost = ll.find_ticket(made(kind), batch, "snip", remove=1).cost
+    assert (cost.macs_before, cost.macs) == (WHOLE, WHOLE - UNIT)
+    assert macs(made(kind), (3, 6, 6)) == WHOLE
+
+
+def test_costs_are_those_of_the_images_that_were_given(batch):
+    cost = ll.find_ticket(made(ByValue), batch, "snip", remove=1).cost
+    assert cost.macs_before == WHOLE + 36 * 12
+
+
+def test_attention_counts_also_where_a_network_looks_at_values():
+    class Looks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+        def forward(self, x):
+            return self.layer(x * (2 if x.mean().item() > 0 else 1))
+
+    expected = macs(Looks().layer, (5, 8))
+    # projections 4·8·8 and the two layers 2·8·16 for 5 places, scores and their sums 2·5·5·8
+    assert expected == 5 * (4 * 64 + 2 * 128) + 2 * 25 * 8
+    assert macs(Looks(), (5, 8)) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+def test_costs_do_not_depend_on_a_networks_type(dtype, default, batch):
+    images, labels = batch
+    expected = ll.find_ticket(made(), batch, "l1", remove=1).cost
+    torch.set_default_dtype(default)
+    try:
+        found = ll.find_ticket(made().to(dtype), (images.to(dtype), labels), "l1", remove=1).cost
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found == expected
+
+
+def test_a_network_that_takes_whole_numbers_has_its_costs():
+    class Words(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.last = nn.Embedding(9, 4), nn.Linear(4, 2)
+            self.units = nn.Sequential(*(Added() for _ in range(3)))
+
+        def forward(self, words):
+            return self.last(self.units(self.table(words)).mean(1))
+
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return x + self.layer(x)
+
+    words = torch.arange(10).reshape(2, 5) % 9
+    cost = ll.find_ticket(Words(), (words, torch.tensor([0, 1])), "l1", remove=1).cost
+    assert (cost.macs_before, cost.macs) == (3 * 5 * 16 + 8, 2 * 5 * 16 + 8)
+
+
+def test_memory_of_a_network_with_a_second_answer_while_training_holds_both():
+    class Aux(Plain):
+        def __init__(self):
+            super().__init__()
+            self.aux = nn.Linear(4, 3)
+
+        def forward(self, x):
+            seen = self.units(self.first(x)).mean((2, 3))
+            return (self.last(seen), self.aux(seen)) if self.training else self.last(seen)
+
+    class Named(Aux):
+        def forward(self, x):
+            found = super().forward(x)
+            return dict(zip(("out", "aux"), found, strict=True)) if self.training else found
+
+    plain = training_memory(made(), (3, 6, 6), batch_size=4)
+    for kind in (Aux, Named):
+        memory = training_memory(made(kind), (3, 6, 6), batch_size=4)
+        assert memory.parameters == plain.parameters + 4 * 15
+        # its cross-entropy keeps the logarithms of 4·3 shares, and the sum of the weights
+        assert memory.activations == plain.activations + 4 * (4 * 3 + 1)
+        assert step_memory(made(kind), (3, 6, 6), batch_size=4) == memory.total
+
+
+def with_graphs():
+    stored = made()
+    stored.seen = {"early": [stored.first(torch.rand(1, 3, 6, 6))]}
+    hooked, outputs = made(), []
+    hooked.units[1].register_forward_hook(lambda module, given, out: outputs.append(out))
+    hooked.outputs = outputs
+    hooked(torch.rand(1, 3, 6, 6))
+    running = made()
+    running.average = running.last.weight * 0.9
+    return {"stored": stored, "hooked": hooked, "running": running}
+
+
+@pytest.mark.parametrize("which", ["stored", "hooked", "running"])
+def test_networks_that_hold_tensors_of_a_graph_score_as_without(which, batch):
+    assert ll.score(with_graphs()[which], batch, "snip") == ll.score(made(), batch, "snip")
+    ticket = ll.find_ticket(with_graphs()[which], batch, "snip", remove=1)
+    assert torch.isfinite(ticket.model(batch[0])).all()
+
+
+@pytest.mark.parametrize("how", ["pruned", "old weight norm"])
+def test_copies_of_weights_that_a_hook_computes_compute_the_same(how, batch):
+    network = made()
+    for unit in network.units:
+        if how == "pruned":
+            prune.random_unstructured(unit.outer, "weight", 0.5)
+        else:
+            nn.utils.weight_norm(unit.outer)
+    twin = copied(network.eval())
+    assert torch.equal(twin(batch[0]), network(batch[0]))
+    assert list(ll.find_blocks(network, batch[0])) == ["units.0", "units.1", "units.2"]
+
+
+def test_copies_share_what_the_network_shares():
+    network = made()
+    network.kept = network.last.weight * 2
+    network.again = [network.kept]
+    twin = copied(network)
+    assert twin.kept is twin.again[0]
+    assert twin.kept.grad_fn is None
+    assert network.kept.grad_fn is not None
+
+
+class Extra(Plain):
+    def __init__(self, state):
+        super().__init__()
+        self.state = state
+
+    def get_extra_state(self):
+        return self.state
+
+    def set_extra_state(self, state):
+        self.state = state
+
+
+@pytest.mark.parametrize("state", [{"steps": [1, 2.5, None]}, "text", torch.tensor([1.0, 2.0])], ids=str)
+def test_extra_state_comes_back(state, batch, tmp_path):
+    ticket = ll.find_ticket(Extra(state), batch, "l1", remove=1)
+    ll.save_ticket(ticket, tmp_path / "t")
+    back = ll.load_ticket(tmp_path / "t", lambda: Extra(None)).model.state
+    assert torch.equal(back, state) if isinstance(state, torch.Tensor) else back == state
+
+
+def test_extra_state_that_no_file_can_hold_is_named(batch, tmp_path):
+    ticket = ll.find_ticket(Extra({"a": object()}), batch, "l1", remove=1)
+    with pytest.raises(ll.LayerLotteryError, match=r"^_extra_state: holds a dict; a file takes tensors"):
+        ll.save_ticket(ticket, tmp_path / "t")
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.complex64])
+def test_weights_of_every_type_come_back_bit_for_bit(dtype, batch, tmp_path):
+    def factory():
+        network = made().to(torch.float32 if dtype.is_complex else dtype)
+        network.register_buffer("more", torch.linspace(-1, 1, 5).to(dtype))
+        return network
+
+    images = batch[0].to(factory().first.weight.dtype)
+    ticket = ll.find_ticket(factory(), (images, batch[1]), "l1", remove=1)
+    ll.save_ticket(ticket, tmp_path / "t")
+    back = ll.load_ticket(tmp_path / "t", factory)
+    for name, one in ticket.model.state_dict().items():
+        assert back.model.state_dict()[name].dtype is one.dtype
+        assert torch.equal(back.model.state_dict()[name], one)
+    assert "weights, SHA-256" in ll.model_card(back, name="typed")
+
+
+def test_a_file_is_not_rounded_to_a_factorys_type(batch, tmp_path):
+    images, labels = batch
+    ll.save_ticket(ll.find_ticket(made().double(), (images.double(), labels), "l1", remove=1), tmp_path / "t")
+    with pytest.raises(ll.LayerLotteryError, match=r"first.weight is torch.float64 in the file and torch.float32 in"):
+        ll.load_ticket(tmp_path / "t", made)
+
+
+class Drawing(Dataset):
+    """Draws from all three generators at every image."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, place):
+        noise = torch.rand(()) + random.random() + np.random.rand()
+        return (self.images[place] + noise).float(), self.labels[place]
+
+
+def states():
+    return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("own", [None, 7])
+def test_no_random_state_moves(shuffle, own, batch, tmp_path):
+    generator = None if own is None else torch.Generator().manual_seed(own)
+    loader = DataLoader(Drawing(*batch), batch_size=4, shuffle=shuffle, generator=generator)
+    network, owned = made(), None if own is None else generator.get_state()
+    before = states()
+    ll.score(network, loader, "snip")
+    ticket = ll.find_ticket(network, loader, drawn, remove=1)
+    ll.prune(network, ticket.removed_blocks)
+    ll.save_ticket(ticket, tmp_path / "t")
+    ll.load_ticket(tmp_path / "t", made)
+    ll.export_program(ticket, tmp_path / "t.pt2")
+    assert states() == before
+    assert owned is None or torch.equal(generator.get_state(), owned)
+
+
+def drawn(model, blocks, batches, *, seed):
+    """A criterion that draws from all three."""
+    draw = np.random.rand
+    return {block.name: random.random() + float(torch.rand(())) + draw() for block in blocks}
+
+
+def small_maps():
+    """Maps of one pixel: BatchNorm sees one value a channel and image."""
+    torch.manual_seed(5)
+    return torchvision.models.resnet18(num_classes=3)
+
+
+@pytest.mark.parametrize("count", [5, 9])
+def test_a_last_batch_of_one_joins_the_one_before(count):
+    images, labels = torch.rand(count, 3, 32, 32), torch.arange(count) % 3
+    loader = DataLoader(TensorDataset(images, labels), batch_size=4)
+    joined = [(images[:-5], labels[:-5]), (images[-5:], labels[-5:])][count == 5 :]
+    assert ll.score(small_maps(), loader, "snip") == ll.score(small_maps(), joined, "snip")
+
+
+def test_one_image_alone_is_refused_in_one_line():
+    with pytest.raises(
+        ll.LayerLotteryError, match=r"^score: ValueError: Expected more than 1 value per channel"
+    ) as one:
+        ll.score(small_maps(), (torch.rand(1, 3, 32, 32), torch.tensor([0])), "snip")
+    assert "\n" not in str(one.value)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"), [(9, 4, [4, 5]), (7, 3, [3, 4]), (8, 4, [4, 4]), (1, 4, [1]), (3, 1, [1, 1, 1])]
+)
+def test_an_epoch_ends_without_a_batch_of_one(count, size, sizes):
+    batches = split(torch.arange(count), size)
+    assert [len(one) for one in batches] == sizes
+    assert torch.cat(list(batches)).tolist() == list(range(count))
+
+
+class Failing(Plain):
+    def before(self, x):
+        raise ZeroDivisionError("first line\nsecond line")
+
+
+def failing_criterion(model, blocks, batches, *, seed):
+    return {}["nothing"]
+
+
+class FailingSet(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, place):
+        raise KeyError("no such image")
+
+
+@pytest.mark.parametrize(
+    ("call", "cause"),
+    [
+        (lambda batch: ll.find_blocks(made(Failing), batch[0]), ZeroDivisionError),
+        (lambda batch: ll.score(made(), batch, failing_criterion), KeyError),
+        (lambda batch: ll.score(made(), DataLoader(FailingSet()), "snip"), KeyError),
+        (lambda batch: ll.load_ticket("/nowhere/t", made), FileNotFoundError),
+        (lambda batch: ll.save_ticket(ll.find_ticket(made(), batch, "l1", remove=1), "/dev/null/t"), OSError),
+        (lambda batch: ll.prune(3, ["a"]), Exception),
+    ],
+    ids=["network", "criterion", "loader", "no file", "no folder", "no network"],
+)
+def test_whatever_fails_is_said_in_one_line(call, cause, batch):
+    with pytest.raises(ll.LayerLotteryError) as found:
+        call(batch)
+    assert "\n" not in str(found.value)
+    assert isinstance(found.value.__cause__, cause) or found.value.__cause__ is None
+
+
+def test_the_line_names_the_place_in_a_users_code():
+    place = r"KeyError: 'no such image' \(test_anyones_network.py, line \d+, in __getitem__\)$"
+    with pytest.raises(ll.LayerLotteryError, match=place):
+        ll.score(made(), DataLoader(FailingSet()), "snip")
