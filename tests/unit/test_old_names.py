@@ -115,8 +115,6 @@ def test_files_of_an_earlier_layout_are_stale_and_checked():
     assert verify.OURS.fullmatch(paths.renamed(old))
 
 
-def test_another_unknown_target_is_a_type_error_as_of_any_function():
-    with pytest.raises(
-        LayerLotteryError, match="^macs: unknown argument; allowed: remove, remove_flops, remove_params$"
-    ):
+def test_another_unknown_target_is_told_what_is_allowed():
+    with pytest.raises(LayerLotteryError, match=r"^macs: unknown argument; allowed: remove, remove_flops"):
         layerlottery.find_ticket(Own(), (IMAGES, LABELS), "l1", macs=0.3)
