@@ -87,7 +87,8 @@ def network_state(tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[
     types = facts.get("types", {})
     state = {name: torch.from_numpy(array) for name, array in tensors.items()}
     state |= {name: state[name].view(getattr(torch, kind)) for name, kind in types.items()}
-    return state | facts.get("extra_state", {})
+    extra: dict[str, Any] = facts.get("extra_state", {})
+    return state | extra
 
 
 def _as_integers(name: str, tensor: Tensor) -> Tensor:
