@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -16,6 +18,12 @@ Fit = Literal["stretch", "crop"]
 Files = str | list[str]
 # where publishers of Tiny-ImageNet's layout name the class of each image
 ANNOTATIONS = "val_annotations.txt"
+
+
+def place(location: str, *below: str) -> Path:
+    """The path of what lies below a set's location; ~ in front of any of them is a home folder."""
+    # not Path.expanduser, which raises for an unknown user
+    return Path(*map(os.path.expanduser, (location, *below)))
 
 
 class OfficialSettings(Settings):
@@ -72,7 +80,10 @@ class Located(ImageSet):
         "how images take image_size: stretch (both sides), or crop (the shorter side, then the square in the middle, "
         "as is usual for ImageNet)",
     )
-    channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (colour); null follows the first image")
+    channels: Literal[1, 3] | None = Field(
+        None, description="1 (grey) or 3 (colour); null: 3 if a training image is in colour"
+    )
+    strict: bool = later(False, "refuse the set when a file is left out of it or an image loses something")
 
     @model_validator(mode="after")
     def _crop_needs_a_size(self) -> Located:

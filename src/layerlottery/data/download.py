@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store.regular import require_regular
 from layerlottery.version import __version__
 
 log = logging.getLogger(__name__)
@@ -95,13 +96,13 @@ def download(file: Published, target: Path, *, pause: float = 1.0) -> Path:
 
 def verify(file: Published, path: Path) -> None:
     """Raise LayerLotteryError when a local copy, of any size, is not the published file, byte by byte."""
-    with path.open("rb") as source:
+    with require_regular(path).open("rb") as source:
         _refuse(file, path, file.mistake(source))
 
 
 def read_verified(file: Published, path: Path) -> bytes:
     """The bytes of a local copy. Raises LayerLotteryError when it is not the published file, byte by byte."""
-    with path.open("rb") as source:
+    with require_regular(path).open("rb") as source:
         # a file of another size may be too large to be read
         if file.size not in (None, os.fstat(source.fileno()).st_size):
             _refuse(file, path, file.mistake(source))

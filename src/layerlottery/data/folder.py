@@ -6,18 +6,18 @@ A test set may come in one folder instead, with a file that names the class of e
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from layerlottery.config.data import ANNOTATIONS, ImageFolder
+from layerlottery.config.data import ANNOTATIONS, ImageFolder, place
 from layerlottery.data.annotations import annotated
 from layerlottery.data.decode import Decoded, Read, encoded_set
+from layerlottery.data.listing import SUFFIXES, images_below, is_passed_over, kind_of, left_out
 from layerlottery.data.prepared import Labels
+from layerlottery.data.remarks import Remarks
 from layerlottery.errors import LayerLotteryError
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"})
 
 # texts, since a million paths would fill a gigabyte
 _Files = dict[str, list[str]]
@@ -28,19 +28,31 @@ def load_folder(settings: ImageFolder) -> Decoded:
 
     Raises LayerLotteryError naming the folder or the image.
     """
-    location = Path(settings.location)
-    train, others = location / settings.train, {"test": location / settings.test}
-    others |= {f"shifted.{name}": location / folder for name, folder in settings.shifted.items()}
-    files = {"train": _in_class_folders(train)}
-    classes = tuple(files["train"])
+    folders = {"train": place(settings.location, settings.train), "test": place(settings.location, settings.test)}
+    folders |= {f"shifted.{name}": place(settings.location, folder) for name, folder in settings.shifted.items()}
+    remarks = Remarks(settings.strict)
+    train = _in_class_folders(folders["train"], remarks)
+    classes = tuple(train)
+    if empty := [name for name, images in train.items() if not images]:
+        raise _no_images(folders["train"] / empty[0], remarks)
+    parts = {"train": _part(folders["train"], train, classes)}
+    others = {key: folder for key, folder in folders.items() if key != "train"}
     _check_annotations(settings, list(others.values()))
     for key, folder in others.items():
-        files[key] = _files(folder, classes, settings.annotations)
-        if differ := sorted(set(files[key]) ^ set(classes)):
-            reason = f"its classes differ from those of the training folder in {', '.join(differ)}"
-            raise LayerLotteryError(f"{folder}: {reason}")
-    folders = {"train": train, **others}
-    return encoded_set(classes, settings, {key: _part(folder, files[key]) for key, folder in folders.items()})
+        files = _files(folder, classes, settings.annotations, remarks)
+        if not any(files.values()):
+            raise _no_images(folder, remarks)
+        if strange := sorted(set(files) - set(classes)):
+            raise LayerLotteryError(
+                f"{folder}: its classes differ from those of the training folder in {', '.join(strange)}"
+            )
+        parts[key] = _part(folder, files, classes)
+    return encoded_set(classes, settings, parts, remarks)
+
+
+def _no_images(folder: Path, remarks: Remarks) -> LayerLotteryError:
+    others = f"; left out: {remarks.line()}" if remarks.counts else ""
+    return LayerLotteryError(f"{folder}: holds no images ({' '.join(sorted(SUFFIXES))}){others}")
 
 
 def _check_annotations(settings: ImageFolder, folders: Sequence[Path]) -> None:
@@ -49,49 +61,32 @@ def _check_annotations(settings: ImageFolder, folders: Sequence[Path]) -> None:
         raise LayerLotteryError(f"{' and '.join(map(str, paths))}: no such file; it is named in annotations")
 
 
-def _files(folder: Path, classes: tuple[str, ...], annotations: str) -> _Files:
+def _files(folder: Path, classes: tuple[str, ...], annotations: str, remarks: Remarks) -> _Files:
     """Image files by class, from class folders; where there are none, from the file that annotates the images."""
     listed = folder / annotations
     if listed.is_file() and not any((folder / name).is_dir() for name in classes):
-        return annotated(listed, images_below(folder))
-    return _in_class_folders(folder)
+        return annotated(listed, images_below(folder, remarks, besides=str(listed)))
+    return _in_class_folders(folder, remarks)
 
 
-def _in_class_folders(folder: Path) -> _Files:
+def _in_class_folders(folder: Path, remarks: Remarks) -> _Files:
+    """Image files by class; a class folder may hold none."""
     if not folder.is_dir():
         raise LayerLotteryError(f"{folder}: no such folder")
-    # hidden folders are what tools leave behind (.ipynb_checkpoints), not classes
-    classes = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    classes = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        kind = kind_of(entry)
+        if kind == "folder":
+            classes += [] if is_passed_over(entry.name) else [entry.name]
+        elif (reason := left_out(entry.name, kind)) is not None:
+            remarks.add(reason or "in no class folder", entry.path)
     if not classes:
         raise LayerLotteryError(f"{folder}: holds no class folders")
-    files = {one.name: images_below(one) for one in classes}
-    if empty := [name for name, images in files.items() if not images]:
-        raise LayerLotteryError(f"{folder / empty[0]}: holds no images ({' '.join(sorted(SUFFIXES))})")
-    return files
+    return {name: images_below(folder / name, remarks) for name in classes}
 
 
-def images_below(folder: Path) -> list[str]:
-    """Paths of the image files in a folder and, at any depth, in the folders below it, sorted.
-
-    Hidden ones are left out. Links to files are followed, and so are links to folders, but not in a circle.
-    """
-    return sorted(_walk(str(folder), (os.path.realpath(folder),)))
-
-
-def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
-    # the directory itself knows which entries are files: asking for each takes long with a million
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES and entry.is_file():  # noqa: PTH122
-                yield entry.path
-            elif entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
-                yield from _walk(entry.path, (*above, real))
-
-
-def _part(folder: Path, files: _Files) -> tuple[str, Labels, Read]:
-    counts = [len(images) for images in files.values()]
-    paths = [path for images in files.values() for path in images]
+def _part(folder: Path, files: _Files, classes: tuple[str, ...]) -> tuple[str, Labels, Read]:
+    counts = [len(files.get(name, ())) for name in classes]
+    paths = [path for name in classes for path in files.get(name, ())]
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     return str(folder), labels, lambda rows: ((paths[row], paths[row]) for row in rows.tolist())

@@ -12,20 +12,22 @@ import logging
 import shutil
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from layerlottery.config.data import OfficialCorruptions, OfficialSettings, OfficialShift
+from layerlottery.config.data import OfficialCorruptions, OfficialSettings, OfficialShift, place
 from layerlottery.data.decode import resize
 from layerlottery.data.download import Published, download, read_verified, verify
+from layerlottery.data.official_classes import CLASSES, are_numbers, places
 from layerlottery.data.prepared import Images, Labels, Split
 from layerlottery.data.published import OFFICIAL
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
+from layerlottery.store.regular import require_regular
 
 log = logging.getLogger(__name__)
 
@@ -33,32 +35,33 @@ log = logging.getLogger(__name__)
 _SHAPE = (32, 32, 3)
 _SEVERITIES = 5
 _LABELS = "labels"
-_CLASSES = {"CIFAR-10-C": 10, "CIFAR-100-C": 100, "CIFAR-10.1": 10, "CIFAR-10.2": 10}
 # images and labels: which of the set's files holds them, and as what; its other arrays are not read
 _ARRAYS: dict[str, Any] = {"CIFAR-10.1": [(0, ...), (1, ...)], "CIFAR-10.2": [(0, "images"), (0, "labels")]}
 
 
 def load_shifted(
-    settings: OfficialSettings, *, channels: int, classes: int, image_size: int, present: Sequence[str] = ()
+    settings: OfficialSettings, *, channels: int, classes: Sequence[str], image_size: int, present: Sequence[str] = ()
 ) -> dict[str, Split]:
     """CIFAR-10.1 and CIFAR-10.2, where `settings` asks for them, as "cifar10.1" and "cifar10.2".
 
-    Images become uint8 (2000, 3, image_size, image_size). `present` are the shifted sets that the image set already
-    has. Raises LayerLotteryError when the image set has no colours or other classes, when a name is taken, and when a
-    file is missing, can't be fetched or is another one.
+    Images become uint8 (2000, 3, image_size, image_size), labels those of the same class among `classes`. `present`
+    are the shifted sets that the image set already has. Raises LayerLotteryError when the image set has no colours or
+    classes that can't be matched by name, when a name is taken, and when a file is missing, can't be fetched or is
+    another one.
     """
     splits: dict[str, Split] = {}
     for name in get_args(OfficialShift):
         if name not in settings.sets:
             continue
-        _check_fit(name, channels=channels, classes=classes)
+        _check_fit(name, channels=channels, classes=len(classes))
+        order = places(name, classes)
         if (key := name.replace("-", "").lower()) in present:
             raise LayerLotteryError(f"official.sets: {name} would be a second shifted set named {key}")
         files = _whole_files(name, settings)
-        images, labels = (_array(files[place], key) for place, key in _ARRAYS[name])
+        images, labels = (_array(files[at], key) for at, key in _ARRAYS[name])
         _check_images(files[0][0], images)
         targets = _checked_labels(files[-1][0], labels, classes=10, counts=(len(images),))
-        splits[key] = Split(resize(images, image_size), targets)
+        splits[key] = Split(resize(images, image_size), order[targets])
     return splits
 
 
@@ -66,7 +69,7 @@ def _check_fit(
     name: OfficialCorruptions | OfficialShift, *, channels: int, classes: int, image_size: int | None = None
 ) -> None:
     side = None if image_size is None else _SHAPE[0]
-    if (fitting := _described(_CLASSES[name], 3, side)) != (found := _described(classes, channels, image_size)):
+    if (fitting := _described(len(CLASSES[name]), 3, side)) != (found := _described(classes, channels, image_size)):
         raise LayerLotteryError(f"official.sets: {name} belongs to a set of {fitting}; this one is of {found}")
 
 
@@ -79,8 +82,8 @@ def _whole_files(name: OfficialShift, settings: OfficialSettings) -> list[tuple[
     """Paths and verified bytes of a set's files, fetched where they may be."""
     contents = []
     for file, published in OFFICIAL[name].items():
-        places = [Path(settings.location, file), Path(settings.location, name, file)]
-        path = next((place for place in places if place.exists()), places[0])
+        held = [place(settings.location, file), place(settings.location, name, file)]
+        path = next((path for path in held if path.exists()), held[0])
         if not path.exists():
             _fetch(published, path, settings)
         contents.append((str(path), read_verified(published, path)))
@@ -111,11 +114,13 @@ class CorruptedSet:
     """The arrays of CIFAR-10-C or CIFAR-100-C, memory-mapped.
 
     labels: int64 (N,), the same for every corruption and severity; the order is that of CIFAR's test images.
+    `numbered`: the image set names no classes, so nothing shows yet that they are in the published order.
     """
 
     name: OfficialCorruptions
     labels: Labels
     arrays: dict[str, npt.NDArray[np.uint8]]
+    numbered: bool = False
 
     def take(self, corruption: str, severity: int, rows: npt.NDArray[np.intp]) -> Images:
         """The images at `rows` (0 to N - 1) under one corruption and severity, uint8 (len(rows), 3, 32, 32)."""
@@ -124,22 +129,25 @@ class CorruptedSet:
 
 
 def open_corrupted(
-    settings: OfficialSettings, names: Sequence[str], *, channels: int, classes: int, image_size: int
+    settings: OfficialSettings, names: Sequence[str], *, channels: int, classes: Sequence[str], image_size: int
 ) -> CorruptedSet | None:
     """The corrupted set that `settings` asks for, with the corruptions `names`; None if it isn't there or asked for.
 
     Files are taken from the folder of the set's name in the location, or from the location itself; what they lack is
     extracted from the set's tar, which is fetched where that is allowed. Raises LayerLotteryError when the set belongs
-    to other images, when the tar is not the published one, and when a file is missing or of another form.
-    `names` holds at least one.
+    to other images or classes, when the tar is not the published one, and when a file is missing or of another form.
+    `names` holds at least one. Labels become those of the same class, by name, among `classes`.
     """
     asked: list[OfficialCorruptions] = [name for name in get_args(OfficialCorruptions) if name in settings.sets]
     for name in asked:
-        _check_fit(name, channels=channels, classes=classes, image_size=image_size)
+        _check_fit(name, channels=channels, classes=len(classes), image_size=image_size)
     # no set of images has two that fit
     for name in asked:
+        numbered = are_numbers(classes)
+        order = np.arange(len(classes)) if numbered else places(name, classes)
         if paths := _corrupted_files(name, [_LABELS, *names], settings):
-            return _open(name, paths)
+            held = _open(name, paths)
+            return replace(held, labels=order[held.labels], numbered=numbered)
         log.info("%s is not in %s, and official.download is false", name, settings.location)
     return None
 
@@ -155,7 +163,7 @@ def _open(name: OfficialCorruptions, paths: dict[str, Path]) -> CorruptedSet:
             raise LayerLotteryError(f"{paths[kind]}: {len(array)} images found, allowed: {allowed}")
     images, path = rows // _SEVERITIES, paths[_LABELS]
     # labels of one severity or of all are both in use
-    targets = _checked_labels(str(path), labels, classes=_CLASSES[name], counts=(rows, images))
+    targets = _checked_labels(str(path), labels, classes=len(CLASSES[name]), counts=(rows, images))
     if np.any(targets.reshape(-1, images) != targets[:images]):
         raise LayerLotteryError(f"{path}: labels differ between severities, allowed: the same for all")
     return CorruptedSet(name, targets[:images], arrays)
@@ -164,7 +172,9 @@ def _open(name: OfficialCorruptions, paths: dict[str, Path]) -> CorruptedSet:
 def _mapped(path: Path) -> npt.NDArray[Any]:
     try:
         # unlike np.load it opens no other format, and no array of objects
-        return np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(require_regular(path), mode="r")
+    except LayerLotteryError:
+        raise
     except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
         raise LayerLotteryError(f"{path}: not a readable npy file of numbers ({type(error).__name__})") from error
 
@@ -189,7 +199,7 @@ def _corrupted_files(
     name: OfficialCorruptions, kinds: Sequence[str], settings: OfficialSettings
 ) -> dict[str, Path] | None:
     """Where the npy files of these kinds are, extracted if need be; None when none is there and none may be fetched."""
-    location = Path(settings.location)
+    location = place(settings.location)
     [(archive, published)] = OFFICIAL[name].items()
     tar, folder = location / archive, location / name
     if not folder.is_dir() and (location / f"{_LABELS}.npy").exists():

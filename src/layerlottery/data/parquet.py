@@ -6,14 +6,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from glob import glob
-from itertools import chain, combinations
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from layerlottery.config.data import Files, ParquetImages
+from layerlottery.config.data import Files, ParquetImages, place
 from layerlottery.data.decode import Decoded, Read, Source, encoded_set
 from layerlottery.data.prepared import Labels, Rows
+from layerlottery.data.remarks import Remarks
 from layerlottery.data.shards import Shard, apportioned, open_shard
 from layerlottery.errors import LayerLotteryError
 
@@ -28,15 +29,17 @@ def load_parquet(settings: ParquetImages) -> Decoded:
     files = {"train": settings.train, "test": settings.test}
     files |= {f"shifted.{name}": chosen for name, chosen in settings.shifted.items()}
     # all files are opened before the first is decoded: a wrong path shows at once
-    paths = {key: _paths(Path(settings.location), chosen) for key, chosen in files.items()}
+    paths = {key: _paths(place(settings.location), chosen) for key, chosen in files.items()}
     _check_disjoint(paths)
     shards = {key: [open_shard(path, settings) for path in found] for key, found in paths.items()}
-    classes = _class_names(shards["train"])
-    for shard in chain(*shards.values()):
-        if shard.names not in (None, classes):
-            reason = f"its class names {shard.names} differ from those of the training file, {classes}"
-            raise LayerLotteryError(f"{shard.path}: {reason}")
-    return encoded_set(classes, settings, {key: _part(settings, files[key], held) for key, held in shards.items()})
+    named = shards["train"][0].names
+    # without names labels are their own
+    numbers = np.unique(np.concatenate([shard.labels for shard in shards["train"]]))
+    classes = named or tuple(map(str, numbers.tolist()))
+    order = None if named else numbers
+    labels = {key: np.concatenate([_in_order(one, classes, order) for one in held]) for key, held in shards.items()}
+    parts = {key: _part(settings, files[key], held, labels[key]) for key, held in shards.items()}
+    return encoded_set(classes, settings, parts, Remarks(settings.strict))
 
 
 def _paths(location: Path, chosen: Files) -> list[Path]:
@@ -65,13 +68,13 @@ def _check_disjoint(paths: dict[str, list[Path]]) -> None:
             raise LayerLotteryError(f"{min(shared)}: found in {one} and in {other}, allowed: one of them")
 
 
-def _part(settings: ParquetImages, chosen: Files, shards: Sequence[Shard]) -> tuple[str, Labels, Read]:
-    name = " ".join(str(Path(settings.location) / name) for name in _names(chosen))
-    return name, np.concatenate([shard.labels for shard in shards]), partial(_read, shards)
+def _part(settings: ParquetImages, chosen: Files, shards: Sequence[Shard], labels: Labels) -> tuple[str, Labels, Read]:
+    name = " ".join(str(place(settings.location) / name) for name in _names(chosen))
+    return name, labels, partial(_read, shards)
 
 
 def _names(chosen: Files) -> list[str]:
-    return [chosen] if isinstance(chosen, str) else chosen
+    return [str(place(name)) for name in ([chosen] if isinstance(chosen, str) else chosen)]
 
 
 def _read(shards: Sequence[Shard], rows: Rows) -> Iterator[tuple[str, Source]]:
@@ -80,12 +83,18 @@ def _read(shards: Sequence[Shard], rows: Rows) -> Iterator[tuple[str, Source]]:
         yield from shards[number].images(held - start)
 
 
-def _class_names(shards: Sequence[Shard]) -> tuple[str, ...]:
-    if names := shards[0].names:
-        return names
-    found = np.unique(np.concatenate([shard.labels for shard in shards]))
-    if len(found) != found[-1] + 1:
-        gap = int(np.argmax(found != np.arange(len(found))))
-        path = shards[0].path if len(shards) == 1 else f"{shards[0].path} and {len(shards) - 1} more"
-        raise LayerLotteryError(f"{path}: labels go up to {found[-1]} but {gap} is missing, allowed: 0, 1, 2, …")
-    return tuple(str(label) for label in found)
+def _in_order(shard: Shard, classes: tuple[str, ...], numbers: Labels | None) -> Labels:
+    """A file's labels as indices into the classes: by name where it has names, else by number."""
+    labels, names = shard.labels, shard.names
+    if names is not None:
+        if not set(names) <= set(classes):
+            reason = f"its class names {names} differ from those of the training file, {classes}"
+            raise LayerLotteryError(f"{shard.path}: {reason}")
+        if labels.max() >= len(names):
+            raise LayerLotteryError(f"{shard.path}: label {labels.max()} found, allowed: 0 to {len(names) - 1}")
+        return np.array([classes.index(name) for name in names], dtype=np.int64)[labels]
+    if numbers is None:
+        return labels
+    if len(strange := np.setdiff1d(labels, numbers)):
+        raise LayerLotteryError(f"{shard.path}: label {strange[0]} found, no training image has it")
+    return np.searchsorted(numbers, labels).astype(np.int64)

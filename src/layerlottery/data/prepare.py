@@ -61,7 +61,7 @@ def prepare(settings: Dataset, folder: Path) -> None:
 def _with_official(decoded: Decoded, official: OfficialSettings) -> Decoded:
     channels, _, image_size = decoded.train.shape
     added = load_shifted(
-        official, channels=channels, classes=len(decoded.classes), image_size=image_size, present=[*decoded.shifted]
+        official, channels=channels, classes=decoded.classes, image_size=image_size, present=[*decoded.shifted]
     )
     return replace(decoded, shifted={**decoded.shifted, **added})
 
@@ -125,6 +125,9 @@ def _write(decoded: Decoded, rows: dict[str, Rows], settings: Dataset, folder: P
         "arrays": contents,
         "settings": settings.model_dump(mode="json"),
     }
+    if decoded.remarks.counts:
+        facts["remarks"] = decoded.remarks.facts()
+        log.warning("%s: not read as they are: %s", folder, decoded.remarks.line())
     made_by = config_hash("prepare", settings, [contents[file] for file in ARRAYS])
     artifacts.write_facts(folder / FACTS, facts, config_hash=made_by)
 

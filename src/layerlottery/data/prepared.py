@@ -13,13 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from layerlottery.data.facts import check_arrays, check_facts
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
 
 FACTS = "facts.json"
 GROUPS = ("train", "test", "shifted", "held_out")
 ARRAYS = tuple(f"{group}_{part}.npy" for group in GROUPS for part in ("images", "labels"))
-_REQUIRED = {"source", "classes", "channels", "image_size", "mean", "std", "shifted", "counts", "arrays", "settings"}
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -73,10 +73,9 @@ class PreparedSet:
 
     @classmethod
     def open(cls, facts_path: Path) -> PreparedSet:
-        """Read `facts.json`. Raises LayerLotteryError when it is missing, changed or describes something else."""
+        """Read `facts.json`. Raises LayerLotteryError when it is missing, changed or can't describe a set."""
         facts = artifacts.read_facts(facts_path)
-        if missing := sorted(_REQUIRED - facts.keys()):
-            raise LayerLotteryError(f"{facts_path}: not the facts of a prepared set, {', '.join(missing)} missing")
+        check_facts(facts_path, facts)
         return cls(facts_path.parent, facts)
 
     @property
@@ -110,12 +109,14 @@ class PreparedSet:
         return str(self.facts["config_hash"])
 
     def split(self, name: Literal["train", "test", "shifted", "held_out"]) -> Split:
-        """The memory-mapped split. Raises LayerLotteryError when a file is missing or was changed.
+        """The memory-mapped split. Raises LayerLotteryError when a file is missing, was changed or isn't as described.
 
         "shifted" are all shifted sets in a row; "held_out" are training images that no training sees, for what is
         fitted afterwards, none if none were asked for.
         """
-        return Split(*(self._array(f"{name}_{part}.npy") for part in ("images", "labels")))
+        images, labels = (self._array(f"{name}_{part}.npy") for part in ("images", "labels"))
+        check_arrays(self.folder, name, images, labels, self.facts)
+        return Split(images, labels)
 
     def shifted(self) -> dict[str, Split]:
         """Shifted test sets by name, views into one memory-mapped array; empty when there are none."""

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from layerlottery.config.data import ParquetImages
 from layerlottery.data.prepared import Labels, Rows
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store.regular import require_regular
 
 # as the sets on Hugging Face call them, the default first. CIFAR-100's coarse_label is taken only if it is asked for
 IMAGE_COLUMNS = ("image", "img")
@@ -73,25 +74,31 @@ def open_shard(path: Path, settings: ParquetImages) -> Shard:
         schema = file.schema_arrow
         image = _column(schema, path, "image", settings.image_column, IMAGE_COLUMNS)
         label = _column(schema, path, "label", settings.label_column, LABEL_COLUMNS)
+        if twice := [name for name in (image, label) if schema.names.count(name) > 1]:
+            raise LayerLotteryError(
+                f"{path}: {schema.names.count(twice[0])} columns are called {twice[0]}, allowed: one"
+            )
         kind = schema.field(image).type
         if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
             raise LayerLotteryError(f"{path}: column {image} is {kind}, allowed: a struct with bytes")
         if file.metadata.num_rows == 0:
             raise LayerLotteryError(f"{path}: holds no rows")
         groups = tuple(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
-        return Shard(path, image, _labels(file, path, label), _held_names(schema, label), groups)
+        names = _held_names(schema, label)
+        if names and len(set(names)) < len(names):
+            raise LayerLotteryError(f"{path}: a class name of column {label} stands there twice")
+        return Shard(path, image, _labels(file, path, label), names, groups)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    if not path.is_file():
-        raise LayerLotteryError(f"{path}: no such file")
+    require_regular(path)
     try:
-        file = pq.ParquetFile(path, buffer_size=_BUFFER)
-    except (pa.ArrowException, OSError) as error:
+        with pq.ParquetFile(path, buffer_size=_BUFFER) as file:
+            yield file
+    # names in a damaged schema may be no text
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise LayerLotteryError(f"{path}: not a readable Parquet file ({type(error).__name__})") from error
-    with file:
-        yield file
 
 
 def _column(schema: pa.Schema, path: Path, kind: str, chosen: str | None, known: tuple[str, ...]) -> str:
@@ -108,20 +115,20 @@ def _column(schema: pa.Schema, path: Path, kind: str, chosen: str | None, known:
 def _labels(file: pq.ParquetFile, path: Path, name: str) -> Labels:
     with _reading(path, name):
         column = file.read(columns=[name]).column(name)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if not pa.types.is_integer(column.type):
         raise LayerLotteryError(f"{path}: column {name} is {column.type}, allowed: integers from 0")
     if column.null_count:
         row = column.is_null().index(True).as_py()
         raise LayerLotteryError(f"{path}: row {row} has no label, allowed: integers from 0")
-    labels: Labels = column.to_numpy().astype(np.int64)
-    if labels.min() < 0:
-        row = int(np.argmax(labels < 0))
+    labels = column.to_numpy()
+    if len(wrong := np.flatnonzero((labels < 0) | (labels > np.iinfo(np.int64).max))):
         # as published for a competition, ImageNet's among them
-        hint = (
-            "; all are -1: a test set without labels, name validation files in its place" if labels.max() == -1 else ""
-        )
-        raise LayerLotteryError(f"{path}: row {row} has label {labels[row]}, allowed: integers from 0{hint}")
-    return labels
+        hidden = "; all are -1: a test set without labels, name validation files in its place"
+        hint = hidden if labels.max() == -1 else ""
+        raise LayerLotteryError(f"{path}: row {wrong[0]} has label {labels[wrong[0]]}, allowed: integers from 0{hint}")
+    return np.asarray(labels, dtype=np.int64)
 
 
 def _batches(file: pq.ParquetFile, path: Path, column: str, group: int) -> Iterator[pa.RecordBatch]:
@@ -133,7 +140,7 @@ def _batches(file: pq.ParquetFile, path: Path, column: str, group: int) -> Itera
 def _reading(path: Path, column: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise LayerLotteryError(f"{path}: column {column} is not readable ({type(error).__name__})") from error
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from layerlottery.config.data import TorchvisionImages
+from layerlottery.config.data import TorchvisionImages, place
 from layerlottery.data.decode import Decoded
 from layerlottery.data.download import Published, download, read_verified
 from layerlottery.data.prepared import Images, Labels, Split
@@ -35,7 +35,7 @@ _FASHION_CLASSES = (
 
 def load_torchvision(settings: TorchvisionImages) -> Decoded:
     """Both splits of the set. Raises LayerLotteryError when a file is missing, can't be fetched or is another one."""
-    files = {Path(settings.location, place): file for place, file in FILES[settings.set].items()}
+    files = {place(settings.location, below): file for below, file in FILES[settings.set].items()}
     for path, file in files.items():
         if not path.exists():
             _fetch(settings, path, file)

@@ -16,6 +16,7 @@ from layerlottery.config.data import OfficialSettings
 from layerlottery.config.evaluation import CorruptionSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.official import CorruptedSet, open_corrupted
+from layerlottery.data.official_classes import places
 from layerlottery.data.prepared import Images, Labels, PreparedSet, Split, balanced_subset, select_images
 from layerlottery.store import artifacts
 from layerlottery.store.seals import file_digest
@@ -94,13 +95,16 @@ def _generated(prepared: PreparedSet, settings: CorruptionSettings) -> Source:
 def _published(prepared: PreparedSet, settings: CorruptionSettings, official: OfficialSettings | None) -> Source | None:
     if official is None or not settings.names:
         return None
-    form = {"channels": prepared.channels, "classes": len(prepared.classes), "image_size": prepared.image_size}
-    held = open_corrupted(official, settings.names, **form)
+    channels, classes, size = prepared.channels, prepared.classes, prepared.image_size
+    held = open_corrupted(official, settings.names, channels=channels, classes=classes, image_size=size)
     if held is None:
         return None
     log.info("taking the images of %s in %s", held.name, official.location)
     rows = _rows_of_tests(prepared, prepared.split("test"), held)
     clean = rows is not None
+    if held.numbered and not clean:
+        # only the test images' own labels could show that numbers mean the same classes
+        places(held.name, prepared.classes)
     rows = np.arange(len(held.labels)) if rows is None else rows
     chosen = select_images(held.labels[rows], settings.images, seed=settings.seed)
     return Source("official", rows[chosen], chosen, held.labels[rows[chosen]], clean, held.take)
@@ -108,7 +112,7 @@ def _published(prepared: PreparedSet, settings: CorruptionSettings, official: Of
 
 def _rows_of_tests(prepared: PreparedSet, test: Split, held: CorruptedSet) -> Places | None:
     """Which rows of a published set are the test images, in their order; None if their classes differ."""
-    size, rows = prepared.facts["settings"]["test_size"], np.arange(len(held.labels))
+    size, rows = prepared.facts["settings"].get("test_size"), np.arange(len(held.labels))
     if size is not None and size <= len(rows):
         # the choice that the prepare stage made among the same classes in the same order
         rows = balanced_subset(held.labels, size, prepared.facts["settings"]["sample_seed"])

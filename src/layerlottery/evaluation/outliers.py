@@ -12,6 +12,7 @@ from PIL import Image
 from layerlottery.config.data import TorchvisionImages
 from layerlottery.config.evaluation import OutlierSettings
 from layerlottery.config.provenance import config_hash
+from layerlottery.data.official_classes import plain, same_classes
 from layerlottery.data.prepared import Images, PreparedSet, select_images
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
@@ -53,7 +54,8 @@ def outliers(data: Path, output_images: Path, output_facts: Path, settings: Outl
     """
     prepared = PreparedSet.open(data)
     named = [(name, "near") for name in settings.near] + [(name, "far") for name in settings.far]
-    if (own := prepared.facts["settings"].get("set")) in dict(named):
+    own = prepared.facts["settings"].get("set") or same_classes(prepared.classes)
+    if own in dict(named):
         raise LayerLotteryError(f"near, far: {own} is the data set itself; allowed: sets of other images")
     images = np.empty((0, prepared.channels, prepared.image_size, prepared.image_size), dtype=np.uint8)
     sets: list[dict[str, Any]] = []
@@ -87,7 +89,7 @@ def photographs(prepared: PreparedSet, settings: OutlierSettings) -> Images:
     Their sides are 2 to 8 times that of a test image, as far as the photograph allows. In a set of colour images
     those of grey photographs are grey. Photographs that are too small, or show a class of the set, are left out.
     """
-    classes = {name.lower() for name in prepared.classes}
+    classes = {plain(name) for name in prepared.classes}
     files = [(package, file) for package, file in photograph_files() if not classes & SHOWN.get(file.name, set())]
     held = [_read(file, package, _mode(prepared)) for package, file in files]
     size = prepared.image_size

@@ -9,6 +9,7 @@ from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.data import Dataset, TorchvisionImages
 from layerlottery.config.limits import EXTENTS
+from layerlottery.data.facts import check_facts
 from layerlottery.data.prepare import LOADERS
 from layerlottery.data.published import SHIFTED_IMAGES
 from layerlottery.errors import LayerLotteryError
@@ -48,10 +49,12 @@ def image_counts(benchmark: Benchmark, name: str, *, prepared: bool = True) -> I
 
 
 def _prepared(benchmark: Benchmark, name: str) -> ImageCounts | None:
+    path = Path(paths.prepared(benchmark.folders.dataset.format(dataset=name)))
     try:
-        facts = read_facts(Path(paths.prepared(benchmark.folders.dataset.format(dataset=name))))
+        facts = read_facts(path)
+        check_facts(path, facts)
         return ImageCounts(facts["channels"], facts["image_size"], len(facts["classes"]), **facts["counts"])
-    except (LayerLotteryError, KeyError):  # not there yet, or of another version: the stage will make it
+    except LayerLotteryError:  # not there yet, or of another version: the stage will make it
         return None
 
 

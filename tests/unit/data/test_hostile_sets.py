@@ -15,6 +15,7 @@ from tests.unit.hostile import marker, problems, refusal
 
 from layerlottery.data.decode import Form, decode
 from layerlottery.data.download import Published
+from layerlottery.data.official_classes import CIFAR10
 from layerlottery.data.published import FILES, OFFICIAL
 from layerlottery.errors import LayerLotteryError
 
@@ -107,9 +108,9 @@ def test_members_of_an_archive_never_reach_the_disk(tmp_path, monkeypatch, marke
 @pytest.mark.parametrize("name", ["CIFAR-10.1", "CIFAR-10.2"])
 def test_hostile_published_test_sets(tmp_path, marker, monkeypatch, name):
     for part in ("train", "test"):
-        for number in range(10):
-            (tmp_path / part / str(number)).mkdir(parents=True)
-            Image.new("RGB", (8, 8), (number, 50, 90)).save(tmp_path / part / str(number) / "one.png")
+        for number, label in enumerate(CIFAR10):
+            (tmp_path / part / label).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (number, 50, 90)).save(tmp_path / part / label / "one.png")
     words = prepare(tmp_path, tmp_path, source="folder", official={"sets": [name], "location": str(tmp_path)})
     assert refusal(words, next(iter(OFFICIAL[name])).join([f"{tmp_path}/", ": no such file"])) is None
     for kind, content in hostile.arrays(marker).items():

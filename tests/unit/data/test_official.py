@@ -13,12 +13,13 @@ from tests.unit.official_files import IMAGES, LABELS, corrupted, npy, npz, publi
 
 from layerlottery.config.data import OfficialSettings
 from layerlottery.data.official import load_shifted, open_corrupted
+from layerlottery.data.official_classes import CIFAR10, CIFAR100
 from layerlottery.data.published import OFFICIAL
 from layerlottery.errors import LayerLotteryError
 
 NAMES = ["fog", "saturate"]
 SET = "CIFAR-10-C"
-FITTING = {"channels": 3, "classes": 10, "image_size": 32}
+FITTING = {"channels": 3, "classes": CIFAR10, "image_size": 32}
 
 
 def settings(location, *sets, download=False):
@@ -234,7 +235,11 @@ def test_arrays_of_another_form_are_named(tmp_path, file, array, message):
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        (SET, {"classes": 100}, "10 classes, 3 channels, 32x32 pixels; this one is of 100 classes, 3 channels, 32x32"),
+        (
+            SET,
+            {"classes": CIFAR100},
+            "10 classes, 3 channels, 32x32 pixels; this one is of 100 classes, 3 channels, 32x32",
+        ),
         ("CIFAR-100-C", {}, "100 classes, 3 channels, 32x32 pixels; this one is of 10 classes, 3 channels, 32x32"),
         (SET, {"channels": 1}, "10 classes, 3 channels, 32x32 pixels; this one is of 10 classes, 1 channel, 32x32"),
         (SET, {"image_size": 16}, "10 classes, 3 channels, 32x32 pixels; this one is of 10 classes, 3 channels, 16x16"),
@@ -249,7 +254,7 @@ def test_a_set_of_other_images_is_refused(tmp_path, name, changes, message):
 def test_cifar_100_c_is_a_set_of_its_own(tmp_path):
     arrays = corrupted(*NAMES)
     put(tmp_path / "CIFAR-100-C", arrays)
-    check(open_corrupted(settings(tmp_path, "CIFAR-100-C"), NAMES, **FITTING | {"classes": 100}), arrays)
+    check(open_corrupted(settings(tmp_path, "CIFAR-100-C"), NAMES, **FITTING | {"classes": CIFAR100}), arrays)
 
 
 # CIFAR-10.1 and CIFAR-10.2
@@ -367,7 +372,8 @@ def test_new_test_sets_of_another_form_are_named(tmp_path, monkeypatch, name, im
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"), [({"channels": 1}, "10 classes, 1 channel"), ({"classes": 2}, "2 classes, 3 channels")]
+    ("changes", "found"),
+    [({"channels": 1}, "10 classes, 1 channel"), ({"classes": ["a", "b"]}, "2 classes, 3 channels")],
 )
 def test_new_test_sets_need_colours_and_the_ten_classes(tmp_path, changes, found):
     line = refused(shifted, tmp_path, "CIFAR-10.1", download=True, **changes)

@@ -9,6 +9,7 @@ from tests.unit import official_files
 from layerlottery.config.data import Digits
 from layerlottery.data import prepare as stage
 from layerlottery.data.decode import Decoded
+from layerlottery.data.official_classes import CIFAR10
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import ARRAYS, PreparedSet, Split, balanced_subset
 from layerlottery.data.statistics import Levels
@@ -174,7 +175,7 @@ PHOTOS = np.random.default_rng(7).integers(0, 256, (20, 32, 32, 3), dtype=np.uin
 def make_coloured(**changes):
     """Ten classes, in colour, of the usual size."""
     splits = {"train": make_split([*range(10)] * 2, 0, side=32), "test": make_split([*range(10)], 1, side=32)}
-    parts = {"classes": tuple("abcdefghij"), **splits, "shifted": {}}
+    parts = {"classes": tuple(CIFAR10), **splits, "shifted": {}}
     return Decoded(**(parts | changes))
 
 

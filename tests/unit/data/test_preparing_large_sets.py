@@ -91,12 +91,11 @@ def test_images_that_are_not_kept_are_not_decoded(place):
         prepare(settings(place), place / "out")
 
 
-def test_the_first_image_gives_the_form_even_if_it_is_not_kept(place):
+def test_an_image_in_colour_counts_even_if_it_is_not_kept(place):
     assert 0 not in balanced_subset(LABELS, 8, 3)
-    grey = [png(PIXELS[0, ..., 0]), *(png(one) for one in PIXELS[1:40])]
-    write(place / "train-0.parquet", grey, LABELS[:40])
-    prepare(settings(place, train_size=8, sample_seed=3), place / "out")
-    assert PreparedSet.open(place / "out" / FACTS).channels == 1
+    write(place / "train.parquet", [png(PIXELS[0]), *(png(one[..., 0]) for one in PIXELS[1:])], LABELS)
+    prepare(settings(place, train="train.parquet", train_size=8, sample_seed=3), place / "out")
+    assert PreparedSet.open(place / "out" / FACTS).channels == 3
 
 
 def test_a_broken_image_late_in_the_set_leaves_nothing(place):

@@ -12,6 +12,7 @@ from layerlottery.config.data import Digits, OfficialSettings
 from layerlottery.config.evaluation import EXTRA_CORRUPTIONS, MAIN_CORRUPTIONS, CorruptionSettings
 from layerlottery.data import prepare as preparation
 from layerlottery.data.decode import Decoded
+from layerlottery.data.official_classes import CIFAR10
 from layerlottery.data.prepared import PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import corrupt as stage
@@ -108,7 +109,7 @@ TRAIN = Split(TEST[:10], np.arange(10))
 def prepared(monkeypatch, folder, labels=LABELS, **settings):
     """The facts of a prepared set in the form of CIFAR-10 with these test labels."""
     test = Split(TEST[: len(labels)], np.asarray(labels, dtype=np.int64))
-    decoded = Decoded(tuple("abcdefghij"), TRAIN, test, {})
+    decoded = Decoded(tuple(CIFAR10), TRAIN, test, {})
     monkeypatch.setitem(preparation.LOADERS, "digits", lambda _: decoded)
     preparation.prepare(Digits(source="digits", **settings), folder)
     return folder / "facts.json"
