@@ -148,12 +148,20 @@ class _Finder:
             within = [one for one in kept if one.call.name.startswith(f"{outer.call.name}.")]
             if outer not in kept or not within:
                 continue
-            gone = [one for one in within if gated(self.streams, one.call)]
-            inner = [one for one in within if one not in gone]
-            if outer.block.removable and inner:
-                gone += [outer] if self._stage(inner, outer) else inner
+            if not (outer.block.removable or self._in_branch(within, outer)):
+                continue
+            gates = [one for one in within if gated(self.streams, one.call)]
+            stage = self._stage([one for one in within if one not in gates], outer)
+            gone = gates + [outer] * outer.block.removable if stage else within
             kept = [one for one in kept if one not in gone]
         return kept
+
+    def _in_branch(self, inner: Sequence[_Found], outer: _Found) -> bool:
+        """Whether only one of the operands that the outer one adds last comes by way of the inner ones."""
+        last = last_addition(self.streams, outer.call)
+        operands = self.trace.operations[last].inputs if last is not None else ()
+        made = {one.call.outputs[0] for one in inner}
+        return sum(not made.isdisjoint(self.trace.sources([one], outer.call)) for one in operands) == 1
 
     def _stage(self, inner: Sequence[_Found], outer: _Found) -> bool:
         """Whether the outer one is a shortcut around a chain of blocks, which holds most of its weights."""
