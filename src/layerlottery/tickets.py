@@ -16,8 +16,10 @@ from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
 from layerlottery.criteria.own import scores_of
+from layerlottery.criteria.ranking import check_differ
 from layerlottery.criteria.score import rank_blocks
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block, outermost, remove_blocks, residual_blocks, why_none
 from layerlottery.networks.copies import copied, public
 from layerlottery.networks.examples import example_for, unwrapped
@@ -239,14 +241,10 @@ class _Given:
             removable = [block for block in self.blocks if block.removable]
             network = copied(unwrapped(self.model)).eval()
             with torch.random.fork_rng():
-                return scores_of(self.criterion, network, removable, self.batches, seed=seed)
+                scores = scores_of(self.criterion, network, removable, self.batches, seed=seed)
+            check_differ(scores.values(), self.called, "blocks")
+            return scores
         ranked = rank_blocks(self.model, self.batches, self.criterion, seed=seed, blocks=self.blocks, minimum=minimum)
-        if len(ranked.score) > 1 and len(set(ranked.raw.values())) == 1:
-            value = next(iter(ranked.raw.values()))
-            raise LayerLotteryError(
-                f"criterion: {self.called} gave all {len(ranked.score)} blocks the same value, {value}, and can't tell "
-                "them apart; a last layer that starts at zero, for one, has no gradient and no answer to compare"
-            )
         return ranked.score
 
     def cost(self, small: nn.Module) -> Cost:
@@ -334,7 +332,7 @@ def _classes(model: nn.Module, batch: tuple[Tensor, Tensor]) -> int:
     images, labels = batch
     network = copied(unwrapped(model)).eval()
     with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        logits = network(images[:1])
+        logits = logits_of(network(images[:1]))
     if isinstance(logits, Tensor) and logits.dim() == 2:
         logits = logits.expand(len(images), -1)
     check_outputs(logits, (images, labels))

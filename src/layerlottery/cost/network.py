@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from layerlottery.networks.answers import logits_of
 from layerlottery.networks.copies import copied
 from layerlottery.networks.masks import masked_weights
 
@@ -152,7 +153,7 @@ def _saved_bytes(model: nn.Module, images: Tensor) -> int:
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.compiler.set_stance("force_eager"), hooks:
-        loss = _loss(model(images), labels)
+        loss = _loss(logits_of(model(images), training=True), labels)
     del loss
     return sum(saved.values())
 

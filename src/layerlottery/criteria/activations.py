@@ -10,7 +10,7 @@ from torch import Tensor
 
 from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.features import captured, channel_axis
+from layerlottery.networks.features import captured
 
 # values of maps whose ranks are found together: their float64 products stay in a core's cache
 CACHED_VALUES = 2**17
@@ -24,7 +24,7 @@ def reduced_outputs(given: Scoring, reduce: Callable[[Tensor], Tensor], *, spati
     (n, C, h, w) where a `spatial` one is needed, naming the first such block.
     """
     model, found = given.model, {block.name: list[Tensor]() for block in given.blocks}
-    axes = {block.name: channel_axis(model.get_submodule(block.name), block.shape) for block in given.blocks}
+    axes = {block.name: block.channel_axis for block in given.blocks}
 
     def read(name: str, output: Tensor) -> Tensor:
         maps = output.movedim(axes[name], 1)

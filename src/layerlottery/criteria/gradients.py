@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from layerlottery.criteria.batches import each, is_one
+from layerlottery.criteria.reach import check_reached
 from layerlottery.criteria.saliency import Saliency
 from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.errors import LayerLotteryError
@@ -34,22 +35,42 @@ class _TwiceDifferentiable(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _times_gradient(given: Scoring, scalars: Iterable[tuple[int, Tensor]]) -> Saliency:
-    """θ · ∂scalar/∂θ of what is scored; of several scalars, their mean weighted by the number beside each."""
+def _times_gradient(given: Scoring, scalars: Iterable[tuple[int, Tensor]], *, again: bool = False) -> Saliency:
+    """θ · ∂scalar/∂θ of what is scored; of several scalars, their mean weighted by the number beside each.
+
+    Scalars of derivatives are derived `again`: what they do not rest on has a zero there.
+    """
     parameters = given.parameters()
-    gradients = _mean_gradients([*parameters.values()], scalars)
+    gradients = _mean_gradients([*parameters.values()], scalars, None if again else given)
     products = zip(parameters.items(), gradients, strict=True)
     return Saliency({name: (parameter * gradient).detach() for (name, parameter), gradient in products})
 
 
-def _mean_gradients(parameters: Sequence[Tensor], scalars: Iterable[tuple[int, Tensor]]) -> list[Tensor]:
+def _gradients(
+    scalar: Tensor, parameters: Sequence[Tensor], given: Scoring | None, *, keep: bool = False
+) -> list[Tensor]:
+    """∂scalar/∂θ, which can be derived once more if kept; raises where what is scored of `given` should have one."""
+    found: Sequence[Tensor | None] = [None] * len(parameters)
+    if scalar.requires_grad and parameters:
+        found = torch.autograd.grad(scalar, parameters, create_graph=keep, allow_unused=True)
+    lost = {id(one) for one, gradient in zip(parameters, found, strict=True) if gradient is None}
+    if lost and given is not None:
+        check_reached(given, lost)
+    return [
+        torch.zeros_like(one) if gradient is None else gradient for one, gradient in zip(parameters, found, strict=True)
+    ]
+
+
+def _mean_gradients(
+    parameters: Sequence[Tensor], scalars: Iterable[tuple[int, Tensor]], given: Scoring | None
+) -> list[Tensor]:
     mean: list[Tensor] = []
     total = 0
     for count, scalar in scalars:
-        found = torch.autograd.grad(scalar, parameters, materialize_grads=True) if parameters else []
+        found = _gradients(scalar, parameters, given)
         total += count
         # a running mean: a single one stays what it is to the last bit
-        mean = [old + (new - old) * (count / total) for old, new in zip(mean, found, strict=True)] if mean else [*found]
+        mean = [old + (new - old) * (count / total) for old, new in zip(mean, found, strict=True)] if mean else found
     return mean
 
 
@@ -65,9 +86,9 @@ def _gradient_flows(given: Scoring) -> Iterator[tuple[int, Tensor]]:
     g is the gradient of the loss over all images, of all trainable parameters.
     """
     everything = [parameter for parameter in given.model.parameters() if parameter.requires_grad]
-    towards = None if is_one(given.batches) else _mean_gradients(everything, _losses(given))
+    towards = None if is_one(given.batches) else _mean_gradients(everything, _losses(given), given)
     for count, loss in _losses(given):
-        gradients = torch.autograd.grad(loss, everything, create_graph=True, materialize_grads=True)
+        gradients = _gradients(loss, everything, given, keep=True)
         along = towards or [gradient.detach() for gradient in gradients]
         yield count, torch.stack([(gradient * one).sum() for gradient, one in zip(gradients, along, strict=True)]).sum()
 
@@ -109,7 +130,7 @@ def grasp(given: Scoring) -> Saliency:
     try:
         # fused attention has no second derivative
         with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():
-            return _times_gradient(given, flows)
+            return _times_gradient(given, flows, again=True)
     except RuntimeError as error:
         if "derivative for" not in str(error):
             raise

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from fractions import Fraction
+from math import isfinite, prod
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from layerlottery.config.extensions import Extension
 from layerlottery.criteria.batches import Batches, is_one
+from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
 
 
@@ -18,8 +24,8 @@ def scores_of(
     """The score of each block, in the blocks' order, by a function of the user's.
 
     It is given the copy of the network that is scored, its removable blocks and an iterable of batches (images,
-    labels). Raises LayerLotteryError when it can't be called, and when it returns anything but a number for each
-    block.
+    labels). Raises LayerLotteryError when it can't be called, and when it returns anything but a finite number for
+    each block.
     """
     if not isinstance(criterion, Extension):
         criterion = Extension(criterion, getattr(criterion, "__qualname__", repr(criterion)))
@@ -35,7 +41,14 @@ def scores_of(
 
 
 def _number(criterion: Extension, name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise criterion.wrong(f"returned {type(value).__name__} for block {name}; allowed: a number") from None
+    """A finite number; truth values, text and complex numbers are none."""
+    one = value
+    with suppress(RuntimeError):  # of a tensor without content
+        if isinstance(value, Tensor | np.ndarray | np.generic) and prod(value.shape) == 1:
+            one = value.item()
+    if isinstance(one, bool) or not isinstance(one, int | float | Fraction | Decimal):
+        raise criterion.wrong(f"returned {type(one).__name__} for block {name}; allowed: a number")
+    with suppress(OverflowError):
+        if isfinite(number := float(one)):
+            return number
+    raise LayerLotteryError(f"block {name}: {criterion.where} gave {str(one)[:40]}; scores must be finite numbers")

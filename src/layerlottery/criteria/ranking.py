@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from layerlottery.config.networks import MINIMUM_PER_STAGE
+from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import Block
 
 
@@ -24,6 +29,16 @@ class BlockRanking:
 
 def _lowest_goes(values: dict[str, float], keep: str) -> dict[str, float]:
     return values if keep == "high" else {name: -value for name, value in values.items()}
+
+
+def check_differ(values: Iterable[float] | npt.NDArray[Any], function: str, kind: str) -> None:
+    """Raise if all of several values are equal: network order would then choose, not the criterion."""
+    found = values if isinstance(values, np.ndarray) else np.array([*values])
+    if len(found) > 1 and (found == found[0]).all():
+        raise LayerLotteryError(
+            f"criterion: {function} gave all {len(found)} {kind} the same value, {found[0]}, and can't tell them "
+            "apart; a last layer that starts at zero, for one, has no gradient and no answer to compare"
+        )
 
 
 def rank_once(values: dict[str, float], *, keep: str) -> BlockRanking:

@@ -31,14 +31,19 @@ def convolution_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def connecting_weights(model: nn.Module, block: Block) -> dict[str, Tensor]:
     """Weights of a block's convolutions, fully connected layers and attention, by name; if none, all its matrices."""
-    found: dict[str, Tensor | None] = {}
+    weights: dict[str, Tensor] = {}
     for name, module in model.get_submodule(block.name).named_modules(prefix=block.name):
         held = next((names for kind, names in CONNECTING.items() if isinstance(module, kind)), ())
-        found |= {f"{name}.{one}": getattr(module, one) for one in held}
-    if weights := {name: weight for name, weight in found.items() if weight is not None}:
-        return weights
+        found = {f"{name}.{one}": getattr(module, one) for one in held if getattr(module, one) is not None}
+        # a hook of a user's own may compute the weight: what it is computed from has the gradient
+        computed = any(not isinstance(one, nn.Parameter) for one in found.values())
+        weights |= _matrices(module.named_parameters(prefix=name, recurse=False)) if computed else found
     # a module of a user's own may hold bare parameters
-    return {name: one for name, one in all_parameters(model, block).items() if sum(size > 1 for size in one.shape) > 1}
+    return weights or _matrices(all_parameters(model, block).items())
+
+
+def _matrices(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: one for name, one in parameters if sum(size > 1 for size in one.shape) > 1}
 
 
 def all_parameters(model: nn.Module, block: Block) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from layerlottery.config.criteria import FORMULAS, CriterionSettings, Structure
 from layerlottery.config.networks import MINIMUM_PER_STAGE, ResidualSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.criteria.batches import Batch, Batches, each
-from layerlottery.criteria.ranking import BlockRanking, rank_once, rank_one_by_one
+from layerlottery.criteria.ranking import BlockRanking, check_differ, rank_once, rank_one_by_one
 from layerlottery.criteria.saliency import Numbers
 from layerlottery.criteria.scoring import Scoring, evaluate, functions
 from layerlottery.data.batches import Normalizer
@@ -80,6 +81,7 @@ def rank_blocks(
     """Values and ranks of all removable blocks, scored once or, if `iterative`, again after every removal."""
     known = blocks if blocks is not None else paper_blocks(model, batches)
     values = score_blocks(model, batches, settings, seed=seed, blocks=known)
+    check_differ(values.values(), settings.function, "blocks")
     if not settings.iterative:
         return rank_once(values, keep=settings.keep)
     removals = {block.name: block.removal for block in known}
@@ -102,6 +104,7 @@ def group_scores(model: nn.Module, batch: Batch, settings: CriterionSettings, *,
     """
     couplings = find_couplings(model)
     values = evaluate(Scoring(model, batch, settings, couplings=couplings, structure="filters", seed=seed))
+    check_differ(np.concatenate([*values.values()]), settings.function, "groups of filters")
     return [
         {"layer": one.layer, "index": index, "filters": len(one.layers), "raw": raw, "score": settings.sign * raw}
         for one in couplings
@@ -112,6 +115,7 @@ def group_scores(model: nn.Module, batch: Batch, settings: CriterionSettings, *,
 def weight_scores(model: nn.Module, batch: Batch, settings: CriterionSettings, *, seed: int = 0) -> dict[str, Numbers]:
     """A score for each convolution weight, by parameter name and of its shape; the lowest goes first."""
     values = evaluate(Scoring(model, batch, settings, structure="weights", seed=seed))
+    check_differ(np.concatenate([one.ravel() for one in values.values()]), settings.function, "weights")
     return {name: settings.sign * value for name, value in values.items()}
 
 

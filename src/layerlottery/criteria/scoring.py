@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 
 from layerlottery.config.criteria import CriterionSettings, Structure
 from layerlottery.config.extensions import load
@@ -20,10 +22,12 @@ from layerlottery.criteria.batches import Batches, each, parts
 from layerlottery.criteria.own import scores_of
 from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_weights, convolution_weights
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block
 from layerlottery.networks.copies import copied
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
+from layerlottery.networks.masks import write_weights
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
 from layerlottery.store.hashing import derived_seed
@@ -58,6 +62,12 @@ class Scoring:
         if self.structure != "layers":
             return convolution_weights(self.model)
         return {name: one for held in self.by_block(connecting=connecting).values() for name, one in held.items()}
+
+    def by_holder(self) -> dict[str, dict[str, Tensor]]:
+        """The scored parameters, by what messages call the block or layer that holds them."""
+        if self.structure != "layers":
+            return {f"layer {name.removesuffix('.weight')}": {name: one} for name, one in self.parameters().items()}
+        return {f"block {name}": held for name, held in self.by_block().items()}
 
     def parts(self) -> Iterator[Sequence[Tensor]]:
         """Each batch's images in parts that fit in memory; in one part if BatchNorm takes their statistics."""
@@ -102,14 +112,28 @@ def evaluate(given: Scoring) -> dict[str, Any]:
     """
     settings, scored = given.settings, scoring_copy(given.model, given.settings)
     scored = _faster(scored) if settings.formula.needs == "forward" else scored
+    if not settings.is_own:
+        scored.register_forward_hook(lambda module, images, answer: logits_of(answer))
     device = device_of(scored)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.compiler.set_stance("force_eager"):
+    draws = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with draws, torch.compiler.set_stance("force_eager"), without_checkpoints():
         torch.manual_seed(derived_seed("scoring", given.seed))
         found = values(replace(given, model=scored))
     for name, value in found.items() if given.structure == "layers" else ():
         if not math.isfinite(value):
             raise LayerLotteryError(f"block {name}: {settings.function} gave {value}; scores must be finite numbers")
     return found
+
+
+@contextmanager
+def without_checkpoints() -> Iterator[None]:
+    """While it is active, reentrant activation checkpoints are none: no gradient can be asked for through them."""
+    CheckpointFunction.apply = lambda function, preserve, *args: function(*args)
+    try:
+        yield
+    finally:
+        # the inherited one again
+        del CheckpointFunction.apply
 
 
 def values(given: Scoring) -> dict[str, Any]:
@@ -141,7 +165,11 @@ def _check_finite(found: Saliency, settings: CriterionSettings) -> None:
 
 def scoring_copy(model: nn.Module, settings: CriterionSettings) -> nn.Module:
     """A copy that computes what is scored: nothing random, BatchNorm with batch or running statistics."""
-    scored = copied(unwrapped(model)).eval().requires_grad_(True)
+    scored = copied(unwrapped(model)).eval()
+    if not settings.is_own:
+        # a weight counts by its value, however it comes about
+        write_weights(scored)
+    scored.requires_grad_(True)
     for module in scored.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train(settings.batchnorm == "train")

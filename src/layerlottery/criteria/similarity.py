@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from layerlottery.criteria.ablation import answers
+from layerlottery.criteria.batches import each
 from layerlottery.criteria.scoring import Scoring, criterion
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.features import PENULTIMATE, captured
@@ -43,7 +44,7 @@ def with_and_without(given: Scoring) -> tuple[Tensor, dict[str, Tensor]]:
     Raises when they are not finite, naming the block.
     """
     parts = itertools.chain.from_iterable(given.parts())
-    with captured(given.model, [PENULTIMATE]) as held:
+    with captured(given.model, [PENULTIMATE], example=next(each(given.batches))[0][:2]) as held:
         whole, without = answers(
             given.model, given.blocks, parts, lambda _: held[PENULTIMATE].flatten(1).double().cpu()
         )

@@ -85,7 +85,7 @@ def grams(predictor: nn.Module, batch: Tensor, names: Sequence[str]) -> dict[str
     """Gram matrix (N, N), float64, of each named layer's outputs for one batch."""
     network = predictor.get_submodule("network")
     found: dict[str, Tensor] = {}
-    with captured(network, names) as held, ExitStack() as hooks:
+    with captured(network, names, example=batch[:2]) as held, ExitStack() as hooks:
         for name in names:
             if name != PENULTIMATE:
                 # runs after `captured`'s own; the maps of all layers together would fill the memory

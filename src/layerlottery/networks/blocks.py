@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, pairwise, zip_longest
 from os.path import commonprefix
 from typing import Any
 
@@ -17,9 +17,10 @@ from torch.utils._pytree import tree_map
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied, public
 from layerlottery.networks.examples import example_for, remember, unwrapped
+from layerlottery.networks.features import channel_axis
 from layerlottery.networks.removal import Removal, left_over, take_out
-from layerlottery.networks.streams import Branch, Streams, last_addition, staying
-from layerlottery.networks.trace import Call, Trace, WithoutBranches, record
+from layerlottery.networks.streams import Branch, Streams, gated, last_addition, staying
+from layerlottery.networks.trace import Call, Trace, WithoutBranches, record, tensors_of
 
 RELATIVE_ERROR = 1e-4
 REFUTED = "without it the network does not compute what it computes with its branch zeroed"
@@ -29,7 +30,8 @@ REFUTED = "without it the network does not compute what it computes with its bra
 class Block:
     """A residual block, or one branch of a block that has several, by its named_modules() name.
 
-    `shape` is that of the stream behind it, without the images' dimension; `stage` is what blocks of one shape that
+    `shape` is that of the stream behind it, without the images' dimension, and `channel_axis` where that has its
+    channels, the images' dimension counted; `stage` is what blocks of one shape that
     follow one another have in common. `reason` says why it is not removable.
     """
 
@@ -39,6 +41,7 @@ class Block:
     reason: str = ""
     shape: tuple[int, ...] = ()
     removal: Removal = field(default_factory=Removal, compare=False)
+    channel_axis: int = 1
 
 
 def residual_blocks(
@@ -134,23 +137,59 @@ class _Finder:
             # an addition that is a module of its own belongs to the module that calls it
             while call is not None and len(call.inputs) > 1 and not any(call.module.children()):
                 call = call.parent
-            if call is not None and call.name and call.tuple_length == 0 and call.inputs:
+            if call is not None and call.name and call.tuple_length >= 0 and call.inputs:
                 found.setdefault(id(call.module), call)
         return sorted(found.values(), key=lambda call: call.begin)
 
     def blocks(self) -> list[_Found]:
-        return [found for call in self.owners() if (found := self._block(call))]
+        """What is removed as one; of what lies inside another, either that or the other."""
+        kept = [found for call in self.owners() if (found := self._block(call))]
+        for outer in list(kept):
+            within = [one for one in kept if one.call.name.startswith(f"{outer.call.name}.")]
+            if outer not in kept or not within:
+                continue
+            if not (outer.block.removable or self._in_branch(within, outer)):
+                continue
+            gates = [one for one in within if gated(self.streams, one.call)]
+            stage = self._stage([one for one in within if one not in gates], outer)
+            gone = gates + [outer] * outer.block.removable if stage else within
+            kept = [one for one in kept if one not in gone]
+        return kept
+
+    def _in_branch(self, inner: Sequence[_Found], outer: _Found) -> bool:
+        """Whether only one of the operands that the outer one adds last comes by way of the inner ones."""
+        last = last_addition(self.streams, outer.call)
+        operands = self.trace.operations[last].inputs if last is not None else ()
+        made = {one.call.outputs[0] for one in inner}
+        return sum(not made.isdisjoint(self.trace.sources([one], outer.call)) for one in operands) == 1
+
+    def _stage(self, inner: Sequence[_Found], outer: _Found) -> bool:
+        """Whether the outer one is a shortcut around a chain of blocks, which holds most of its weights."""
+        chained = any(one.call.outputs[0] == two.call.inputs[0] for one, two in pairwise(inner))
+        weights = sum(_size(one.call.module) for one in inner)
+        return chained and 2 * weights > _size(outer.call.module)
 
     def _block(self, call: Call) -> _Found | None:
-        block = Block(call.name, "", removable=False, shape=tuple(call.shapes[1][1:]))
+        axis = channel_axis(self.trace, call)
+        block = Block(call.name, "", removable=False, shape=tuple(call.shapes[1][1:]), channel_axis=axis)
         steps = self.streams.through(call) if call.shapes[0] == call.shapes[1] else None
         added = [step for step in steps or [] if isinstance(step, Branch)]
         if steps is None or not added or not all(self._own(step.addition, call) for step in added):
             return _Found(replace(block, reason=self._why_not(call)), call) if self._residual(call) else None
         if self.times[id(call.module)] > 1:
             return _Found(replace(block, reason=f"it is used {self.times[id(call.module)]} times"), call)
-        removal = Removal(tuple(staying(self.streams, steps, call)), extra=call.arguments > 1)
+        if not call.packed and self._gives_more(call):
+            return _Found(replace(block, reason="it gives more than the stream, which others use"), call)
+        gives = 0 if call.packed else call.tuple_length
+        removal = Removal(
+            tuple(staying(self.streams, steps, call)), extra=call.packed or call.arguments > 1, gives=gives
+        )
         return _Found(replace(block, removable=True, removal=removal), call, tuple(added))
+
+    def _gives_more(self, call: Call) -> bool:
+        """Whether there is something beside the stream in what it gives that is, or may be, used."""
+        used = {value for operation in self.trace.operations[call.end :] for value in operation.inputs}
+        return call.mixed or bool({*call.outputs[1:]} & {*used, *self.trace.calls[0].outputs})
 
     def _own(self, addition: int, call: Call) -> bool:
         """Whether an addition stands in the call itself, or is a module that it calls."""
@@ -181,14 +220,14 @@ class _Finder:
     def _branch(self, whole: _Found, step: Branch) -> _Found | None:
         call = whole.call
         stream = frozenset([call.inputs[0], *(self.trace.operations[one.addition].output for one in whole.zeroed)])
-        values = self.streams.sources(step.value, call, until=stream)
+        values = self.trace.sources([step.value], call, until=stream)
         children = self._children(call, values - stream)
         own = [child for child in children if self._only_in(child, call)]
         if not own:
             return None
         stubs = {child.name: -1 for child in own[:-1]} | {own[-1].name: own[-1].tuple_length}
         # the one that holds most of the branch's weights gives it the name
-        largest = max(own, key=lambda child: sum(one.numel() for one in child.module.parameters()))
+        largest = max(own, key=lambda child: _size(child.module))
         block = replace(whole.block, name=largest.name, removal=Removal(stubs=stubs))
         return _Found(block, call, (step,))
 
@@ -203,6 +242,10 @@ class _Finder:
 
     def _only_in(self, child: Call, call: Call) -> bool:
         return self.times[id(child.module)] == 1 and child.tuple_length >= 0 and child.name.startswith(call.name)
+
+
+def _size(module: nn.Module) -> int:
+    return sum(one.numel() for one in module.parameters())
 
 
 def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace: Trace) -> set[str]:
@@ -237,7 +280,23 @@ def _agrees(module: nn.Module, found: _Found, trace: Trace, args: Any, kwargs: A
         got = _without(module, found)(*given, **named)
     except Exception:  # whatever a module does that was changed inside: it can't be changed, then
         return False
-    if not isinstance(got, Tensor) or got.shape != expected.shape:
+    # a named tuple is more than a tuple
+    if not (type(got) is type(expected) if isinstance(expected, tuple) else isinstance(got, Tensor)):
+        return False
+    # of what it gives beside the stream, a removal may leave nothing
+    if found.block.removal.stubs or found.block.removal.gives:
+        return _close(next(tensors_of(expected)), next(tensors_of(got), None))
+    if _without_tensors(got) != _without_tensors(expected):
+        return False
+    return all(_close(one, other) for one, other in zip_longest(tensors_of(expected), tensors_of(got)))
+
+
+def _without_tensors(values: Any) -> Any:
+    return tree_map(lambda one: None if isinstance(one, Tensor) else one, values)
+
+
+def _close(expected: Tensor | None, got: Tensor | None) -> bool:
+    if expected is None or got is None or got.shape != expected.shape:
         return False
     if expected.is_meta:
         # shapes are all that there is to compare
@@ -284,7 +343,10 @@ def why_none(model: nn.Module, found: Sequence[Block], example: Tensor | None) -
         return f"{name}: found no removable residual block among {len(found)}; {reasons}"
     trace = run(copied(unwrapped(model)).eval(), example_for(model, example))
     if any(operation.joins for operation in trace.operations):
-        return f"{name}: found no residual block; its additions stand in no sub-module that takes and gives the stream"
+        return (
+            f"{name}: found no residual block; none of its additions stands in a sub-module that takes a tensor and "
+            "gives one, alone or first in a tuple"
+        )
     joined = any(operation.function in (torch.cat, torch.concat) for operation in trace.operations)
     how = "its layers are joined by concatenation, not by addition" if joined else "nothing is added to an identity"
     return f"{name}: found no residual block; {how}, so removing a layer would change what follows"

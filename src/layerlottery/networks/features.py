@@ -6,25 +6,34 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.trace import tensors_of
+from layerlottery.networks.streams import REARRANGING, RESHAPING
+from layerlottery.networks.trace import Call, Operation, Trace, record, tensors_of
 
 PENULTIMATE = "penultimate"
 
 
 @contextmanager
 def captured(
-    model: nn.Module, names: Sequence[str], read: Callable[[str, Tensor], Tensor] = lambda name, output: output
+    model: nn.Module,
+    names: Sequence[str],
+    read: Callable[[str, Tensor], Tensor] = lambda name, output: output,
+    *,
+    example: Tensor | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """A dict that holds, after each forward pass, the outputs of the named modules, detached.
 
     Or what `read` makes of a name and its output, as soon as there is one: while a cache has it, before a later layer
     can write into it, and with no need to keep them all. `penultimate` is the input of the network's classifier,
-    (N, features).
+    (N, features), which a pass over the images `example` finds.
     """
     held: dict[str, Tensor] = {}
+    heads = classifiers(model, example) if PENULTIMATE in names and example is not None else []
+    inputs: dict[nn.Module, Tensor] = {}
 
     def hold(name: str, output: Tensor) -> None:
         held[name] = read(name, output.detach())
@@ -32,35 +41,107 @@ def captured(
     def after(name: str, module: nn.Module, given: object, out: object) -> None:
         hold(name, next(tensors_of(out)))
 
+    def before(module: nn.Module, args: object, kwargs: object) -> None:
+        inputs[module] = next(tensors_of((args, kwargs)))
+        if len(inputs) == len(heads):
+            together = [inputs[head] for head in heads]
+            hold(PENULTIMATE, torch.cat([one.flatten(1) for one in together], 1) if len(heads) > 1 else together[0])
+            inputs.clear()
+
     with ExitStack() as hooks:
+        for head in heads:
+            hooks.enter_context(head.register_forward_pre_hook(before, with_kwargs=True))
         for name in names:
-            if name == PENULTIMATE:
-                before = last_linear(model).register_forward_pre_hook(lambda _, given: hold(PENULTIMATE, given[0]))
-                hooks.enter_context(before)
-            else:
+            if name != PENULTIMATE:
                 hooks.enter_context(model.get_submodule(name).register_forward_hook(partial(after, name)))
         yield held
 
 
-def channel_axis(module: nn.Module, shape: Sequence[int]) -> int:
-    """Where a module has the channels of its output (N, *shape): 1, or -1 as transformers do.
+# functions that mix or scale channels, by where they have them
+FIRST = (torch.conv1d, torch.conv2d, torch.conv3d, F.batch_norm, F.group_norm, F.instance_norm)
+LAST = (F.linear, F.layer_norm, F.rms_norm, F.multi_head_attention_forward, torch._native_multi_head_attention)
+MIXING = {F.linear, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum, torch.cdist, *FIRST[:3]}
+MIXING |= {Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm, Tensor.bmm}
 
-    Its first layer with channels says how many there are.
+
+def channel_axis(trace: Trace, call: Call) -> int:
+    """Where a module's output has its channels, 1 or -1, by the first layer on its input as it lies, or the last.
+
+    What takes values in another order, or fewer, says nothing: a gate of pooled channels, for one.
     """
-    if len(shape) == 2:
-        return -1
-    for layer in module.modules():
-        for size in ("in_channels", "num_features", "normalized_shape", "in_features", "embed_dim"):
-            found = getattr(layer, size, None)
-            channels = found[-1] if isinstance(found, tuple) else found
-            if channels:
-                return -1 if shape[0] != channels == shape[-1] else 1
-    return 1
+    operations = trace.operations[call.begin : call.end]
+    # by value, the axes that lie in it as they do in the module's input, or output
+    lying = {call.inputs[0]: {1, -1}}
+    for operation in operations:
+        for number, shape in _given(operation):
+            if axis := _known(operation) & lying.get(number, set()):
+                return axis.pop()
+            lying.setdefault(operation.output, set()).update(lying.get(number, set()) & _kept(operation, shape))
+    lying = {call.outputs[0]: {1, -1}}
+    for operation in reversed(operations):
+        if axis := _known(operation) & lying.get(operation.output, set()):
+            return axis.pop()
+        for number, shape in _given(operation):
+            lying.setdefault(number, set()).update(lying.get(operation.output, set()) & _kept(operation, shape))
+    # no layer of a known kind: of tokens (T, C) the last, as in transformers
+    return -1 if len(call.shapes[1]) == 3 else 1
 
 
-def last_linear(model: nn.Module) -> nn.Linear | nn.Conv2d:
-    """The classifier: the last fully connected layer, or the last convolution where a network has none."""
-    for kind in (nn.Linear, nn.Conv2d):
-        if found := [module for module in model.modules() if isinstance(module, kind)]:
-            return found[-1]
-    raise LayerLotteryError(f"{type(model).__name__}: has no fully connected layer and no convolution to classify with")
+def _known(operation: Operation) -> set[int]:
+    """Where an operation has its channels, if it is of a kind that says so."""
+    # over whole images (C, H, W) it does not
+    whole = operation.function is F.layer_norm and len(operation.arguments[1]) > 1
+    return {1} if operation.function in FIRST else {-1} if operation.function in LAST and not whole else set()
+
+
+def _given(operation: Operation) -> list[tuple[int, torch.Size]]:
+    tensors = tensors_of((operation.arguments, operation.keywords))
+    return [(number, one.shape) for number, one in zip(operation.inputs, tensors, strict=True)]
+
+
+def _kept(operation: Operation, shape: torch.Size) -> set[int]:
+    """Which of the axes 1 and -1 of an input of this shape lie as they do in what the operation gives."""
+    before, after = shape, operation.shape
+    if operation.function in RESHAPING:
+        return {axis for axis in (1, -1) if before[:1] == after[:1] and len(after) > 1 and before[axis] == after[axis]}
+    return {1, -1} if before == after and operation.function not in REARRANGING else set()
+
+
+def classifiers(model: nn.Module, example: Tensor) -> list[nn.Module]:
+    """The layers that give the logits, one in most networks: the last with weights on the way to the answer.
+
+    Raises LayerLotteryError where there is none, or where something else than a layer mixes the features.
+    """
+    trace = record(model, example)
+    found: dict[int, Call] = {}
+    seen, waiting = set[int](), [*trace.calls[0].outputs]
+    while waiting:
+        value = waiting.pop()
+        if value in seen or value not in trace.producer:
+            continue
+        seen.add(value)
+        operation = trace.operations[trace.producer[value]]
+        if layer := _layer(operation.call):
+            # of layers with one input, one says it all
+            found.setdefault(layer.inputs[0], layer)
+        elif operation.function in MIXING:
+            name = operation.call.name if operation.call else ""
+            raise LayerLotteryError(
+                f"{name or type(model).__name__}: computes the answer by {operation.function.__name__}; penultimate "
+                "features need a layer that does, such as nn.Linear"
+            )
+        else:
+            waiting.extend(operation.inputs)
+    if not found:
+        raise LayerLotteryError(f"{type(model).__name__}: found no layer that gives the answer; allowed: nn.Linear, …")
+    return list(dict.fromkeys(one.module for one in sorted(found.values(), key=lambda one: one.begin)))
+
+
+def _layer(call: Call | None) -> Call | None:
+    """The innermost call around this one, or itself, of a layer with a matrix of weights; the network is none."""
+    while call is not None and call.name:
+        matrix = any(sum(size > 1 for size in one.shape) > 1 for one in call.module.parameters(recurse=False))
+        if call.inputs and (matrix or isinstance(call.module, nn.Linear | nn.modules.conv._ConvNd)):
+            return call
+        call = call.parent
+    return None

@@ -17,7 +17,7 @@ from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.examples import evaluating
-from layerlottery.networks.features import last_linear
+from layerlottery.networks.features import classifiers
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, dense_architecture, save_network
 from layerlottery.networks.zoo import custom
@@ -63,7 +63,7 @@ def drawn(settings: Network, architecture: Mapping[str, Any], seed: int) -> nn.M
         torch.manual_seed(seed)
         model = build(architecture)
         if not isinstance(settings, CustomSettings):
-            _draw_classifier(model)
+            _draw_classifiers(model, architecture)
     _warn_of_zeros(model)
     return model
 
@@ -84,14 +84,18 @@ def _check_forward(settings: Network, model: nn.Module, architecture: Mapping[st
         raise LayerLotteryError(f"networks: {name} answers two images with {found}; allowed: logits of each class")
 
 
-def _draw_classifier(model: nn.Module) -> None:
+def _draw_classifiers(model: nn.Module, architecture: Mapping[str, Any]) -> None:
     """Draw a classifier that starts at zero, as transformers' do in torchvision: no gradient would pass it."""
-    # a network may have none
-    with suppress(LayerLotteryError):
-        classifier = last_linear(model)
-        if not classifier.weight.any():
-            # Touvron et al. (2021)
-            nn.init.trunc_normal_(classifier.weight, std=CLASSIFIER_DEVIATION)
+    if all(one.any() for name, one in model.named_parameters() if name.endswith(".weight")):
+        return
+    side = architecture["image_size"]
+    # what the network can't take is told later; it may have none
+    with suppress(Exception), evaluating(model):
+        for classifier in classifiers(model, torch.zeros(2, architecture["channels"], side, side)):
+            weight = classifier.weight
+            if isinstance(weight, Tensor) and not weight.any():
+                # Touvron et al. (2021)
+                nn.init.trunc_normal_(weight, std=CLASSIFIER_DEVIATION)
 
 
 def _warn_of_zeros(model: nn.Module) -> None:

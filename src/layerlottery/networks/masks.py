@@ -1,4 +1,4 @@
-"""Masks: convolutions of full shape, some of whose weights are held at zero."""
+"""Masks, convolutions some of whose weights are held at zero, and other weights that are computed from others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.prune import BasePruningMethod, remove
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from layerlottery.networks.copies import copied
 
@@ -49,9 +52,37 @@ def fold_masks(model: nn.Module) -> nn.Module:
     folded = copied(model)
     for module in folded.modules():
         if isinstance(module, nn.Conv2d) and parametrize.is_parametrized(module, "weight"):
-            # not by remove_parametrizations: copies share their class, and it would take the original's weight away
-            weight = module.weight.detach().clone()
-            module.__class__ = parametrize.type_before_parametrizations(module)
-            del module.parametrizations
-            module.weight = nn.Parameter(weight)
+            _write_parametrized(module)
     return folded
+
+
+def write_weights(model: nn.Module) -> None:
+    """Turn all weights that modules compute from others into plain parameters of the same values, in place.
+
+    Others are those of torch's parametrizations, of its older weight_norm and spectral_norm, and of its pruning.
+    """
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):
+            _write_parametrized(module)
+        for hook in list(module._forward_pre_hooks.values()):
+            if isinstance(hook, BasePruningMethod):
+                remove(module, hook._tensor_name)
+            elif isinstance(hook, WeightNorm):
+                remove_weight_norm(module, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(module, hook.name)
+
+
+def _write_parametrized(module: nn.Module) -> None:
+    held = module.parametrizations
+    assert isinstance(held, nn.ModuleDict)
+    values = {name: getattr(module, name).detach().clone() for name in held}
+    trained = {name for name in held if [*held[name].parameters(recurse=False)]}
+    # not by remove_parametrizations: copies share their class, and it would take the original's weights away
+    module.__class__ = parametrize.type_before_parametrizations(module)
+    del module.parametrizations
+    for name, value in values.items():
+        if name in trained:
+            module.register_parameter(name, nn.Parameter(value))
+        else:
+            module.register_buffer(name, value)

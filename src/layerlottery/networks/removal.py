@@ -23,35 +23,47 @@ class Removal:
     Of a whole block only what `stays` behind its addition is left: its children by name, or activations as `nn.ReLU`.
     A single branch leaves by `stubs` in place of sub-modules, by their full name: -1 passes its first argument on, 0
     gives zeros like it, n > 0 a tuple of n that starts with them. `extra` says that the block is called with more
-    than one argument.
+    than one argument, or with a tuple that starts with the stream; `gives` that it gives a tuple of so many.
     """
 
     stays: tuple[str, ...] = ()
     stubs: Mapping[str, int] = field(default_factory=dict)
     extra: bool = False
+    gives: int = 0
 
     @property
     def trivial(self) -> bool:
         """Whether a plain identity takes the place."""
-        return not (self.stays or self.stubs or self.extra)
+        return not (self.stays or self.stubs or self.extra or self.gives)
 
     def facts(self) -> dict[str, Any]:
         """The same as JSON."""
-        return asdict(self) | {"stays": list(self.stays)}
+        facts = asdict(self) | {"stays": list(self.stays)}
+        return facts if self.gives else {key: value for key, value in facts.items() if key != "gives"}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Removal:
         """The removal that `facts` describes."""
-        return cls(tuple(facts["stays"]), dict(facts["stubs"]), bool(facts["extra"]))
+        return cls(tuple(facts["stays"]), dict(facts["stubs"]), bool(facts["extra"]), facts.get("gives", 0))
 
 
 class FirstArgument(nn.Sequential):
-    """Passes its first argument on, through what stays of a block, whatever else it is called with."""
+    """Passes its first argument on, through what stays of a block, whatever else it is called with.
+
+    Of a tuple its first item goes through what stays. With a length, it gives a tuple of so many that holds None.
+    """
+
+    def __init__(self, stays: OrderedDict[str, nn.Module] | None = None, *, length: int = 0) -> None:
+        super().__init__(stays or OrderedDict())
+        self.length = length
 
     def forward(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        stream, *rest = input if isinstance(input, tuple) else (input,)
         for module in self:
-            input = module(input)
-        return input
+            stream = module(stream)
+        if isinstance(input, tuple):
+            return (stream, *rest)
+        return (stream, *[None] * (self.length - 1)) if self.length else stream
 
 
 class Zeros(nn.Module):
@@ -77,8 +89,8 @@ def take_out(model: nn.Module, name: str, removal: Removal) -> None:
 def left_over(block: nn.Module, removal: Removal) -> nn.Module:
     """The module that takes a block's place; it shares the modules that stay."""
     stays = OrderedDict(_staying(block, stay) for stay in removal.stays)
-    if removal.extra:
-        return FirstArgument(stays)
+    if removal.extra or removal.gives:
+        return FirstArgument(stays, length=removal.gives)
     return nn.Sequential(stays) if stays else nn.Identity()
 
 

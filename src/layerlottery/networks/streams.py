@@ -20,12 +20,18 @@ from layerlottery.networks.trace import Call, Operation, Trace
 # give the values that they take, as a new tensor
 PASSING = frozenset({F.dropout, torch.dropout, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.to, Tensor.float})
 # put the same values into another order; on a stream they come in pairs
-REARRANGING = frozenset(
+RESHAPING = {getattr(owner, name) for owner in (torch, Tensor) for name in ("reshape", "flatten", "unflatten")}
+RESHAPING |= {Tensor.view}
+REARRANGING = RESHAPING | {
     getattr(owner, name)
     for owner in (torch, Tensor)
-    for name in ("reshape", "flatten", "unflatten", "permute", "transpose", "squeeze", "unsqueeze", "movedim")
-) | {Tensor.view}
+    for name in ("permute", "transpose", "squeeze", "unsqueeze", "movedim")
+}
 CARRYING = PASSING | REARRANGING
+PRODUCTS = frozenset(
+    {torch.mul, torch.multiply, torch.addcmul, Tensor.mul, Tensor.mul_, Tensor.multiply, Tensor.addcmul}
+    | {Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__}
+)
 # functions that torch.nn has a module for, when they are called with nothing but their default options
 ALIKE = ("ReLU", "ReLU6", "GELU", "SiLU", "Hardswish", "ELU", "Mish", "Softplus", "Tanh", "Sigmoid")
 MODULES = {name.lower(): name for name in ALIKE} | {"relu_": "ReLU", "leaky_relu": "LeakyReLU"}
@@ -63,8 +69,7 @@ class Streams:
     """Finds the steps of the stream through module calls of one trace."""
 
     def __init__(self, trace: Trace) -> None:
-        self.trace = trace
-        self.producer = {operation.output: index for index, operation in enumerate(trace.operations)}
+        self.trace, self.producer = trace, trace.producer
 
     @cached_property
     def leaf_of(self) -> dict[int, Call]:
@@ -114,20 +119,7 @@ class Streams:
 
     def depends(self, value: int, call: Call) -> bool:
         """Whether a value was computed, within the call, from its first input."""
-        return call.inputs[0] in self.sources(value, call)
-
-    def sources(self, value: int, call: Call, *, until: frozenset[int] = frozenset()) -> set[int]:
-        """All values of the call that lead to this one, itself included; the search goes not beyond `until`."""
-        seen, waiting = set(), [value]
-        while waiting:
-            one = waiting.pop()
-            if one in seen:
-                continue
-            seen.add(one)
-            index = self.producer.get(one, -1)
-            if call.begin <= index < call.end and one not in until:
-                waiting.extend(self.trace.operations[index].inputs)
-        return seen
+        return call.inputs[0] in self.trace.sources([value], call)
 
     def positive(self, value: int) -> bool:
         """Whether a value has no negative numbers, by what gave it."""
@@ -160,6 +152,19 @@ def last_addition(streams: Streams, call: Call) -> int | None:
             value = operation.inputs[0]
         else:
             return None
+
+
+def gated(streams: Streams, call: Call) -> bool:
+    """Whether the call weights the values that it is given by factors that it computes from them."""
+    stream = {call.inputs[0]}
+    for operation in streams.trace.operations[call.begin : call.end]:
+        given = set(operation.inputs)
+        if given & stream and operation.function in CARRYING:
+            stream.add(operation.output)
+        factors = given - stream if given & stream and operation.function in PRODUCTS else set()
+        if any(streams.depends(one, call) for one in factors):
+            return True
+    return False
 
 
 def standing(leaf: Call) -> Stay | None:

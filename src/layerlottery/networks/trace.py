@@ -5,10 +5,10 @@ Residual blocks are found in this record, by what a network does and not by what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -35,6 +35,9 @@ class Call:
     outputs: tuple[int, ...] = ()
     # tensors alone or in a tuple of so many; -1 is anything else
     tuple_length: int = -1
+    # whether the first argument is a tuple, and whether there is more in a tuple that comes out than tensors and None
+    packed: bool = False
+    mixed: bool = False
     # of the first tensor that went in, and of the first that came out
     shapes: tuple[torch.Size, torch.Size] = (torch.Size(), torch.Size())
 
@@ -49,6 +52,8 @@ class Operation:
     call: Call | None
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
+    # of the output
+    shape: torch.Size
 
     @property
     def adds(self) -> bool:
@@ -67,6 +72,30 @@ class Trace:
 
     calls: list[Call] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+
+    @cached_property
+    def producer(self) -> dict[int, int]:
+        """The operation that gave a value."""
+        return {operation.output: index for index, operation in enumerate(self.operations)}
+
+    def sources(
+        self, values: Iterable[int], call: Call | None = None, *, until: Collection[int] = frozenset()
+    ) -> set[int]:
+        """All values that lead to these, themselves included.
+
+        Only what was computed within the call; the search goes not beyond `until`.
+        """
+        within = range(call.begin, call.end) if call is not None else range(len(self.operations))
+        seen, waiting = set[int](), [*values]
+        while waiting:
+            one = waiting.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            index = self.producer.get(one, -1)
+            if index in within and one not in until:
+                waiting.extend(self.operations[index].inputs)
+        return seen
 
 
 class Recorder(TorchFunctionMode):
@@ -96,7 +125,7 @@ class Recorder(TorchFunctionMode):
             # a function that gives its argument back unchanged is no operation
             if id(tensor) not in self._numbers or writes(func, keywords):
                 number = self.number(tensor, fresh=True)
-                self.trace.operations.append(Operation(func, inputs, number, call, tuple(args), keywords))
+                self.trace.operations.append(Operation(func, inputs, number, call, tuple(args), keywords, tensor.shape))
         return out
 
     def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -105,6 +134,7 @@ class Recorder(TorchFunctionMode):
         parent = self.stack[-1] if self.stack else None
         inputs = tuple(self.number(tensor) for tensor in given)
         call = Call(name, module, parent, inputs, len(args) + len(kwargs), len(self.trace.operations))
+        call.packed = bool(args) and isinstance(args[0], tuple)
         if given:
             call.shapes = (given[0].shape, torch.Size())
         self.stack.append(call)
@@ -116,7 +146,9 @@ class Recorder(TorchFunctionMode):
         call.end = len(self.trace.operations)
         given = list(tensors_of(out))
         call.outputs = tuple(self.number(tensor) for tensor in given)
-        call.tuple_length = 0 if isinstance(out, Tensor) else len(out) if isinstance(out, tuple) else -1
+        first = isinstance(out, tuple) and isinstance(next(iter(out), None), Tensor)
+        call.tuple_length = 0 if isinstance(out, Tensor) else len(out) if first else -1
+        call.mixed = first and not all(one is None or isinstance(one, Tensor) for one in out)
         if given:
             call.shapes = (call.shapes[0], given[0].shape)
 

@@ -26,6 +26,7 @@ from layerlottery.cost.energy import EnergyMeter
 from layerlottery.cost.gpu import find_gpu
 from layerlottery.data.batches import pass_size
 from layerlottery.evaluation.corruptions import corrupt_images
+from layerlottery.networks.answers import logits_of
 from layerlottery.networks.initialize import drawn
 from layerlottery.networks.predictor import Predictor, fold
 from layerlottery.networks.weights import dense_architecture
@@ -119,7 +120,7 @@ def timings(model: nn.Module, images: ImageCounts, recipe: TrainingSettings, dev
     def step(count: int) -> None:
         optimizer.zero_grad()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced):
-            logits = model(pixels[:count])
+            logits = logits_of(model(pixels[:count]), training=True)
         F.cross_entropy(logits.float(), labels[:count]).backward()
         optimizer.step()
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import Normalizer, augment, epoch_order, pass_size, split
 from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.networks.answers import logits_of
 from layerlottery.store.hashing import derived_seed
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
@@ -135,7 +136,7 @@ class Trainer:
         with self.autocast:
             # for networks that draw, by dropout or stochastic depth: a resumed training draws the same
             self._seed_draws(derived_seed("network", self.seed, epoch, number))
-            logits = self.forward(data.normalize(images))
+            logits = logits_of(self.forward(data.normalize(images)), training=True)
         labels = labels.to(self.device)
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()

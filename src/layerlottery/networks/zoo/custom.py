@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from layerlottery.config.extensions import load_trusted
 from layerlottery.config.networks import CustomSettings
+from layerlottery.networks.answers import logits_of
 from layerlottery.networks.examples import evaluating
 
 
@@ -25,13 +26,21 @@ def build(settings: CustomSettings, *, channels: int, classes: int, image_size: 
 
 
 def check(settings: CustomSettings, model: nn.Module, *, channels: int, classes: int, image_size: int) -> None:
-    """Raise LayerLotteryError unless the network turns two black images into finite logits (2, classes)."""
+    """Raise LayerLotteryError unless the network turns two black images into finite logits (2, classes).
+
+    In training too, where auxiliary answers may stand beside them. Buffers and random states stay as they were.
+    """
     function = load_trusted(settings)
-    shape = (2, classes)
-    with function.running(), evaluating(model), torch.no_grad():
-        logits = model(torch.zeros(2, channels, image_size, image_size))
-    if not isinstance(logits, Tensor) or logits.shape != shape:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise function.wrong(f"its network answers two images with {found}; allowed: logits {shape}")
+    shape, images = (2, classes), torch.zeros(2, channels, image_size, image_size)
+    before = {name: one.clone() for name, one in model.named_buffers()}
+    with function.running(), evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        logits = model(images)
+        trained = logits_of(model.train()(images), training=True)
+        for name, one in model.named_buffers():
+            one.copy_(before[name])
+    for answer, when in ((logits, ""), (trained, " in training")):
+        if not isinstance(answer, Tensor) or answer.shape != shape:
+            found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+            raise function.wrong(f"its network answers two images with {found}{when}; allowed: logits {shape}")
     if not logits.isfinite().all():
         raise function.wrong("its network answers two black images with logits that are not finite")
