@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypedDict
 
+from layerlottery.cli.surroundings import only_warn
 from layerlottery.runtime.protocol import LENGTH, PROCESS, STATUS, STREAMS, receive
 from layerlottery.runtime.warm import PRELOADED
 
@@ -180,6 +181,7 @@ def _die_with(parent: int) -> None:
 
 def main(descriptor: int, address: str) -> None:
     """Import, then serve until the owner ends."""
+    only_warn()
     try:
         listener = socket.socket(fileno=descriptor)
         for name in PRELOADED:

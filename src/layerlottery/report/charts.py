@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import matplotlib
+import matplotlib.style
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -62,7 +62,8 @@ def picture(
 
 
 def _svg(facet: Facet, draw: Draw, label: str) -> Markup:
-    with matplotlib.rc_context(RULES | {"svg.hashsalt": facet.key}):
+    # not the user's own style, that of a matplotlibrc
+    with matplotlib.style.context(["default", RULES | {"svg.hashsalt": facet.key}]):
         figure = Figure(figsize=SIZE)
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
