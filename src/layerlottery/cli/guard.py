@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -16,14 +16,12 @@ from layerlottery.runtime.requeue import requeue
 
 # as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
 EXIT_INTERRUPTED = 75
-# as a shell says of a program that wrote to a closed pipe
-EXIT_UNREAD = 128 + 13
 TRACEBACK = "LAYERLOTTERY_TRACEBACK"
 LONGEST = 500  # characters of an error that other packages may have written
 
 
 def run_guarded(command: Callable[..., Any]) -> None:
-    """Run a click command and turn every expected failure into one line and an exit status."""
+    """Run a click command and turn every failure into one line and an exit status."""
     try:
         # the name that click would find is that of the worker's module
         command(standalone_mode=False, prog_name="layerlottery")
@@ -37,20 +35,24 @@ def run_guarded(command: Callable[..., Any]) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:
-        # head, say, has read enough; Python would try once more, and complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(EXIT_UNREAD)
-    except LayerLotteryError as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except Interrupted:
         # on SLURM the same job resumes later, however often its time runs out; elsewhere the caller decides
         requeue()
         _fail("interrupted: the checkpoint is saved, the same command goes on from there", EXIT_INTERRUPTED)
     except Exception as error:
-        _fail(_unforeseen(error), 1)
+        _explain(error)
+
+
+def _explain(error: Exception) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        # head, say, has read enough; Python would try once more, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    if isinstance(error, LayerLotteryError):
+        _fail(str(error), 1)
+    if isinstance(error, OSError):
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    _fail(_unforeseen(error), 1)
 
 
 def _unforeseen(error: Exception) -> str:
@@ -68,7 +70,7 @@ def _log_file() -> str | None:
     return next((one.baseFilename for one in handlers if isinstance(one, logging.FileHandler)), None)
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     if os.environ.get(TRACEBACK):
         traceback.print_exc()
     line = " ".join(message.split())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 import warnings
 
 # what Python ignores unless it is told otherwise
 IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+NARROWEST = 20  # columns; a width at which nothing can be read is none
 # where the terminal's encoding lacks a sign, another that means the same
-PLAIN = {"−": "-", "–": "-", "×": "x", "…": "~", "Δ": "d", "ξ": "xi", "θ": "theta", "ℓ": "l", "µ": "u", "≤": "<="}
+PLAIN = {"−": "-", "–": "-", "×": "x", "…": "~", "Δ": "d", "ξ": "xi", "θ": "theta", "µ": "u"}  # noqa: RUF001
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -20,7 +22,10 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def print_anywhere() -> None:
-    """Let standard output and error take any text, file names that are no text included."""
+    """Let standard output and error take any text, file names that are no text included, in lines that can be read."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated) < NARROWEST:
+        del os.environ["COLUMNS"]
     codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         # a test's or a notebook's stream takes any

@@ -74,7 +74,7 @@ def now() -> str:
 
 
 def git_commit(package: Path) -> str | None:
-    """The full commit of the checkout whose src/ holds the folder `package`; "-dirty" if a tracked file differs from it.
+    """The full commit of the checkout whose src/ holds the folder `package`; "-dirty" if a tracked file differs.
 
     None without git, in a repository of another user, and in one that does not hold this project: one around an
     environment's folder, say. Git only reads objects, which calls no program that a repository's configuration names:

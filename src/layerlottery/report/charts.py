@@ -116,7 +116,7 @@ def _dots(axes: Axes, x: pd.Series, y: pd.Series, look: Look, *, size: float, al
 
 def offsets(count: int, width: float) -> list[float]:
     """Offsets that set apart what stands with as many blocks removed."""
-    return [0.0] if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]
+    return [0.0] * count if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]
 
 
 def slimness(marks: int) -> float:

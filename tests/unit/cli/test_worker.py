@@ -295,7 +295,9 @@ def test_a_command_that_had_begun_when_the_worker_died_does_not_run_twice(tmp_pa
         assert child.wait(PATIENCE) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("text", ["import os; os._exit(3)", "raise RuntimeError('odd\\nmodule')", "import sys; sys.exit()"])
+@pytest.mark.parametrize(
+    "text", ["import os; os._exit(3)", "raise RuntimeError('odd\\nmodule')", "import sys; sys.exit()"]
+)
 def test_a_worker_that_cannot_be_imported_is_done_without(tmp_path, monkeypatch, text):
     (tmp_path / "safetensors").mkdir()
     (tmp_path / "safetensors" / "__init__.py").write_text(text)
