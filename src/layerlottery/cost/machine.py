@@ -89,10 +89,10 @@ def git_commit(package: Path) -> str | None:
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     # mode, kind and hash, then the name
-    files = dict(reversed(line.split("\t", 1)) for line in listed.split("\0") if line)
-    if str(package.relative_to(root) / "__init__.py") not in files:
+    files = [line.split("\t", 1) for line in listed.split("\0") if line]
+    if str(package.relative_to(root) / "__init__.py") not in (name for _, name in files):
         return None
-    same = all(_is_blob(root / name, entry.split()[-1]) for name, entry in files.items())
+    same = all(_is_blob(root / name, entry.split()[-1]) for entry, name in files)
     return commit if same else f"{commit}-dirty"
 
 
