@@ -61,6 +61,7 @@ def _delegate(connection: socket.socket) -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     request = {"argv": sys.argv, "folder": folder, "umask": umask, "environment": dict(os.environ)}
+    request["encoding"] = getattr(sys.stdout, "encoding", None)
     body = json.dumps(request).encode()
     socket.send_fds(connection, [LENGTH.pack(len(body))], STREAMS)
     connection.sendall(body)

@@ -31,12 +31,13 @@ PR_SET_PDEATHSIG = 1
 
 
 class Request(TypedDict):
-    """A launcher's request: its command, folder, umask and environment."""
+    """A launcher's request: its command, folder, umask, environment and terminal's encoding."""
 
     argv: list[str]
     folder: str
     umask: int
     environment: dict[str, str]
+    encoding: str | None
 
 
 @dataclass
@@ -122,6 +123,9 @@ class Worker:
         for stream, standard in zip(streams, STREAMS, strict=True):
             os.dup2(stream, standard)
         _close(streams)
+        # the worker's own know what its streams were: files, say, that can be sought in
+        how = {"encoding": request["encoding"], "errors": "backslashreplace", "buffering": 1, "closefd": False}
+        sys.stdout, sys.stderr = (open(stream, "w", **how) for stream in STREAMS[1:])  # noqa: PTH123, SIM115
         self.selector.close()
         for held in (self.listener, *self.children.values()):
             held.close()
