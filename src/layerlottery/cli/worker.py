@@ -21,7 +21,7 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 from layerlottery.cli.surroundings import only_warn
 from layerlottery.runtime.protocol import LENGTH, PROCESS, STATUS, STREAMS, receive
@@ -124,7 +124,12 @@ class Worker:
             os.dup2(stream, standard)
         _close(streams)
         # the worker's own know what its streams were: files, say, that can be sought in
-        how = {"encoding": request["encoding"], "errors": "backslashreplace", "buffering": 1, "closefd": False}
+        how: dict[str, Any] = {
+            "encoding": request["encoding"],
+            "errors": "backslashreplace",
+            "buffering": 1,
+            "closefd": False,
+        }
         sys.stdout, sys.stderr = (open(stream, "w", **how) for stream in STREAMS[1:])  # noqa: PTH123, SIM115
         self.selector.close()
         for held in (self.listener, *self.children.values()):
