@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -14,34 +16,65 @@ from layerlottery.runtime.requeue import requeue
 
 # as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
 EXIT_INTERRUPTED = 75
+TRACEBACK = "LAYERLOTTERY_TRACEBACK"
+LONGEST = 500  # characters of an error that other packages may have written
 
 
 def run_guarded(command: Callable[..., Any]) -> None:
-    """Run a click command and turn every expected failure into one line and an exit status."""
+    """Run a click command and turn every failure into one line and an exit status."""
     try:
         # the name that click would find is that of the worker's module
         command(standalone_mode=False, prog_name="layerlottery")
+        # what can't be written is to be said here, and not by Python's own end
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except LayerLotteryError as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except Interrupted:
         # on SLURM the same job resumes later, however often its time runs out; elsewhere the caller decides
         requeue()
         _fail("interrupted: the checkpoint is saved, the same command goes on from there", EXIT_INTERRUPTED)
+    except Exception as error:
+        _explain(error)
 
 
-def _fail(message: str, status: int) -> None:
+def _explain(error: Exception) -> NoReturn:
+    if isinstance(error, BrokenPipeError):
+        # head, say, has read enough; Python would try once more, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    if isinstance(error, LayerLotteryError):
+        _fail(str(error), 1)
+    if isinstance(error, OSError):
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    _fail(_unforeseen(error), 1)
+
+
+def _unforeseen(error: Exception) -> str:
+    """One line about an error that is no user's; its traceback goes into the log, where there is one."""
+    log = _log_file()
+    for line in traceback.format_exc().splitlines() if log else ():
+        logging.getLogger("layerlottery").error("%s", line)
+    where = f"traceback: {log}" if log else f"{TRACEBACK}=1 shows where"
+    said = " ".join(str(error).split())[:LONGEST]
+    return f"{' '.join(sys.argv[1:2])}: {type(error).__name__}: {said}; this was not foreseen; {where}"
+
+
+def _log_file() -> str | None:
+    handlers = logging.getLogger("layerlottery").handlers
+    return next((one.baseFilename for one in handlers if isinstance(one, logging.FileHandler)), None)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    if os.environ.get(TRACEBACK):
+        traceback.print_exc()
     line = " ".join(message.split())
     click.echo(f"layerlottery: {line}", err=True)
-    handlers = logging.getLogger("layerlottery").handlers
-    if any(isinstance(handler, logging.FileHandler) for handler in handlers):
+    if _log_file():
         logging.getLogger("layerlottery").error(line)
     sys.exit(status)

@@ -7,6 +7,7 @@ imported here, so that handing over costs hundredths of a second.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import socket
 import sys
 from types import FrameType
 
-from layerlottery.runtime.protocol import ADDRESS, LENGTH, PROCESS, STATUS, STREAMS, receive
+from layerlottery.runtime.protocol import ADDRESS, LENGTH, PROCESS, STATUS, STREAMS, fill_streams, receive
 
 # the first stage needs no torch and goes on while the worker imports it
 COLD = "prepare"
@@ -22,50 +23,67 @@ COLD = "prepare"
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    address = os.environ.get(ADDRESS)
-    if address and sys.argv[1:2] != [COLD]:
-        connection = _connect(address)
-        if connection is not None:
-            with connection:
-                try:
-                    sys.exit(_delegate(connection))
-                except ConnectionError:
-                    print("layerlottery: the worker process ended before the command did", file=sys.stderr)
-                    sys.exit(1)
-    from layerlottery.cli.main import main as here
-
-    here()
-
-
-def _connect(address: str) -> socket.socket | None:
-    connection = socket.socket(socket.AF_UNIX)
+    fill_streams()
     try:
+        handed = _hand_over() if sys.argv[1:2] != [COLD] else None
+        if handed is not None:
+            sys.exit(_wait(*handed))
+        from layerlottery.cli.main import main as here
+
+        here()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _hand_over() -> tuple[socket.socket, int] | None:
+    """The connection and the process of the worker that runs the command; None if none does, for whatever reason."""
+    address = os.environ.get(ADDRESS)
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return None
+    connection = None
+    try:
+        connection = socket.socket(socket.AF_UNIX)
         connection.connect(address)
+        return connection, _delegate(connection)
     except OSError:
         # on another machine, or after the worker has gone
-        connection.close()
+        if connection is not None:
+            connection.close()
         return None
-    return connection
 
 
 def _delegate(connection: socket.socket) -> int:
-    """Send the command, its folder, umask, environment and open streams; wait for its exit status.
+    """Send the command, its folder, umask, environment and open streams; the id of the process that runs it.
 
-    Raises ConnectionError when the worker ends before.
+    Raises OSError when none does.
     """
     folder = os.getcwd()  # noqa: PTH109 - pathlib costs as much to import as all the rest
     umask = os.umask(0o077)
     os.umask(umask)
     request = {"argv": sys.argv, "folder": folder, "umask": umask, "environment": dict(os.environ)}
+    request["encoding"] = getattr(sys.stdout, "encoding", None)
     body = json.dumps(request).encode()
     socket.send_fds(connection, [LENGTH.pack(len(body))], STREAMS)
     connection.sendall(body)
-    child = PROCESS.unpack(receive(connection, PROCESS.size))[0]
+    child: int = PROCESS.unpack(receive(connection, PROCESS.size))[0]
+    return child
+
+
+def _wait(connection: socket.socket, child: int) -> int:
+    """Pass signals on to the process that runs the command; its exit status, 1 if the worker ends before."""
 
     def forward(number: int, frame: FrameType | None) -> None:
-        os.kill(child, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, forward)
-    status: int = STATUS.unpack(receive(connection, STATUS.size))[0]
+    try:
+        status: int = STATUS.unpack(receive(connection, STATUS.size))[0]
+    except OSError:
+        # it dies with the worker, on Linux; what has begun is not begun again beside it
+        forward(signal.SIGKILL, None)
+        with contextlib.suppress(OSError):
+            print("layerlottery: the worker process ended before the command did", file=sys.stderr)
+        return 1
     return status

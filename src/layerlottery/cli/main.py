@@ -9,6 +9,7 @@ from layerlottery.cli.export import export
 from layerlottery.cli.guard import run_guarded
 from layerlottery.cli.networks import networks
 from layerlottery.cli.planning import plan
+from layerlottery.cli.surroundings import only_warn, print_anywhere
 from layerlottery.version import __version__
 
 
@@ -27,4 +28,6 @@ for command in (plan, export, networks):
 
 def main() -> None:
     """Run the command line; errors are one line on stderr and in the log, and a non-zero exit status."""
+    print_anywhere()
+    only_warn()
     run_guarded(cli)

@@ -113,7 +113,7 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _LogFile(path, mode="w")
+        handler = _LogFile(path, mode="w", encoding="utf-8", errors="backslashreplace")
     package = logging.getLogger("layerlottery")
     package.handlers = [handler]
     package.setLevel(logging.INFO)

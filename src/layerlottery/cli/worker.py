@@ -21,8 +21,9 @@ import sys
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, TypedDict
+from typing import Any, NoReturn, TypedDict
 
+from layerlottery.cli.surroundings import only_warn
 from layerlottery.runtime.protocol import LENGTH, PROCESS, STATUS, STREAMS, receive
 from layerlottery.runtime.warm import PRELOADED
 
@@ -30,12 +31,13 @@ PR_SET_PDEATHSIG = 1
 
 
 class Request(TypedDict):
-    """A launcher's request: its command, folder, umask and environment."""
+    """A launcher's request: its command, folder, umask, environment and terminal's encoding."""
 
     argv: list[str]
     folder: str
     umask: int
     environment: dict[str, str]
+    encoding: str | None
 
 
 @dataclass
@@ -76,43 +78,33 @@ class Worker:
         try:
             head, streams, _, _ = socket.recv_fds(connection, LENGTH.size, len(STREAMS))
             request: Request = json.loads(receive(connection, LENGTH.unpack(head)[0]))
+            if len(streams) < len(STREAMS):
+                raise OSError("too many open files to take over the streams")
+            worker, child = os.getpid(), os.fork()
         except (OSError, ValueError, OverflowError, MemoryError, struct.error):
-            # a launcher that was killed within its request must not end the others' work
-            self._close(connection, streams)
-            return
-        child = os.fork()
-        if child == 0:
-            self._become(request, streams, connection)
-        self._close(None, streams)
-        self.children[child] = connection
-        self.selector.register(connection, selectors.EVENT_READ, data=child)
-        # if the launcher has died meanwhile, the selector says so and the child is ended
-        with contextlib.suppress(OSError):
-            connection.sendall(PROCESS.pack(child))
-
-    @staticmethod
-    def _close(connection: socket.socket | None, streams: list[int]) -> None:
-        if connection is not None:
+            # a launcher that was killed within its request must not end the others' work; one that lives runs
+            # its command itself
             connection.close()
-        for stream in streams:
-            os.close(stream)
+            _close(streams)
+            return
+        if child == 0:
+            self._become(request, streams, connection, worker)
+        _close(streams)
+        self.children[child] = connection
+        # if the launcher has died meanwhile, the selector says so and the child is ended
+        self.selector.register(connection, selectors.EVENT_READ, data=child)
 
-    def _become(self, request: Request, streams: list[int], connection: socket.socket) -> NoReturn:
-        """In the child: take over the launcher's streams, folder, environment and command."""
+    def _become(self, request: Request, streams: list[int], connection: socket.socket, worker: int) -> NoReturn:
+        """In the child: run the command, once the launcher knows who does."""
         status = 1
         try:
-            _die_with_parent()
-            os.setsid()
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            for stream, standard in zip(streams, STREAMS, strict=True):
-                os.dup2(stream, standard)
-                os.close(stream)
-            self.selector.close()
-            for held in (self.listener, connection, *self.children.values()):
-                held.close()
-            status = _run(request)
+            self._settle(request, streams, worker)
+            connection.sendall(PROCESS.pack(os.getpid()))
+            connection.close()
+        except BaseException:
+            os._exit(status)
+        try:
+            status = _run()
         except BaseException:
             traceback.print_exc()
         finally:
@@ -120,6 +112,33 @@ class Worker:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(status)
+
+    def _settle(self, request: Request, streams: list[int], worker: int) -> None:
+        """Take over the launcher's streams, folder, environment and arguments; let go of what is the worker's."""
+        _die_with(worker)
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for stream, standard in zip(streams, STREAMS, strict=True):
+            os.dup2(stream, standard)
+        _close(streams)
+        # the worker's own know what its streams were: files, say, that can be sought in
+        how: dict[str, Any] = {
+            "encoding": request["encoding"],
+            "errors": "backslashreplace",
+            "buffering": 1,
+            "closefd": False,
+        }
+        sys.stdout, sys.stderr = (open(stream, "w", **how) for stream in STREAMS[1:])  # noqa: PTH123, SIM115
+        self.selector.close()
+        for held in (self.listener, *self.children.values()):
+            held.close()
+        os.chdir(request["folder"])
+        os.umask(request["umask"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        sys.argv[:] = request["argv"]
 
     def _reap(self) -> None:
         while self.children:
@@ -147,12 +166,12 @@ class Worker:
             os.kill(child, signal.SIGKILL)
 
 
-def _run(request: Request) -> int:
-    os.chdir(request["folder"])
-    os.umask(request["umask"])
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    sys.argv[:] = request["argv"]
+def _close(streams: list[int]) -> None:
+    for stream in streams:
+        os.close(stream)
+
+
+def _run() -> int:
     from layerlottery.cli.main import main
 
     try:
@@ -162,20 +181,27 @@ def _run(request: Request) -> int:
     return 0
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            raise ProcessLookupError(f"the worker, {parent}, has ended")
 
 
 def main(descriptor: int, address: str) -> None:
     """Import, then serve until the owner ends."""
-    for name in PRELOADED:
-        __import__(name)
-    # imported objects live to the end; no child should scan them for garbage and so copy their pages
-    gc.collect()
-    gc.freeze()
+    only_warn()
     try:
-        Worker(socket.socket(fileno=descriptor)).serve()
+        listener = socket.socket(fileno=descriptor)
+        for name in PRELOADED:
+            __import__(name)
+        # imported objects live to the end; no child should scan them for garbage and so copy their pages
+        gc.collect()
+        gc.freeze()
+        Worker(listener).serve()
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"layerlottery: no warm worker ({said}); every command starts by itself", file=sys.stderr)
     finally:
         shutil.rmtree(Path(address).parent, ignore_errors=True)
 

@@ -5,15 +5,18 @@ Nothing here changes a result or fails because something is not known: what is m
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import socket
 import subprocess
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layerlottery.cost.energy import cpu_name
+from layerlottery.runtime.programs import output_of
 from layerlottery.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +25,14 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parents[1]
 # a file system that does not answer must not hold up a training
 GIT_SECONDS = 5.0
+# no configuration but the repository's own, no locks, no download of objects that a partial clone lacks
+READ_ONLY = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+}
 
 
 def machine_facts(device: torch.device | None) -> dict[str, Any]:
@@ -63,39 +74,52 @@ def now() -> str:
 
 
 def git_commit(package: Path) -> str | None:
-    """The full commit of the checkout that the folder `package` belongs to; "-dirty" if the package differs.
+    """The full commit of the checkout whose src/ holds the folder `package`; "-dirty" if a tracked file differs.
 
-    None without git, and in a repository that does not track the package: one around an environment's folder, say.
+    None without git, in a repository of another user, and in one that does not hold this project: one around an
+    environment's folder, say. Git only reads objects, which calls no program that a repository's configuration names:
+    no filter, hook or monitor.
     """
+    root = package.parents[1]
     try:
-        _git(package, "ls-files", "--error-unmatch", "__init__.py")
-        state = _git(
-            package, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "--untracked-files=no", "--", "."
-        ).splitlines()
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        if not _is_own_checkout(root):
+            return None
+        commit = _git(root, "rev-parse", "--verify", "HEAD").strip()
+        listed = _git(root, "ls-tree", "-r", "-z", commit, "--", f"{package.relative_to(root)}/")
+    except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    heads = (line.removeprefix("# branch.oid ") for line in state if line.startswith("# branch.oid "))
-    commit = next(heads, "(initial)")
-    changed = any(not line.startswith("#") for line in state)
-    return None if commit == "(initial)" else f"{commit}-dirty" if changed else commit
+    # mode, kind and hash, then the name
+    files = [line.split("\t", 1) for line in listed.split("\0") if line]
+    if str(package.relative_to(root) / "__init__.py") not in (name for _, name in files):
+        return None
+    same = all(_is_blob(root / name, entry.split()[-1]) for entry, name in files)
+    return commit if same else f"{commit}-dirty"
 
 
-def _git(folder: Path, *words: str) -> str:
+def _is_own_checkout(root: Path) -> bool:
+    """Whether this user owns the folder and its repository, and its pyproject.toml is this project's."""
+    if any(path.lstat().st_uid != os.geteuid() for path in (root, root / ".git")):
+        return False
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+    return bool(project.get("name") == PACKAGE.name)
+
+
+def _is_blob(path: Path, name: str) -> bool:
+    """Whether a file is the one that git knows by this SHA-1, or SHA-256."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    kind = "sha1" if len(name) == 40 else "sha256"
+    return hashlib.new(kind, b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == name
+
+
+def _git(root: Path, *words: str) -> str:
     # GIT_DIR and its like, set where a hook started this, name another repository
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    # a shared checkout may be another user's; reading takes no lock, other jobs read at the same time
-    command = ["git", "-c", "safe.directory=*", "-c", "core.fsmonitor=false", "--no-optional-locks", *words]
-    ran = subprocess.run(  # noqa: S603
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=True,
-        text=True,
-        timeout=GIT_SECONDS,
-    )
-    return ran.stdout
+    environment |= READ_ONLY | {"GIT_CEILING_DIRECTORIES": str(root.parent)}
+    switches = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+    return output_of("git", *switches, *words, seconds=GIT_SECONDS, folder=root, environment=environment)
 
 
 def _driver_version() -> str | None:

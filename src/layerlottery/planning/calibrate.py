@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from statistics import median
 
 import numpy as np
@@ -56,15 +58,24 @@ def measured(
         tasks = [(*tasks[0][:3], float("inf")), *tasks[1:]] * max(1, processes // len(tasks))
     found: dict[Name, list[Measured]] = {name: [] for name in names}
     screen = Console(stderr=True, highlight=False)
-    # CUDA does not survive a fork
-    with get_context("spawn" if GPU_DRIVER.exists() else "fork").Pool(max(1, min(processes, len(tasks)))) as pool:
-        results = pool.imap_unordered(measure, tasks)
-        hidden = not screen.is_terminal
+    hidden = not screen.is_terminal
+    with _pool(max(1, min(processes, len(tasks)))) as pool:
+        results = pool.imap_unordered(measure, tasks) if pool else map(measure, tasks)
         for name, one in track(results, "measuring", len(tasks), console=screen, transient=True, disable=hidden):
             if not found[name]:
                 screen.print(f"measured {name[1]} on {name[0]}")
             found[name].append(one)
     return found
+
+
+def _pool(processes: int) -> AbstractContextManager[Pool | None]:
+    # CUDA does not survive a fork
+    context = get_context("spawn" if GPU_DRIVER.exists() else "fork")
+    try:
+        return context.Pool(processes)
+    except (OSError, ImportError):
+        # its semaphores need a /dev/shm that can be written
+        return nullcontext()
 
 
 def measure(task: tuple[Benchmark, Name, ImageCounts, float]) -> tuple[Name, Measured]:
@@ -155,7 +166,7 @@ def start_seconds(*, cold: float, warm: bool) -> float:
     if not warm or GPU_DRIVER.exists():
         return cold
     began = sum(os.times()[:4])
-    subprocess.run([sys.executable, "-c", "import layerlottery.cli.launcher"], check=True)
+    subprocess.run([sys.executable, "-P", "-c", "import layerlottery.cli.launcher"], check=True)
     return sum(os.times()[:4]) - began
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,8 +58,10 @@ def jobs_of(configfile: Path, values: Sequence[str], results: str) -> list[Job]:
 
     Raises LayerLotteryError with the last line of what Snakemake complained about.
     """
-    command = [sys.executable, "-m", "snakemake", *SUMMARY, "--configfile", str(configfile)]
-    ran = subprocess.run([*command, *(["--config", *values] if values else [])], capture_output=True, text=True)  # noqa: S603
+    command = [sys.executable, "-P", "-m", "snakemake", *SUMMARY, "--configfile", str(configfile)]
+    command += ["--config", *values] if values else []
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"}
+    ran = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)  # noqa: S603
     if ran.returncode:
         said = " ".join((ran.stdout + ran.stderr).strip().splitlines()[-1:])
         raise LayerLotteryError(f"snakemake --summary: {said or f'exit status {ran.returncode}'}")

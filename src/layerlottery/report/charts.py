@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import matplotlib
+import matplotlib.style
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -62,7 +62,8 @@ def picture(
 
 
 def _svg(facet: Facet, draw: Draw, label: str) -> Markup:
-    with matplotlib.rc_context(RULES | {"svg.hashsalt": facet.key}):
+    # not the user's own style, that of a matplotlibrc
+    with matplotlib.style.context(["default", RULES | {"svg.hashsalt": facet.key}]):
         figure = Figure(figsize=SIZE)
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
@@ -115,7 +116,7 @@ def _dots(axes: Axes, x: pd.Series, y: pd.Series, look: Look, *, size: float, al
 
 def offsets(count: int, width: float) -> list[float]:
     """Offsets that set apart what stands with as many blocks removed."""
-    return [0.0] if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]
+    return [0.0] * count if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]
 
 
 def slimness(marks: int) -> float:

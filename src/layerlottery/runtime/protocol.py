@@ -5,11 +5,14 @@ Only the standard library's small modules are imported here: handing a command o
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import struct
 
 ADDRESS = "LAYERLOTTERY_WORKER"
-# a request's length, then the request as JSON; back come the child's process id, and at the end its exit status
+# a request's length, then the request as JSON; the child that is about to run it sends its process id, and the worker
+# at the end its exit status. Until its id is sent, no one has begun, and the launcher may run the command itself
 LENGTH, PROCESS, STATUS = struct.Struct("!Q"), struct.Struct("!q"), struct.Struct("!i")
 STREAMS = (0, 1, 2)
 
@@ -23,3 +26,17 @@ def receive(connection: socket.socket, size: int) -> bytes:
             raise ConnectionError("closed")
         parts += part
     return bytes(parts)
+
+
+def fill_streams() -> None:
+    """Open standard streams that are closed: the next files would get their numbers, and what is printed would follow.
+
+    For programs that begin; Python's own `sys.stdout` and the others stay as they are.
+    """
+    for stream in STREAMS:
+        try:
+            os.fstat(stream)
+        except OSError:
+            with contextlib.suppress(OSError):
+                # takes the lowest number that is free
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)

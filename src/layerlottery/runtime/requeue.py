@@ -14,6 +14,8 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from layerlottery.runtime.programs import output_of
+
 log = logging.getLogger(__name__)
 
 # a controller that is busy or starting again may take a while; SIGTERM comes minutes before the limit
@@ -80,5 +82,4 @@ def _left(jobs: Collection[str]) -> set[str]:
 
 def _told(*command: str) -> str:
     """The output of a SLURM program; raises subprocess's error when it fails, OSError when it is not installed."""
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603
-    return ran.stdout
+    return output_of(*command, seconds=PATIENCE)

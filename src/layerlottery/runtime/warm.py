@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +13,9 @@ import tempfile
 from pathlib import Path
 
 from layerlottery.runtime.lease import GPU_DRIVER
-from layerlottery.runtime.protocol import ADDRESS
+from layerlottery.runtime.protocol import ADDRESS, fill_streams
+
+log = logging.getLogger(__name__)
 
 # by name: the worker serves every command, so it stands above all rooms that commands need
 WORKER = "layerlottery.cli.worker"
@@ -47,20 +52,45 @@ _owned: list[subprocess.Popen[bytes]] = []
 def start() -> None:
     """Start a worker for this process and its children; they find it through the environment.
 
-    Not beside an NVIDIA driver: CUDA does not survive a fork once anything has asked it for its devices, and
-    trainings that fill a GPU do not notice an import.
+    Where none can be started, there is none: every command can do without. Nor is there beside an NVIDIA driver: CUDA
+    does not survive a fork once anything has asked it for its devices, and trainings that fill a GPU do not notice an
+    import.
     """
-    if GPU_DRIVER.exists():
+    os.environ.pop(ADDRESS, None)
+    if GPU_DRIVER.exists() or not hasattr(socket, "AF_UNIX"):
         return
-    folder = tempfile.mkdtemp(prefix="layerlottery-")  # mode 0700: no other user can hand over commands
+    fill_streams()
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            address = _bind(listener)
+            listener.listen(64)
+            _owned.append(_run(listener.fileno(), address))
+    except OSError as error:
+        log.info("no warm worker: %s", error)
+    else:
+        os.environ[ADDRESS] = address
+
+
+def _bind(listener: socket.socket) -> str:
+    """A place for a socket in a folder that no other user enters; an address has 108 bytes, some folders more."""
+    try:
+        return _bind_in(listener, tempfile.gettempdir())
+    except OSError:
+        return _bind_in(listener, "/tmp")  # noqa: S108 - in a folder of its own
+
+
+def _bind_in(listener: socket.socket, parent: str) -> str:
+    folder = tempfile.mkdtemp(prefix="layerlottery-", dir=parent)  # mode 0700: no other user can hand over commands
+    # the worker removes it too, if its owner is killed
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     address = str(Path(folder, "socket"))
-    listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
-    listener.listen(64)
+    return address
+
+
+def _run(descriptor: int, address: str) -> subprocess.Popen[bytes]:
     # one thread each before the fork; every command sets its own number afterwards
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", WORKER, str(listener.fileno()), address]
-    owned = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], env=environment)  # noqa: S603
-    listener.close()
-    _owned.append(owned)
-    os.environ[ADDRESS] = address
+    # -P: not from the current folder, where a user's random.py may lie
+    command = [sys.executable, "-P", "-m", WORKER, str(descriptor), address]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor], env=environment)  # noqa: S603

@@ -191,8 +191,14 @@ def _pool(items: int) -> tuple[Executor, int]:
     if items <= MANY or processes < 2:
         return ThreadPoolExecutor(1), 1
     processes = min(processes, 4)
-    # not forked: Arrow's threads would be missing in the copy
-    return ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent), processes
+    # they start by python -c, which would find a user's random.py in the current folder
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        # not forked: Arrow's threads would be missing in the copy
+        return ProcessPoolExecutor(processes, get_context("spawn"), _end_with_parent), processes
+    except (OSError, ImportError):
+        # its semaphores need a /dev/shm that can be written
+        return ThreadPoolExecutor(1), 1
 
 
 def _end_with_parent() -> None:

@@ -38,6 +38,7 @@ def package(tmp_path):
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
     (tmp_path / "README.md").write_text("words")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "layerlottery"\n')
     return folder
 
 
@@ -97,12 +98,103 @@ def test_another_repository_in_the_environment_is_not_believed(package, tmp_path
     assert git_commit(package) == commit
 
 
+@pytest.mark.parametrize(
+    "text",
+    [None, "", '[project]\nname = "thesis"\n', '[tool.poetry]\nname = "layerlottery"\n', "not [toml", "\xff"],
+    ids=["none", "empty", "another's", "no project", "broken", "not text"],
+)
+def test_a_checkout_of_another_project_does_not_count(package, tmp_path, text):
+    if text is None:
+        (tmp_path / "pyproject.toml").unlink()
+    else:
+        (tmp_path / "pyproject.toml").write_text(text, encoding="latin-1")
+    repository(tmp_path, ".")
+    assert git_commit(package) is None
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_checkout_of_another_user_counts(package, tmp_path):
-    commit = repository(tmp_path, ".")
-    for path in [tmp_path, *tmp_path.rglob("*")]:
-        os.chown(path, 65534, 65534)
+@pytest.mark.parametrize("given", [".", ".git"])
+def test_a_checkout_of_another_user_does_not_count(package, tmp_path, given):
+    repository(tmp_path, ".")
+    os.chown(tmp_path / given, 65534, 65534)
+    assert git_commit(package) is None
+
+
+def test_a_checkout_without_a_repository_of_its_own_takes_none_from_above(package, tmp_path):
+    inner = tmp_path / "inner"
+    shutil.copytree(tmp_path / "src", inner / "src")
+    shutil.copy(tmp_path / "pyproject.toml", inner)
+    repository(tmp_path, ".")
+    assert git_commit(inner / "src" / "layerlottery") is None
+    # an empty file instead of a repository
+    (inner / ".git").touch()
+    assert git_commit(inner / "src" / "layerlottery") is None
+
+
+def test_a_worktree_and_packed_objects_have_their_own_commit(package, tmp_path):
+    repository(tmp_path, ".")
+    other = tmp_path.parent / f"{tmp_path.name}-other"
+    git(tmp_path, "worktree", "add", "--quiet", "-b", "more", str(other))
+    (other / "src" / "layerlottery" / "words.py").write_text("word = 1\n")
+    git(other, "add", ".")
+    git(other, "commit", "--quiet", "--message", "second")
+    for folder in (tmp_path, other):
+        git(folder, "gc", "--quiet")
+        assert git_commit(folder / "src" / "layerlottery") == git(folder, "rev-parse", "HEAD")
+    (other / "src" / "layerlottery" / "words.py").unlink()
+    assert git_commit(other / "src" / "layerlottery").endswith("-dirty")
+
+
+def trap(path, mark):
+    path.write_text(f"#!/bin/sh\ntouch {mark}\ncat\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_no_program_of_a_repository_runs(package, tmp_path):
+    mark, commit = tmp_path / "ran", repository(tmp_path, ".")
+    program = trap(tmp_path / "trap", mark)
+    for name in ("filter.own.clean", "filter.own.smudge", "filter.own.process", "core.fsmonitor", "core.pager"):
+        git(tmp_path, "config", name, program)
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("post-index-change", "fsmonitor-watchman", "post-checkout", "reference-transaction"):
+        trap(hooks / name, mark)
+    git(tmp_path, "config", "core.hooksPath", str(hooks))
+    (tmp_path / ".gitattributes").write_text("* filter=own diff=own\n")
+    # as changed to git as a file can be
+    (package / "__init__.py").write_text("changed")
+    mark.unlink(missing_ok=True)
+    assert git_commit(package) == f"{commit}-dirty"
+    (package / "__init__.py").write_text("")
     assert git_commit(package) == commit
+    assert not mark.exists()
+
+
+def test_objects_that_a_partial_clone_lacks_are_not_fetched(package, tmp_path):
+    repository(tmp_path, ".")
+    mark, tree = tmp_path / "ran", git(tmp_path, "rev-parse", "HEAD:src")
+    (tmp_path / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    settings = {"url": str(tmp_path), "promisor": "true", "uploadpack": trap(tmp_path / "trap", mark)}
+    for name, value in settings.items():
+        git(tmp_path, "config", f"remote.origin.{name}", value)
+    git(tmp_path, "config", "core.repositoryFormatVersion", "1")
+    git(tmp_path, "config", "extensions.partialClone", "origin")
+    assert git_commit(package) is None
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("path", ["", ".", "bin", ":", "./bin:.:"])
+def test_a_git_of_the_current_folder_is_none(package, tmp_path, monkeypatch, path):
+    repository(tmp_path, ".")
+    mark = tmp_path / "ran"
+    (tmp_path / "bin").mkdir()
+    for folder in (tmp_path, tmp_path / "bin"):
+        trap(folder / "git", mark)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", path)
+    assert git_commit(package) is None
+    assert not mark.exists()
 
 
 def test_without_git_there_is_no_commit(package, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Measurements of a clock that is made up, and of a network that is small."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,3 +73,13 @@ def test_a_corrupted_image_takes_the_mean_over_the_corruptions(monkeypatch):
     monkeypatch.setattr(time, "process_time", lambda: float(len(passed)))
     found = calibrate.with_corruption(IMAGES["digits"], ["fog", "snow", "contrast"])
     assert found.corrupt_seconds == pytest.approx(1 / passed[0])
+
+
+def test_without_semaphores_networks_are_measured_one_by_one(monkeypatch):
+    def refused(processes):
+        raise OSError(30, "Read-only file system")
+
+    names = [("digits", "tiny"), ("digits", "other")]
+    expected = calibrate.measured(load_benchmark(CONFIG), IMAGES, names, processes=2, until=0.0)
+    monkeypatch.setattr(calibrate, "get_context", lambda kind: SimpleNamespace(Pool=refused))
+    assert calibrate.measured(load_benchmark(CONFIG), IMAGES, names, processes=2, until=0.0) == expected

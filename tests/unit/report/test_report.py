@@ -2,9 +2,12 @@
 
 import dataclasses
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import matplotlib
+import pyarrow as pa
 import pytest
 
 from layerlottery.config.results import ReportSettings
@@ -16,6 +19,9 @@ from layerlottery.report.robustness import attack_picture, detection_grids, mask
 from layerlottery.report.sections import left_out
 from layerlottery.report.style import inline
 from layerlottery.report.tables import read_tables
+from layerlottery.report.text import summary_text
+from layerlottery.store.artifacts import read_table, write_table
+from layerlottery.upkeep.diff import differences
 from layerlottery.words import DASH, MINUS
 
 PLANTED = ["verdict", "key", "paper", "accuracy", "summary", "controls", "cost", "robustness", "similarity"]
@@ -78,6 +84,35 @@ def test_page_is_self_contained(planted_page, everything_page):
 
 def test_page_is_the_same_every_time(small, small_page, tmp_path):
     assert page(small, tmp_path) == small_page
+
+
+def test_page_is_the_same_whatever_style_a_matplotlibrc_sets(small, small_page, tmp_path):
+    with matplotlib.rc_context(
+        {"font.size": 30, "lines.linestyle": "--", "axes.facecolor": "black", "text.usetex": True}
+    ):
+        assert page(small, tmp_path) == small_page
+
+
+NULLS = {
+    "summary": ["macs_reduction", "params_reduction", "memory_reduction", "train_speedup", "latency_speedup"],
+    "similarity": ["cka"],
+    "detection": ["auroc", "fpr95", "dense_auroc", "delta_auroc"],
+    "robustness": ["norm", "nll", "brier", "ece", "nll_scaled", "brier_scaled", "ece_scaled"],
+}
+
+
+@pytest.mark.parametrize("name", NULLS)
+def test_what_has_no_value_anywhere_stops_no_page(everything, tmp_path, name):
+    folder = Path(shutil.copytree(everything, tmp_path / "tables"))
+    held = read_table(folder / f"{name}.parquet").replace_schema_metadata(None)
+    empty = {one: pa.nulls(len(held), held.schema.field(one).type) for one in NULLS[name]}
+    columns = [empty.get(one, held[one]) for one in held.column_names]
+    write_table(folder / f"{name}.parquet", pa.table(columns, held.schema), config_hash="0" * 64)
+    shown = page(folder, tmp_path)
+    assert sections(shown)
+    assert not re.search(r"\bnan\b|\bNone\b", words(shown))
+    assert summary_text(folder)
+    assert differences(folder, folder) == []
 
 
 def test_ids_are_unique_and_every_reference_resolves(everything_page):

@@ -97,6 +97,16 @@ def test_without_scontrol_nothing_is_queued(monkeypatch, tmp_path):
     assert requeue() is False
 
 
+@pytest.mark.parametrize("path", ["", ".", "here:../x"])
+def test_a_scontrol_of_the_current_folder_is_not_slurms(slurm, monkeypatch, tmp_path, path):
+    calls = slurm(RUNNING)
+    (tmp_path / "here").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", path)
+    assert requeue() is False
+    assert calls() == []
+
+
 def test_a_job_number_is_never_read_by_a_shell(slurm, monkeypatch, tmp_path):
     calls = slurm(RUNNING)
     monkeypatch.setenv("SLURM_JOB_ID", f"7; touch {tmp_path}/made")

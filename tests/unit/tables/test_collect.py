@@ -83,3 +83,15 @@ if __name__ == "__main__":
     for _ in batches:
         pass
 """
+
+
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), OSError(28, "No space"), ImportError("_sem")])
+def test_without_semaphores_the_same_is_read_by_this_process(monkeypatch, error):
+    def refused(*given):
+        raise error
+
+    monkeypatch.setattr(collect, "MANY", 0)
+    monkeypatch.setattr(collect, "BATCH", 4)
+    monkeypatch.setattr(collect.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(collect, "ProcessPoolExecutor", refused)
+    assert list(collect.read_ahead(sum, range(10))) == [6, 22, 17]
