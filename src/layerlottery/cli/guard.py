@@ -11,6 +11,7 @@ import click
 
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.runtime.requeue import requeue
+from layerlottery.words import terminal
 
 # as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
 EXIT_INTERRUPTED = 75
@@ -24,6 +25,8 @@ def run_guarded(command: Callable[..., Any]) -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
+        # of a file's name, say, that a pattern has found
+        error.message = terminal(error.message)
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
@@ -39,7 +42,7 @@ def run_guarded(command: Callable[..., Any]) -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    line = " ".join(message.split())
+    line = terminal(" ".join(message.split()))
     click.echo(f"layerlottery: {line}", err=True)
     handlers = logging.getLogger("layerlottery").handlers
     if any(isinstance(handler, logging.FileHandler) for handler in handlers):
