@@ -182,7 +182,8 @@ def visible(value: object) -> str:
 
 def one_line(value: object) -> str:
     """The same on one line."""
-    return visible(re.sub(r"\s*[\r\n]\s*", " ", str(value)))
+    lines = re.split(r"[\r\n]+", str(value))
+    return visible(lines[0] if len(lines) == 1 else " ".join(filter(None, (line.strip() for line in lines))))
 
 
 def terminal(value: object) -> str:

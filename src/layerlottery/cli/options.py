@@ -113,6 +113,9 @@ def log_option(command: Command) -> Command:
 def _open_log(context: click.Context, option: click.Parameter, path: Path | None) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if path is not None:
+        # in a results folder from somebody else a log may be a link to any file; /dev/stderr is one by nature
+        if path.is_symlink() and not path.absolute().is_relative_to("/dev"):
+            path.unlink()
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = _LogFile(path, mode="w")
     package = logging.getLogger("layerlottery")

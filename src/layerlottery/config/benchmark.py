@@ -382,4 +382,6 @@ def canonical_or_repr(value: Any) -> str:
         text = canonical(value)
     except (TypeError, ValueError):
         text = repr(value)
+    except RecursionError:
+        text = type(value).__name__
     return text if len(text) <= 60 else text[:57] + "..."

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from layerlottery.config.data import ParquetImages
 from layerlottery.data.prepared import Labels, Rows
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store.artifacts import check_rows
 
 # as the sets on Hugging Face call them, the default first. CIFAR-100's coarse_label is taken only if it is asked for
 IMAGE_COLUMNS = ("image", "img")
@@ -91,6 +92,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     except (pa.ArrowException, OSError) as error:
         raise LayerLotteryError(f"{path}: not a readable Parquet file ({type(error).__name__})") from error
     with file:
+        check_rows(path, file.metadata.num_rows)
         yield file
 
 
@@ -141,6 +143,6 @@ def _held_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
     metadata = schema.metadata or {}
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     return tuple(str(name) for name in names) or None

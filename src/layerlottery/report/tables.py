@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from layerlottery import paths
 from layerlottery.config.criteria import DRAWN
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.studies import FRESH
@@ -29,8 +28,10 @@ TICKET = ["family", "removed"]
 PLAIN = {"structure": "layers", "rewind": "0"}
 STRUCTURES = ("none", "layers", "filters", "weights")
 # columns of fixed words, on which it depends what is shown
-WORDS = {name: paths.WILDCARDS[name] for name in ("scored_at", "rewind")} | {
+WORDS = {
     "structure": "|".join(STRUCTURES),
+    "scored_at": "init|trained",
+    "rewind": r"\d{1,9}|random",
     "origin": "official|generated",
 }
 
@@ -190,7 +191,7 @@ def drawn_criteria(runs: pd.DataFrame, functions: Sequence[str] = DRAWN) -> set[
 def _formula(name: str, settings: str) -> str:
     try:
         return str(json.loads(settings)["function"])
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
         return str(name)
 
 
