@@ -26,7 +26,7 @@ LONGEST = 10_000
 MARKS = re.compile(r"[\\|`*]|\](?=[(\[:])|(?<=:)//|(?<=\bwww)\.", re.IGNORECASE)
 ENTITY = re.compile(r"&(?=#?\w+;)")
 # and at the beginning of a line what begins a heading, a list, a quotation, a rule or code
-BLOCK = re.compile(r"^(\d*)([#>+~=_-]+(?=\s|$)|~~~|(?<=\d)[.)](?=\s|$))")
+BLOCK = re.compile(r"^(\d*)(>|[#+~=_-]+(?=\s|$)|~~~|(?<=\d)[.)](?=\s|$))")
 TEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

@@ -119,7 +119,7 @@ def _refuse(file: Published, path: Path, mistake: str | None) -> None:
 def _own(path: Path) -> Iterator[BufferedRandom]:
     """Open an unfinished file that no other process writes meanwhile."""
     while True:
-        with open(path, "a+b", opener=_no_link) as unfinished:  # noqa: PTH123 - pathlib knows no opener
+        with open(path, "a+b", opener=_no_link) as unfinished:
             fcntl.flock(unfinished, fcntl.LOCK_EX)
             if _is_at(path, unfinished):
                 yield unfinished

@@ -84,7 +84,8 @@ def marked(results: str, folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _inside(results: str, path: str) -> bool:
     """Whether a path that stands in Snakemake's records is one of this results folder, links followed."""
-    return path.startswith(f"{results}/") and Path(path).parent.resolve().is_relative_to(Path(results).resolve())
+    inside = path.startswith(f"{results}/") and ".." not in Path(path).parts
+    return inside and Path(path).parent.resolve().is_relative_to(Path(results).resolve())
 
 
 def _set_aside(results: str, output: str) -> None:
