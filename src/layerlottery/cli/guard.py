@@ -21,9 +21,10 @@ def run_guarded(command: Callable[..., Any]) -> None:
     """Run a click command and turn every expected failure into one line and an exit status."""
     try:
         # the name that click would find is that of the worker's module
-        command(standalone_mode=False, prog_name="layerlottery")
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # click turns the status of an Exit into what it returns
+        status = command(standalone_mode=False, prog_name="layerlottery")
+        if isinstance(status, int):
+            sys.exit(status)
     except click.ClickException as error:
         # of a file's name, say, that a pattern has found
         error.message = terminal(error.message)
