@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Callable
@@ -26,9 +27,10 @@ def run_guarded(command: Callable[..., Any]) -> None:
         if isinstance(status, int):
             sys.exit(status)
     except click.ClickException as error:
-        # of a file's name, say, that a pattern has found
-        error.message = terminal(error.message)
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        # the word may be a file's name that a shell's pattern has found
+        click.echo(terminal(shown.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)

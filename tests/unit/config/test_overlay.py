@@ -71,7 +71,8 @@ def bomb(kind, layers=12):
 @pytest.mark.parametrize("text", [bomb("list"), bomb("mapping"), "a: &a [*a]", "a: " + "[" * 60 + "]" * 60])
 def test_aliases_that_stand_for_more_than_anyone_writes_are_one_line(tmp_path, text):
     held = yaml.safe_load(text)
-    (tmp_path / "base.yaml").write_text(text)
+    for name in ("base.yaml", "config.yaml"):
+        (tmp_path / name).write_text(text)
     for given in (held, {"results": list(held.values())}, {"extends": "base.yaml"}, held | {"extends": "base.yaml"}):
         with pytest.raises(LayerLotteryError, match=r"^configuration: allowed: 100000 values, .* 50 deep$"):
             load_benchmark(given, tmp_path / "config.yaml")
