@@ -74,7 +74,7 @@ def test_aliases_that_stand_for_more_than_anyone_writes_are_one_line(tmp_path, t
     for name in ("base.yaml", "config.yaml"):
         (tmp_path / name).write_text(text)
     for given in (held, {"results": list(held.values())}, {"extends": "base.yaml"}, held | {"extends": "base.yaml"}):
-        with pytest.raises(LayerLotteryError, match=r"^configuration: allowed: 100000 values, .* 50 deep$"):
+        with pytest.raises(LayerLotteryError, match=r"allowed: \d+ values, aliases written out|nested too deeply"):
             load_benchmark(given, tmp_path / "config.yaml")
 
 
