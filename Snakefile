@@ -10,6 +10,7 @@ from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.begin import begin
+from layerlottery.words import terminal
 
 min_version("9.0")
 
@@ -23,7 +24,7 @@ try:
     BENCHMARK = load_benchmark(config, *workflow.configfiles)
     RUNTIME = begin(workflow, BENCHMARK)
 except LayerLotteryError as error:
-    sys.exit(f"layerlottery: {error}")
+    sys.exit(terminal(f"layerlottery: {error}"))
 
 FOLDERS, ENVIRONMENT = BENCHMARK.folders, RUNTIME.environment
 

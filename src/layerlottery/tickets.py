@@ -178,13 +178,19 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
         raise LayerLotteryError(f"{path}: holds no ticket; allowed: files of save_ticket")
     if "removed" in facts:  # as an earlier version called it
         facts["removed_blocks"] = facts.pop("removed")
-    removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
-    small = remove_blocks(model_factory(), facts["removed_blocks"], removals)
+    model = model_factory()
     try:
-        _load(small, network_state(arrays, facts))
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise LayerLotteryError(f"{path}: does not fit {type(small).__name__} of the factory; {first[:200]}") from error
+        return _restored(model, arrays, facts)
+    except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
+        last = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise LayerLotteryError(f"{path}: does not fit {type(model).__name__} of the factory; {last[:200]}") from error
+
+
+def _restored(model: nn.Module, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Ticket:
+    """The ticket of a file's facts; of all that they hold only names of blocks and activations change the model."""
+    removals = {name: Removal.from_facts(one) for name, one in facts["removals"].items()}
+    small = remove_blocks(model, facts["removed_blocks"], removals)
+    _load(small, network_state(arrays, facts))
     held = {one.name: facts[one.name] for one in fields(Ticket) if one.name != "model"}
     held |= {"cost": Cost(**facts["cost"]), "removals": removals, "image_shape": tuple(facts["image_shape"])}
     return Ticket(small, **held)

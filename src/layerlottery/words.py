@@ -1,14 +1,57 @@
-"""Numbers as people read them: one place for signs, units and lists."""
+"""Texts as people read them: signs, units and lists; and any text made harmless for where it is written.
+
+Whatever comes from a file or a configuration passes one of `visible`, `one_line`, `markdown`, `latex` and `identifier`
+where it is written, HTML besides that jinja2's autoescape. Docs: security.md.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 ABSENT = DASH
+
+# what steers a terminal, turns the direction of a text or can't be seen; joiners, which some scripts need, stay
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
+)
+# characters of a line; what is longer is cut in the middle
+LONGEST = 10_000
+# of Markdown: what ends a cell, begins code or emphasis, ends the text of a link, makes an address of what follows
+MARKS = re.compile(r"[\\|`*]|\](?=[(\[:])|(?<=:)//|(?<=\bwww)\.", re.IGNORECASE)
+ENTITY = re.compile(r"&(?=#?\w+;)")
+# and at the beginning of a line what begins a heading, a list, a quotation, a rule or code
+BLOCK = re.compile(r"^(\d*)(>|[#+~=_-]+(?=\s|$)|~~~|(?<=\d)[.)](?=\s|$))")
+TEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    "[": "{[}",  # would be taken for an option of the line break before it
+    "]": "{]}",
+    "*": "{*}",  # likewise
+    "\N{MINUS SIGN}": "$-$",
+    "\N{EN DASH}": "--",
+    "\N{NO-BREAK SPACE}": "~",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "Δ": r"$\Delta$",
+    "ξ": r"$\xi$",
+    "θ": r"$\theta$",
+}
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -130,3 +173,40 @@ def human_size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == UNITS[0] else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} {UNITS[-1]}"
+
+
+def visible(value: object) -> str:
+    """The text with escapes such as \\x1b in place of what can't be seen; newlines and tabs stay."""
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(value))
+
+
+def one_line(value: object) -> str:
+    """The same on one line."""
+    lines = re.split(r"[\r\n]+", str(value))
+    return visible(lines[0] if len(lines) == 1 else " ".join(filter(None, (line.strip() for line in lines))))
+
+
+def terminal(value: object) -> str:
+    """The same for a terminal or a log: of a line of more than 10,000 characters the middle is left out."""
+    return "\n".join(map(_short, visible(value).split("\n")))
+
+
+def _short(line: str) -> str:
+    part, left = LONGEST // 2, len(line) - LONGEST
+    return line if left <= 0 else f"{line[:part]}… ({left} more characters) …{line[-part:]}"
+
+
+def markdown(value: object) -> str:
+    """The text as Markdown that shows it, on one line and also within a table's cell: no HTML, no link, no code."""
+    text = BLOCK.sub(r"\g<1>\\\g<2>", MARKS.sub(r"\\\g<0>", one_line(value).strip()))
+    return ENTITY.sub("&amp;", text).replace("<", "&lt;")
+
+
+def latex(value: object) -> str:
+    """The text as LaTeX that prints it, on one line."""
+    return "".join(TEX.get(sign, sign) for sign in one_line(value))
+
+
+def identifier(text: str) -> str:
+    """The text as an id of HTML and SVG, to which url(#…) can point."""
+    return re.sub(r"[^\w.-]", lambda found: f"_{ord(found[0]):x}_", text, flags=re.ASCII)

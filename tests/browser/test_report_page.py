@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.unit.hostile import TEXT
+from tests.unit.report.test_hostile_text import DECIDING, PARTS, REFUSED, spoilt, texts
 
 from layerlottery.config.results import ReportSettings
 from layerlottery.report.report import report
@@ -176,3 +178,18 @@ def test_colours_stand_out_from_the_paper(browser, address, scheme):
 def test_nothing_was_loaded_or_failed(page):
     assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_hostile_names_run_nothing(browser, tmp_path):
+    synthetic = _synthetic()
+    honest = synthetic.write_benchmark(tmp_path / "honest", synthetic.Benchmark(**PARTS))
+    for number, names in enumerate((DECIDING, texts() - DECIDING - REFUSED)):
+        folder = spoilt(tmp_path / str(number), honest, names)
+        report(folder, folder / "index.html", ReportSettings(title=TEXT))
+        # an alert would fail what follows
+        browser.get((folder / "index.html").as_uri())
+        assert "<img src=x onerror=" in browser.find_element("tag name", "body").text
+        count = "return document.querySelectorAll(arguments[0]).length"
+        assert browser.execute_script(count, "img, script, iframe, object, [onerror], [onmouseover]") == 0
+        assert browser.execute_script(count, "a:not([href^='#'])") == 1
+        assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0

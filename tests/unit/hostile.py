@@ -25,6 +25,16 @@ HUGE = 2**60
 SEAL = seals.BLANK.encode()
 
 
+# a name from a stranger's file, for every reader of it: HTML, SVG, CSS, LaTeX, Markdown, a terminal
+TEXT = (
+    """x"><img src=x onerror=alert(1)>' onmouseover='alert(2)<script>alert(3)</script>]]>--></title></style></svg>"""
+    "<a href=javascript:alert(4)>url(https://evil.example) #fe01ff {color:red} "
+    r"\input{/etc/passwd}\write18{id}$\frac{1}^^M%&~\\[1cm]* "
+    "[l](https://evil.example)![i](https://evil.example)[r]: https://evil.example www.evil.example `c` **b** |x|"
+    "\n\n# h\n[r]: https://evil.example\r\x1b[2J\x1b]0;t\x07\x9b31m\u202egnp.exe\u2066\u200b\x00\x7f\x85\u2028"
+)
+
+
 class Bomb:
     """Unpickling it creates a file."""
 

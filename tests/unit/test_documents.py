@@ -157,3 +157,9 @@ def test_the_presets_of_the_study_fill_every_table(name):
     assert filled == {*paths.PAPER} - {"claims"}
     rewinds = {run.start_epoch / benchmark.training.epochs for run in benchmark.runs()}
     assert rewinds == {0, 25 / 200, 50 / 200, 75 / 200}
+
+
+def test_every_promise_of_the_security_page_has_its_test():
+    promised = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "security.md").read_text())
+    assert len(promised) > 20
+    assert [(file, name) for file, name in promised if f"def {name}(" not in (ROOT / file).read_text()] == []

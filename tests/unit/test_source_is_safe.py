@@ -8,7 +8,7 @@ import pytest
 import layerlottery
 
 SOURCE = Path(layerlottery.__file__).parent
-UNSAFE_MODULES = {"pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "joblib", "cloudpickle", "dbm"}
+UNSAFE_MODULES = {"xml", "pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "joblib", "cloudpickle", "dbm"}
 UNSAFE_CALLS = {
     *("eval", "exec", "compile", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
     *("torch.load", "torch.save", "torch.jit.load", "torch.hub.load", "pandas.read_pickle", "numpy.fromregex"),

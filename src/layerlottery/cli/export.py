@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from layerlottery.words import terminal
+
 
 @click.command()
 @click.argument("result", type=click.Path(path_type=Path))
@@ -29,4 +31,4 @@ def export(result: Path, output: Path, formats: str) -> None:
 
     names = [name.strip() for name in formats.split(",") if name.strip()]
     for path in export_result(result, output, names):
-        click.echo(path)
+        click.echo(terminal(path))

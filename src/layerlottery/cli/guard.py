@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ import click
 
 from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.runtime.requeue import requeue
+from layerlottery.words import terminal
 
 # as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
 EXIT_INTERRUPTED = 75
@@ -24,14 +26,18 @@ def run_guarded(command: Callable[..., Any]) -> None:
     """Run a click command and turn every failure into one line and an exit status."""
     try:
         # the name that click would find is that of the worker's module
-        command(standalone_mode=False, prog_name="layerlottery")
+        # click turns the status of an Exit into what it returns
+        status = command(standalone_mode=False, prog_name="layerlottery")
         # what can't be written is to be said here, and not by Python's own end
         if sys.stdout is not None:
             sys.stdout.flush()
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        if isinstance(status, int):
+            sys.exit(status)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        # the word may be a file's name that a shell's pattern has found
+        click.echo(terminal(shown.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -73,7 +79,7 @@ def _log_file() -> str | None:
 def _fail(message: str, status: int) -> NoReturn:
     if os.environ.get(TRACEBACK):
         traceback.print_exc()
-    line = " ".join(message.split())
+    line = terminal(" ".join(message.split()))
     click.echo(f"layerlottery: {line}", err=True)
     if _log_file():
         logging.getLogger("layerlottery").error(line)

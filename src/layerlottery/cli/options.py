@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from layerlottery.config.base import Settings, read_options
 from layerlottery.config.benchmark import first_line
 from layerlottery.errors import LayerLotteryError
+from layerlottery.words import one_line, terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Model = TypeVar("Model", bound=Settings)
@@ -112,12 +113,22 @@ def log_option(command: Command) -> Command:
 def _open_log(context: click.Context, option: click.Parameter, path: Path | None) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if path is not None:
+        # in a results folder from somebody else a log may be a link to any file; /dev/stderr is one by nature
+        if path.is_symlink() and not path.absolute().is_relative_to("/dev"):
+            path.unlink()
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = _LogFile(path, mode="w", encoding="utf-8", errors="backslashreplace")
     package = logging.getLogger("layerlottery")
     package.handlers = [handler]
     package.setLevel(logging.INFO)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Lines("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+
+class _Lines(logging.Formatter):
+    """A record is one line, whatever names are in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal(one_line(super().format(record)))
 
 
 class _LogFile(logging.FileHandler):
@@ -127,7 +138,7 @@ class _LogFile(logging.FileHandler):
         """Called within the failed write."""
         error = sys.exc_info()[1]
         reason = error.strerror if isinstance(error, OSError) else repr(error)
-        click.echo(f"layerlottery: {self.baseFilename}: {reason}; this log is not complete", err=True)
+        click.echo(terminal(f"layerlottery: {self.baseFilename}: {reason}; this log is not complete"), err=True)
         self.setLevel(logging.CRITICAL + 1)
 
 

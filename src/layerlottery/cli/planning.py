@@ -12,6 +12,7 @@ import click
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
+from layerlottery.words import terminal
 
 
 @click.command()
@@ -38,7 +39,7 @@ def plan(
     check_limits(benchmark)
     click.echo("asking Snakemake which jobs are left", err=True)
     found = work_out(benchmark, jobs_of(files[0], changed, benchmark.results), cores=cores or _cores())
-    click.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(found.lines()))
+    click.echo(json.dumps(asdict(found), indent=1) if as_json else terminal("\n".join(found.lines())))
 
 
 def _cores() -> int:

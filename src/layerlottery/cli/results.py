@@ -12,6 +12,7 @@ from layerlottery.cli.options import gather
 from layerlottery.cli.stages import FOLDER, OUTPUT, stage, with_settings
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.results import ReportSettings
+from layerlottery.words import terminal
 
 TABLES = click.option("--tables", type=FOLDER, required=True, help="folder of the tables")
 
@@ -60,7 +61,7 @@ def summary(settings: ReportSettings, results: Path) -> None:
     from layerlottery.report.text import summary_text
 
     click.echo(summary_text(results / "tables", settings))
-    click.echo(f"\nreport: {(results / 'report' / 'index.html').resolve()}")
+    click.echo(terminal(f"\nreport: {(results / 'report' / 'index.html').resolve()}"))
 
 
 COMMANDS = (aggregate, tabulate, manifest, report, summary)

@@ -12,6 +12,7 @@ import click
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.stages import FOLDER
 from layerlottery.errors import LayerLotteryError
+from layerlottery.words import terminal
 
 
 @click.command()
@@ -23,7 +24,7 @@ def diff(results: Path, other: Path) -> None:
 
     found = differences(results / "tables", other / "tables")
     for line in found:
-        click.echo(line)
+        click.echo(terminal(line))
     if found:
         raise click.exceptions.Exit(1)
     click.echo("equal bit for bit, times, energy and provenance aside")
@@ -58,9 +59,9 @@ def verify(results: Path, remove: bool) -> None:
         files.require_unused(results)
     found = files.verify(results)
     for line in files.described(found):
-        click.echo(line)
+        click.echo(terminal(line))
     if remove and (command := files.remove(results, found)):
-        click.echo(f"removed; to recreate them:\n{command}")
+        click.echo(terminal(f"removed; to recreate them:\n{command}"))
     if not found.good:
         sys.exit(1)
 
@@ -76,7 +77,7 @@ def stale(files: Sequence[Path], values: Sequence[str], results: str | None, rem
 
     changed = changes(values, results)
     for line in sweep([load_configuration(file, changed) for file in files], delete=remove):
-        click.echo(line)
+        click.echo(terminal(line))
 
 
 @click.command(hidden=True, context_settings={"ignore_unknown_options": True})

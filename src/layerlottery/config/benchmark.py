@@ -40,6 +40,7 @@ from layerlottery.config.studies import FRESH, AggregateSettings, Run, Study, Ta
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
+from layerlottery.words import terminal
 
 
 class Wildcards(Protocol):
@@ -371,9 +372,8 @@ def first_line(error: ValidationError) -> str:
     elif problem["type"] != "value_error":
         text = f"found {canonical_or_repr(problem['input'])}; {text[0].lower()}{text[1:]}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    line = " ".join(f"{key[:100]}: {text[:400]}{more}".removeprefix(": ").split())
     # a name from a file may hold what moves a terminal's cursor
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+    return terminal(" ".join(f"{key[:100]}: {text[:400]}{more}".removeprefix(": ").split()))
 
 
 def canonical_or_repr(value: Any) -> str:
@@ -382,4 +382,6 @@ def canonical_or_repr(value: Any) -> str:
         text = canonical(value)
     except (TypeError, ValueError):
         text = repr(value)
+    except RecursionError:
+        text = type(value).__name__
     return text if len(text) <= 60 else text[:57] + "..."

@@ -34,7 +34,7 @@ def _json(given: Any) -> Any:
         canonical(read := read_options(given) if isinstance(given, dict) else given)
         # half of a pair of UTF-16 is no text
         json.dumps(read, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{error}; allowed: JSON values") from None
     return read
 

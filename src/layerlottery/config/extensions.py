@@ -28,8 +28,9 @@ from typing import Any
 from layerlottery.config.base import Settings
 from layerlottery.config.extensible import HASHED, Extensible, entry_point, hashed, in_file, read_code, released
 from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.store.hashing import canonical, digest
 
-# fingerprints of code that a weights file may name, separated by spaces
+# calls that a weights file may ask for, as `call_hash` names them, separated by spaces
 TRUSTED = "LAYERLOTTERY_TRUSTED"
 
 
@@ -106,26 +107,34 @@ def load(settings: Extensible) -> Extension:
 
 
 def trust(*given: Settings) -> None:
-    """Let this process, and those that it starts, build networks whose weights files name the same code."""
-    codes = [one.code for one in given if isinstance(one, Extensible) and one.code]
-    if not codes:
-        return
-    os.environ[TRUSTED] = " ".join(dict.fromkeys([*os.environ.get(TRUSTED, "").split(), *codes]))
+    """Let this process, and those that it starts, build networks whose weights files name the same call.
+
+    That is the same function, of the same code, with the same options: another function of the same file isn't trusted.
+    """
+    calls = [call_hash(one) for one in given if isinstance(one, Extensible) and one.code]
+    if calls:
+        os.environ[TRUSTED] = " ".join(dict.fromkeys([*os.environ.get(TRUSTED, "").split(), *calls]))
+
+
+def call_hash(settings: Extensible) -> str:
+    """SHA-256 of all that a call follows from: the function, its code and its options."""
+    return digest([settings.group, settings.function, settings.code, settings.options])
 
 
 class UntrustedCodeError(LayerLotteryError):
-    """A file of results names code that the configuration does not."""
+    """A file of results names a function, code or options that the configuration does not."""
 
 
 def load_trusted(settings: Extensible) -> Extension:
     """The function that a file of results names: files come from anywhere, and only the configuration runs code.
 
-    Raises UntrustedCodeError when the code is none that `trust` was told of; otherwise as `load`.
+    Raises UntrustedCodeError unless `trust` was told of this function, code and options; otherwise as `load`.
     """
-    if settings.code not in os.environ.get(TRUSTED, "").split():
+    if (wanted := call_hash(settings)) not in os.environ.get(TRUSTED, "").split():
+        options = f" with options {canonical(settings.options)}" if settings.options else ""
         raise UntrustedCodeError(
-            f"found {settings.function}, code that the configuration does not name; "
-            f"to run it nevertheless: export {TRUSTED}='{settings.code}'"
+            f"found {settings.function}{options}, code that the configuration does not name; "
+            f"to run it nevertheless: export {TRUSTED}='{wanted}'"
         )
     return load(settings)
 

@@ -120,11 +120,15 @@ def _refuse(file: Published, path: Path, mistake: str | None) -> None:
 def _own(path: Path) -> Iterator[BufferedRandom]:
     """Open an unfinished file that no other process writes meanwhile."""
     while True:
-        with path.open("a+b") as unfinished:
+        with open(path, "a+b", opener=_no_link) as unfinished:
             fcntl.flock(unfinished, fcntl.LOCK_EX)
             if _is_at(path, unfinished):
                 yield unfinished
                 return
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _is_at(path: Path, unfinished: BufferedRandom) -> bool:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from layerlottery.config.data import ParquetImages
 from layerlottery.data.prepared import Labels, Rows
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store.artifacts import check_rows
 from layerlottery.store.regular import require_regular
 
 # as the sets on Hugging Face call them, the default first. CIFAR-100's coarse_label is taken only if it is asked for
@@ -95,6 +96,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     require_regular(path)
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER) as file:
+            check_rows(path, file.metadata.num_rows)
             yield file
     # names in a damaged schema may be no text
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -148,6 +150,6 @@ def _held_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
     metadata = schema.metadata or {}
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     return tuple(str(name) for name in names) or None

@@ -9,9 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from layerlottery.words import counted, number, percent, seconds, signed
-
-MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\|`"} | {"<": "&lt;"})
+from layerlottery.words import counted, markdown, number, one_line, percent, seconds, signed, visible
 
 
 def render(template: str, **facts: object) -> str:
@@ -32,13 +30,13 @@ def render(template: str, **facts: object) -> str:
 
 
 def escaped(value: object) -> Markup:
-    """A value on one line, without marks that Markdown or HTML would follow."""
-    return value if isinstance(value, Markup) else Markup(_one_line(value).translate(MARKS))  # noqa: S704
+    """A value on one line, as Markdown that shows it."""
+    return value if isinstance(value, Markup) else Markup(markdown(value))  # noqa: S704
 
 
 def code(value: object) -> Markup:
     """A value as inline code that ends neither itself nor the cell of a table."""
-    text = _one_line(value).replace("|", "\\|")
+    text = one_line(value).replace("|", "\\|")
     ticks, space = _ticks(text, 1), " " if "`" in text else ""
     return Markup(f"{ticks}{space}{text}{space}{ticks}")  # noqa: S704
 
@@ -51,12 +49,9 @@ def rows(values: Mapping[str, object]) -> Markup:
 
 def fenced(text: str, language: str) -> Markup:
     """A block of code, whatever it holds."""
+    text = visible(text)
     ticks = _ticks(text, 3)
     return Markup(f"{ticks}{language}\n{text.strip()}\n{ticks}")  # noqa: S704
-
-
-def _one_line(value: object) -> str:
-    return re.sub(r"\s*[\r\n]\s*", " ", str(value))
 
 
 def _ticks(text: str, least: int) -> str:

@@ -14,6 +14,8 @@ from layerlottery.errors import LayerLotteryError
 
 # activations that stand in a forward method as functions are written as modules when they stay
 BUILT_IN = "nn."
+# outputs of a branch, in a tuple
+LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,11 @@ class Removal:
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Removal:
         """The removal that `facts` describes."""
-        return cls(tuple(facts["stays"]), dict(facts["stubs"]), bool(facts["extra"]), facts.get("gives", 0))
+        stubs = {str(name): int(length) for name, length in facts["stubs"].items()}
+        gives = int(facts.get("gives", 0))
+        if (longest := max(gives, *stubs.values(), 0)) > LONGEST:
+            raise LayerLotteryError(f"removals: found a tuple of {longest}; allowed: at most {LONGEST}")
+        return cls(tuple(facts["stays"]), stubs, bool(facts["extra"]), gives)
 
 
 class FirstArgument(nn.Sequential):
@@ -100,6 +106,7 @@ def _staying(block: nn.Module, stay: str) -> tuple[str, nn.Module]:
         return stay, block.get_submodule(stay)
     name = stay.removeprefix(BUILT_IN)
     kind = getattr(nn, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+    # a file of results names it, which may come from anywhere
+    if not isinstance(kind, type) or kind.__module__ != nn.ReLU.__module__:
         raise LayerLotteryError(f"stays: found {stay!r}; allowed: activations of torch.nn")
     return name.lower(), kind()

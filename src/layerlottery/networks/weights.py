@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from layerlottery.config.extensions import UntrustedCodeError
+from layerlottery.config.benchmark import first_line
 from layerlottery.config.networks import CustomSettings, Network
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import outermost
@@ -27,6 +28,8 @@ from layerlottery.store.artifacts import read_weights, write_tensors
 # types of tensors that NumPy has, too
 IN_NUMPY = {torch.from_numpy(np.zeros(0, kind)).dtype for kind in (*"?bhiqBefd", "uint16", "uint32", "uint64")}
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+# numbers of a network that any file may name, and what a parameter counts for beside its own: it takes time, too
+LEAST, PARAMETER = 20_000_000, 1_000
 NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
 
 
@@ -109,18 +112,44 @@ def _plain_state(name: str, value: Any) -> Any:
     )
 
 
+@contextmanager
+def _at_most(held: int) -> Iterator[None]:
+    """Stop the construction of a network that is far larger than a file of so many numbers says.
+
+    A few bytes can name a network of a billion layers. A ticket lacks blocks and filters of the network that it is cut
+    from, but not 99 % of it.
+    """
+    most, seen = LEAST + 100 * held, 0
+
+    def count(_module: nn.Module, _name: str, parameter: Tensor | None) -> None:
+        nonlocal seen
+        seen += PARAMETER + (0 if parameter is None else parameter.numel())
+        if seen > most:
+            raise LayerLotteryError(f"the network that it names has over {seen} weights, the file {held}")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The network that a weights file describes, with its weights, and the file's facts."""
     tensors, facts = read_weights(path)
     try:
         # a user's code may insist on what it draws
         own = isinstance(network_settings(facts["architecture"]), CustomSettings)
-        with torch.random.fork_rng(devices=[]), nullcontext() if own else WithoutDraws():
+        limited = nullcontext() if own else _at_most(sum(array.size for array in tensors.values()))
+        with torch.random.fork_rng(devices=[]), limited, nullcontext() if own else WithoutDraws():
             model = build(facts["architecture"])
-    except UntrustedCodeError as error:
+    except LayerLotteryError as error:
         raise LayerLotteryError(f"{path}: {error}") from None
+    except (ValidationError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        text = first_line(error) if isinstance(error, ValidationError) else " ".join(str(error).split())[:200]
+        raise LayerLotteryError(f"{path}: the network that it names can't be built; {text}") from error
     try:
         model.load_state_dict(network_state(tensors, facts))
-    except (RuntimeError, TypeError, AttributeError, KeyError) as error:
+    except (RuntimeError, TypeError, LookupError, AttributeError) as error:
         raise LayerLotteryError(f"{path}: its weights do not fit the network that it names") from error
     return model, facts

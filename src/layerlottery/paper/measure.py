@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
+from layerlottery.errors import LayerLotteryError
 from layerlottery.tables.statistics import ROUNDING, Estimate, average, estimate, geometric_mean, seed_means
 
 Row = dict[str, Any]
@@ -122,7 +123,10 @@ class Results:
     @cached_property
     def _recorded(self) -> dict[str, Row]:
         texts = {row["criterion"]: row["criterion_settings"] for row in self.runs if row["criterion_settings"]}
-        return {name: json.loads(text) for name, text in texts.items()}
+        try:
+            return {name: dict(json.loads(text)) for name, text in texts.items()}
+        except (ValueError, TypeError, RecursionError):
+            raise LayerLotteryError("runs.parquet: column criterion_settings: found no JSON object") from None
 
     def criterion(self, name: str) -> Row:
         """The settings of a criterion: as recorded, else the built-in ones, else none."""

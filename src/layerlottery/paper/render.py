@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from layerlottery import words
 from layerlottery.paper.measure import Row
 from layerlottery.paper.printed import SEPARATOR
 from layerlottery.words import ABSENT, number, signed
@@ -19,65 +20,31 @@ CAPTIONS, REMARKS = TEXTS["captions"], TEXTS["remarks"]
 SIGNED = ("pp", "CKA")  # units of differences, which show their sign
 DIGITS = {"pp": 2, "%": 2, "factor": 2}
 RIGHT = ("paper", "measured", "seeds", "random")
-TEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": r"\textbar{}",
-    "[": "{[}",  # would be taken for an option of the line break before it
-    "]": "{]}",
-    "\n": " ",
-    "\N{MINUS SIGN}": "$-$",
-    "\N{EN DASH}": "--",
-    "\N{NO-BREAK SPACE}": "~",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "Δ": r"$\Delta$",
-    "ξ": r"$\xi$",
-    "θ": r"$\theta$",
-}
 
 
 def markdown(name: str, rows: Sequence[Row], *, confidence: float) -> str:
     """A pipe table with its caption above, remarks and numbered notes below."""
-    return _written("table.md.j2", _piped, sheet(name, rows, confidence=confidence))
+    return _written("table.md.j2", words.markdown, sheet(name, rows, confidence=confidence))
 
 
 def latex(name: str, rows: Sequence[Row], *, confidence: float) -> str:
     r"""A table environment for \input; the preamble needs \usepackage{booktabs}."""
     marks = {"variable_start_string": "<<", "variable_end_string": ">>", "comment_start_string": "<#"}
     marks |= {"block_start_string": "<%", "block_end_string": "%>", "comment_end_string": "#>"}
-    return _written("table.tex.j2", escaped, sheet(name, rows, confidence=confidence), **marks)
+    return _written("table.tex.j2", words.latex, sheet(name, rows, confidence=confidence), **marks)
 
 
-def _written(template: str, escape: Callable[[str], str], shown: Row, **marks: Any) -> str:
+def _written(template: str, escape: Callable[[object], str], shown: Row, **marks: Any) -> str:
     environment = Environment(  # noqa: S701 - not HTML: whatever a template writes goes through `escape`
         loader=FileSystemLoader(HERE),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: escape(str(value)),
+        finalize=escape,
         **marks,
     )
     environment.tests["number"] = lambda head: head in RIGHT or head.endswith("interval")
     return environment.get_template(template).render(shown).rstrip() + "\n"
-
-
-def _piped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def escaped(text: str) -> str:
-    """Plain text as LaTeX that prints it."""
-    return "".join(TEX.get(sign, sign) for sign in text)
 
 
 def sheet(name: str, rows: Sequence[Row], *, confidence: float) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from layerlottery.paper.measure import Results, Row
 from layerlottery.paper.render import latex, markdown
 from layerlottery.paper.rows import Context
 from layerlottery.paper.tables import figure3_rows, table_rows
-from layerlottery.store.artifacts import read_table, write_document, write_table
+from layerlottery.store.artifacts import read_result_table, write_document, write_table
 from layerlottery.store.schemas import arrow_schema
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ READ = ("runs", "robustness", "scores", "similarity", "summary", "comparisons")
 
 def tabulate(tables: Path, settings: TabulateSettings) -> None:
     """Read the result tables of a folder; write the paper's beside them, as Parquet, Markdown and LaTeX."""
-    held = {name: read_table(Path(paths.table(str(tables), name))) for name in READ}
+    held = {name: read_result_table(Path(paths.table(str(tables), name)), arrow_schema(name)) for name in READ}
     made_by = config_hash("tabulate", settings, [table.schema.metadata[b"seal"].decode() for table in held.values()])
     context = Context(Results(**{name: table.to_pylist() for name, table in held.items()}), settings)
     for name in paths.PAPER:
@@ -48,4 +48,7 @@ def paper_rows(name: str, context: Context) -> list[Row]:
 
 def read_paper_tables(tables: Path) -> dict[str, pd.DataFrame]:
     """All of paths.PAPER by name, with the columns of schemas.PAPER. Raises when one is missing or broken."""
-    return {name: read_table(Path(paths.table(str(tables), name))).to_pandas() for name in paths.PAPER}
+    return {
+        name: read_result_table(Path(paths.table(str(tables), name)), arrow_schema(name)).to_pandas()
+        for name in paths.PAPER
+    }

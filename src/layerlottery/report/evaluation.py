@@ -12,7 +12,7 @@ from rich.table import Table
 
 from layerlottery import paths
 from layerlottery.store.artifacts import read_table
-from layerlottery.words import ABSENT, number, percent
+from layerlottery.words import ABSENT, number, percent, terminal
 
 Facts = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -40,7 +40,7 @@ def section(console: Console, title: str, rows: Iterable[Row], styles: Sequence[
     grid.add_column(min_width=14)
     grid.add_column(overflow="fold")
     for place, row in enumerate(list(rows) or [(ABSENT,)]):
-        grid.add_row(*row, style=styles[place] if styles else None)
+        grid.add_row(*map(terminal, row), style=styles[place] if styles else None)
     console.print(grid)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from layerlottery.report.evaluation import condition_rows, detection_rows, section
-from layerlottery.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start
+from layerlottery.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start, terminal
 
 Facts = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -51,7 +51,7 @@ def _table(console: Console, heads: Row, rows: Iterable[Row]) -> None:
     for head in heads:
         table.add_column(head, overflow="fold", justify="right" if head in NUMBERS else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(terminal, row))
     if table.row_count:
         console.print()
         console.print(table)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from layerlottery.report.tables import drawn_criteria, tickets
+from layerlottery.words import identifier, visible
 
 SIZE = (4.2, 2.8)
 BOX = (0.115, 0.15, 0.835, 0.815)
@@ -28,6 +29,8 @@ PLACEHOLDERS = {INK: "ink", MUTED: "muted", GRID: "grid", RANDOM: "random"} | {
 }
 RULES: dict[Any, Any] = {
     "svg.fonttype": "none",
+    # a name with dollar signs is no formula
+    "text.parse_math": False,
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -119,18 +122,21 @@ def legend(
 
 def inline(svg: str, *, prefix: str, label: str) -> Markup:
     """Make matplotlib's SVG fit for a page: ids that can't clash, CSS colours, no dates, no style that leaks."""
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.S)
+    body = visible(svg[svg.index("<svg") :])
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.S)
     used = set(re.findall(r'(?:url\(#|href="#)([\w-]+)', body))
-    body = re.sub(r'\s+id="([\w.-]+)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", body)
-    body = re.sub(r'(?:xlink:)?(href="#|url\(#)', rf"\g<1>{prefix}-", body)
-    body = re.sub(r"#fe0[12][0-9a-f]{2}", lambda found: f"var(--{PLACEHOLDERS[found[0]]})", body)
-    body = re.sub(r"<[^>]+>", _shortened, body)
-    body = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", body)
+    # the text between tags, where a name may look like any of this, is left alone
+    body = re.sub(r"<[^>]+>", lambda found: _own(found[0], identifier(prefix), used), body)
     size = re.search(r'viewBox="[^"]*"', body)
-    head = f'<svg {size[0] if size else ""} role="img" aria-label="{escape(label)}" xmlns="http://www.w3.org/2000/svg">'
-    return Markup(head + re.sub(r"\n\s*", "\n", body[body.index(">") + 1 :]))  # noqa: S704 - the label is escaped
+    named = escape(visible(label))
+    head = f'<svg {size[0] if size else ""} role="img" aria-label="{named}" xmlns="http://www.w3.org/2000/svg">'
+    return Markup(head + re.sub(r"\n\s*", "\n", body[body.index(">") + 1 :]))  # noqa: S704 - matplotlib escapes
 
 
-def _shortened(tag: re.Match[str]) -> str:
-    """Coordinates with two digits; the text between tags is left alone."""
-    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
+def _own(tag: str, prefix: str, used: Collection[str]) -> str:
+    """A tag as this page writes it; coordinates have two digits."""
+    tag = re.sub(r'\s+id="([\w.-]+)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", tag)
+    tag = re.sub(r'(?:xlink:)?(href="#|url\(#)', rf"\g<1>{prefix}-", tag)
+    tag = re.sub(r"#fe0[12][0-9a-f]{2}", lambda found: f"var(--{PLACEHOLDERS[found[0]]})", tag)
+    tag = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag)
+    return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", tag)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,13 @@ TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
 STRUCTURES = ("none", "layers", "filters", "weights")
+# columns of fixed words, on which it depends what is shown
+WORDS = {
+    "structure": "|".join(STRUCTURES),
+    "scored_at": "init|trained",
+    "rewind": r"\d{1,9}|random",
+    "origin": "official|generated",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def within(frame: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:
 
 def read_tables(folder: Path) -> Tables:
     """Read every result table of a folder. Raises LayerLotteryError when one is missing or broken."""
-    frames = {name: read_result_table(folder / f"{name}.parquet", arrow_schema(name)).to_pandas() for name in TABLES}
+    frames = {name: _read(folder / f"{name}.parquet", name) for name in TABLES}
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
     frames = {name: labelled(frame) for name, frame in frames.items()}
@@ -71,6 +79,15 @@ def read_tables(folder: Path) -> Tables:
     frames["summary"] = frames["summary"].assign(**{name: frames["summary"][column] for name, column in delta.items()})
     order = families(frames["runs"])
     return Tables(**{name: _sorted(frame, order) for name, frame in frames.items()})
+
+
+def _read(path: Path, name: str) -> pd.DataFrame:
+    frame: pd.DataFrame = read_result_table(path, arrow_schema(name)).to_pandas()
+    for column, allowed in WORDS.items():
+        for found in frame[column].dropna().unique() if column in frame else ():
+            if not re.fullmatch(allowed, found):
+                raise LayerLotteryError(f"{path}: column {column}: found {found[:60]!r}; allowed: {allowed}")
+    return frame
 
 
 def labelled(frame: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +191,7 @@ def drawn_criteria(runs: pd.DataFrame, functions: Sequence[str] = DRAWN) -> set[
 def _formula(name: str, settings: str) -> str:
     try:
         return str(json.loads(settings)["function"])
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
         return str(name)
 
 

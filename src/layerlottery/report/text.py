@@ -11,7 +11,7 @@ import pandas as pd
 from layerlottery.config.results import ReportSettings
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name
 from layerlottery.report.verdict import holm_mark, seeds_words, tolerance_words
-from layerlottery.words import factor, interval, number
+from layerlottery.words import factor, interval, number, terminal
 
 WIDTH = 100
 # sizes of the columns; negative: aligned to the left
@@ -44,7 +44,7 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
         if not rows.empty:
             heading = f"{group_name(group)}, {seeds_words(rows)}"
             lines += ["", heading[:WIDTH], _line(COLUMNS), *map(_ticket, rows.to_dict("records"))]
-    return "\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))])
+    return terminal("\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))]))
 
 
 def _ticket(values: dict[Hashable, Any]) -> str:

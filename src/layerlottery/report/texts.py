@@ -6,9 +6,17 @@ import tomllib
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from layerlottery.words import visible
 
 HERE = Path(__file__).parent
 TEXTS = tomllib.loads((HERE / "texts.toml").read_text(encoding="utf-8"))
 TEMPLATES = Environment(
-    loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=FileSystemLoader(HERE),
+    autoescape=True,
+    finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )

@@ -13,9 +13,10 @@ from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.extensions import trust
 from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
-from layerlottery.runtime import dry_run, recovery, relay, requeue, scheduling, submission, warm
+from layerlottery.runtime import dry_run, links, recovery, relay, requeue, scheduling, submission, warm
 from layerlottery.runtime.profiles import check_profiles
 from layerlottery.store import lock
+from layerlottery.words import terminal
 
 ENVIRONMENT = "../../envs/layerlottery.yaml"
 
@@ -49,13 +50,14 @@ class Runtime:
         try:
             # whichever folder it was started from
             lock.acquire(Path(results))
+            links.check(Path(results))
             requeue.withdraw(self.abandoned)
             recovery.forget(results)
             if not workflow.local_exec:
                 typed = workflow.config_settings
                 submission.check_words(map(str, [Path.cwd(), *typed.configfiles, *(typed.config_args or ())]))
         except LayerLotteryError as error:
-            sys.exit(f"layerlottery: {error}")
+            sys.exit(terminal(f"layerlottery: {error}"))
         if workflow.local_exec and self.benchmark.resources.warm_worker:
             warm.start()
 

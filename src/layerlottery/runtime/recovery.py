@@ -83,7 +83,9 @@ def marked(results: str, folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _inside(results: str, path: str) -> bool:
-    return path.startswith(f"{results}/")
+    """Whether a path that stands in Snakemake's records is one of this results folder, links followed."""
+    inside = path.startswith(f"{results}/") and ".." not in Path(path).parts
+    return inside and Path(path).parent.resolve().is_relative_to(Path(results).resolve())
 
 
 def _set_aside(results: str, output: str) -> None:

@@ -35,6 +35,8 @@ Array = npt.NDArray[Any]
 STAMP = "layerlottery"
 # rows of a table that is not worth compressing, nor reading with several threads
 SMALL = 1000
+# rows that a file may hold, whatever its size, and how many more for each of its bytes
+MOST_ROWS, MOST_ROWS_A_BYTE = 1_000_000, 64
 # MAP_NORESERVE, which Python names from 3.13 on; other systems reserve nothing
 NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
@@ -181,10 +183,18 @@ def write_table(path: Path, table: pa.Table, *, config_hash: str) -> None:
         writer.write(table)
 
 
+def check_rows(path: Path, rows: int) -> None:
+    """Raise LayerLotteryError for a Parquet file of a few bytes that would fill the memory with equal rows."""
+    size = path.stat().st_size
+    if rows > MOST_ROWS + MOST_ROWS_A_BYTE * size:
+        raise LayerLotteryError(f"{path}: found {rows} rows in {size} bytes; no table is as uniform")
+
+
 def read_table(path: Path) -> pa.Table:
     """Read a Parquet artifact; `config_hash` and `seal` are its schema's metadata. Raises when it was changed."""
     try:
         file = pq.ParquetFile(pa.BufferReader(_checked(path)), pre_buffer=False)
+        check_rows(path, file.metadata.num_rows)
         table = file.read(use_threads=file.metadata.num_rows > SMALL)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -43,9 +44,10 @@ def remember(path: Path, content: str, seen: State | None = None) -> None:
         if found["size"] < LARGE or found != (seen or found):
             return
         # several jobs may do so at once: the last one's is as good
-        temporary = note(path).with_name(f"{note(path).name}.{os.getpid()}")
-        temporary.write_text(json.dumps({"content": content} | found), encoding="utf-8")
-        temporary.replace(note(path))
+        descriptor, temporary = tempfile.mkstemp(prefix=f"{note(path).name}.", dir=path.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"content": content} | found, file)
+        Path(temporary).replace(note(path))
 
 
 def is_remembered(path: Path, content: str) -> bool:

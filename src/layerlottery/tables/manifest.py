@@ -74,5 +74,5 @@ def _parts(value: str) -> set[str]:
 def _jobs(values: Iterable[str | None]) -> dict[str, Any]:
     found = {job for value in values for job in _parts(value or "")}
     # by number: 41_10 comes after 41_9
-    ids = sorted(found, key=lambda job: ([int(number) for number in re.findall(r"\d+", job)], job))
+    ids = sorted(found, key=lambda job: ([(len(number), number) for number in re.findall(r"\d+", job)], job))
     return {"count": len(ids), "ids": ids}

@@ -18,6 +18,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from tests.unit import hostile
 from tests.unit.hostile import call, marker, problems, refusal, replaced
+from tests.unit.test_escaping import steers
 from tests.workflow.project import FIRST, TINY, clone
 
 from layerlottery.store.artifacts import read_table, read_tensors
@@ -241,3 +242,14 @@ def test_settings_that_exhaust_their_parser_are_one_line(inside, settings):
     words = ["layerlottery", "initialize", "--settings", settings, "--data", f"{DATA}/facts.json", "--output", "gone"]
     status, err = call(words)
     assert (status, err.count("\n"), "Traceback" in err) == (1, 1, False), err[-500:]
+
+
+@pytest.mark.parametrize("words", [["show", "a", "{}"], ["verify", "--results", "{}"], ["{}"], ["diff", "{}", "x"]])
+def test_names_of_files_steer_no_terminal(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    name = "r\x1b[2J\x1b]0;t\x07\r\u202egnp"
+    Path(name, "tables").mkdir(parents=True)
+    (Path(name, "tables") / "runs.parquet").write_text("x")
+    status, said = call(["layerlottery", *(word.format(name) for word in words)])
+    assert status in (1, 2)
+    assert not steers(said)

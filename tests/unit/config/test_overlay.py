@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.overlay import completed
@@ -55,3 +56,37 @@ def test_null_extends_nothing(folder):
 def test_two_files_can_t_extend(folder):
     with pytest.raises(LayerLotteryError, match=r"extends: found in a\.yaml and b\.yaml together; allowed: one"):
         load_benchmark({"extends": "base.yaml"}, "a.yaml", "b.yaml")
+
+
+def bomb(kind, layers=12):
+    """A few lines of YAML whose aliases stand for ten to the power of so many values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]" if kind == "list" else "a0: &a0 {a: x, b: x, c: x}"]
+    for layer in range(1, layers * (1 if kind == "list" else 2)):
+        one = f"*a{layer - 1}"
+        held = f"[{', '.join([one] * 10)}]" if kind == "list" else f"{{a: {one}, b: {one}, c: {one}}}"
+        lines.append(f"a{layer}: &a{layer} {held}")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("text", [bomb("list"), bomb("mapping"), "a: &a [*a]", "a: " + "[" * 60 + "]" * 60])
+def test_aliases_that_stand_for_more_than_anyone_writes_are_one_line(tmp_path, text):
+    held = yaml.safe_load(text)
+    for name in ("base.yaml", "config.yaml"):
+        (tmp_path / name).write_text(text)
+    for given in (held, {"results": list(held.values())}, {"extends": "base.yaml"}, held | {"extends": "base.yaml"}):
+        with pytest.raises(LayerLotteryError, match=r"allowed: \d+ values, aliases written out|nested too deeply"):
+            load_benchmark(given, tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "a: !!python/object/apply:os.system ['touch ran']", "a: !x 1"])
+def test_what_exhausts_or_abuses_the_parser_is_one_line(tmp_path, text, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.yaml").write_text(text)
+    with pytest.raises(LayerLotteryError, match=r"^configuration: extends: \S+base\.yaml: [^\n]+$"):
+        load_benchmark({"extends": "base.yaml"})
+    assert not (tmp_path / "ran").exists()
+
+
+def test_only_a_file_is_extended():
+    with pytest.raises(LayerLotteryError, match=r"^configuration: extends: /dev/zero: not a file$"):
+        completed({"extends": "/dev/zero"}, Path())

@@ -289,3 +289,11 @@ def test_a_large_file_is_checked_in_little_memory(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < size // 8
     finally:
         tracemalloc.stop()
+
+
+def test_an_unfinished_file_is_never_a_link(server, tmp_path):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    partial(tmp_path / "set.bin").symlink_to(mine)
+    assert failure(server, tmp_path / "set.bin").startswith(str(partial(tmp_path / "set.bin")))
+    assert mine.read_text() == "mine"

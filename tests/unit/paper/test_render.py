@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from layerlottery.paper.render import CAPTIONS, REMARKS, escaped, latex, markdown
+from layerlottery import words
+from layerlottery.paper.render import CAPTIONS, REMARKS, latex, markdown
 from layerlottery.paths import PAPER
 
 ROW = {
@@ -176,4 +177,4 @@ def test_latex_leaves_no_special_character_and_nothing_but_ascii():
     ],
 )
 def test_latex_prints_what_was_written(text, expected):
-    assert escaped(text) == expected
+    assert words.latex(text) == expected

@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from tests.unit.hostile import TEXT
+from tests.unit.test_escaping import steers
 
 from layerlottery.report.network import network_text
 from layerlottery.words import ABSENT, MINUS
@@ -168,3 +170,21 @@ def test_a_narrow_terminal_folds_and_drops_nothing(description):
     wide, narrow = (re.sub(r"\s+", "", network_text(description, width=width)) for width in (200, 80))
     assert sorted(wide) == sorted(narrow)
     assert max(map(len, network_text(description, width=80).splitlines())) <= 80
+
+
+def test_hostile_facts_steer_no_terminal_and_fill_no_screen(description):
+    def worse(value):
+        if isinstance(value, dict):
+            return {key: worse(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [worse(one) for one in value]
+        return value + TEXT if isinstance(value, str) else value
+
+    description = worse(description)
+    description["identity"]["dataset"] = "d" * 1_000_000
+    description["removal"]["left"] = {TEXT: TEXT}
+    text = network_text(description, width=80)
+    assert not steers(text)
+    assert "<img" in text
+    assert "more characters" in text
+    assert len(text) < 500_000

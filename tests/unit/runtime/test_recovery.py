@@ -102,3 +102,14 @@ def test_a_foreign_mark_is_left_alone(killed):
     (killed / ".snakemake" / "incomplete" / "not base64!").write_text("{}")
     recover("results")
     assert (killed / ".snakemake" / "incomplete" / "not base64!").exists()
+
+
+@pytest.mark.parametrize("output", ["results/../mine.txt", "results/x/../../mine.txt", "results/link/mine.txt"])
+def test_a_stranger_s_mark_deletes_nothing_outside_of_the_folder(killed, output):
+    (killed / "mine.txt").write_text("mine")
+    (killed / "results" / "x").mkdir()
+    (killed / "results" / "link").symlink_to(killed)
+    mark(output)
+    recover("results")
+    forget("results")
+    assert (killed / "mine.txt").read_text() == "mine"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Mapping
 
 from torch import nn
@@ -14,7 +15,7 @@ from layerlottery.networks.zoo.stems import SmallStem, make_small
 Make = Callable[[], nn.Module]
 
 # set by the benchmark, or at odds with random weights
-REFUSED = frozenset({"weights", "pretrained", "checkpoint_path", "num_classes", "in_chans", "features_only"})
+REFUSED = re.compile("(weights|pretrained|checkpoint|cache_dir|hf_).*|num_classes|in_chans|features_only|(model_)?name")
 
 
 def constructed(
@@ -29,7 +30,7 @@ def constructed(
     if name not in known:
         close = ", ".join(difflib.get_close_matches(name, known, n=3, cutoff=0.0))
         raise LayerLotteryError(f"networks: {library} has no network {name!r}; the closest names are {close}")
-    if refused := sorted(REFUSED & settings.options.keys()):
+    if refused := sorted(filter(REFUSED.fullmatch, settings.options)):
         raise LayerLotteryError(
             f"networks: options of {name}: {refused[0]} is not allowed; networks start from random weights "
             "and take channels and classes from the image set"

@@ -19,6 +19,8 @@ from layerlottery.config.evaluation import AttackSettings
 from layerlottery.config.extensions import TRUSTED, UntrustedCodeError, load, load_trusted, trust
 from layerlottery.config.networks import CustomSettings, NetworkSettings
 from layerlottery.errors import Interrupted
+from layerlottery.networks.weights import dense_architecture, load_network
+from layerlottery.store.artifacts import write_tensors
 
 CHOICES = {"datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": ["mine"], "removed": [1]}
 STUDY = CHOICES | {"name": "own"}
@@ -267,11 +269,68 @@ def test_code_that_only_a_file_of_results_names_is_not_run_until_the_configurati
         UntrustedCodeError, match=r"^found mine\.py:own, code that the configuration does not"
     ) as caught:
         load_trusted(settings)
-    assert f"export {TRUSTED}='{settings.code}'" in str(caught.value)
+    exported = re.search(rf"to run it nevertheless: export {TRUSTED}='([0-9a-f]{{64}})'$", str(caught.value))
     trust(criterion(), NetworkSettings(depth=20), settings, settings)
-    assert os.environ[TRUSTED].split() == [criterion().code]
+    # the criterion of the same file, whose settings no weights file holds, is another call
+    assert os.environ[TRUSTED].split()[1:] == [exported[1]]
     assert load_trusted(settings)() == 5
     mine.write_text("raise SystemExit('it was run')\ndef own(): ...")
     assert "was changed after this was read" in told(load_trusted, settings)
     changed = CustomSettings(family="custom", function="mine.py:own")
     assert "code that the configuration does not name" in told(load_trusted, changed)
+
+
+# a file that holds more than the function that the configuration names, as a stranger's weights file would like it
+SEVERAL = """
+from pathlib import Path
+
+def build(*, channels, classes, image_size, width=4, path=None):
+    from torch import nn
+    if path:
+        Path(path).touch()
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(classes))
+
+def other(*, channels, classes, image_size, **options):
+    Path("ran").touch()
+
+class Sub:
+    def __init__(self, **given):
+        Path("ran").touch()
+"""
+
+
+def network(function="build", **options):
+    return CustomSettings(family="custom", function=f"mine.py:{function}", options=options)
+
+
+@pytest.mark.parametrize(
+    "stranger",
+    [("other", {}), ("Sub", {}), ("Path", {}), ("build", {"path": "ran"}), ("build", {"width": 5}), ("build", {})],
+)
+def test_a_file_of_results_may_ask_for_the_configured_call_and_for_no_other(mine, stranger):
+    mine.write_text(SEVERAL)
+    trust(network(width=4))
+    assert load_trusted(network(width=4)).function.__name__ == "build"
+    said = told(load_trusted, network(stranger[0], **stranger[1]))
+    assert said.startswith(f"found mine.py:{stranger[0]}")
+    assert "code that the configuration does not name" in said
+    assert ("with options" in said) == bool(stranger[1])
+    assert not Path("ran").exists()
+
+
+def test_the_same_text_in_another_file_is_not_trusted(mine):
+    trust(network("own"))
+    Path("copy.py").write_text(CODE)
+    copied = CustomSettings(family="custom", function="copy.py:own")
+    assert copied.code == network("own").code
+    assert "code that the configuration does not name" in told(load_trusted, copied)
+
+
+def test_a_weights_file_with_another_function_of_the_trusted_file_is_refused(mine):
+    mine.write_text(SEVERAL)
+    trust(network())
+    for held in (network("other"), network(path="ran")):
+        architecture = dense_architecture(held, channels=1, classes=2, image_size=8)
+        write_tensors(Path("theirs.safetensors"), {}, {"architecture": architecture}, config_hash="0")
+        assert told(load_network, Path("theirs.safetensors")).startswith(f"theirs.safetensors: found {held.function}")
+    assert not Path("ran").exists()
