@@ -1,12 +1,14 @@
 """A seal in every file: the SHA-256 of all its bytes, taken while the seal's own digits are zeros.
 
-So one changed, missing or added byte anywhere in a file is noticed before any parser sees it, whatever the format:
-a mark and 64 hexadecimal digits stand in JSON, in the metadata of Parquet and safetensors, in a comment of a page.
+So one changed, missing or added byte anywhere in a file is noticed before any parser sees it, whatever the format.
+The format says where the seal stands, a mark and 64 hexadecimal digits: first in JSON and in a safetensors header, in
+the last pair of ours in a Parquet footer, last in a document. The mark may occur anywhere else: it means nothing there.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 from pathlib import Path
 
@@ -14,6 +16,19 @@ MARK = "layerlottery-sha256:"
 DIGITS = 64
 # a file's placeholder until it is sealed
 BLANK = MARK + DIGITS * "0"
+# what stands before the seal, in JSON as `json.dumps` indents it and in a safetensors header
+JSON_HEAD = b'{\n "artifact": {\n  "seal": "'
+TENSORS_HEAD = b'{"__metadata__":{"layerlottery":"{\\"seal\\":\\"'
+# and in a Parquet footer: Thrift's compact form of a key and the length of its value
+PARQUET_KEY = b"\x18\x04seal\x18" + bytes([len(BLANK)])
+# what may follow it in a document, up to the end
+ENDINGS = (b" -->\n", b"\n")
+# bytes: far more than facts ever take, and than a header may (safetensors' own limit)
+MOST_FACTS, MOST_HEADER = 1 << 30, 100_000_000
+# earlier versions put the first mark of a file here
+EARLIER = 1 << 20
+
+Held = bytes | mmap.mmap
 
 
 class BrokenSeal(Exception):  # noqa: N818 - said in the words of the artifact that it belongs to
@@ -21,7 +36,7 @@ class BrokenSeal(Exception):  # noqa: N818 - said in the words of the artifact t
 
 
 def seal(path: Path) -> None:
-    """Write the digest of a file that holds BLANK into it."""
+    """Write the digest of a file that holds BLANK in the place of its format into it."""
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as held:
         start = _digits(held)
         held[start : start + DIGITS] = _digest(held, start).encode()
@@ -30,20 +45,27 @@ def seal(path: Path) -> None:
 
 def check(path: Path) -> None:
     """Raise BrokenSeal unless the file's bytes are those that were sealed."""
+    _checked(path, whole=False)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file, exactly those that were checked; raises BrokenSeal unless they were sealed."""
+    return _checked(path, whole=True)
+
+
+def _checked(path: Path, *, whole: bool) -> bytes:
     with path.open("rb") as file:
         try:
             held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise BrokenSeal("not a file of this project: it is empty") from None
         with held:
-            check_bytes(held)
-
-
-def check_bytes(held: bytes | mmap.mmap) -> None:
-    """`check` of a file that has been read."""
-    start = _digits(held)
-    if bytes(held[start : start + DIGITS]) != _digest(held, start).encode():
-        raise BrokenSeal("its content does not match its hash")
+            # before the bytes are read: a file may be larger than the memory, and hold nothing of ours
+            start = _found(held)
+            taken: Held = held[:] if whole else held
+            if bytes(taken[start : start + DIGITS]) != _digest(taken, start).encode():
+                raise BrokenSeal("its content does not match its hash")
+            return bytes(taken) if whole else b""
 
 
 def file_digest(path: Path) -> str:
@@ -52,14 +74,54 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digits(held: bytes | mmap.mmap) -> int:
-    found = held.find(MARK.encode())
-    if found < 0 or found + len(BLANK) > len(held):
+def _found(held: Held) -> int:
+    """The place of the digits, also in a file of an earlier version."""
+    try:
+        return _digits(held)
+    except BrokenSeal:
+        found = held.find(MARK.encode(), 0, EARLIER)
+        if found < 0 or (len(held) > MOST_FACTS and len(held) != _tensors_size(held)):
+            raise
+        return found + len(MARK)
+
+
+def _digits(held: Held) -> int:
+    """Where the format has the seal's digits; raises BrokenSeal where there is none, or the end is missing."""
+    if held[: len(JSON_HEAD)] == JSON_HEAD:
+        start, whole = len(JSON_HEAD), held[-3:] == b"\n}\n" and len(held) <= MOST_FACTS
+    elif held[8 : 8 + len(TENSORS_HEAD)] == TENSORS_HEAD:
+        start, whole = 8 + len(TENSORS_HEAD), len(held) == _tensors_size(held)
+    elif held[:4] == b"PAR1":
+        footer = len(held) - 8 - int.from_bytes(held[-8:-4], "little")
+        found = held.rfind(PARQUET_KEY + MARK.encode(), max(footer, 0))
+        start, whole = found + len(PARQUET_KEY), found >= 0 and held[-4:] == b"PAR1"
+    else:
+        ending = next((one for one in ENDINGS if held[-len(one) :] == one), b"")
+        start, whole = max(len(held) - len(ending) - len(BLANK), 0), bool(ending)
+    if not whole or held[start : start + len(MARK)] != MARK.encode():
         raise BrokenSeal("not a file of this project, or its end is missing")
-    return found + len(MARK)
+    return start + len(MARK)
 
 
-def _digest(held: bytes | mmap.mmap, start: int) -> str:
+def header(held: Held) -> bytes:
+    """The header of a safetensors file; raises BrokenSeal when it is too long to be one."""
+    length = int.from_bytes(held[:8], "little")
+    if length > min(MOST_HEADER, len(held)):
+        raise BrokenSeal("not a file of this project, or its end is missing")
+    return held[8 : 8 + length]
+
+
+def _tensors_size(held: Held) -> int:
+    """The size that a safetensors file must have, by its header."""
+    text = header(held)
+    try:
+        ends = [one["data_offsets"][1] for name, one in json.loads(text).items() if name != "__metadata__"]
+        return 8 + len(text) + int(max(ends, default=0))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise BrokenSeal("not a file of this project, or its end is missing") from None
+
+
+def _digest(held: Held, start: int) -> str:
     with memoryview(held) as view:
         seen = hashlib.sha256(view[:start])
         seen.update(DIGITS * b"0")

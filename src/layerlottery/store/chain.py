@@ -1,0 +1,70 @@
+"""The files of one results folder belong together: each says what it was made from, and all must mean the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from layerlottery import paths
+from layerlottery.errors import LayerLotteryError
+from layerlottery.store.regular import irregular
+from layerlottery.store.seals import BrokenSeal
+from layerlottery.store.stamps import Stamp, read_stamp
+
+# digits of a hash that a message shows
+SHOWN = 12
+
+
+@dataclass
+class Chain:
+    """What is said of the content of each place, and which file said so; `inputs` are the places that were read."""
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    said: dict[str, tuple[str, Path]] = field(default_factory=dict)
+
+    def add(self, path: Path, content: str, stamp: Stamp | None = None) -> None:
+        """Take a file in that was read; raises LayerLotteryError when it does not belong to those before.
+
+        With its `stamp`, what it was made from must be what others say, and what is there now.
+        """
+        found = paths.located(path)
+        if found is not None:
+            self.inputs[found[1]] = content
+            self.say(path, {found[1]: content})
+        if stamp is not None:
+            self.say(path, stamp.inputs)
+            if found is not None:
+                _compare(path, stamp, Path(found[0]))
+
+    def say(self, path: Path, inputs: Mapping[str, str]) -> None:
+        """Take in what the file at `path` says; raises LayerLotteryError when another file says otherwise."""
+        for place, content in inputs.items():
+            known, other = self.said.setdefault(place, (content, path))
+            if known != content:
+                raise _other(path, place, content, known, f"as {other} has it")
+
+    def join(self, more: Chain) -> None:
+        """Take in what another chain was told."""
+        for place, (content, path) in more.said.items():
+            self.say(path, {place: content})
+
+
+def _compare(path: Path, stamp: Stamp, results: Path) -> None:
+    """Raise unless the files that are there now are those that a file was made from; one that is gone says nothing."""
+    for place, content in stamp.inputs.items():
+        try:
+            if irregular(results / place) is not None or (held := read_stamp(results / place)).is_of(content):
+                continue
+        except (BrokenSeal, OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException):
+            continue
+        raise _other(path, place, content, held.content or held.config_hash, f"as in {results / place}")
+
+
+def _other(path: Path, place: str, found: str, expected: str, why: str) -> LayerLotteryError:
+    return LayerLotteryError(
+        f"{path}: made from another {place}: found {found[:SHOWN]}, expected {expected[:SHOWN]}, {why};"
+        f" delete it, then recreate it: snakemake --cores all {path}"
+    )
