@@ -23,6 +23,7 @@ from layerlottery.networks.removal import Removal, take_out
 from layerlottery.networks.zoo import construct
 from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.store.artifacts import read_weights, write_tensors
+from layerlottery.store.stamps import NONE, Inputs
 
 # types of tensors that NumPy has, too
 IN_NUMPY = {torch.from_numpy(np.zeros(0, kind)).dtype for kind in (*"?bhiqBefd", "uint16", "uint32", "uint64")}
@@ -62,7 +63,9 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, config_hash: str) -> str:
+def save_network(
+    path: Path, model: nn.Module, facts: Mapping[str, Any], *, config_hash: str, inputs: Inputs = NONE
+) -> str:
     """Write a network's state and its facts, among them `architecture`; returns the content hash.
 
     Types that NumPy lacks, such as bfloat16, are kept as their bytes, and named in `types`; a module's extra state that
@@ -74,7 +77,7 @@ def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, conf
     types = {name: str(one.dtype).removeprefix("torch.") for name, one in tensors.items() if one.dtype not in IN_NUMPY}
     held = {name: (_as_integers(name, one) if name in types else one).numpy() for name, one in tensors.items()}
     more = {key: one for key, one in {"types": types, "extra_state": extra}.items() if one}
-    return write_tensors(path, held, {**facts, **more}, config_hash=config_hash)
+    return write_tensors(path, held, {**facts, **more}, config_hash=config_hash, inputs=inputs)
 
 
 def network_state(tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:

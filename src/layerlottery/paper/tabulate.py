@@ -15,7 +15,8 @@ from layerlottery.paper.measure import Results, Row
 from layerlottery.paper.render import latex, markdown
 from layerlottery.paper.rows import Context
 from layerlottery.paper.tables import figure3_rows, table_rows
-from layerlottery.store.artifacts import read_table, write_document, write_table
+from layerlottery.store.artifacts import read_table, table_stamp, write_document, write_table
+from layerlottery.store.chain import Chain
 from layerlottery.store.schemas import arrow_schema
 
 if TYPE_CHECKING:
@@ -27,16 +28,20 @@ READ = ("runs", "robustness", "scores", "similarity", "summary", "comparisons")
 def tabulate(tables: Path, settings: TabulateSettings) -> None:
     """Read the result tables of a folder; write the paper's beside them, as Parquet, Markdown and LaTeX."""
     held = {name: read_table(Path(paths.table(str(tables), name))) for name in READ}
+    chain = Chain()
+    for name, table in held.items():
+        chain.add(Path(paths.table(str(tables), name)), table_stamp(table).content)
     made_by = config_hash("tabulate", settings, [table.schema.metadata[b"seal"].decode() for table in held.values()])
     context = Context(Results(**{name: table.to_pylist() for name, table in held.items()}), settings)
     for name in paths.PAPER:
         rows = paper_rows(name, context)
         table = pa.Table.from_pylist(rows, schema=arrow_schema(name))
-        write_table(Path(paths.table(str(tables), name)), table, config_hash=made_by)
+        write_table(Path(paths.table(str(tables), name)), table, config_hash=made_by, inputs=chain.inputs)
         confidence = settings.statistics.confidence
         for suffix, text, comment in (("md", markdown, ("<!-- ", " -->")), ("tex", latex, ("% ", ""))):
             path = Path(paths.table(str(tables), name, suffix))
-            write_document(path, text(name, rows, confidence=confidence), comment=comment, config_hash=made_by)
+            document = text(name, rows, confidence=confidence)
+            write_document(path, document, comment=comment, config_hash=made_by, inputs=chain.inputs)
 
 
 def paper_rows(name: str, context: Context) -> list[Row]:

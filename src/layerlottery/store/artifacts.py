@@ -139,7 +139,7 @@ def write_facts(path: Path, facts: Mapping[str, Any], *, config_hash: str, input
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Read a JSON artifact; `config_hash` joins its facts. Raises when a byte of it was changed, and see `_in_place`."""
+    """Read a JSON artifact; `config_hash` joins its facts. Raises when it was changed or misplaced."""
     facts, stamp = read_stamped(path)
     return facts | {"config_hash": stamp.config_hash}
 
@@ -193,17 +193,21 @@ def write_table(path: Path, table: pa.Table, *, config_hash: str, inputs: Inputs
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a Parquet artifact; its stamp and `seal` are its schema's metadata. Raises when it was changed or misplaced."""
+    """Read a Parquet artifact; stamp and seal are its schema's metadata. Raises when it was changed or misplaced."""
     try:
         file = pq.ParquetFile(pa.BufferReader(_checked(path)), pre_buffer=False)
         table = file.read(use_threads=file.metadata.num_rows > SMALL)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
-    stamp = Stamp.from_pairs(table.schema.metadata or {})
-    if stamp is None:
+    if b"config_hash" not in (table.schema.metadata or {}):
         raise _broken(path, "not a table of this project")
-    _in_place(path, stamp)
+    _in_place(path, table_stamp(table))
     return table
+
+
+def table_stamp(table: pa.Table) -> Stamp:
+    """The stamp of a table that `read_table` has read."""
+    return Stamp.from_pairs(table.schema.metadata)
 
 
 def read_result_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -236,11 +240,12 @@ def write_tensors(
 
 def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read named arrays and their facts, with `content` and `config_hash` joined to the facts."""
-    tensors, facts, stamp = _read_tensors(path)
+    tensors, facts, stamp = read_stamped_tensors(path)
     return tensors, facts | {"content": stamp.content, "config_hash": stamp.config_hash}
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any], Stamp]:
+def read_stamped_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any], Stamp]:
+    """Named arrays, their facts, and the stamp of the file."""
     import safetensors
 
     try:
@@ -258,7 +263,7 @@ def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
     `content`, `config_hash` and `stamp` join the facts.
     """
-    tensors, facts, stamp = _read_tensors(path)
+    tensors, facts, stamp = read_stamped_tensors(path)
     if "architecture" not in facts:
         raise LayerLotteryError(f"{path}: holds no network; a checkpoint is no weights file")
     if "removed" in facts["architecture"]:

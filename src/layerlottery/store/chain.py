@@ -1,4 +1,4 @@
-"""The files of one results folder belong together: each says what it was made from, and all must mean the same files."""
+"""The files of one results folder belong together: each says what it was made from, and all must mean the same."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ class Chain:
             if found is not None:
                 _compare(path, stamp, Path(found[0]))
 
+    def read(self, *paths: Path) -> None:
+        """Take in files that are there, by their stamps alone; raises as `add` does, BrokenSeal for one without."""
+        for path in paths:
+            stamp = read_stamp(path)
+            self.add(path, stamp.hash, stamp)
+
+    def take(self, path: Path, stamp: Stamp) -> None:
+        """Take in a file by what it says, whatever is there now: of thousands of files each is looked at once."""
+        place = paths.place(path)
+        self.say(path, stamp.inputs if place is None else {place: stamp.hash} | {**stamp.inputs})
+
     def say(self, path: Path, inputs: Mapping[str, str]) -> None:
         """Take in what the file at `path` says; raises LayerLotteryError when another file says otherwise."""
         for place, content in inputs.items():
@@ -60,7 +71,7 @@ def _compare(path: Path, stamp: Stamp, results: Path) -> None:
                 continue
         except (BrokenSeal, OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException):
             continue
-        raise _other(path, place, content, held.content or held.config_hash, f"as in {results / place}")
+        raise _other(path, place, content, held.hash, f"as in {results / place}")
 
 
 def _other(path: Path, place: str, found: str, expected: str, why: str) -> LayerLotteryError:

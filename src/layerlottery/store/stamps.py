@@ -51,10 +51,8 @@ class Stamp:
         return cls(str(held["config_hash"]), held.get("place"), {**inputs}, str(held.get("content", "")))
 
     @classmethod
-    def from_pairs(cls, held: Mapping[bytes, bytes]) -> Stamp | None:
-        """The stamp in a table's metadata; None for a table of others."""
-        if b"config_hash" not in held:
-            return None
+    def from_pairs(cls, held: Mapping[bytes, bytes]) -> Stamp:
+        """The stamp in a table's metadata; raises KeyError for a table of others."""
         place = held[b"place"].decode() if b"place" in held else None
         # of a table only whole files can be told apart
         content = held.get(b"seal", b"").decode().removeprefix(seals.MARK)
@@ -73,6 +71,11 @@ class Stamp:
         """JSON on one line, with other entries before and after; the last in canonical form."""
         parts = (canonical({**part})[1:-1] for part in (first, self.facts(), last))
         return f"{{{','.join(part for part in parts if part)}}}"
+
+    @property
+    def hash(self) -> str:
+        """The hash that others know this file by: of its content, of what made it where there is none."""
+        return self.content or self.config_hash
 
     def is_of(self, content: str) -> bool:
         """Whether this file is the one that another's `inputs` call by this hash: of its values, or of what made it."""
@@ -109,8 +112,7 @@ def read_stamp(path: Path) -> Stamp:
     if head.startswith(b"PAR1"):
         import pyarrow.parquet as pq
 
-        held = Stamp.from_pairs(pq.read_metadata(path).metadata or {})
-        return held or Stamp("")
+        return Stamp.from_pairs(pq.read_metadata(path).metadata or {})
     return _last_line(path)
 
 
