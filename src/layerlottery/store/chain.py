@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-
 from layerlottery import paths
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.regular import irregular
@@ -39,10 +37,15 @@ class Chain:
             if found is not None:
                 _compare(path, stamp, Path(found[0]))
 
-    def read(self, *paths: Path) -> None:
-        """Take in files that are there, by their stamps alone; raises as `add` does, BrokenSeal for one without."""
-        for path in paths:
-            stamp = read_stamp(path)
+    def read(self, *files: Path) -> None:
+        """Take in files that are there, by their stamps alone; raises as `add` does, and for a file without one."""
+        for path in files:
+            try:
+                stamp = read_stamp(path)
+            except BrokenSeal as broken:
+                raise LayerLotteryError(f"{path}: {broken}; recreate it: snakemake --cores all {path}") from None
+            if (reason := stamp.misplaced(path)) is not None:
+                raise LayerLotteryError(f"{path}: {reason}; recreate it: snakemake --cores all {path}")
             self.add(path, stamp.hash, stamp)
 
     def take(self, path: Path, stamp: Stamp) -> None:
@@ -69,7 +72,7 @@ def _compare(path: Path, stamp: Stamp, results: Path) -> None:
         try:
             if irregular(results / place) is not None or (held := read_stamp(results / place)).is_of(content):
                 continue
-        except (BrokenSeal, OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException):
+        except (BrokenSeal, OSError):
             continue
         raise _other(path, place, content, held.hash, f"as in {results / place}")
 

@@ -14,6 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from layerlottery import paths
 from layerlottery.store import seals
 from layerlottery.store.hashing import canonical
@@ -100,8 +103,15 @@ def _joined(parts: tuple[str | None, ...]) -> str:
 def read_stamp(path: Path) -> Stamp:
     """The stamp of an artifact of any format, from its first or last bytes: whether it is intact is not asked.
 
-    Raises BrokenSeal, OSError, ValueError, KeyError or TypeError for a file without one.
+    Raises BrokenSeal for a file without one.
     """
+    try:
+        return _read(path)
+    except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise seals.BrokenSeal(f"not a file of this project ({type(error).__name__})") from error
+
+
+def _read(path: Path) -> Stamp:
     with path.open("rb") as file:
         head = file.read(8 + len(seals.TENSORS_HEAD))
         if head.startswith(seals.JSON_HEAD):
@@ -110,8 +120,6 @@ def read_stamp(path: Path) -> Stamp:
             text = head[8:] + file.read(min(int.from_bytes(head[:8], "little"), seals.MOST_HEADER) - len(head) + 8)
             return Stamp.from_facts(json.loads(json.loads(text)["__metadata__"][KEY]))
     if head.startswith(b"PAR1"):
-        import pyarrow.parquet as pq
-
         return Stamp.from_pairs(pq.read_metadata(path).metadata or {})
     return _last_line(path)
 
