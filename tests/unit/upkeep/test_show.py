@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import shutil
 import subprocess
 import sys
 from pathlib import Path
