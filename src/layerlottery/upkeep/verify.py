@@ -135,16 +135,10 @@ def _check(path: Path, found: Findings) -> None:
         if (kind := irregular(path)) is not None:
             raise seals.BrokenSeal(f"found {kind}; allowed: a regular file")
         if path.suffix != ".npy":
-            seals.check(path)
-            stamp = read_stamp(path)
-            if (reason := stamp.misplaced(path)) is not None:
-                raise seals.BrokenSeal(reason)
-            found.stamps[path] = stamp
-        elif (content := _stated(path, facts := _facts(path))) is None:
+            found.stamps[path] = _stamped(path)
+        elif not _is_hashed(path, facts := _facts(path)):
             found.unknown[path] = facts
             return
-        elif seals.file_digest(path) != content:
-            raise seals.BrokenSeal("its content does not match its hash")
     except FileNotFoundError:
         return  # a checkpoint whose training has just ended
     except seals.BrokenSeal as broken:
@@ -153,6 +147,23 @@ def _check(path: Path, found: Findings) -> None:
         found.damaged[path] = error.strerror or str(error)
     else:
         found.intact += 1
+
+
+def _stamped(path: Path) -> Stamp:
+    """The stamp of an intact file in its place; raises BrokenSeal for another."""
+    seals.check(path)
+    stamp = read_stamp(path)
+    if (reason := stamp.misplaced(path)) is not None:
+        raise seals.BrokenSeal(reason)
+    return stamp
+
+
+def _is_hashed(array: Path, facts: Path) -> bool:
+    """Whether the facts hold an array's hash; raises BrokenSeal unless it is the array's."""
+    content = _stated(array, facts)
+    if content is not None and seals.file_digest(array) != content:
+        raise seals.BrokenSeal("its content does not match its hash")
+    return content is not None
 
 
 def _facts(array: Path) -> Path:
