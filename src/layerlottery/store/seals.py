@@ -86,39 +86,33 @@ def _found(held: Held) -> int:
 
 
 def _digits(held: Held) -> int:
-    """Where the format has the seal's digits; raises BrokenSeal where there is none, or the end is missing."""
-    if held[: len(JSON_HEAD)] == JSON_HEAD:
-        start, whole = len(JSON_HEAD), held[-3:] == b"\n}\n" and len(held) <= MOST_FACTS
-    elif held[8 : 8 + len(TENSORS_HEAD)] == TENSORS_HEAD:
-        start, whole = 8 + len(TENSORS_HEAD), len(held) == _tensors_size(held)
-    elif held[:4] == b"PAR1":
+    """Where the format has the seal's digits; raises BrokenSeal where there is none, or the end is missing.
+
+    A format is known by both its ends: a document may begin with anything.
+    """
+    if held[: len(JSON_HEAD)] == JSON_HEAD and held[-3:] == b"\n}\n" and len(held) <= MOST_FACTS:
+        start = len(JSON_HEAD)
+    elif held[:4] == held[-4:] == b"PAR1":
         footer = len(held) - 8 - int.from_bytes(held[-8:-4], "little")
-        found = held.rfind(PARQUET_KEY + MARK.encode(), max(footer, 0))
-        start, whole = found + len(PARQUET_KEY), found >= 0 and held[-4:] == b"PAR1"
+        start = held.rfind(PARQUET_KEY + MARK.encode(), max(footer, 0)) + len(PARQUET_KEY)
+    elif held[8 : 8 + len(TENSORS_HEAD)] == TENSORS_HEAD and len(held) == _tensors_size(held):
+        start = 8 + len(TENSORS_HEAD)
     else:
-        ending = next((one for one in ENDINGS if held[-len(one) :] == one), b"")
-        start, whole = max(len(held) - len(ending) - len(BLANK), 0), bool(ending)
-    if not whole or held[start : start + len(MARK)] != MARK.encode():
+        start = next((len(held) - len(end) for end in ENDINGS if held[-len(end) :] == end), 0) - len(BLANK)
+    if start < 0 or held[start : start + len(MARK)] != MARK.encode():
         raise BrokenSeal("not a file of this project, or its end is missing")
     return start + len(MARK)
 
 
-def header(held: Held) -> bytes:
-    """The header of a safetensors file; raises BrokenSeal when it is too long to be one."""
-    length = int.from_bytes(held[:8], "little")
-    if length > min(MOST_HEADER, len(held)):
-        raise BrokenSeal("not a file of this project, or its end is missing")
-    return held[8 : 8 + length]
-
-
 def _tensors_size(held: Held) -> int:
-    """The size that a safetensors file must have, by its header."""
-    text = header(held)
+    """The size that a safetensors file has by its header; -1 where that is none."""
+    length = int.from_bytes(held[:8], "little")
     try:
-        ends = [one["data_offsets"][1] for name, one in json.loads(text).items() if name != "__metadata__"]
-        return 8 + len(text) + int(max(ends, default=0))
+        header = json.loads(held[8 : 8 + min(length, MOST_HEADER)])
+        ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
+        return 8 + length + int(max(ends, default=0))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise BrokenSeal("not a file of this project, or its end is missing") from None
+        return -1
 
 
 def _digest(held: Held, start: int) -> str:
