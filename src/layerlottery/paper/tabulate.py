@@ -15,7 +15,7 @@ from layerlottery.paper.measure import Results, Row
 from layerlottery.paper.render import latex, markdown
 from layerlottery.paper.rows import Context
 from layerlottery.paper.tables import figure3_rows, table_rows
-from layerlottery.store.artifacts import read_table, table_stamp, write_document, write_table
+from layerlottery.store.artifacts import read_stamped_table, read_table, write_document, write_table
 from layerlottery.store.chain import Chain
 from layerlottery.store.schemas import arrow_schema
 
@@ -27,10 +27,11 @@ READ = ("runs", "robustness", "scores", "similarity", "summary", "comparisons")
 
 def tabulate(tables: Path, settings: TabulateSettings) -> None:
     """Read the result tables of a folder; write the paper's beside them, as Parquet, Markdown and LaTeX."""
-    held = {name: read_table(Path(paths.table(str(tables), name))) for name in READ}
-    chain = Chain()
-    for name, table in held.items():
-        chain.add(Path(paths.table(str(tables), name)), table_stamp(table).content)
+    held, chain = {}, Chain()
+    for name in READ:
+        path = Path(paths.table(str(tables), name))
+        held[name], stamp = read_stamped_table(path)
+        chain.add(path, stamp.hash)
     made_by = config_hash("tabulate", settings, [table.schema.metadata[b"seal"].decode() for table in held.values()])
     context = Context(Results(**{name: table.to_pylist() for name, table in held.items()}), settings)
     for name in paths.PAPER:

@@ -194,6 +194,11 @@ def write_table(path: Path, table: pa.Table, *, config_hash: str, inputs: Inputs
 
 def read_table(path: Path) -> pa.Table:
     """Read a Parquet artifact; stamp and seal are its schema's metadata. Raises when it was changed or misplaced."""
+    return read_stamped_table(path)[0]
+
+
+def read_stamped_table(path: Path) -> tuple[pa.Table, Stamp]:
+    """Rows of a Parquet artifact, and its stamp."""
     try:
         file = pq.ParquetFile(pa.BufferReader(_checked(path)), pre_buffer=False)
         table = file.read(use_threads=file.metadata.num_rows > SMALL)
@@ -201,13 +206,7 @@ def read_table(path: Path) -> pa.Table:
         raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
     if b"config_hash" not in (table.schema.metadata or {}):
         raise _broken(path, "not a table of this project")
-    _in_place(path, table_stamp(table))
-    return table
-
-
-def table_stamp(table: pa.Table) -> Stamp:
-    """The stamp of a table that `read_table` has read."""
-    return Stamp.from_pairs(table.schema.metadata)
+    return table, _in_place(path, Stamp.from_pairs(table.schema.metadata))
 
 
 def read_result_table(path: Path, schema: pa.Schema) -> pa.Table:

@@ -25,6 +25,8 @@ PARQUET_KEY = b"\x18\x04seal\x18" + bytes([len(BLANK)])
 ENDINGS = (b" -->\n", b"\n")
 # bytes: far more than facts ever take, and than a header may (safetensors' own limit)
 MOST_FACTS, MOST_HEADER = 1 << 30, 100_000_000
+# bytes: a file of so many is read at once
+SMALL = 1 << 20
 # earlier versions put the first mark of a file here
 EARLIER = 1 << 20
 
@@ -45,27 +47,35 @@ def seal(path: Path) -> None:
 
 def check(path: Path) -> None:
     """Raise BrokenSeal unless the file's bytes are those that were sealed."""
-    _checked(path, whole=False)
+    with _mapped(path) as held:
+        _compare(held, _found(held))
 
 
 def read(path: Path) -> bytes:
     """The bytes of a file, exactly those that were checked; raises BrokenSeal unless they were sealed."""
-    return _checked(path, whole=True)
+    if path.stat().st_size <= SMALL:
+        taken = path.read_bytes()
+        _compare(taken, _found(taken))
+        return taken
+    with _mapped(path) as held:
+        # before the bytes are read: a file may be larger than the memory, and hold nothing of ours
+        start = _found(held)
+        taken = held[:]
+    _compare(taken, start)
+    return taken
 
 
-def _checked(path: Path, *, whole: bool) -> bytes:
+def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         try:
-            held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise BrokenSeal("not a file of this project: it is empty") from None
-        with held:
-            # before the bytes are read: a file may be larger than the memory, and hold nothing of ours
-            start = _found(held)
-            taken: Held = held[:] if whole else held
-            if bytes(taken[start : start + DIGITS]) != _digest(taken, start).encode():
-                raise BrokenSeal("its content does not match its hash")
-            return bytes(taken) if whole else b""
+
+
+def _compare(held: Held, start: int) -> None:
+    if held[start : start + DIGITS] != _digest(held, start).encode():
+        raise BrokenSeal("its content does not match its hash")
 
 
 def file_digest(path: Path) -> str:

@@ -21,7 +21,7 @@ from layerlottery import paths
 from layerlottery.config.studies import Run
 from layerlottery.cost.carbon import lacoste_co2
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store.artifacts import read_stamped, read_table, table_stamp
+from layerlottery.store.artifacts import read_stamped, read_stamped_table
 from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import canonical, digest
 from layerlottery.store.schemas import IDENTITY, arrow_schema
@@ -89,8 +89,8 @@ def _read(results: Path, runs: Placed, name: str, chain: Chain) -> Iterator[tupl
         if name != "similarity" or run.removed:
             for file in FILES[name]:
                 path = Path(file(f"{results}/{run.folder}"))
-                table = read_table(path)
-                chain.say(path, table_stamp(table).inputs)
+                table, stamp = read_stamped_table(path)
+                chain.say(path, stamp.inputs)
                 yield place, run, table
 
 
