@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from tests.sharing import shared
 from tests.unit.hostile import call
+from tests.unit.store.test_seals import stand_in
 from tests.workflow.project import FIRST, TINY, Project, clone
 
 from layerlottery import paths
 from layerlottery.config.studies import Run
 from layerlottery.paper import tabulate
-from layerlottery.upkeep.verify import described, verify
+from layerlottery.upkeep.verify import described, remove, verify
 
 FEW = {"attack": TINY["attack"] | {"attacks": ["transfer"]}}
 BROAD = {"name": "broad", "criteria": ["l1", "random"], "removed": [1, 2], "rewinds": [0, 1], "scored_at": ["init"]}
@@ -145,8 +146,8 @@ def test_every_reader_refuses_a_sibling(inside):
 
 
 def test_the_line_says_what_differs(inside):
-    words = next(words for words, _ in jobs() if words[1] == "attack")
-    path = words[words.index("--weights") + 1]
+    path = f"results/{paths.trained_weights(DENSE.folder)}"
+    words = next(words for words, inputs in jobs() if words[1] == "attack" and path in inputs)
     with Swapped(path, path.replace("seed=0", "seed=1")):
         assert ": a file of another place: found seed=1, expected seed=0; delete it, then" in refused(words, path)
 
@@ -245,3 +246,80 @@ def test_a_file_of_another_configuration_breaks_the_chain(inside, elsewhere, nam
             assert re.search(r": made from another \S+: found [0-9a-f]{12}, expected [0-9a-f]{12}, as", line[0]), line
         found = verify(Path("results"))
     assert Path(path) in found.damaged, described(found)
+
+
+@pytest.fixture
+def apart(benchmark, tmp_path):
+    """A results folder of its own, to break."""
+    return Path(shutil.copytree(benchmark / "results", tmp_path / "results"))
+
+
+@pytest.mark.parametrize(
+    ("name", "because"),
+    [
+        (paths.initial_weights(TICKET.folder), paths.ticket_facts(TICKET.folder)),
+        (paths.ticket_facts(TICKET.folder), paths.initial_weights(TICKET.folder)),
+        (paths.initial_weights(DENSE.folder), paths.curve(DENSE.folder)),
+        (paths.detection(TICKET.folder), paths.shift(TICKET.folder)),
+        (paths.scores(TICKET.scored), None),
+    ],
+)
+def test_verify_says_what_is_missing(apart, name, because):
+    (apart / name).unlink()
+    found = verify(apart)
+    assert list(found.missing) == [apart / name]
+    assert not found.good
+    lines = [line for line in described(found) if line.startswith(f"{apart / name}: missing; ")]
+    assert len(lines) == 1
+    assert because is None or f"{apart / because} was made " in lines[0] or DENSE.folder in lines[0]
+
+
+def test_what_verify_removes_comes_back_as_it_was(inside, elsewhere):
+    """Of a file of another configuration only that one goes: those made from the right one are right."""
+    path = Path("results", paths.scores(TICKET.scored))
+    facts = path.read_bytes()
+    with Swapped(path, elsewhere / path):
+        found = verify(Path("results"))
+        assert list(found.damaged) == [path]
+        assert found.damaged[path].startswith("another file than the ")
+        assert remove(Path("results"), found).split()[:4] == ["snakemake", "--cores", "all", str(path)]
+        assert not path.exists()
+        status, err = call(next(words for words, _ in jobs() if words[1] == "score" and str(path) in words))
+        assert status == 0, err
+        assert path.read_bytes() == facts
+    assert verify(Path("results")).good
+
+
+def test_one_foreign_result_does_not_condemn_its_network(inside, elsewhere):
+    path = Path("results", paths.attack(TICKET.folder))
+    with Swapped(path, elsewhere / path):
+        assert list(verify(Path("results")).damaged) == [path]
+
+
+@pytest.mark.parametrize("stand", ["pipe", "folder", "sparse"])
+def test_verify_names_what_is_no_file(apart, stand):
+    path = apart / paths.attack(TICKET.folder)
+    path.unlink()
+    stand_in(stand, path)
+    found = verify(apart)
+    assert set(found.damaged) == {path}
+    remove(apart, found)
+    assert path.exists() == (stand == "folder")
+
+
+@pytest.mark.parametrize("stand", ["pipe", "folder", "zero", "sparse"])
+def test_every_reader_refuses_what_is_no_file(inside, stand):
+    seen = set()
+    for words, inputs in jobs():
+        for path in inputs:
+            if is_read(words[1], Path(path)) and (key := (words[1], Path(path).name)) not in seen:
+                seen.add(key)
+                before = Path(path).read_bytes()
+                Path(path).unlink()
+                try:
+                    stand_in(stand, Path(path))
+                    refused(words, path)
+                finally:
+                    Path(path).rmdir() if Path(path).is_dir() else Path(path).unlink()
+                    Path(path).write_bytes(before)
+    assert len(seen) > 40
