@@ -29,7 +29,7 @@ class File(click.Path):
     """A file's path; a folder is refused in one line, as everything else that is no file."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
+        path: Any = super().convert(value, param, ctx)
         if path.is_dir():
             raise LayerLotteryError(f"{path}: found a folder; allowed: a regular file")
         return path

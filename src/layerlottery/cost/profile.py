@@ -43,6 +43,7 @@ def profile(
     """
     prepared = PreparedSet.open(data)
     held, chain = read_weights(weights)[1], Chain()
+    chain.set("profile", settings.slice())
     chain.add(data, prepared.content)
     chain.add(weights, held["content"], held["stamp"])
     dense = held["architecture"]

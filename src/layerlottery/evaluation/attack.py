@@ -90,6 +90,7 @@ def attack(
     prepared = PreparedSet.open(data)
     model, facts = load_predictor(weights, prepared, device)
     chain = Chain()
+    chain.set("attack", settings.slice())
     chain.add(data, prepared.content)
     chain.add(weights, facts["content"], facts["stamp"])
     inputs, source = [facts["content"], prepared.content], model

@@ -41,6 +41,7 @@ def compare(
     prepared = PreparedSet.open(data)
     (ticket, facts), (whole, dense_facts) = (load_predictor(path, prepared, device) for path in (weights, dense))
     chain = Chain()
+    chain.set("compare", settings.slice())
     chain.add(data, prepared.content)
     for path, held in ((weights, facts), (dense, dense_facts)):
         chain.add(path, held["content"], held["stamp"])

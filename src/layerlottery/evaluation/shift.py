@@ -64,6 +64,7 @@ def shift(
     stage outliers. Raises LayerLotteryError when they were made from another set.
     """
     prepared, chain = PreparedSet.open(data), Chain()
+    chain.set("shift", settings.slice())
     chain.add(data, prepared.content)
     corruptions = _facts_of(corrupted_facts, "corrupt", CORRUPTED, data, prepared, chain)
     outliers = _facts_of(outlier_facts, "outliers", OUTLIERS, data, prepared, chain)

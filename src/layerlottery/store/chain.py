@@ -8,10 +8,13 @@ from pathlib import Path
 
 from layerlottery import paths
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store.hashing import digest
 from layerlottery.store.regular import irregular
 from layerlottery.store.seals import BrokenSeal
 from layerlottery.store.stamps import Stamp, read_stamp
 
+# what is no file among inputs
+SETTINGS = "settings/"
 # digits of a hash that a message shows
 SHOWN = 12
 
@@ -36,6 +39,10 @@ class Chain:
             self.say(path, stamp.inputs)
             if found is not None:
                 _compare(path, stamp, Path(found[0]))
+
+    def set(self, stage: str, settings: str) -> None:
+        """Count the settings of a stage among the inputs: networks of one benchmark share them."""
+        self.inputs[f"{SETTINGS}{stage}"] = digest(settings)
 
     def read(self, *files: Path) -> None:
         """Take in files that are there, by their stamps alone; raises as `add` does, and for a file without one."""
@@ -78,7 +85,9 @@ def _compare(path: Path, stamp: Stamp, results: Path) -> None:
 
 
 def _other(path: Path, place: str, found: str, expected: str, why: str) -> LayerLotteryError:
+    stage = place.removeprefix(SETTINGS)
+    made = f"from another {place}" if stage == place else f"with other settings of {stage}"
     return LayerLotteryError(
-        f"{path}: made from another {place}: found {found[:SHOWN]}, expected {expected[:SHOWN]}, {why};"
+        f"{path}: made {made}: found {found[:SHOWN]}, expected {expected[:SHOWN]}, {why};"
         f" delete it, then recreate it: snakemake --cores all {path}"
     )

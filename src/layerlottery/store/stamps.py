@@ -44,8 +44,9 @@ class Stamp:
 
     @classmethod
     def of(cls, path: Path, config_hash: str, inputs: Inputs = NONE, content: str = "") -> Stamp:
-        """The stamp of a file that is written to `path`."""
-        return cls(config_hash, paths.place(path), dict(inputs), content)
+        """The stamp of a file that is written to `path`; outside of a results folder it names no inputs."""
+        place = paths.place(path)
+        return cls(config_hash, place, dict(inputs) if place else {}, content)
 
     @classmethod
     def from_facts(cls, held: Mapping[str, Any]) -> Stamp:

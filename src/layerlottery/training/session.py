@@ -60,6 +60,7 @@ def begin(
     prepared = PreparedSet.open(data)
     model, facts = load_network(weights)
     chain = Chain()
+    chain.set("train", settings.slice())
     chain.add(data, prepared.content)
     chain.add(weights, facts["content"], facts["stamp"])
     first = {"start_epoch": start_epoch} if start_epoch else {}

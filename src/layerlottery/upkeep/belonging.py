@@ -11,7 +11,7 @@ from pathlib import Path
 
 from layerlottery import paths
 from layerlottery.config.stages import STAGES
-from layerlottery.store.chain import SHOWN
+from layerlottery.store.chain import SETTINGS, SHOWN
 from layerlottery.store.stamps import Stamp
 
 Stamps = Mapping[Path, Stamp]
@@ -54,8 +54,8 @@ def _users(results: Path, stamps: Stamps) -> dict[Path, dict[Path, str]]:
     """By each file that others were made from: these, and the content that they know it by."""
     users: dict[Path, dict[Path, str]] = {}
     for path, stamp in stamps.items():
-        for place, content in stamp.inputs.items():
-            users.setdefault(results / place, {})[path] = content
+        for place in (place for place in stamp.inputs if not place.startswith(SETTINGS)):
+            users.setdefault(results / place, {})[path] = stamp.inputs[place]
     return users
 
 

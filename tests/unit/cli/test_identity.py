@@ -248,6 +248,29 @@ def test_a_file_of_another_configuration_breaks_the_chain(inside, elsewhere, nam
     assert Path(path) in found.damaged, described(found)
 
 
+@pytest.mark.parametrize(
+    ("stage", "key", "value"), [("attack", "pgd_steps", 1), ("shift", "calibration_bins", 5), ("compare", "images", 12)]
+)
+def test_networks_tested_with_other_settings_are_not_compared(inside, stage, key, value):
+    """Made from the very same files."""
+    words = next(words for words, _ in jobs() if words[1] == stage and about(words, TICKET))
+    outputs = [Path(words[at + 1]) for at, word in enumerate(words) if word in ("--output", "--output-detection")]
+    before = [path.read_bytes() for path in outputs]
+    other = list(words)
+    at = other.index("--settings") + 1
+    other[at] = json.dumps(json.loads(other[at]) | {key: value})
+    try:
+        status, err = call(other)
+        assert status == 0, err
+        status, err = call(command("aggregate"))
+    finally:
+        for path, content in zip(outputs, before, strict=True):
+            path.write_bytes(content)
+    lines = [line for line in err.splitlines() if line.startswith("layerlottery: ")]
+    assert (status, len(lines)) == (1, 1), err
+    assert f": made with other settings of {stage}: found " in lines[0]
+
+
 @pytest.fixture
 def apart(benchmark, tmp_path):
     """A results folder of its own, to break."""

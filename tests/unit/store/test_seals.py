@@ -51,7 +51,7 @@ def read(kind, path):
 @pytest.mark.parametrize("kind", ["facts", "tensors", "table", "page", "tex"])
 @pytest.mark.parametrize("text", NASTY, ids=["mark", "blank", "digest", "json", "footer", "comment"])
 def test_the_mark_in_any_string_is_text(tmp_path, kind, text):
-    path = tmp_path / "file"
+    path = tmp_path / f"networks/dataset={MARK}/file"
     write(kind, path, text)
     held = read(kind, path)
     if kind == "facts":
