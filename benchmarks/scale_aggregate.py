@@ -3,8 +3,8 @@
     python benchmarks/scale_aggregate.py
     python benchmarks/scale_aggregate.py --networks 2000 --folder /tmp/synthetic
 
-Nothing is trained: the package's own functions write a few variants of every artifact, with figures that are
-plausible, and each network's files are links to them. A folder that is given is kept, and used again as it is.
+Nothing is trained: the package's own functions write every file, with the figures of a few variants that are
+plausible, and with what it was made from. A folder that is given is kept, and used again as it is.
 """
 
 from __future__ import annotations
@@ -65,34 +65,37 @@ def studies(networks: int) -> list[Study]:
 def synthesize(results: Path, chosen: Sequence[Study]) -> None:
     """Write the files that aggregation reads."""
 
-    def link(name: str, kind: str, *about: Any) -> None:
-        path = results / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.hardlink_to(variant_file(results / "variants", kind, *about))
+    def write(name: str, inputs: Sequence[str], kind: str, *about: Any) -> None:
+        held = variant(kind, *about)
+        save = write_facts if isinstance(held, dict) else write_table
+        made_by = digest([name, kind, *about])
+        save(results / name, held, config_hash=made_by, inputs={place: digest(place) for place in inputs})
 
     rng = np.random.default_rng(0)
     for run in expand(chosen):
-        variant = int(rng.integers(VARIANTS))
-        link(paths.training_facts(run.folder), "training", variant, run.seed)
+        number, data = int(rng.integers(VARIANTS)), paths.prepared(paths.DATASET.format(**vars(run)))
+        start, trained, dense = (
+            paths.initial_weights(run.folder),
+            *map(paths.trained_weights, (run.folder, run.dense.folder)),
+        )
+        write(paths.training_facts(run.folder), [start, data, trained], "training", number, run.seed)
         for path in (paths.curve, paths.shift, paths.detection, paths.attack):
-            link(path(run.folder), path.__name__, variant)
+            write(path(run.folder), [trained, data, dense], path.__name__, number)
         if run.removed:
-            link(paths.similarity(run.folder), "similarity", variant, run.network)
-            link(paths.ticket_facts(run.folder), "ticket", run.network, run.criterion, run.removed)
+            write(paths.similarity(run.folder), [trained, data, dense], "similarity", number, run.network)
+            made = [start, paths.initial_weights(run.dense.folder)]
+            write(paths.ticket_facts(run.folder), made, "ticket", run.network, run.criterion, run.removed)
         else:
-            link(paths.profile(run.folder), "profile", run.network)
+            write(paths.profile(run.folder), [start, data], "profile", run.network)
     for run in expand_scorings(chosen):
-        link(paths.scores(run.scored), "scores", run.network, run.criterion, run.seed)
+        made = [paths.initial_weights(run.dense.folder)]
+        write(paths.scores(run.scored), made, "scores", run.network, run.criterion, run.seed)
 
 
 @cache
-def variant_file(folder: Path, kind: str, *about: Any) -> Path:
-    """One variant of an artifact, written when it is first asked for."""
-    path = folder / digest([kind, *about])
-    held = MAKERS[kind](*about)
-    write = write_facts if isinstance(held, dict) else write_table
-    write(path, held, config_hash=path.name)
-    return path
+def variant(kind: str, *about: Any) -> Any:
+    """The content of one variant of an artifact."""
+    return MAKERS[kind](*about)
 
 
 def figures(*about: Any) -> np.random.Generator:

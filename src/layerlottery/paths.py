@@ -5,8 +5,11 @@ A path stops at what its content depends on. Folders may hold wildcards, or be t
 
 from __future__ import annotations
 
+import os.path
 import re
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
 SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
@@ -43,6 +46,13 @@ TABLES = (
 )
 # the paper's tables and figure, and what its text claims: each also as Markdown and LaTeX
 PAPER = ("table1", "table2", "table3", "table4", "table5", "figure3", "claims")
+
+# a results folder, and a file's place in it; files that wait beside a checkpoint have the place that they wait for
+LAYOUT = re.compile(
+    r"(?P<results>.*)(?<!/checkpoints)/"
+    r"(?P<place>(checkpoints/)?(networks|datasets)/dataset=[^/]+/.+|tables/[^/]+|report/[^/]+|manifest\.json)"
+)
+WAITING = re.compile(r"checkpoints/(.+)/finished/([^/]+)")
 
 
 @dataclass(frozen=True)
@@ -239,6 +249,23 @@ def paper_tables(folder: str) -> list[str]:
 def table_files(folder: str) -> list[str]:
     """Every file of the tables' folder."""
     return [*tables(folder), *paper_tables(folder)]
+
+
+def located(path: Path) -> tuple[str, str] | None:
+    """The results folder that a file lies in, and its place there; None for a file outside of the layout."""
+    return _located(os.path.abspath(path))  # noqa: PTH100 - what the path says counts, not what it links to
+
+
+@lru_cache(maxsize=4096)
+def _located(path: str) -> tuple[str, str] | None:
+    found = LAYOUT.fullmatch(path)
+    return (found["results"], WAITING.sub(r"\1/\2", found["place"])) if found else None
+
+
+def place(path: Path) -> str | None:
+    """A file's path below its results folder, which says what it is of; None outside of the layout."""
+    found = located(path)
+    return found[1] if found else None
 
 
 def renamed(path: str) -> str:

@@ -1,6 +1,7 @@
 """Files that a stranger might hand over, by what they abuse. Each one that is parsed unguarded would leave a mark."""
 
 import contextlib
+import hashlib
 import io
 import json
 import pickle
@@ -75,25 +76,26 @@ def safetensors(marker):
 
 
 def _tensors_with(facts):
-    return _tensors({"__metadata__": {"facts": facts, "content": "0", "config_hash": "0"}})
+    return _tensors({}, f', "config_hash": "0", "facts": {facts}')
 
 
-def _tensors(header):
-    header = header | {"__metadata__": header.get("__metadata__", {}) | {"seal": seals.BLANK}}
-    text = json.dumps(header).encode()
+def _tensors(header, stamp=""):
+    stamp = f'{{"seal":"{seals.BLANK}"{stamp}}}'
+    text = json.dumps({"__metadata__": {"layerlottery": stamp}} | header, separators=(",", ":")).encode()
     return struct.pack("<Q", len(text)) + text
 
 
 def documents(marker):
     """JSON that exhausts its parser, or holds something else."""
-    deep = b"[" * 100_000
+    deep, head = b"[" * 100_000, b'{\n "artifact": {\n  "seal": "%s"' % SEAL
     return {
         **pickles(marker),
-        "deep": b'{"artifact": "%s", "facts": %s' % (SEAL, deep),
-        "digits": b'{"artifact": "%s", "facts": %s}' % (SEAL, b"9" * 100_000),
+        "deep": head + b', "config_hash": "0"}, "facts": %s\n}\n' % deep,
+        "digits": head + b', "config_hash": "0"}, "facts": %s\n}\n' % (b"9" * 100_000),
         "list": b'["%s"]' % SEAL,
-        "other facts": b'{"artifact": {"seal": "%s", "config_hash": "0"}, "facts": [1, 2]}' % SEAL,
-        "no hash": b'{"artifact": {"seal": "%s"}, "facts": {}}' % SEAL,
+        "other facts": head + b', "config_hash": "0"}, "facts": [1, 2]\n}\n',
+        "other inputs": head + b', "config_hash": "0", "inputs": [1, 2]}, "facts": {}\n}\n',
+        "no hash": head + b'}, "facts": {}\n}\n',
     }
 
 
@@ -135,7 +137,7 @@ def _parquet(table):
     target = io.BytesIO()
     with pq.ParquetWriter(target, table.schema) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({"seal": seals.BLANK, "config_hash": "0"})
+        writer.add_key_value_metadata({"config_hash": "0", "seal": seals.BLANK})
     return target.getvalue()
 
 
@@ -184,9 +186,11 @@ def png(width, height):
 
 def plant(path, content):
     """Write a hostile file, with a right seal where it has a place for one; returns its SHA-256."""
-    path.write_bytes(content)
     if SEAL in content:
-        seals.seal(path)
+        # wherever it stands, for files of earlier versions are read
+        seal = seals.MARK + hashlib.sha256(content).hexdigest()
+        content = content.replace(SEAL, seal.encode(), 1)
+    path.write_bytes(content)
     return seals.file_digest(path)
 
 

@@ -18,12 +18,24 @@ from layerlottery.cli.options import gather, log_option, settings_options, union
 from layerlottery.config.base import Settings
 from layerlottery.config.criteria import Structure
 from layerlottery.config.stages import STAGES
+from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.lease import DEVICE
 from layerlottery.runtime.machine import use_machine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+
+class File(click.Path):
+    """A file's path; a folder is refused in one line, as everything else that is no file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        if path.is_dir():
+            raise LayerLotteryError(f"{path}: found a folder; allowed: a regular file")
+        return path
+
+
+FILE = File(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 

@@ -52,7 +52,7 @@ def show(result: Path, as_json: bool) -> None:
 @click.option("--results", type=FOLDER, default="results", show_default=True)
 @click.option("--remove", is_flag=True, help="delete damaged files, and print the command that recreates them")
 def verify(results: Path, remove: bool) -> None:
-    """Check every file of a results folder against its hash. Exits with 1 unless all are intact."""
+    """Check the hash, the place and the inputs of every file of a results folder. Exits with 1 unless all are good."""
     from layerlottery.upkeep import verify as files
 
     if remove:

@@ -20,7 +20,8 @@ from layerlottery.cost.network import filters, macs, parameters, step_memory
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.networks.masks import fold_masks
 from layerlottery.networks.weights import build
-from layerlottery.store.artifacts import read_facts, read_weights, write_facts
+from layerlottery.store.artifacts import read_stamped, read_weights, write_facts
+from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import digest
 
 
@@ -41,8 +42,12 @@ def profile(
     `batch_size` (images) is that of the training whose memory is counted.
     """
     prepared = PreparedSet.open(data)
-    dense = read_weights(weights)[1]["architecture"]
-    architectures = {digest(one): one for one in (dense, *(read_facts(ticket)["architecture"] for ticket in tickets))}
+    held, chain = read_weights(weights)[1], Chain()
+    chain.set("profile", settings.slice())
+    chain.add(data, prepared.content)
+    chain.add(weights, held["content"], held["stamp"])
+    dense = held["architecture"]
+    architectures = {digest(one): one for one in (dense, *(_architecture(ticket, chain) for ticket in tickets))}
     models = {name: build(architecture).to(device).eval() for name, architecture in architectures.items()}
     shape = (prepared.channels, prepared.image_size, prepared.image_size)
     costs = _distinct_costs(models.values(), shape, settings, batch_size=batch_size, threads=threads)
@@ -57,7 +62,13 @@ def profile(
         "latency_threads": threads,
     }
     made_by = config_hash("profile", settings, [prepared.content], architectures=sorted(models), batch_size=batch_size)
-    write_facts(output, facts, config_hash=made_by)
+    write_facts(output, facts, config_hash=made_by, inputs=chain.inputs)
+
+
+def _architecture(ticket: Path, chain: Chain) -> Any:
+    facts, stamp = read_stamped(ticket)
+    chain.add(ticket, stamp.content, stamp)
+    return facts["architecture"]
 
 
 def _signature(model: nn.Module) -> str:

@@ -25,6 +25,7 @@ from layerlottery.networks.blocks import Block, remove_blocks, residual_blocks
 from layerlottery.networks.filters import find_couplings
 from layerlottery.networks.weights import load_network, network_settings
 from layerlottery.store.artifacts import write_facts, write_tensors
+from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,9 @@ def score(
     _check(settings, structure)
     prepared = PreparedSet.open(data)
     model, held = load_network(weights)
+    chain = Chain()
+    chain.add(data, prepared.content)
+    chain.add(weights, held["content"], held["stamp"])
     network, model = network_settings(held["architecture"]), model.to(device)
     chosen_by = derived_seed("draw", seed, draw) if draw else seed
     per_class = 0 if settings.formula.data_free else settings.images_per_class
@@ -161,13 +165,13 @@ def score(
     made_by = config_hash("score", settings, inputs, seed=seed, draw=draw, **other)
     if structure == "weights":
         scores = weight_scores(model, batch, settings, seed=chosen_by)
-        write_tensors(output, scores, facts | {"layers": list(scores)}, config_hash=made_by)
+        write_tensors(output, scores, facts | {"layers": list(scores)}, config_hash=made_by, inputs=chain.inputs)
     elif structure == "filters":
         groups = group_scores(model, batch, settings, seed=chosen_by)
-        write_facts(output, facts | {"groups": groups}, config_hash=made_by)
+        write_facts(output, facts | {"groups": groups}, config_hash=made_by, inputs=chain.inputs)
     else:
         blocks = _block_facts(model, batch, settings, network, seed=chosen_by)
-        write_facts(output, facts | blocks, config_hash=made_by)
+        write_facts(output, facts | blocks, config_hash=made_by, inputs=chain.inputs)
 
 
 def _check(settings: CriterionSettings, structure: Structure) -> None:

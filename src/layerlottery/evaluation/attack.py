@@ -25,6 +25,7 @@ from layerlottery.evaluation.conditions import RobustnessRow, write_conditions
 from layerlottery.evaluation.forward import batches
 from layerlottery.evaluation.masking import gradient_check
 from layerlottery.networks.predictor import load_predictor
+from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
@@ -88,16 +89,21 @@ def attack(
         load(own)
     prepared = PreparedSet.open(data)
     model, facts = load_predictor(weights, prepared, device)
+    chain = Chain()
+    chain.set("attack", settings.slice())
+    chain.add(data, prepared.content)
+    chain.add(weights, facts["content"], facts["stamp"])
     inputs, source = [facts["content"], prepared.content], model
     if dense is not None and any(settings.traits(name).kind == "transfer" for name in settings.attacks):
         source, dense_facts = load_predictor(dense, prepared, device)
         inputs.append(dense_facts["content"])
+        chain.add(dense, dense_facts["content"], dense_facts["stamp"])
     made_by = config_hash("attack", settings, inputs)
     parts = Parts.open(progress, made_by)
     rows = attack_rows(Victim(model, source, prepared.split("test"), settings, device, parts))
     for problem in gradient_check(rows):
         log.warning("gradients may be masked: %s", problem)
-    write_conditions(output, rows, config_hash=made_by)
+    write_conditions(output, rows, config_hash=made_by, inputs=chain.inputs)
     parts.discard()
 
 

@@ -23,6 +23,7 @@ from layerlottery.networks.features import PENULTIMATE, captured
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.similarity.cka import FEWEST_IMAGES, cka_of, gram, hsic
 from layerlottery.store import artifacts
+from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import canonical
 
 COLUMNS = ("layer", "stage", "position", "cka", "images")
@@ -39,6 +40,11 @@ def compare(
     """
     prepared = PreparedSet.open(data)
     (ticket, facts), (whole, dense_facts) = (load_predictor(path, prepared, device) for path in (weights, dense))
+    chain = Chain()
+    chain.set("compare", settings.slice())
+    chain.add(data, prepared.content)
+    for path, held in ((weights, facts), (dense, dense_facts)):
+        chain.add(path, held["content"], held["stamp"])
     _check_architectures(weights, facts["architecture"], dense, dense_facts["architecture"])
     test = prepared.split("test")
     images = test.take(select_images(test.labels, settings.images, seed=0)).images
@@ -52,7 +58,8 @@ def compare(
         for name, place in layers.items()
     ]
     made_by = config_hash("compare", settings, [facts["content"], dense_facts["content"], prepared.content])
-    artifacts.write_table(output, table_of("similarity", rows, COLUMNS), config_hash=made_by)
+    table = table_of("similarity", rows, COLUMNS)
+    artifacts.write_table(output, table, config_hash=made_by, inputs=chain.inputs)
 
 
 def similarities(

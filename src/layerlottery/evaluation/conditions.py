@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from layerlottery.store import artifacts
 from layerlottery.store.schemas import arrow_schema
+from layerlottery.store.stamps import NONE, Inputs
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def table_of(name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str
     return pa.Table.from_pylist(list(rows), pa.schema([schema.field(column) for column in columns]))
 
 
-def write_conditions(path: Path, rows: Sequence[RobustnessRow], *, config_hash: str) -> None:
+def write_conditions(path: Path, rows: Sequence[RobustnessRow], *, config_hash: str, inputs: Inputs = NONE) -> None:
     """Write the rows as a Parquet artifact: the robustness table's columns in its order, then the temperature.
 
     A column without any value is left out: aggregation reads thousands of these files, and a column costs time.
@@ -52,4 +53,4 @@ def write_conditions(path: Path, rows: Sequence[RobustnessRow], *, config_hash: 
     schema = pa.schema([*held, arrow_schema("runs").field("temperature")])
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema)
     filled = [name for name in table.column_names if table[name].null_count < len(table)]
-    artifacts.write_table(path, table.select(filled), config_hash=config_hash)
+    artifacts.write_table(path, table.select(filled), config_hash=config_hash, inputs=inputs)

@@ -19,6 +19,7 @@ from layerlottery.data.official import CorruptedSet, open_corrupted
 from layerlottery.data.official_classes import places
 from layerlottery.data.prepared import Images, Labels, PreparedSet, Split, balanced_subset, select_images
 from layerlottery.store import artifacts
+from layerlottery.store.chain import Chain
 from layerlottery.store.seals import file_digest
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,9 @@ def corrupt(
         "array": content,
     }
     made_by = config_hash("corrupt", settings, [prepared.content], origin=source.origin)
-    artifacts.write_facts(output_facts, facts, config_hash=made_by)
+    chain = Chain()
+    chain.add(data, prepared.content)
+    artifacts.write_facts(output_facts, facts, config_hash=made_by, inputs=chain.inputs)
 
 
 def _generated(prepared: PreparedSet, settings: CorruptionSettings) -> Source:

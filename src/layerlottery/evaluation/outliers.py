@@ -17,6 +17,7 @@ from layerlottery.data.prepared import Images, PreparedSet, select_images
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
+from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import derived_seed
 
 # package, its module, folder and files: what the two wheels hold without a download, text, drawings and logos aside
@@ -68,7 +69,9 @@ def outliers(data: Path, output_images: Path, output_facts: Path, settings: Outl
     facts = {"sets": sets, "data": prepared.content, "array": content}
     # the array counts as an input: the packages and torchvision's files that it was made from are not ours
     made_by = config_hash("outliers", settings, [prepared.content, content])
-    artifacts.write_facts(output_facts, facts, config_hash=made_by)
+    chain = Chain()
+    chain.add(data, prepared.content)
+    artifacts.write_facts(output_facts, facts, config_hash=made_by, inputs=chain.inputs)
 
 
 def shuffled(prepared: PreparedSet, settings: OutlierSettings) -> Images:

@@ -23,6 +23,7 @@ from layerlottery.evaluation.detection import SCORES, Detection, detection
 from layerlottery.evaluation.forward import accuracy, evaluate_logits
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store import artifacts
+from layerlottery.store.chain import Chain
 
 Logits = npt.NDArray[np.float32]
 Predict = Callable[[Images], Logits]
@@ -62,10 +63,13 @@ def shift(
     `data` is the facts file of a prepared set, `corrupted_*` come from the corrupt stage, `outlier_*` from the
     stage outliers. Raises LayerLotteryError when they were made from another set.
     """
-    prepared = PreparedSet.open(data)
-    corruptions = _facts_of(corrupted_facts, "corrupt", CORRUPTED, data, prepared)
-    outliers = _facts_of(outlier_facts, "outliers", OUTLIERS, data, prepared)
+    prepared, chain = PreparedSet.open(data), Chain()
+    chain.set("shift", settings.slice())
+    chain.add(data, prepared.content)
+    corruptions = _facts_of(corrupted_facts, "corrupt", CORRUPTED, data, prepared, chain)
+    outliers = _facts_of(outlier_facts, "outliers", OUTLIERS, data, prepared, chain)
     model, facts = load_predictor(weights, prepared, device)
+    chain.add(weights, facts["content"], facts["stamp"])
     predict = partial(evaluate_logits, model, device=device)
     test = prepared.split("test")
     clean = Answers("clean", "clean", 0, predict(test.images), test.labels)
@@ -80,8 +84,8 @@ def shift(
     def made_by(other: Facts) -> str:
         return config_hash("shift", settings, [*network, other["config_hash"], other["array"]])
 
-    artifacts.write_table(output_detection, told, config_hash=made_by(outliers))
-    write_conditions(output, rows, config_hash=made_by(corruptions))
+    artifacts.write_table(output_detection, told, config_hash=made_by(outliers), inputs=chain.inputs)
+    write_conditions(output, rows, config_hash=made_by(corruptions), inputs=chain.inputs)
 
 
 def held_out_temperature(predict: Predict, held_out: Split) -> float | None:
@@ -129,10 +133,13 @@ def _every_condition(
         yield Answers("corruption", name, severity, predict(images), labels, corruptions["origin"])
 
 
-def _facts_of(path: Path, stage: str, needed: tuple[str, ...], data: Path, prepared: PreparedSet) -> dict[str, Any]:
-    facts = artifacts.read_facts(path)
+def _facts_of(
+    path: Path, stage: str, needed: tuple[str, ...], data: Path, prepared: PreparedSet, chain: Chain
+) -> dict[str, Any]:
+    facts, stamp = artifacts.read_stamped(path)
     if facts.get("data") != prepared.content:
         raise LayerLotteryError(f"{path}: not made from the image set {data}; run the {stage} stage on it")
     if missing := [name for name in needed if name not in facts]:
         raise LayerLotteryError(f"{path}: {', '.join(missing)} missing; run the {stage} stage again")
-    return facts
+    chain.add(path, stamp.content, stamp)
+    return facts | {"config_hash": stamp.config_hash}

@@ -7,7 +7,7 @@ with as many blocks removed, so that structures compare at equal budget. Only fi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from layerlottery.networks.selection import (
     tied,
     tied_filters,
 )
-from layerlottery.store.artifacts import read_facts, read_tensors, read_weights, write_facts, write_tensors
+from layerlottery.store.artifacts import read_stamped, read_stamped_tensors, read_weights, write_facts, write_tensors
+from layerlottery.store.chain import Chain
 
 Facts = Mapping[str, Any]
 
@@ -62,12 +63,14 @@ def prune(
     """
     tensors, dense = read_weights(weights)
     pruning = _Pruning(weights, tensors, scores, budget, removed)
+    pruning.chain.add(weights, dense["content"], dense["stamp"])
     ticket = {"layers": pruning.layers, "filters": pruning.filters, "weights": pruning.weights}[structure]()
     made_by = config_hash("prune", Settings(), [dense["content"], *ticket.inputs], removed=removed, structure=structure)
     architecture = dense["architecture"] | ticket.changes
-    write_tensors(output, ticket.tensors, {"architecture": architecture}, config_hash=made_by)
+    chain, held = pruning.chain, {"architecture": architecture}
+    chain.add(output, write_tensors(output, ticket.tensors, held, config_hash=made_by, inputs=chain.inputs))
     facts = {"structure": structure, "removed": removed, "architecture": architecture} | ticket.facts
-    write_facts(output_facts, facts, config_hash=made_by)
+    write_facts(output_facts, facts, config_hash=made_by, inputs=chain.inputs)
     return facts
 
 
@@ -80,9 +83,10 @@ class _Pruning:
     scores: Path
     budget: Path | None
     removed: int
+    chain: Chain = field(default_factory=Chain)
 
     def layers(self) -> _Pruned:
-        scored = _read_scores(self.scores, "blocks")
+        scored = self._read_scores(self.scores, "blocks")
         blocks = scored["blocks"]
         gone = select(blocks, self.removed, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
         removals = {row["name"]: row["removal"] for row in blocks if "removal" in row and row["name"] in gone}
@@ -100,7 +104,7 @@ class _Pruning:
         return _Pruned(kept, changes, facts, [scored["config_hash"]])
 
     def filters(self) -> _Pruned:
-        scored, total = _read_scores(self.scores, "groups"), filter_count(self.dense)
+        scored, total = self._read_scores(self.scores, "groups"), filter_count(self.dense)
         held = sum(group["filters"] for group in scored["groups"])
         if held != total:
             raise LayerLotteryError(f"{self.scores}: scores {held} filters, {self.file} has {total}")
@@ -115,19 +119,20 @@ class _Pruning:
         return _Pruned(kept, changes, facts, [scored["config_hash"], blocks["config_hash"]])
 
     def weights(self) -> _Pruned:
-        held, scored = read_tensors(self.scores)
+        held, scored, stamp = read_stamped_tensors(self.scores)
         if "layers" not in scored:
             raise LayerLotteryError(f"{self.scores}: holds no scores of weights")
         for name in scored["layers"]:
             if name not in self.dense or self.dense[name].shape != held[name].shape:
                 layer = name.removesuffix(".weight")
                 raise LayerLotteryError(f"{self.scores}: its layer {layer} does not fit {self.file}")
+        self.chain.add(self.scores, stamp.content, stamp)
         blocks, layer_ticket = self._layer_ticket()
         allowed = parameter_count(layer_ticket)
         ordered = {name: held[name] for name in scored["layers"]}
         masks, ties = choose_weights(ordered, total=parameter_count(self.dense), budget=allowed)
         facts = _equal_budget(scored, blocks, self.dense, allowed) | {"tied": ties}
-        inputs = [scored["content"], blocks["config_hash"]]
+        inputs = [stamp.content, blocks["config_hash"]]
         if all(mask.all() for mask in masks.values()):
             return _Pruned(self.dense, {}, facts, inputs)
         left = {name.removesuffix(".weight"): int(mask.sum()) for name, mask in masks.items()}
@@ -137,8 +142,15 @@ class _Pruning:
         """The block scores that set the budget, and the state of the layer ticket that they choose."""
         if self.budget is None:
             raise LayerLotteryError("budget: found none; filters and weights need the block scores that set it")
-        blocks = _read_scores(self.budget, "blocks")
+        blocks = self._read_scores(self.budget, "blocks")
         return blocks, self._without(select(blocks["blocks"], self.removed), self.budget, {})
+
+    def _read_scores(self, path: Path, kind: str) -> Facts:
+        scored, stamp = read_stamped(path)
+        if kind not in scored:
+            raise LayerLotteryError(f"{path}: holds no scores of {kind}")
+        self.chain.add(path, stamp.content, stamp)
+        return scored | {"config_hash": stamp.config_hash}
 
     def _without(self, gone: Sequence[str], scores: Path, removals: Mapping[str, Any]) -> dict[str, Array]:
         """The dense state but for blocks that are gone; a norm behind a block's addition may stay."""
@@ -186,10 +198,3 @@ def _equal_budget(scored: Facts, blocks: Facts, kept: Mapping[str, Array], budge
         "filters": filter_count(kept),
         "criterion_settings": scored["settings"],
     }
-
-
-def _read_scores(path: Path, kind: str) -> Facts:
-    scored = read_facts(path)
-    if kind not in scored:
-        raise LayerLotteryError(f"{path}: holds no scores of {kind}")
-    return scored

@@ -24,6 +24,7 @@ from layerlottery.networks.removal import Removal, take_out
 from layerlottery.networks.zoo import construct
 from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.store.artifacts import read_weights, write_tensors
+from layerlottery.store.stamps import NONE, Inputs
 
 # types of tensors that NumPy has, too
 IN_NUMPY = {torch.from_numpy(np.zeros(0, kind)).dtype for kind in (*"?bhiqBefd", "uint16", "uint32", "uint64")}
@@ -65,14 +66,16 @@ def build(architecture: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def save_network(path: Path, model: nn.Module, facts: Mapping[str, Any], *, config_hash: str) -> str:
+def save_network(
+    path: Path, model: nn.Module, facts: Mapping[str, Any], *, config_hash: str, inputs: Inputs = NONE
+) -> str:
     """Write a network's state and its facts, among them `architecture`; returns the content hash.
 
     Types that NumPy lacks, such as bfloat16, are kept as their bytes, and named in `types`; a module's extra state that
     JSON can hold is kept in `extra_state`. Raises LayerLotteryError for any other.
     """
     held, more = state_arrays(model)
-    return write_tensors(path, held, {**facts, **more}, config_hash=config_hash)
+    return write_tensors(path, held, {**facts, **more}, config_hash=config_hash, inputs=inputs)
 
 
 def state_arrays(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:

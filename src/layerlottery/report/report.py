@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from layerlottery import paths
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.results import ReportSettings
 from layerlottery.report.paper import read_paper
@@ -15,6 +16,7 @@ from layerlottery.report.tables import read_tables, tolerance_name
 from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.report.verdict import findings, tolerance_words
 from layerlottery.store.artifacts import write_document
+from layerlottery.store.chain import Chain
 from layerlottery.store.seals import file_digest
 from layerlottery.words import either, scaled, seconds
 
@@ -42,8 +44,10 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
         left_out=left_out(held),
         facts=measured(held.runs),
     )
-    made_by = config_hash("report", settings, [file_digest(table) for table in sorted(tables.glob("*.parquet"))])
-    write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by)
+    files, chain = sorted(tables.glob("*.parquet")), Chain()
+    chain.read(*(file for file in files if file.stem in paths.TABLES + paths.PAPER))
+    made_by = config_hash("report", settings, [file_digest(file) for file in files])
+    write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by, inputs=chain.inputs)
 
 
 def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """Files that can be trusted: written atomically, stamped with hashes, checked whenever they are read.
 
 Facts are JSON, tables are Parquet, weights are safetensors, image arrays are npy, documents are text. Nothing is
-pickled. Every artifact carries `config_hash` (SHA-256 of the configuration, code revision and inputs that made it)
-and a seal (SHA-256 of all its bytes, see seals.py); an npy file's hash stands in the facts beside it. Tensors also
+pickled. Every artifact carries a stamp (see stamps.py): what made it, where it belongs, what it was made from; and a
+seal (SHA-256 of all its bytes, see seals.py). An npy file's hash stands in the facts beside it. Tensors and facts also
 carry `content`, SHA-256 of the values alone: later stages are made from it.
 """
 
@@ -27,12 +27,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store import checked, seals
-from layerlottery.store.hashing import canonical, digest
+from layerlottery.store import checked, seals, stamps
+from layerlottery.store.hashing import digest
+from layerlottery.store.regular import require_regular
+from layerlottery.store.stamps import Inputs, Stamp
 
 Array = npt.NDArray[Any]
-# the one key of a safetensors file's metadata, whose order would be random
-STAMP = "layerlottery"
 # rows of a table that is not worth compressing, nor reading with several threads
 SMALL = 1000
 # rows that a file may hold, whatever its size, and how many more for each of its bytes
@@ -91,16 +91,10 @@ def _broken(path: Path, reason: object) -> LayerLotteryError:
     return LayerLotteryError(f"{path}: {text}; delete it, then recreate it: snakemake --cores all {path}")
 
 
-def _present(path: Path) -> Path:
-    if not path.is_file():
-        raise LayerLotteryError(f"{path}: no such file")
-    return path
-
-
 def check(path: Path) -> Path:
     """The path of a file whose seal is intact; raises LayerLotteryError for any other."""
     try:
-        seals.check(_present(path))
+        seals.check(require_regular(path))
     except seals.BrokenSeal as broken:
         raise _broken(path, broken) from None
     return path
@@ -109,14 +103,16 @@ def check(path: Path) -> Path:
 def _checked(path: Path) -> bytes:
     """The bytes of a file whose seal is intact: exactly the bytes that were checked are parsed."""
     try:
-        held = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        held = _present(path).read_bytes()
-    try:
-        seals.check_bytes(held)
+        return seals.read(require_regular(path))
     except seals.BrokenSeal as broken:
         raise _broken(path, broken) from None
-    return held
+
+
+def _in_place(path: Path, stamp: Stamp) -> Stamp:
+    """The stamp of a file that lies where it belongs; raises LayerLotteryError for one of another place."""
+    if (reason := stamp.misplaced(path)) is not None:
+        raise _broken(path, reason)
+    return stamp
 
 
 @contextmanager
@@ -126,29 +122,38 @@ def _sealed(path: Path) -> Iterator[Path]:
         seals.seal(temporary)
 
 
-def write_document(path: Path, text: str, *, comment: tuple[str, str], config_hash: str) -> None:
-    """Write a text file (UTF-8) whose last line, between the marks of a comment, holds its hashes."""
+def write_document(
+    path: Path, text: str, *, comment: tuple[str, str], config_hash: str, inputs: Inputs = stamps.NONE
+) -> None:
+    """Write a text file (UTF-8) whose last line, between the marks of a comment, holds its stamp and its seal."""
     first, last = comment
-    line = f"{first}made by {config_hash}, {seals.BLANK}{last}\n"
+    line = f"{first}{Stamp.of(path, config_hash, inputs).text()} {seals.BLANK}{last}\n"
     with _sealed(path) as temporary:
         temporary.write_text(f"{text.rstrip()}\n{line}", encoding="utf-8")
 
 
-def write_facts(path: Path, facts: Mapping[str, Any], *, config_hash: str) -> None:
-    """Write a JSON artifact: the facts and the hashes that vouch for them."""
-    stamp = {"config_hash": config_hash, "seal": seals.BLANK}
+def write_facts(path: Path, facts: Mapping[str, Any], *, config_hash: str, inputs: Inputs = stamps.NONE) -> None:
+    """Write a JSON artifact: the facts, and first of all the stamp that vouches for them."""
+    stamp = {"seal": seals.BLANK} | Stamp.of(path, config_hash, inputs, digest(facts)).facts()
     text = json.dumps({"artifact": stamp, "facts": facts}, indent=1, allow_nan=False) + "\n"
     with _sealed(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Read a JSON artifact; `config_hash` joins its facts. Raises when a byte of it was changed."""
+    """Read a JSON artifact; `config_hash` joins its facts. Raises when it was changed or misplaced."""
+    facts, stamp = read_stamped(path)
+    return facts | {"config_hash": stamp.config_hash}
+
+
+def read_stamped(path: Path) -> tuple[dict[str, Any], Stamp]:
+    """Facts of a JSON artifact, and its stamp."""
     try:
         held = json.loads(_checked(path))
-        return dict(held["facts"]) | {"config_hash": held["artifact"]["config_hash"]}
+        facts, stamp = dict(held["facts"]), Stamp.from_facts(held["artifact"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _broken(path, f"not a facts file of this project ({type(error).__name__})") from error
+    return facts, _in_place(path, stamp)
 
 
 @dataclass
@@ -157,6 +162,7 @@ class TableWriter:
 
     _writer: pq.ParquetWriter
     config_hash: str
+    inputs: Inputs
 
     def write(self, piece: pa.Table | pa.RecordBatch) -> None:
         """Append rows of the table's schema."""
@@ -165,21 +171,26 @@ class TableWriter:
 
 
 @contextmanager
-def table_writer(path: Path, schema: pa.Schema, *, config_hash: str = "", small: bool = False) -> Iterator[TableWriter]:
+def table_writer(
+    path: Path, schema: pa.Schema, *, config_hash: str = "", inputs: Inputs = stamps.NONE, small: bool = False
+) -> Iterator[TableWriter]:
     """Write a Parquet artifact of any size; it takes its name only when the block succeeds.
 
     A `small` one is written plainly: it is read faster so, and hardly larger.
     """
     how = {"compression": "none", "use_dictionary": False} if small else {"compression": "zstd"}
     with _sealed(path) as temporary, pq.ParquetWriter(temporary, schema.remove_metadata(), **how) as parquet:
-        writer = TableWriter(parquet, config_hash)
+        writer = TableWriter(parquet, config_hash, inputs)
         yield writer
-        parquet.add_key_value_metadata({"config_hash": writer.config_hash, "seal": seals.BLANK})
+        # the seal comes last: see seals.py
+        pairs = Stamp.of(path, writer.config_hash, writer.inputs).pairs() | {"seal": seals.BLANK}
+        parquet.add_key_value_metadata(pairs)
 
 
-def write_table(path: Path, table: pa.Table, *, config_hash: str) -> None:
-    """Write a Parquet artifact; its hashes stand in the file's metadata."""
-    with table_writer(path, table.schema, config_hash=config_hash, small=len(table) <= SMALL) as writer:
+def write_table(path: Path, table: pa.Table, *, config_hash: str, inputs: Inputs = stamps.NONE) -> None:
+    """Write a Parquet artifact; its stamp stands in the file's metadata."""
+    how: dict[str, Any] = {"config_hash": config_hash, "inputs": inputs, "small": len(table) <= SMALL}
+    with table_writer(path, table.schema, **how) as writer:
         writer.write(table)
 
 
@@ -191,7 +202,12 @@ def check_rows(path: Path, rows: int) -> None:
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a Parquet artifact; `config_hash` and `seal` are its schema's metadata. Raises when it was changed."""
+    """Read a Parquet artifact; stamp and seal are its schema's metadata. Raises when it was changed or misplaced."""
+    return read_stamped_table(path)[0]
+
+
+def read_stamped_table(path: Path) -> tuple[pa.Table, Stamp]:
+    """Rows of a Parquet artifact, and its stamp."""
     try:
         file = pq.ParquetFile(pa.BufferReader(_checked(path)), pre_buffer=False)
         check_rows(path, file.metadata.num_rows)
@@ -200,7 +216,7 @@ def read_table(path: Path) -> pa.Table:
         raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
     if b"config_hash" not in (table.schema.metadata or {}):
         raise _broken(path, "not a table of this project")
-    return table
+    return table, _in_place(path, Stamp.from_pairs(table.schema.metadata))
 
 
 def read_result_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -211,41 +227,57 @@ def read_result_table(path: Path, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Array], facts: Mapping[str, Any], *, config_hash: str) -> str:
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Array],
+    facts: Mapping[str, Any],
+    *,
+    config_hash: str,
+    inputs: Inputs = stamps.NONE,
+) -> str:
     """Write named arrays and their facts as safetensors; returns the content hash."""
     import safetensors.numpy
 
     kept = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     content = _tensors_digest(kept, facts)
-    stamp = {"facts": facts, "config_hash": config_hash, "content": content, "seal": seals.BLANK}
+    text = Stamp.of(path, config_hash, inputs, content).text({"seal": seals.BLANK}, {"facts": facts})
     with _sealed(path) as temporary:
         # written here rather than by save_file, which would replace our temporary file's mode
-        temporary.write_bytes(safetensors.numpy.save(kept, metadata={STAMP: canonical(stamp)}))
+        temporary.write_bytes(safetensors.numpy.save(kept, metadata={stamps.KEY: text}))
     return content
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read named arrays and their facts, with `content` and `config_hash` joined to the facts."""
+    tensors, facts, stamp = read_stamped_tensors(path)
+    return tensors, facts | {"content": stamp.content, "config_hash": stamp.config_hash}
+
+
+def read_stamped_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any], Stamp]:
+    """Named arrays, their facts, and the stamp of the file."""
     import safetensors
 
     try:
         with safetensors.safe_open(check(path), framework="numpy") as held:
-            stamp = json.loads((held.metadata() or {})[STAMP])
+            facts = json.loads((held.metadata() or {})[stamps.KEY])
             tensors = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-        facts = stamp["facts"] | {name: stamp[name] for name in ("content", "config_hash")}
+        stamp = Stamp.from_facts(facts)
+        return tensors, dict(facts["facts"]), _in_place(path, stamp)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise _broken(path, f"not a weights file of this project ({type(error).__name__})") from error
-    return tensors, facts
 
 
 def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Tensors and facts of a weights file, which name its architecture; a checkpoint's do not."""
-    tensors, facts = read_tensors(path)
+    """Tensors and facts of a weights file, which name its architecture; a checkpoint's do not.
+
+    `content`, `config_hash` and `stamp` join the facts.
+    """
+    tensors, facts, stamp = read_stamped_tensors(path)
     if "architecture" not in facts:
         raise LayerLotteryError(f"{path}: holds no network; a checkpoint is no weights file")
     if "removed" in facts["architecture"]:
         raise LayerLotteryError(f"{path}: written by an earlier version; recreate it: snakemake --cores all {path}")
-    return tensors, facts
+    return tensors, facts | {"content": stamp.content, "config_hash": stamp.config_hash, "stamp": stamp}
 
 
 def _tensors_digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> str:
@@ -319,18 +351,22 @@ def read_array(path: Path, content: str) -> Array:
 
     A large file that was checked before, and was not touched since, is not read again: see checked.py.
     """
-    if not path.is_file():
+    if not path.exists():
         raise LayerLotteryError(f"{path}: no such file; recreate it: snakemake --cores all {path}")
+    try:
+        # unlike np.load it opens no other format, such as an archive of arrays
+        array = np.lib.format.open_memmap(require_regular(path), mode="r")
+        if array.offset + array.nbytes != path.stat().st_size:
+            raise _broken(path, "its size does not match its header")
+    except LayerLotteryError:
+        raise
+    except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
+        raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
     if not checked.is_remembered(path, content):
         seen = checked.state(path)
         if seals.file_digest(path) != content:
             raise _broken(path, "its content does not match its hash")
         checked.remember(path, content, seen)
-    try:
-        # unlike np.load it opens no other format, such as an archive of arrays
-        array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
-        raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
     return _copied_on_write(path, array)
 
 

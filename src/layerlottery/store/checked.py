@@ -15,8 +15,13 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TypeVar
 
+from layerlottery.errors import LayerLotteryError
+from layerlottery.store.regular import require_regular
+
 # bytes, about a second's work: smaller files are read whole at each opening
 LARGE = 1 << 30
+# and of a note at most
+MOST_NOTE = 4096
 
 State = dict[str, int]
 AnyPath = TypeVar("AnyPath", bound=PurePath)
@@ -53,8 +58,10 @@ def remember(path: Path, content: str, seen: State | None = None) -> None:
 def is_remembered(path: Path, content: str) -> bool:
     """Whether a large file was found to have this hash, and was not touched since."""
     try:
-        held = json.loads(note(path).read_text(encoding="utf-8"))
         found = state(path)
-    except (OSError, ValueError, RecursionError):
+        if found["size"] < LARGE:
+            return False
+        held = json.loads(require_regular(note(path), MOST_NOTE).read_text(encoding="utf-8"))
+    except (LayerLotteryError, OSError, ValueError, RecursionError):
         return False
-    return found["size"] >= LARGE and bool(held == {"content": content} | found)
+    return bool(held == {"content": content} | found)

@@ -18,18 +18,21 @@ KINDS = {
 
 def irregular(path: Path) -> str | None:
     """The kind of thing that stands in a file's place; None for a regular file. Raises OSError as `stat` does."""
-    mode = path.stat().st_mode
+    return _kind(path.stat().st_mode)
+
+
+def _kind(mode: int) -> str | None:
     return None if stat.S_ISREG(mode) else KINDS.get(stat.S_IFMT(mode), "no file")
 
 
 def require_regular(path: Path, most: int | None = None) -> Path:
     """The path of a regular file of `most` bytes at most; raises LayerLotteryError for anything else, unopened."""
     try:
-        kind, size = irregular(path), path.stat().st_size
+        found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise LayerLotteryError(f"{path}: no such file") from None
-    if kind is not None:
+    if (kind := _kind(found.st_mode)) is not None:
         raise LayerLotteryError(f"{path}: found {kind}; allowed: a regular file")
-    if most is not None and size > most:
-        raise LayerLotteryError(f"{path}: found {size} bytes; allowed: {most} or fewer")
+    if most is not None and found.st_size > most:
+        raise LayerLotteryError(f"{path}: found {found.st_size} bytes; allowed: {most} or fewer")
     return path

@@ -15,6 +15,7 @@ import pandas as pd
 
 from layerlottery.config.results import EnergySettings
 from layerlottery.config.studies import AggregateSettings, Run, expand, expand_scorings
+from layerlottery.store.chain import Chain
 from layerlottery.store.schemas import TABLES
 from layerlottery.tables.collect import read_ahead, read_batch, read_scores
 from layerlottery.tables.comparisons import comparisons
@@ -30,24 +31,24 @@ Tables = Mapping[str, ResultTable]
 
 def aggregate(results: Path, settings: AggregateSettings) -> dict[str, int]:
     """Write the tables of all networks that the studies ask for; returns the number of rows of each."""
-    runs, statistics = expand(settings.studies), settings.statistics
+    runs, statistics, chain = expand(settings.studies), settings.statistics, Chain()
     # filters and weights have no blocks
     scorings = [scoring for scoring in expand_scorings(settings.studies) if scoring.structure == "layers"]
     with ExitStack() as opened:
         tables = {name: opened.enter_context(result_table(results, name, settings)) for name in TABLES}
-        networks, measured = add_networks(results, runs, settings.energy, tables)
+        networks, measured = add_networks(results, runs, settings.energy, tables, chain)
         if any(run.removed for run in runs):
             found = pd.concat(networks, ignore_index=True).join(measured.differences())
             tables["summary"].add(summary(found, statistics))
             tables["comparisons"].add(comparisons(found, statistics))
             tables["resilience"].add(resilience(found, measured, confidence=statistics.confidence))
-        if scores := add_scores(results, scorings, tables["scores"]):
+        if scores := add_scores(results, scorings, tables["scores"], chain):
             tables["stability"].add(stability(pd.concat(scores)))
     return {name: table.rows for name, table in tables.items()}
 
 
 def add_networks(
-    results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables
+    results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables, chain: Chain
 ) -> tuple[list[pd.DataFrame], Measurements]:
     """Write a row per trained network, and its rows for each condition, epoch and compared layer.
 
@@ -55,7 +56,8 @@ def add_networks(
     """
     pairing, measured = Pairing(results, runs, energy), Measurements()
     networks = []
-    for batch in read_ahead(partial(read_batch, results, energy.lacoste_intensity), list(enumerate(runs))):
+    for batch, said in read_ahead(partial(read_batch, results, energy.lacoste_intensity), list(enumerate(runs))):
+        chain.join(said)
         networks.append(pairing.networks(batch["runs"], batch["costs"]))
         conditions, outliers = pairing.conditions(batch["robustness"]), pairing.outliers(batch["detection"])
         measured.add(conditions, outliers)
@@ -67,10 +69,11 @@ def add_networks(
     return networks, measured
 
 
-def add_scores(results: Path, scorings: Sequence[Run], table: ResultTable) -> list[pd.DataFrame]:
+def add_scores(results: Path, scorings: Sequence[Run], table: ResultTable, chain: Chain) -> list[pd.DataFrame]:
     """Write a row per scored network, criterion, draw and block; returns what their ranks are compared by."""
     found = []
-    for scores in read_ahead(partial(read_scores, results), scorings):
+    for scores, said in read_ahead(partial(read_scores, results), scorings):
+        chain.join(said)
         blocks = scores.select([*SCORING, "block", "removable", "score", "function"]).to_pandas()
         removable = blocks[blocks["removable"]]
         # rank 1 goes first

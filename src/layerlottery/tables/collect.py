@@ -21,7 +21,8 @@ from layerlottery import paths
 from layerlottery.config.studies import Run
 from layerlottery.cost.carbon import lacoste_co2
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store.artifacts import read_facts, read_table
+from layerlottery.store.artifacts import read_stamped, read_stamped_table
+from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import canonical, digest
 from layerlottery.store.schemas import IDENTITY, arrow_schema
 from layerlottery.tables.writing import Row, from_rows, in_schema
@@ -51,22 +52,30 @@ FILES: dict[str, tuple[Callable[[str], str], ...]] = {
 }
 
 
-def read_batch(results: Path, lacoste: float, runs: Placed) -> dict[str, pa.Table]:
-    """The tables that some networks fill, and `costs`, the architectures that dense networks' profiles hold.
+def read_batch(results: Path, lacoste: float, runs: Placed) -> tuple[dict[str, pa.Table], Chain]:
+    """The tables that some networks fill, `costs`, the architectures in dense networks' profiles, and what files say.
 
     `runs` lacks what comes from the dense network: costs and differences. `lacoste` is an intensity, kg a kWh.
-    Raises LayerLotteryError that names the file which is missing or damaged.
+    Raises LayerLotteryError that names the file which is missing, damaged or made from others.
     """
-    tables = {name: identified(name, list(_read(results, runs, name))) for name in FILES}
+    chain = Chain()
+    tables = {name: identified(name, list(_read(results, runs, name, chain))) for name in FILES}
     tables["robustness"] = _distinct(tables["robustness"])
-    profiles = {run: read_facts(Path(paths.profile(f"{results}/{run.folder}"))) for _, run in runs if not run.removed}
+    dense = [run for _, run in runs if not run.removed]
+    profiles = {run: _facts(paths.profile(f"{results}/{run.folder}"), chain) for run in dense}
     rows = [
-        vars(run) | {"place": place} | _network(results, run, profiles.get(run), lacoste) | clean
+        vars(run) | {"place": place} | _network(results, run, profiles.get(run), lacoste, chain) | clean
         for (place, run), clean in zip(runs, _clean(results, runs, tables["robustness"]), strict=True)
     ]
     tables["runs"] = from_rows(rows, read_schema("runs"))
     tables["costs"] = pa.Table.from_pylist([cost for run, profile in profiles.items() for cost in _costs(run, profile)])
-    return tables
+    return tables, chain
+
+
+def _facts(path: str, chain: Chain) -> Facts:
+    facts, stamp = read_stamped(Path(path))
+    chain.take(Path(path), stamp)
+    return facts | {"config_hash": stamp.config_hash}
 
 
 def read_schema(name: str) -> pa.Schema:
@@ -75,11 +84,14 @@ def read_schema(name: str) -> pa.Schema:
     return pa.schema([*schema, *(field for field in BESIDE if field.name not in schema.names)])
 
 
-def _read(results: Path, runs: Placed, name: str) -> Iterator[tuple[int, Run, pa.Table]]:
+def _read(results: Path, runs: Placed, name: str, chain: Chain) -> Iterator[tuple[int, Run, pa.Table]]:
     for place, run in runs:
         if name != "similarity" or run.removed:
-            for path in FILES[name]:
-                yield place, run, read_table(Path(path(f"{results}/{run.folder}")))
+            for file in FILES[name]:
+                path = Path(file(f"{results}/{run.folder}"))
+                table, stamp = read_stamped_table(path)
+                chain.say(path, stamp.inputs)
+                yield place, run, table
 
 
 def identified(name: str, held: Sequence[tuple[int, Run, pa.Table]]) -> pa.Table:
@@ -115,15 +127,15 @@ def _clean(results: Path, runs: Placed, conditions: pa.Table) -> Iterator[Row]:
         yield row
 
 
-def _network(results: Path, run: Run, profile: Facts | None, lacoste: float) -> Row:
+def _network(results: Path, run: Run, profile: Facts | None, lacoste: float, chain: Chain) -> Row:
     folder = f"{results}/{run.folder}"
-    training = read_facts(Path(paths.training_facts(folder)))
+    training = _facts(paths.training_facts(folder), chain)
     segments = training.pop("segments")
     training["training_settings"] = _text(training.get("training_settings"))
     if profile is not None:
         chosen: Row = {"removed_blocks": [], "ties": 0, "architecture": profile["dense"]}
     else:
-        ticket = read_facts(Path(paths.ticket_facts(folder)))
+        ticket = _facts(paths.ticket_facts(folder), chain)
         chosen = {"removed_blocks": ticket["removed_blocks"], "ties": ticket["tied"], "budget": ticket["budget"]}
         chosen["architecture"] = digest(ticket["architecture"])
         chosen["criterion_settings"] = _text(ticket["criterion_settings"])
@@ -159,15 +171,16 @@ def _costs(run: Run, profile: Facts) -> Iterator[Row]:
         yield family | cost | {name: profile[name] for name in ("latency_batch", "latency_threads")}
 
 
-def read_scores(results: Path, scorings: Sequence[Run]) -> pa.Table:
-    """The scores of some networks, criteria and draws, with the criterion's `function`."""
-    found = [(one, read_facts(Path(paths.scores(f"{results}/{one.scored}")))) for one in scorings]
+def read_scores(results: Path, scorings: Sequence[Run]) -> tuple[pa.Table, Chain]:
+    """The scores of some networks, criteria and draws, with the criterion's `function`, and what their files say."""
+    chain = Chain()
+    found = [(one, _facts(paths.scores(f"{results}/{one.scored}"), chain)) for one in scorings]
     rows = [
         vars(one) | block | {"block": block["name"], "function": facts["settings"]["function"]}
         for one, facts in found
         for block in facts["blocks"]
     ]
-    return from_rows(rows, read_schema("scores"))
+    return from_rows(rows, read_schema("scores")), chain
 
 
 def read_ahead(read: Callable[[Sequence[Item]], Held], items: Sequence[Item]) -> Iterator[Held]:

@@ -15,6 +15,7 @@ from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.stages import STAGES
 from layerlottery.store.artifacts import check, read_table, write_facts
+from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import digest
 from layerlottery.store.seals import file_digest
 from layerlottery.version import __version__
@@ -51,7 +52,9 @@ def manifest(tables: Path, output: Path, benchmark: Benchmark) -> dict[str, Any]
         "tables": files,
     }
     made_by = config_hash("manifest", Settings(), [files[name] for name in sorted(files)], configuration=configuration)
-    write_facts(output, facts, config_hash=made_by)
+    chain = Chain()
+    chain.read(*map(Path, paths.table_files(str(tables))))
+    write_facts(output, facts, config_hash=made_by, inputs=chain.inputs)
     return facts
 
 

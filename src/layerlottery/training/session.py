@@ -16,6 +16,7 @@ from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network, save_network
+from layerlottery.store.chain import Chain
 from layerlottery.training.checkpoint import Progress, resume, save_checkpoint
 from layerlottery.training.kernels import accelerate, keep_freed_memory
 from layerlottery.training.loop import Trainer, TrainingData
@@ -30,11 +31,13 @@ class Session:
     progress: Progress
     architecture: dict[str, Any]
     fingerprint: str
+    inputs: dict[str, str]
 
-    def save_weights(self, path: Path, *, config_hash: str | None = None) -> None:
-        """Write the network as it is now, made by this training or by what `config_hash` identifies."""
+    def save_weights(self, path: Path, *, config_hash: str | None = None) -> str:
+        """Write the network as it is now, made by this training or by `config_hash`; returns the content hash."""
         facts = {"architecture": self.architecture}
-        save_network(path, self.trainer.model, facts, config_hash=config_hash or self.fingerprint)
+        made_by = config_hash or self.fingerprint
+        return save_network(path, self.trainer.model, facts, config_hash=made_by, inputs=self.inputs)
 
 
 def begin(
@@ -56,6 +59,10 @@ def begin(
         raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed: 0 to {settings.epochs - 1}")
     prepared = PreparedSet.open(data)
     model, facts = load_network(weights)
+    chain = Chain()
+    chain.set("train", settings.slice())
+    chain.add(data, prepared.content)
+    chain.add(weights, facts["content"], facts["stamp"])
     first = {"start_epoch": start_epoch} if start_epoch else {}
     fingerprint = config_hash("train", settings, [facts["content"], prepared.content], seed=seed, **first)
     # the layout comes first: the optimizer's buffers copy it
@@ -69,7 +76,7 @@ def begin(
     trainer = Trainer(model, optimizer, _load(prepared, settings, device), settings, seed)
     if checkpoint is not None:
         trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, fingerprint=fingerprint)
-    return Session(trainer, progress, facts["architecture"], fingerprint)
+    return Session(trainer, progress, facts["architecture"], fingerprint, chain.inputs)
 
 
 def _load(prepared: PreparedSet, settings: TrainingSettings, device: torch.device) -> TrainingData:

@@ -17,6 +17,7 @@ from layerlottery.cost.gpu import find_gpu
 from layerlottery.cost.machine import machine_facts, now, where
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_weights, write_facts, write_table
+from layerlottery.store.chain import Chain
 from layerlottery.training.alone import alone
 from layerlottery.training.journal import Journal, Segment
 from layerlottery.training.loop import CHECKPOINT_SECONDS
@@ -147,7 +148,9 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
         "training_settings": trainer.settings.model_dump(mode="json"),
     }
     weights, curve, described = _trained(output)
-    session.save_weights(weights)
-    write_table(curve, pa.Table.from_pylist(rows), config_hash=session.fingerprint)
-    write_facts(described, facts, config_hash=session.fingerprint)
+    # the tables take them for granted, and don't open them: what is written beside them vouches for them
+    chain = Chain({**session.inputs})
+    chain.add(weights, session.save_weights(weights))
+    write_table(curve, pa.Table.from_pylist(rows), config_hash=session.fingerprint, inputs=chain.inputs)
+    write_facts(described, facts, config_hash=session.fingerprint, inputs=chain.inputs)
     return facts

@@ -119,7 +119,7 @@ class StoredNetwork:
 
 
 def _checked(path: Path, results: Path) -> tuple[Facts, Any]:
-    if not path.is_file():
+    if not path.exists():
         return _state("missing"), None
     try:
         held, made_by = _contents(path)

@@ -1,6 +1,7 @@
 """Whether the files of a results folder still are what was written, and how those that are not come back.
 
-Every file that a stage writes is checked against its hash; what lies beside them is left alone. Imports no torch.
+Every file that a stage writes is checked against its hash, its place, and the files that it was made from; what lies
+beside them is left alone. Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store import seals
 from layerlottery.store.artifacts import read_facts
 from layerlottery.store.lock import NAME, held, holder
+from layerlottery.store.regular import irregular
+from layerlottery.store.stamps import Stamp, read_stamp
+from layerlottery.upkeep.belonging import foreign, missing
 from layerlottery.upkeep.stale import LEFTOVER
 
 # every file of any benchmark, as patterns: a file is ours by its place, for damage may have taken every other mark
@@ -48,11 +52,14 @@ class Findings:
     unknown: dict[Path, Path] = field(default_factory=dict)
     # of writers that were killed
     leftovers: list[Path] = field(default_factory=list)
+    # and why they are missed
+    missing: dict[Path, str] = field(default_factory=dict)
+    stamps: dict[Path, Stamp] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
         """Whether every file was checked and is intact."""
-        return not self.damaged and not self.unknown
+        return not self.damaged and not self.unknown and not self.missing
 
 
 def verify(results: Path) -> Findings:
@@ -65,13 +72,18 @@ def verify(results: Path) -> Findings:
     from rich.console import Console
     from rich.progress import track
 
-    files = sorted(path for path in results.rglob("*") if path.is_file())
+    files = sorted(results.rglob("*"))
     ours = [path for path in files if OURS.fullmatch(_below(results, path))]
-    # a file that a running benchmark is writing is no leftover
-    found = Findings(leftovers=[] if held(results) else [path for path in files if _is_leftover(results, path)])
+    found, running = Findings(), held(results)
     bar = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
     for path in track(ours, "checking", **bar):  # type: ignore[arg-type]
         _check(path, found)
+    # of a running benchmark files are on their way: what they are to be made from may have changed already
+    if not running:
+        found.leftovers = [path for path in files if path.is_file() and _is_leftover(results, path)]
+        found.missing = missing(results, found.stamps)
+        found.damaged |= foreign(results, found.stamps)
+        found.intact -= len(found.damaged.keys() & found.stamps.keys())
     return found
 
 
@@ -79,8 +91,10 @@ def described(found: Findings) -> list[str]:
     """The findings in words: a line for each damaged file and each leftover, and a total."""
     lines = [f"{path}: {reason}" for path, reason in found.damaged.items()]
     lines += [f"{path}: not checked, no intact {facts.name} holds its hash" for path, facts in found.unknown.items()]
+    lines += [f"{path}: missing; {reason}" for path, reason in found.missing.items()]
     lines += [f"{path}: left behind by a writer that was killed" for path in found.leftovers]
-    counts = {"damaged": len(found.damaged), "not checked": len(found.unknown), "left behind": len(found.leftovers)}
+    counts = {"damaged": len(found.damaged), "not checked": len(found.unknown)}
+    counts |= {"missing": len(found.missing), "left behind": len(found.leftovers)}
     total = [f"{found.intact} files are intact", *(f"{count} {name}" for name, count in counts.items() if count)]
     return [*lines, ", ".join(total)]
 
@@ -98,7 +112,9 @@ def remove(results: Path, found: Findings) -> str:
     """
     require_unused(results)
     for path in (*found.damaged, *found.leftovers):
-        path.unlink(missing_ok=True)
+        # a folder in a file's place may hold anything
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
     wanted = dict.fromkeys((*found.damaged, *found.unknown.values()))
     targets = [str(path) for path in wanted if TARGET.fullmatch(_below(results, path))]
     return shlex.join(["snakemake", "--cores", "all", *targets, *options_of(results)]) if targets else ""
@@ -116,13 +132,13 @@ def _is_leftover(results: Path, path: Path) -> bool:
 
 def _check(path: Path, found: Findings) -> None:
     try:
+        if (kind := irregular(path)) is not None:
+            raise seals.BrokenSeal(f"found {kind}; allowed: a regular file")
         if path.suffix != ".npy":
-            seals.check(path)
-        elif (content := _stated(path, facts := _facts(path))) is None:
+            found.stamps[path] = _stamped(path)
+        elif not _is_hashed(path, facts := _facts(path)):
             found.unknown[path] = facts
             return
-        elif seals.file_digest(path) != content:
-            raise seals.BrokenSeal("its content does not match its hash")
     except FileNotFoundError:
         return  # a checkpoint whose training has just ended
     except seals.BrokenSeal as broken:
@@ -131,6 +147,23 @@ def _check(path: Path, found: Findings) -> None:
         found.damaged[path] = error.strerror or str(error)
     else:
         found.intact += 1
+
+
+def _stamped(path: Path) -> Stamp:
+    """The stamp of an intact file in its place; raises BrokenSeal for another."""
+    seals.check(path)
+    stamp = read_stamp(path)
+    if (reason := stamp.misplaced(path)) is not None:
+        raise seals.BrokenSeal(reason)
+    return stamp
+
+
+def _is_hashed(array: Path, facts: Path) -> bool:
+    """Whether the facts hold an array's hash; raises BrokenSeal unless it is the array's."""
+    content = _stated(array, facts)
+    if content is not None and seals.file_digest(array) != content:
+        raise seals.BrokenSeal("its content does not match its hash")
+    return content is not None
 
 
 def _facts(array: Path) -> Path:

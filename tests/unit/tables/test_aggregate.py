@@ -350,7 +350,7 @@ def test_many_networks_are_read_by_several_processes(results, tables, monkeypatc
 
 def test_networks_are_read_once_and_leave_a_row_group_a_batch(results, monkeypatch):
     opened = Counter()
-    for name in ("read_facts", "read_table"):
+    for name in ("read_stamped", "read_stamped_table"):
         read = getattr(collect, name)
         monkeypatch.setattr(collect, name, lambda path, read=read: (opened.update([path]), read(path))[1])
     monkeypatch.setattr(collect, "BATCH", 3)

@@ -116,8 +116,8 @@ def test_hashes_are_those_of_sha256sum(tables, facts):
 
 
 def test_the_same_tables_give_the_same_file(tables, facts, tmp_path):
-    manifest(tables, tmp_path / "again.json", load_benchmark(CONFIG))
-    assert (tmp_path / "again.json").read_bytes() == (tables.parent / "manifest.json").read_bytes()
+    manifest(tables, tmp_path / "manifest.json", load_benchmark(CONFIG))
+    assert (tmp_path / "manifest.json").read_bytes() == (tables.parent / "manifest.json").read_bytes()
 
 
 def test_tables_of_an_earlier_version_have_no_provenance(tmp_path):

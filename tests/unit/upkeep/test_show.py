@@ -20,7 +20,7 @@ from layerlottery.cli.main import cli
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network
 from layerlottery.report.network import network_text
-from layerlottery.store.artifacts import read_tensors
+from layerlottery.store.artifacts import read_tensors, write_tensors
 from layerlottery.store.lock import NAME
 from layerlottery.upkeep.show import _ranked, describe, is_damaged
 from layerlottery.words import ABSENT
@@ -276,7 +276,7 @@ def test_without_its_dense_network_a_ticket_has_no_difference(copied):
 
 def test_start_weights_of_rewound_tickets_are_checked(copied):
     start = copied / paths.start_weights(DENSE.folder, "2")
-    shutil.copy(copied / DENSE.folder / "weights.safetensors", start)
+    write_tensors(start, {}, {"architecture": {}}, config_hash="made")
     assert states(as_json(copied / DENSE.folder))[start.name] == "intact"
     damage(start)
     assert states(as_json(copied / DENSE.folder))[start.name] == "damaged"

@@ -5,6 +5,7 @@ import os
 import shlex
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
@@ -12,7 +13,7 @@ from layerlottery import paths
 from layerlottery.cli.main import cli
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import seals
-from layerlottery.store.artifacts import write_array, write_document, write_facts, write_tensors
+from layerlottery.store.artifacts import write_array, write_document, write_facts, write_table, write_tensors
 from layerlottery.store.lock import acquire
 from layerlottery.upkeep.verify import described, remove, verify
 
@@ -32,6 +33,7 @@ def results(tmp_path):
     for name in (f"{DENSE}/weights.safetensors", f"{DENSE}/rewind=random.safetensors", CHECKPOINT, KEPT):
         write_tensors(folder / name, {"weight": np.ones(3)}, {}, config_hash="a")
     write_facts(folder / f"{DENSE}/training.json", {"accuracy": 1.0}, config_hash="a")
+    write_table(folder / f"{DENSE}/curve.parquet", pa.table({"epoch": [1]}), config_hash="a")
     write_document(folder / "report/index.html", "<p>page</p>", comment=("<!-- ", " -->"), config_hash="a")
     return folder
 
@@ -46,8 +48,8 @@ def damage(path):
 def test_an_intact_folder_is_good(results):
     found = verify(results)
     assert found.good
-    assert found.intact == 10
-    assert described(found) == ["10 files are intact"]
+    assert found.intact == 11
+    assert described(found) == ["11 files are intact"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_a_damaged_file_is_named(results, name):
     path = damage(results / name)
     found = verify(results)
     assert found.damaged == {path: "its content does not match its hash"}
-    assert described(found) == [f"{path}: its content does not match its hash", "9 files are intact, 1 damaged"]
+    assert described(found) == [f"{path}: its content does not match its hash", "10 files are intact, 1 damaged"]
 
 
 def test_a_file_without_its_seal_is_damaged(results):
@@ -132,12 +134,14 @@ def test_nothing_is_removed_while_a_benchmark_runs(results):
 def test_the_command_line_exits_with_1_unless_all_is_intact(results):
     words = ["verify", "--results", str(results)]
     ran = CliRunner().invoke(cli, words)
-    assert (ran.exit_code, ran.output) == (0, "10 files are intact\n")
+    assert (ran.exit_code, ran.output) == (0, "11 files are intact\n")
     path = damage(results / DENSE / "training.json")
     ran = CliRunner().invoke(cli, [*words, "--remove"])
     assert ran.exit_code == 1
     assert ran.output.splitlines()[-2:] == ["removed; to recreate them:", f"snakemake --cores all {path}"]
-    assert CliRunner().invoke(cli, words).exit_code == 0
+    ran = CliRunner().invoke(cli, words)
+    assert ran.exit_code == 1
+    assert ran.output.splitlines()[0] == f"{path}: missing; {path.with_name('weights.safetensors')} was made with it"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

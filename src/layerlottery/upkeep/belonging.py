@@ -1,0 +1,75 @@
+"""Whether the files of a results folder belong together: each was made from those that lie there now, and none is gone.
+
+Where a file and what was made from it disagree, the majority decides which of them came from elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from layerlottery import paths
+from layerlottery.config.stages import STAGES
+from layerlottery.store.chain import SETTINGS, SHOWN
+from layerlottery.store.stamps import Stamp
+
+Stamps = Mapping[Path, Stamp]
+NETWORKS = {pattern: re.compile(paths.expression(pattern)) for pattern in (paths.DENSE, paths.TICKET)}
+
+
+def foreign(results: Path, stamps: Stamps) -> dict[Path, str]:
+    """The files that were made from others than lie in the folder now, or are others themselves; and why.
+
+    `stamps` are those of all intact files. A file whose users all mean another one is foreign itself: to recreate it
+    makes Snakemake recreate them, too.
+    """
+    found: dict[Path, str] = {}
+    for path, users in _users(results, stamps).items():
+        if path not in stamps:
+            continue
+        held, place = stamps[path], path.relative_to(results).as_posix()
+        other = {user: content for user, content in users.items() if not held.is_of(content)}
+        # what one job wrote together agrees with itself wherever it comes from
+        agree = [one for one in users.keys() - other.keys() if stamps[one].config_hash != held.config_hash]
+        if other and not agree:
+            first, content = min(other.items())
+            text = f"found {held.hash[:SHOWN]}, expected {content[:SHOWN]}, of which {first} was made"
+            found[path] = f"another file than {_counted(len(other))} made from it: {text}"
+            continue
+        for user, content in other.items():
+            text = f"found {content[:SHOWN]}, expected {held.hash[:SHOWN]}"
+            found.setdefault(user, f"made from another {place}: {text}")
+    return found
+
+
+def missing(results: Path, stamps: Stamps) -> dict[Path, str]:
+    """Files that are gone, though others were made from them, or by the same job; and which."""
+    found = {path: f"{min(users)} was made from it" for path, users in _users(results, stamps).items()}
+    found |= {path: f"{other} was made with it" for path, other in _incomplete(results, stamps)}
+    return {path: reason for path, reason in sorted(found.items()) if not path.exists()}
+
+
+def _users(results: Path, stamps: Stamps) -> dict[Path, dict[Path, str]]:
+    """By each file that others were made from: these, and the content that they know it by."""
+    users: dict[Path, dict[Path, str]] = {}
+    for path, stamp in stamps.items():
+        for place in (place for place in stamp.inputs if not place.startswith(SETTINGS)):
+            users.setdefault(results / place, {})[path] = stamp.inputs[place]
+    return users
+
+
+def _incomplete(results: Path, files: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Files of networks beside which one lies that the same job has written."""
+    here = set(files)
+    for folder in {path.parent for path in here}:
+        name = folder.relative_to(results).as_posix()
+        for pattern in (pattern for pattern, known in NETWORKS.items() if known.fullmatch(name)):
+            for stage in STAGES.values():
+                made = [results / file for file in stage.files(pattern, name)]
+                if there := [path for path in made if path in here]:
+                    yield from ((path, there[0]) for path in made if path not in here)
+
+
+def _counted(files: int) -> str:
+    return "the one file that was" if files == 1 else f"the {files} files that were"
