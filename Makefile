@@ -7,7 +7,7 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow test-dispatch test-slurm test-chaos lint types check bench report documents lock clean
+.PHONY: demo test test-slow test-kills test-dispatch test-slurm test-chaos lint types check bench report documents lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
@@ -18,6 +18,9 @@ test: .venv/installed  ## fast tests, a process a core
 
 test-slow: .venv/installed  ## the tests that take longer
 	pytest -m slow
+
+test-kills: .venv/installed  ## ten kills, at the end of an epoch and elsewhere; two minutes
+	pytest -m slow tests/chaos
 
 test-dispatch: .venv/installed  ## the default benchmark on a SLURM of its own; needs root and Debian's slurm-wlm
 	pytest -m slurm tests/slurm/test_dispatch.py

@@ -33,6 +33,10 @@ onstart:
     RUNTIME.start()
 
 
+onsuccess:
+    RUNTIME.succeed()
+
+
 wildcard_constraints:
     **paths.WILDCARDS,
 

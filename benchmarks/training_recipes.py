@@ -51,12 +51,12 @@ def trainer_of(model: Any, data: Any, settings: Any, seed: int) -> Any:
     import torch
 
     from layerlottery.training.kernels import accelerate, keep_freed_memory
-    from layerlottery.training.loop import StopFlag, Trainer
+    from layerlottery.training.loop import Trainer
     from layerlottery.training.recipe import make_optimizer
 
     keep_freed_memory()
     model = accelerate(model.to(memory_format=torch.channels_last))
-    return Trainer(model, make_optimizer(model, settings), data, settings, seed, lambda progress: None, StopFlag())
+    return Trainer(model, make_optimizer(model, settings), data, settings, seed)
 
 
 class Ours:

@@ -9,8 +9,12 @@ class LayerLotteryError(Exception):
         return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in super().__str__())
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the work goes on later
-    """SIGTERM or SIGINT came; the same command, run again, goes on where this one stopped."""
+class Interrupted(BaseException):
+    """SIGTERM, SIGINT or SIGHUP came; the message says what the same command does when it is run again."""
+
+
+class Suspended(Interrupted):
+    """Interrupted where nothing is lost: run again, the work gets further, however short its time is."""
 
 
 def what(error: LayerLotteryError) -> str:

@@ -33,12 +33,13 @@ def background(project, output):
             running.wait()
 
 
-def working_in(folder, word=""):
-    """The processes that work in a folder and have a word in their command."""
+def working_in(folder, *words):
+    """The processes that work in a folder and have these words in their command."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cwd() == str(folder) and word in " ".join(process.cmdline()):
+            command = " ".join(process.cmdline())
+            if process.cwd() == str(folder) and all(word in command for word in words):
                 found.append(process)
     return found
 

@@ -4,10 +4,14 @@ Two small trainings, a dense network and its ticket. What comes before them is m
 quiet run that the others are compared with.
 """
 
+import contextlib
 import re
+import time
 
+import psutil
 import pytest
 import yaml
+from tests.chaos.processes import working_in
 from tests.slurm.cluster import told, until
 from tests.workflow.project import DENSE, TICKET, TINY, clone
 
@@ -26,7 +30,7 @@ CONFIG = ("--configfile", "tiny.yaml")
 # checkpoint that nobody asked for would hide one that was not saved in time
 # beyond one limit, noticed late, and well within two: what ends in a second one's grace is another accident
 LEAST_SECONDS = 92
-TRIED = 40
+TRIED, FEW = 40, 20
 SLOW = TINY | {
     "datasets": {"digits": {"source": "digits", "train_size": 600, "test_size": 30}},
     "training": {"epochs": 400, "batch_size": 30},
@@ -142,23 +146,89 @@ def test_displaced_crashed_and_without_snakemake(slurm, start, project, quiet):
     assert min(whole(project, quiet).values()) >= 2
 
 
-def test_longer_than_the_time_limit(slurm, start, project, quiet):
+def limited(project, dense, ticket):
+    """Give the trainings these resources, and no retry: that is for a failure, and a limit is none."""
     path = project.root / "workflow" / "profiles" / "slurm" / "profile.yaml"
     profile = yaml.safe_load(path.read_text())
-    minute = profile["set-resources"]["train_dense"] | {"slurm_partition": "'minute'", "runtime": 1}
-    # SLURM looks at limits twice a minute, and warns up to half a minute early
-    profile["set-resources"] |= {
-        "train_dense": minute | {"slurm_extra": "''"},
-        "train_ticket": minute | {"slurm_extra": "'--signal=TERM@1'"},
-    }
-    # a retry is for a failure, and a limit is none
+    asked = profile["set-resources"]["train_dense"]
+    profile["set-resources"] |= {"train_dense": asked | dense, "train_ticket": asked | ticket}
     path.write_text(yaml.safe_dump(profile | {"retries": 0}))
+
+
+def completed_at_last(states):
+    return len(states) > 1 and set(states[:-1]) == {"REQUEUED"} and states[-1] == "COMPLETED"
+
+
+def test_longer_than_the_time_limit(slurm, start, project, quiet):
+    minute = {"slurm_partition": "'minute'", "runtime": 1}
+    # SLURM looks at limits twice a minute, and warns up to half a minute early
+    limited(project, minute | {"slurm_extra": "''"}, minute | {"slurm_extra": "'--signal=TERM@1'"})
     run = start(project.root, *CONFIG)
     jobs = [training(slurm, run, rule) for rule in LOGS]
     run.ended_well()
     parts = whole(project, quiet)
     for rule, job in zip(LOGS, jobs, strict=True):
         states = slurm.states(job)
-        assert len(states) == parts[rule] >= 2
-        assert set(states[:-1]) == {"REQUEUED"}
-        assert states[-1] == "COMPLETED"
+        assert completed_at_last(states)
+        # one that is told to stop before or after it trains leaves no part
+        assert len(states) >= parts[rule] >= 2
+
+
+@pytest.fixture
+def short(prepared, tmp_path):
+    """A benchmark whose trainings end long before two minutes, and the tables of a run that nothing disturbed."""
+    projects = [prepared.copy(tmp_path / name) for name in ("undisturbed", "struck")]
+    for project in projects:
+        project.write(SLOW | {"training": SLOW["training"] | {"epochs": FEW}})
+    ran = projects[0].snakemake("--cores", "2")
+    assert ran.returncode == 0, ran.stderr
+    return projects[1], projects[0].results / "tables"
+
+
+def at_work(project, folder):
+    """The process that trains into a folder, once it is there."""
+    return until(lambda: working_in(project.root, "bin/layerlottery train", f"--output {folder} "))[0]
+
+
+def ended(process):
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def held_at_its_end(project, process):
+    """Let a training go on in steps until its last epoch is over, and hold it there, or somewhere behind."""
+    log = project.root / LOGS["train_dense"]
+    until(lambda: log.exists() and f" epoch {FEW // 2}/{FEW} " in log.read_text())
+    while f" epoch {FEW}/{FEW} " not in log.read_text() and not ended(process):
+        process.resume()
+        time.sleep(0.02)
+        process.suspend()
+
+
+def let_go(held, queue):
+    """Whether all are let go: each as soon as its limit has struck, for there are seconds left."""
+    for rule in [rule for rule in held if queue[rule].state != "RUNNING"]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            held.pop(rule).resume()
+    return not held
+
+
+def test_the_limit_strikes_when_a_training_has_just_ended(slurm, start, short):
+    project, expected = short
+    limited(project, *[{"slurm_extra": "''", "runtime": 2}] * 2)
+    run = start(project.root, *CONFIG)
+    # this one ends, but the Snakemake in its job does not see it
+    ticket = at_work(project, TICKET)
+    deaf = ticket.parent()
+    deaf.suspend()
+    dense = at_work(project, DENSE)
+    jobs = [slurm.queue()[rule].number for rule in LOGS]
+    held_at_its_end(project, dense)
+    until(lambda: ended(ticket))
+    held = {"train_dense": dense, "train_ticket": deaf}
+    until(lambda: let_go(held, slurm.queue()))
+    run.ended_well()
+    parts = whole(project, expected)
+    assert parts["train_ticket"] == 1
+    assert parts["train_dense"] <= 2
+    assert all(completed_at_last(slurm.states(job)) for job in jobs)
+    assert not list(project.results.rglob("finished"))

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import click
 
-from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.errors import Interrupted, LayerLotteryError, Suspended
 from layerlottery.runtime.requeue import requeue
+from layerlottery.runtime.stop import STOP
 from layerlottery.words import terminal
 
 # as sysexits.h: a temporary failure, try again; a scheduler's retry resumes the training
@@ -25,12 +26,13 @@ LONGEST = 500  # characters of an error that other packages may have written
 def run_guarded(command: Callable[..., Any]) -> None:
     """Run a click command and turn every failure into one line and an exit status."""
     try:
-        # the name that click would find is that of the worker's module
-        # click turns the status of an Exit into what it returns
-        status = command(standalone_mode=False, prog_name="layerlottery")
-        # what can't be written is to be said here, and not by Python's own end
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with STOP.obeying():
+            # the name that click would find is that of the worker's module
+            # click turns the status of an Exit into what it returns
+            status = command(standalone_mode=False, prog_name="layerlottery")
+            # what can't be written is to be said here, and not by Python's own end
+            if sys.stdout is not None:
+                sys.stdout.flush()
         if isinstance(status, int):
             sys.exit(status)
     except click.ClickException as error:
@@ -41,10 +43,10 @@ def run_guarded(command: Callable[..., Any]) -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except Interrupted:
+    except Interrupted as told:
         # on SLURM the same job resumes later, however often its time runs out; elsewhere the caller decides
-        requeue()
-        _fail("interrupted: the checkpoint is saved, the same command goes on from there", EXIT_INTERRUPTED)
+        requeue(resumes=isinstance(told, Suspended))
+        _fail(f"interrupted: {told}", EXIT_INTERRUPTED)
     except Exception as error:
         _explain(error)
 

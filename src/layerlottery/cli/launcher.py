@@ -16,6 +16,7 @@ import sys
 from types import FrameType
 
 from layerlottery.runtime.protocol import ADDRESS, LENGTH, PROCESS, STATUS, STREAMS, fill_streams, receive
+from layerlottery.runtime.stop import STOP, handle
 
 # the first stage needs no torch and goes on while the worker imports it
 COLD = "prepare"
@@ -23,6 +24,7 @@ COLD = "prepare"
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    STOP.listen()
     fill_streams()
     try:
         handed = _hand_over() if sys.argv[1:2] != [COLD] else None
@@ -31,8 +33,9 @@ def main() -> None:
         from layerlottery.cli.main import main as here
 
         here()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    finally:
+        # the status is decided; Python's own end would let a signal replace it
+        handle(signal.SIG_IGN)
 
 
 def _hand_over() -> tuple[socket.socket, int] | None:
@@ -73,11 +76,12 @@ def _wait(connection: socket.socket, child: int) -> int:
     """Pass signals on to the process that runs the command; its exit status, 1 if the worker ends before."""
 
     def forward(number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and its status is on the way
             os.kill(child, number)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
+    handle(forward)
+    if STOP.requested:
+        forward(signal.SIGTERM, None)
     try:
         status: int = STATUS.unpack(receive(connection, STATUS.size))[0]
     except OSError:

@@ -25,6 +25,7 @@ from typing import Any, NoReturn, TypedDict
 
 from layerlottery.cli.surroundings import only_warn
 from layerlottery.runtime.protocol import LENGTH, PROCESS, STATUS, STREAMS, receive
+from layerlottery.runtime.stop import SIGNALS, STOP
 from layerlottery.runtime.warm import PRELOADED
 
 PR_SET_PDEATHSIG = 1
@@ -53,8 +54,6 @@ class Worker:
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        # Ctrl-C goes to the whole terminal group; the launchers decide what it means
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.selector = selectors.DefaultSelector()
         for source in (0, ended, self.listener):
             self.selector.register(source, selectors.EVENT_READ)
@@ -119,7 +118,9 @@ class Worker:
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # in a session of its own: they come from its launcher alone
+        _handle_all(signal.SIG_DFL)
+        STOP.listen()
         for stream, standard in zip(streams, STREAMS, strict=True):
             os.dup2(stream, standard)
         _close(streams)
@@ -181,6 +182,11 @@ def _run() -> int:
     return 0
 
 
+def _handle_all(handler: signal.Handlers) -> None:
+    for number in SIGNALS:
+        signal.signal(number, handler)
+
+
 def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -190,6 +196,8 @@ def _die_with(parent: int) -> None:
 
 def main(descriptor: int, address: str) -> None:
     """Import, then serve until the owner ends."""
+    # Ctrl-C goes to the whole terminal group; the launchers decide what it means
+    _handle_all(signal.SIG_IGN)
     only_warn()
     try:
         listener = socket.socket(fileno=descriptor)

@@ -61,6 +61,17 @@ class Runtime:
         if workflow.local_exec and self.benchmark.resources.warm_worker:
             warm.start()
 
+    def succeed(self) -> None:
+        """After the last job: what trainings kept in case that theirs would be counted as failed can go."""
+        if self.workflow.is_main_process:
+            recovery.tidy(self.benchmark.results)
+
+
+def _resumes(workflow: Any) -> bool:
+    """Whether the job that this process runs goes on where it was interrupted: a training, which has a checkpoint."""
+    rules = [workflow.get_rule(target.rulename) for target in workflow.dag_settings.target_jobs]
+    return bool(rules) and all("checkpoint" in rule.params.keys() for rule in rules)  # noqa: SIM118 - a Namedlist
+
 
 def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     """Prepare this process for planning a benchmark's jobs, or for running one of them."""
@@ -77,7 +88,7 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     abandoned: Collection[str] = ()
     if not workflow.is_main_process:
         # SLURM signals only the first process of a job
-        relay.relay_sigterm()
+        relay.relay_sigterm(lambda: _resumes(workflow))
     elif not dry:
         # after a power cut or a kill, the same command simply resumes
         abandoned = recovery.recover(benchmark.results)

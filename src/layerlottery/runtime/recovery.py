@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import shutil
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,9 @@ def recover(results: str, state: Path = STATE) -> set[str]:
             _set_aside(results, output)
             if job is None:  # the others' marks stay until their jobs have ended: a dry run ends none
                 marker.unlink()
+        jobs.discard(None)
+        if not jobs:
+            tidy(results)
     finally:
         lock.release()
     return {job for job in jobs if job is not None}
@@ -53,6 +57,15 @@ def forget(results: str, state: Path = STATE) -> None:
     """Remove the marks that `recover` left, once their jobs have ended."""
     for marker, _ in marked(results, state / "incomplete"):
         marker.unlink()
+
+
+def tidy(results: str) -> None:
+    """Remove what trainings kept beside their checkpoints, where it is in its own place and no job is left."""
+    checkpoints = Path(results, "checkpoints")
+    for waiting in [path for path in checkpoints.rglob("finished") if path.is_dir()]:
+        run = Path(results, waiting.parent.relative_to(checkpoints))
+        if all(Path(file).is_file() for file in paths.trained(str(run))):
+            shutil.rmtree(waiting, ignore_errors=True)
 
 
 def said(path: Path, name: str) -> str | None:
@@ -97,3 +110,4 @@ def _set_aside(results: str, output: str) -> None:
         target = Path(paths.finished(paths.Folders(results).checkpoint(run)), path.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
+        path.unlink(missing_ok=True)  # two names of one file: then replacing does nothing

@@ -11,7 +11,8 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from layerlottery.runtime.programs import output_of
@@ -20,21 +21,30 @@ log = logging.getLogger(__name__)
 
 # a controller that is busy or starting again may take a while; SIGTERM comes minutes before the limit
 PATIENCE = 30
+# from the end of a training to that of its job, seconds
+LEAVING = 15
 # until the last process of a cancelled job is gone: SLURM gives half a minute, unless its administrator changed that
 WITHDRAWAL, POLL_SECONDS = 120, 1
 
 
-def requeue() -> bool:
+def in_job() -> bool:
+    """Whether this process belongs to a SLURM job."""
+    return "SLURM_JOB_ID" in os.environ
+
+
+def requeue(*, resumes: bool) -> bool:
     """Queue the SLURM job of this process again; says whether SLURM took it.
 
     Only a job step is queued again: the allocation that someone works in by hand is left alone. So is a job that was
-    cancelled: SLURM would revive it, and it could no longer be stopped.
+    cancelled: SLURM would revive it, and it could no longer be stopped. Work that starts anew (`resumes` is false) is
+    queued again when another job took its place, not when its time was too short: it would be so for ever, while a
+    retry asks for more.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or "SLURM_STEP_ID" not in os.environ:
         return False
     try:
-        if not _wanted(_told("scontrol", "show", "job", "--oneliner", job)):
+        if not _wanted(_described(job), resumes):
             return False
         _told("scontrol", "requeue", job)
     except (OSError, subprocess.SubprocessError) as error:
@@ -45,11 +55,29 @@ def requeue() -> bool:
     return True
 
 
-def _wanted(description: str) -> bool:
+def overtime() -> bool:
+    """Whether this process's SLURM job is past its time limit, or is about to be.
+
+    SLURM looks at limits now and then, so a job may end by itself beyond its own; it then counts as failed.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or "SLURM_STEP_ID" not in os.environ:
+        return False
+    try:
+        left = datetime.fromisoformat(_described(job)["EndTime"]) - datetime.now()
+    except (OSError, subprocess.SubprocessError, KeyError, ValueError):  # SLURM is away, or there is no limit
+        return False
+    return left.total_seconds() < LEAVING
+
+
+def _described(job: str) -> dict[str, str]:
+    return dict(re.findall(r"(\w+)=(\S+)", _told("scontrol", "show", "job", "--oneliner", job)))
+
+
+def _wanted(fields: Mapping[str, str], resumes: bool) -> bool:
     """Whether the job still runs, or ends only since its time is over or another job takes its place."""
-    fields = dict(re.findall(r"(\w+)=(\S+)", description))
     timed_out, displaced = fields.get("Reason") == "TimeLimit", fields.get("PreemptTime", "None") != "None"
-    return fields.get("JobState") == "RUNNING" or timed_out or displaced
+    return displaced or (resumes and (fields.get("JobState") == "RUNNING" or timed_out))
 
 
 def withdraw(jobs: Collection[str]) -> None:

@@ -13,6 +13,7 @@ import io
 import json
 import mmap
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -67,6 +68,16 @@ def atomic(path: Path) -> Iterator[Path]:
         if other or error.errno is None:
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def share(path: Path, other: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no second names; replaces what is there."""
+    with atomic(other) as temporary:
+        temporary.unlink()
+        try:
+            temporary.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, temporary)
 
 
 @contextmanager

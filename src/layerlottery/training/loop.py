@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FrameType
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +14,9 @@ from torch.nn import functional as F
 
 from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import Normalizer, augment, epoch_order, pass_size, split
-from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.errors import LayerLotteryError, Suspended
 from layerlottery.networks.answers import logits_of
+from layerlottery.runtime.stop import STOP, Stop
 from layerlottery.store.hashing import derived_seed
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
@@ -28,27 +26,8 @@ from layerlottery.training.recipe import compute_type, learning_rate, set_produc
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60.0
-
-
-@dataclass
-class StopFlag:
-    """Set by SIGTERM and SIGINT, so that a batch is always finished."""
-
-    requested: bool = False
-
-    @contextmanager
-    def listening(self) -> Iterator[StopFlag]:
-        """Listen while the block runs, then give the signals back."""
-
-        def remember(number: int, frame: FrameType | None) -> None:
-            self.requested = True
-
-        before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+GOES_ON = "the checkpoint is saved, the same command goes on from there"
+STARTS_ANEW = "there is no checkpoint, the same command starts anew"
 
 
 @dataclass
@@ -71,8 +50,8 @@ class Trainer:
     data: TrainingData
     settings: TrainingSettings
     seed: int
-    save: Callable[[Progress], None] = lambda progress: None
-    stop: StopFlag = field(default_factory=StopFlag)
+    save: Callable[[Progress], None] | None = None
+    stop: Stop = STOP
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None
     tick: Callable[[], None] = lambda: None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
@@ -91,12 +70,18 @@ class Trainer:
     def run(self, progress: Progress, *, until: int | None = None) -> None:
         """Train from `progress` to the end of epoch `until`, by default the last.
 
-        Raises Interrupted, with the progress saved, when told to stop. `on_epoch` is called with the learning curve's
+        Raises Suspended, with the progress saved, when told to stop. `on_epoch` is called with the learning curve's
         row after every epoch, `tick` after every batch.
         """
-        while progress.epoch < (until or self.settings.epochs):
-            self._train_epoch(progress)
-            self._finish_epoch(progress)
+        try:
+            while progress.epoch < (until or self.settings.epochs):
+                self._train_epoch(progress)
+                self._finish_epoch(progress)
+            self._look_for_stop()
+        except Suspended:
+            if self.save is not None:
+                self.save(progress)
+            raise
 
     def _train_epoch(self, progress: Progress) -> None:
         self.model.train()
@@ -116,15 +101,15 @@ class Trainer:
             if due or self.stop.requested or number + 1 == len(batches):
                 progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
                 progress.epoch_seconds += time.perf_counter() - started
-                self._save_or_stop(progress, due=due)
+                self._look_for_stop()
+                if due and self.save is not None:
+                    self.save(progress)
+                    self.saved_at = time.monotonic()
                 started = time.perf_counter()
 
-    def _save_or_stop(self, progress: Progress, *, due: bool) -> None:
-        if due or self.stop.requested:
-            self.save(progress)
-            self.saved_at = time.monotonic()
+    def _look_for_stop(self) -> None:
         if self.stop.requested:
-            raise Interrupted
+            raise Suspended(STARTS_ANEW if self.save is None else GOES_ON)
 
     def _step(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
         settings, data = self.settings, self.data
@@ -182,6 +167,8 @@ class Trainer:
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         size = pass_size(self.device)
         for images, labels in zip(self.data.test_images.split(size), self.data.test_labels.split(size), strict=True):
+            # an epoch's end is a place to go on from, and a large set takes longer than there may be left
+            self._look_for_stop()
             on_device = labels.to(self.device)
             with self.autocast:
                 logits = self.model(self.data.normalize(images)).float()

@@ -42,12 +42,13 @@ def rewind(
     with alone(checkpoint):
         session = begin(weights, data, settings, seed=seed, device=device, checkpoint=checkpoint)
         session.trainer.checkpoint_seconds, session.trainer.on_epoch = checkpoint_seconds, on_epoch
-        if kept is None or not _load_kept(session, Path(paths.kept_weights(str(kept), str(epoch)))):
-            with session.trainer.stop.listening():
+        with session.trainer.stop.noting():
+            if kept is None or not _load_kept(session, Path(paths.kept_weights(str(kept), str(epoch)))):
                 session.trainer.run(session.progress, until=epoch)
-        session.save_weights(output, config_hash=config_hash("rewind", settings, [session.fingerprint], epoch=epoch))
-        if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
+            made_by = config_hash("rewind", settings, [session.fingerprint], epoch=epoch)
+            session.save_weights(output, config_hash=made_by)
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
 
 
 def _load_kept(session: Session, path: Path) -> bool:

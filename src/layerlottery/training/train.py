@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter, EnergyReading
 from layerlottery.cost.gpu import find_gpu
 from layerlottery.cost.machine import machine_facts, now, where
-from layerlottery.errors import LayerLotteryError
-from layerlottery.store.artifacts import read_facts, read_table, read_weights, write_facts, write_table
+from layerlottery.store.artifacts import write_facts, write_table
 from layerlottery.store.chain import Chain
 from layerlottery.training.alone import alone
+from layerlottery.training.ended import ended, leave, taken_over
 from layerlottery.training.journal import Journal, Segment
 from layerlottery.training.loop import CHECKPOINT_SECONDS
 from layerlottery.training.recipe import products
@@ -44,18 +43,14 @@ def train(
 
     weights.safetensors (after the last epoch), curve.parquet (a row an epoch) and training.json. Returns the
     facts. A rewound ticket starts after epoch `start_epoch`. The weights after the epochs in `keep` go into the
-    folder `kept`, for the stage rewind. Raises Interrupted with a checkpoint saved on SIGTERM or SIGINT; the same
-    call resumes it, also after the process was killed. If another process works on the same training, waits for it
-    and takes over what it finished.
+    folder `kept`, for the stage rewind. A signal to stop raises Interrupted with a checkpoint or the results saved; the
+    same call goes on from there, also after the process was killed. If another process works on the same training,
+    waits for it and takes over what it finished.
     """
     with alone(checkpoint) as waited:
         session = begin(
             weights, data, settings, seed=seed, device=device, start_epoch=start_epoch, checkpoint=checkpoint
         )
-        if waited and (done := _finished(output, session.fingerprint)):
-            return done
-        if checkpoint is not None and (done := _taken_over(checkpoint, output, session.fingerprint)):
-            return done
 
         def after(row: dict[str, float]) -> None:
             on_epoch(row)
@@ -64,50 +59,13 @@ def train(
 
         session.trainer.on_epoch, session.trainer.checkpoint_seconds = after, checkpoint_seconds
         facts = machine_facts(device)
-        with session.trainer.stop.listening():
-            segments = _measured_run(session, checkpoint)
-        facts = _write(output, session, facts, segments)
-        _forget(checkpoint)
-    return facts
-
-
-def _trained(folder: Path) -> list[Path]:
-    """Weights, curve and facts in a folder."""
-    return [Path(path) for path in paths.trained(str(folder))]
-
-
-def _finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """The facts of a training that ended in this folder, if all three files are whole and of this training."""
-    weights, curve, facts = _trained(folder)
-    try:
-        found = read_facts(facts)
-        made_by = {found.pop("config_hash"), read_weights(weights)[1]["config_hash"]}
-        made_by.add(read_table(curve).schema.metadata[b"config_hash"].decode())
-    except LayerLotteryError:
-        return None
-    return found if made_by == {fingerprint} else None
-
-
-def _taken_over(checkpoint: Path, output: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Move to `output` what this training made when nobody was left to notice; see runtime/recovery.py."""
-    waiting = Path(paths.finished(str(checkpoint)))
-    if not waiting.is_dir():
-        return None
-    done = _finished(waiting, fingerprint)
-    if done is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        for made, wanted in zip(_trained(waiting), _trained(output), strict=True):
-            made.replace(wanted)
-        _forget(checkpoint)
-    shutil.rmtree(waiting)
+        with session.trainer.stop.noting():
+            done = ended(output, session.fingerprint) if waited else None
+            done = done or taken_over(checkpoint, output, session.fingerprint)
+            if done is None:
+                done = _write(output, session, facts, _measured_run(session, checkpoint))
+            leave(checkpoint, output, stop=session.trainer.stop.requested)
     return done
-
-
-def _forget(checkpoint: Path | None) -> None:
-    """Remove what a training needs no longer once it has ended: its own facts hold the journal's segments."""
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
-        Path(paths.training_journal(str(checkpoint))).unlink(missing_ok=True)
 
 
 def _measured_run(session: Session, checkpoint: Path | None) -> list[Segment]:
@@ -147,7 +105,7 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
         "seed": trainer.seed,
         "training_settings": trainer.settings.model_dump(mode="json"),
     }
-    weights, curve, described = _trained(output)
+    weights, curve, described = (Path(path) for path in paths.trained(str(output)))
     # the tables take them for granted, and don't open them: what is written beside them vouches for them
     chain = Chain({**session.inputs})
     chain.add(weights, session.save_weights(weights))

@@ -357,12 +357,12 @@ def test_a_folder_that_cannot_be_written_is_named(chain, tmp_path):
 
 
 def test_an_interrupted_command_ends_with_75(monkeypatch, chain, tmp_path):
-    from layerlottery.errors import Interrupted
+    from layerlottery.errors import Suspended
 
-    monkeypatch.setattr("layerlottery.training.train.train", mock.Mock(side_effect=Interrupted))
+    monkeypatch.setattr("layerlottery.training.train.train", mock.Mock(side_effect=Suspended("it goes on from there")))
     answer = call("train", *both(chain), "--output", tmp_path)
     assert (answer.status, answer.err.count("\n")) == (75, 1)
-    assert "goes on from there" in answer.err
+    assert "interrupted: it goes on from there" in answer.err
 
 
 # options as such

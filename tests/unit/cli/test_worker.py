@@ -169,6 +169,35 @@ def test_a_signal_to_the_launcher_saves_the_training(owner, files, tmp_path, num
     assert owner.worker.children() == []
 
 
+TOLD_EARLY = """
+import os, signal, socket
+from layerlottery.cli import launcher
+def told(*given, do=getattr(launcher, "{name}")):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return do(*given)
+launcher.{name} = told
+launcher.main()
+"""
+
+
+@pytest.mark.parametrize("name", ["_hand_over", "_delegate", "receive", "_wait"])
+def test_a_signal_to_a_launcher_that_hands_over_reaches_its_work(owner, files, tmp_path, name):
+    words, environment = long_training(files, tmp_path), os.environ | {ADDRESS: str(owner.address)}
+    command = [sys.executable, "-c", TOLD_EARLY.format(name=name), *map(str, words)]
+    # again and again, for it meets the child at different moments
+    for _ in range(5):
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        assert (ran.returncode, ran.stderr) == (75, "layerlottery: interrupted: the same command runs it again\n")
+    assert owner.worker.children() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_worker_leaves_signals_of_its_group_to_the_launchers(owner, number):
+    owner.worker.send_signal(number)
+    assert finish(["--version"], owner)[0] == 0
+    assert owner.worker.is_running()
+
+
 def test_a_killed_launcher_takes_its_work_along(owner, files, tmp_path):
     with launch(long_training(files, tmp_path), owner) as process:
         wait_for_training(tmp_path)

@@ -77,6 +77,40 @@ def test_beside_a_living_benchmark_nothing_is_touched(killed):
         process.stdin.close()
 
 
+def waiting(folder, name="training.json"):
+    return folder / "results" / "checkpoints" / RUN / "finished" / name
+
+
+def test_one_file_with_two_names_waits_under_one(killed):
+    # a training in a SLURM job gives its results a second name itself
+    place = killed / "results" / RUN / "training.json"
+    waiting(killed).parent.mkdir(parents=True)
+    waiting(killed).hardlink_to(place)
+    recover("results")
+    assert waiting(killed).is_file()
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("missing", ["weights.safetensors", "curve.parquet", "training.json", None])
+def test_what_waits_goes_once_it_is_all_in_its_place(killed, missing):
+    forget("results")
+    waiting(killed).parent.mkdir(parents=True)
+    waiting(killed).write_text("kept")
+    if missing is not None:
+        (killed / "results" / RUN / missing).unlink()
+    recover("results")
+    assert waiting(killed).exists() is (missing is not None)
+
+
+def test_what_waits_stays_while_a_job_may_be_at_work(killed):
+    forget("results")
+    mark(f"results/{RUN}/shift.parquet", "17")
+    waiting(killed).parent.mkdir(parents=True)
+    waiting(killed).write_text("kept")
+    recover("results")
+    assert waiting(killed).exists()
+
+
 def test_a_dry_run_of_a_fresh_clone_makes_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recover("results")

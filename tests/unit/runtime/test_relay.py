@@ -66,3 +66,54 @@ def test_without_it_no_job_hears_anything(tmp_path):
     # the job as well, which would hold the pipe for a minute
     os.killpg(parent.pid, signal.SIGKILL)
     parent.communicate()
+
+
+# a Snakemake in a job of SLURM's: it begins, it works, and it ends, where it is told or not
+IN_A_JOB = """
+import signal, sys, time
+from layerlottery.runtime import relay
+relay.requeue = lambda resumes: print("queued again", resumes, flush=True)
+relay.relay_sigterm(lambda: sys.argv[1] == "training")
+print("begun", flush=True)
+if sys.argv[2] == "working":
+    signal.signal(signal.SIGTERM, lambda number, frame: print("told", flush=True))
+    input()
+elif sys.argv[2] == "beginning":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("what", "when"), [("training", "beginning"), ("score", "beginning"), ("training", "working")])
+def test_a_job_that_is_told_to_stop_is_queued_again_at_its_end(what, when):
+    command = [sys.executable, "-c", IN_A_JOB, what, when]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as job:
+        assert job.stdout.readline() == "begun\n"
+        time.sleep(0.2)
+        job.terminate()
+        if when == "working":
+            assert job.stdout.readline() == "told\n"
+            job.stdin.write("\n")
+        printed, _ = job.communicate(timeout=60)
+    assert printed == f"queued again {what == 'training'}\n"
+
+
+def test_a_job_that_nobody_stops_is_not():
+    ran = subprocess.run([sys.executable, "-c", IN_A_JOB, "training", "ending"], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "begun\n")
+
+
+# Snakemake had decided to start it before it heard
+LATE = """
+import signal, subprocess, sys, time
+from layerlottery.runtime.relay import relay_sigterm
+relay_sigterm()
+signal.signal(signal.SIGTERM, lambda number, frame: None)
+signal.raise_signal(signal.SIGTERM)
+time.sleep(0.2)
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).wait())
+"""
+
+
+def test_a_job_that_was_just_being_started_hears_it_too():
+    ran = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=30)
+    assert ran.stdout == f"{-signal.SIGTERM}\n"

@@ -2,11 +2,12 @@
 
 import logging
 import subprocess
+from datetime import datetime, timedelta
 
 import pytest
 
 from layerlottery.runtime import requeue as module
-from layerlottery.runtime.requeue import requeue, withdraw
+from layerlottery.runtime.requeue import overtime, requeue, withdraw
 
 # as SLURM 22.05 prints them, shortened
 RUNNING = "JobId=7 JobState=RUNNING Reason=None Requeue=1 Restarts=0 PreemptTime=None TimeLimit=00:01:00"
@@ -42,20 +43,44 @@ def slurm(tmp_path, monkeypatch):
 
 def test_a_running_job_is_queued_again(slurm):
     calls = slurm(RUNNING)
-    assert requeue() is True
+    assert requeue(resumes=True) is True
     assert calls() == ["show job --oneliner 7", "requeue 7"]
 
 
 @pytest.mark.parametrize("description", [PREEMPTED, OVERTIME], ids=["preempted", "overtime"])
 def test_a_job_that_ends_before_its_work_does_is_queued_again(slurm, description):
     calls = slurm(description)
-    assert requeue() is True
+    assert requeue(resumes=True) is True
     assert calls()[-1] == "requeue 7"
+
+
+@pytest.mark.parametrize(("description", "again"), [(PREEMPTED, True), (OVERTIME, False), (RUNNING, False)])
+def test_work_that_starts_anew_is_queued_again_only_for_another_job_s_sake(slurm, description, again):
+    calls = slurm(description)
+    assert requeue(resumes=False) is again
+    assert ("requeue 7" in calls()) is again
+
+
+@pytest.mark.parametrize(("seconds", "over"), [(-20, True), (5, True), (120, False)])
+def test_the_end_of_a_job_s_time_is_seen_before_it_comes(slurm, seconds, over):
+    end = datetime.now() + timedelta(seconds=seconds)
+    slurm(f"{RUNNING} EndTime={end:%Y-%m-%dT%H:%M:%S}")
+    assert overtime() is over
+
+
+def test_a_job_without_a_limit_or_outside_of_slurm_has_time(slurm, monkeypatch):
+    slurm(f"{RUNNING} EndTime=Unknown")
+    assert overtime() is False
+    calls = slurm(f"{RUNNING} EndTime=2001-01-01T00:00:00")
+    monkeypatch.delenv("SLURM_JOB_ID")
+    before = calls()
+    assert overtime() is False
+    assert calls() == before
 
 
 def test_a_cancelled_job_stays_cancelled(slurm):
     calls = slurm(CANCELLED)
-    assert requeue() is False
+    assert requeue(resumes=True) is False
     assert calls() == ["show job --oneliner 7"]
 
 
@@ -63,20 +88,20 @@ def test_a_cancelled_job_stays_cancelled(slurm):
 def test_outside_a_job_step_slurm_is_not_asked(slurm, monkeypatch, variable):
     calls = slurm(RUNNING)
     monkeypatch.delenv(variable)
-    assert requeue() is False
+    assert requeue(resumes=True) is False
     assert calls() == []
 
 
 def test_a_refusal_is_logged_in_one_line(slurm, caplog):
     slurm(RUNNING, answer="echo 'Requested operation is' >&2; echo 'presently disabled' >&2; exit 1")
     with caplog.at_level(logging.INFO):
-        assert requeue() is False
+        assert requeue(resumes=True) is False
     assert caplog.messages == ["SLURM did not queue job 7 again: Requested operation is presently disabled"]
 
 
 def test_an_unreadable_answer_is_a_no(slurm):
     calls = slurm("slurm_load_jobs error")
-    assert requeue() is False
+    assert requeue(resumes=True) is False
     assert calls() == ["show job --oneliner 7"]
 
 
@@ -87,14 +112,14 @@ def test_a_controller_that_does_not_answer_is_not_waited_for(slurm, monkeypatch)
         raise subprocess.TimeoutExpired(command, timeout)
 
     monkeypatch.setattr(module.subprocess, "run", never)
-    assert requeue() is False
+    assert requeue(resumes=True) is False
 
 
 def test_without_scontrol_nothing_is_queued(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", "0")
-    assert requeue() is False
+    assert requeue(resumes=True) is False
 
 
 @pytest.mark.parametrize("path", ["", ".", "here:../x"])
@@ -103,14 +128,14 @@ def test_a_scontrol_of_the_current_folder_is_not_slurms(slurm, monkeypatch, tmp_
     (tmp_path / "here").symlink_to(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", path)
-    assert requeue() is False
+    assert requeue(resumes=True) is False
     assert calls() == []
 
 
 def test_a_job_number_is_never_read_by_a_shell(slurm, monkeypatch, tmp_path):
     calls = slurm(RUNNING)
     monkeypatch.setenv("SLURM_JOB_ID", f"7; touch {tmp_path}/made")
-    requeue()
+    requeue(resumes=True)
     assert calls()[-1] == f"requeue 7; touch {tmp_path}/made"
     assert not (tmp_path / "made").exists()
 

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import stat
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -321,3 +322,19 @@ def test_arrays_of_objects_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         artifacts.write_array(tmp_path / "a.npy", np.array([{}], dtype=object))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_gets_a_second_name_or_a_copy(tmp_path, monkeypatch, links):
+    one, other = tmp_path / "one", tmp_path / "folder" / "other"
+    artifacts.write_facts(one, FACTS, config_hash="c" * 64)
+    if not links:
+        monkeypatch.setattr("pathlib.Path.hardlink_to", mock.Mock(side_effect=OSError))
+    for _ in range(2):
+        artifacts.share(one, other)
+        assert other.read_bytes() == one.read_bytes()
+        assert one.samefile(other) is links
+    assert [path.name for path in other.parent.iterdir()] == ["other"]
+    # the second name outlives the first
+    one.unlink()
+    assert artifacts.read_facts(other)["accuracy"] == FACTS["accuracy"]

@@ -11,7 +11,7 @@ from layerlottery.networks.resnet import CifarResNet, initialize
 from layerlottery.training import loop
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import LEAST_STEPS, compiled, repays
-from layerlottery.training.loop import StopFlag, Trainer, TrainingData
+from layerlottery.training.loop import Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -43,7 +43,7 @@ def trained(settings):
     initialize(model, 0)
     optimizer = make_optimizer(model.double(), settings)
     progress = Progress()
-    Trainer(model, optimizer, data, settings, 0, lambda now: None, StopFlag()).run(progress)
+    Trainer(model, optimizer, data, settings, 0, lambda now: None).run(progress)
     return dict(model.state_dict()), [row | {"seconds": 0.0} for row in progress.curve]
 
 

@@ -17,7 +17,7 @@ from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import epoch_order
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import PreparedSet
-from layerlottery.errors import Interrupted, LayerLotteryError
+from layerlottery.errors import Interrupted, LayerLotteryError, Suspended
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.weights import load_network
 from layerlottery.store.artifacts import read_facts, read_tensors, write_facts
@@ -193,6 +193,34 @@ def test_what_ended_unnoticed_is_taken_over(ready, undisturbed, tmp_path, monkey
     run(ready, tmp_path / "output", checkpoint=checkpoint)
     assert (tmp_path / "output" / "training.json").read_bytes() == before
     assert not waiting.exists()
+
+
+def test_in_a_slurm_job_results_survive_a_snakemake_that_removes_them(ready, undisturbed, tmp_path, monkeypatch):
+    # here SLURM answers nothing
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    monkeypatch.setattr("layerlottery.runtime.requeue.PATIENCE", 1)
+    checkpoint, output = tmp_path / "run.safetensors", tmp_path / "output"
+    run(ready, output, checkpoint=checkpoint)
+    before = (output / "training.json").read_bytes()
+    for _ in range(2):
+        shutil.rmtree(output)
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "run", lambda *arguments: pytest.fail("trained again"))
+            run(ready, output, checkpoint=checkpoint)
+        assert (output / "training.json").read_bytes() == before
+    assert timeless(output) == timeless(undisturbed)
+
+
+def test_a_training_whose_job_is_past_its_limit_is_done_again_by_taking_over(ready, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "run.safetensors"
+    monkeypatch.setattr("layerlottery.training.ended.overtime", lambda: True)
+    with pytest.raises(Suspended, match="the same command takes them over"):
+        run(ready, tmp_path, checkpoint=checkpoint)
+    monkeypatch.setattr("layerlottery.training.ended.overtime", lambda: False)
+    monkeypatch.setattr(Trainer, "run", lambda *arguments: pytest.fail("trained again"))
+    run(ready, tmp_path, checkpoint=checkpoint)
+    assert not (tmp_path / "run" / "finished").exists()
 
 
 @pytest.mark.parametrize("spoil", ["damaged", "foreign", "incomplete"])
