@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 # YAML's words, and Python's; longer numbers than these are none of a setting's
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-NOTHING = ("null", "none", "~", "")
+NOTHING = ("null", "none", "~")
 INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,30})")
 NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]{0,30})(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?")
 
@@ -58,7 +58,7 @@ def read_text(value: Any, kinds: Collection[type] = (int, float)) -> Any:
     if not isinstance(value, str):
         return value
     word = value.strip().lower()
-    if NoneType in kinds and word in NOTHING:
+    if NoneType in kinds and (word in NOTHING or not value):
         return None
     # may be meant as it stands, whatever it looks like
     if str in kinds:
