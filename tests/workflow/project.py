@@ -29,7 +29,7 @@ TINY = {
     "datasets": {"digits": {"source": "digits", "train_size": 60, "test_size": 30}},
     "networks": {"tiny": {"depth": 20, "width": 2}},
     # the tiny set has six images of its rarest class
-    "criteria": {"l1": {"images_per_class": 1}} | dict.fromkeys(["kl", "snip"], {"images_per_class": 2}),
+    "criteria": {"l1": {"images_per_class": 1}} | {name: {"images_per_class": 2} for name in ("kl", "snip")},
     "studies": [FIRST],
     "training": {"epochs": 2, "batch_size": 30},
     "attack": {"attacks": ["pgd"], "epsilons": [8.0], "pgd_steps": 2, "images": 20},

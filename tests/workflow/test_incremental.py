@@ -119,10 +119,6 @@ CHANGED = {
     "severities": Edit(sets("corruptions", severities=[4]), {"corrupt": 1, "shift": 7} | TAIL),
     "outliers": Edit(sets("outliers", images=10), {"outliers": 1, "shift": 7} | TAIL),
     "images held out": Edit(lambda config: config["datasets"]["digits"].update(held_out=10), EVERYTHING | TAIL),
-    "official corruptions": Edit(
-        lambda config: config["datasets"]["digits"].update(official={"sets": ["CIFAR-10-C"]}),
-        {"corrupt": 1, "shift": 7} | TAIL,
-    ),
     "calibration bins": Edit(sets("shift", calibration_bins=10), {"shift": 7} | TAIL),
     "images of the comparison": Edit(sets("compare", images=20), {"compare": 5} | TAIL),
     "epochs": Edit(sets("training", epochs=3), TRAININGS | TAIL),

@@ -1,6 +1,7 @@
 """What of a configuration a stage sees: the same settings give the same text, and only what it sees changes it."""
 
 from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.studies import Run
 
 CHOICES = {"datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": ["random"], "removed": [1, 2]}
 GIVEN = {"datasets": {"digits": {"source": "digits"}}, "studies": [CHOICES | {"name": "first"}]}
@@ -42,3 +43,16 @@ def test_only_the_changed_part_moves_its_slice():
     assert before.training.slice() == after.training.slice()
     resources = load_benchmark(GIVEN | {"resources": {"training_threads": 4}})
     assert resources.aggregate_slice() == before.aggregate_slice()
+
+
+def test_official_corruptions_are_the_corrupt_stage_s_alone():
+    given = {"source": "torchvision", "set": "CIFAR10"}
+    run = Run("digits", "resnet20", 0)
+
+    def slices(*sets):
+        benchmark = load_benchmark(GIVEN | {"datasets": {"digits": given | {"official": {"sets": list(sets)}}}})
+        return benchmark.dataset_slice(run), benchmark.official_slice(run)
+
+    plain, corrupted, shifted = slices(), slices("CIFAR-10-C"), slices("CIFAR-10.1")
+    assert corrupted[0] == plain[0] != shifted[0]
+    assert corrupted[1] != plain[1] == shifted[1]
