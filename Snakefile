@@ -53,6 +53,7 @@ rule all:
     input:
         FOLDERS.report(),
         FOLDERS.manifest(),
+        paths.table_files(FOLDERS.tables),
     localrule: True
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from layerlottery.config.benchmark import first_line
 from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
@@ -173,6 +175,9 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
 
     Raises LayerLotteryError when the file is damaged or no ticket, or when the factory's network does not fit.
     """
+    if isinstance(model_factory, nn.Module) or not callable(model_factory):
+        found = type(model_factory).__name__
+        raise LayerLotteryError(f"model_factory: found a {found}; allowed: a function that makes the whole network")
     arrays, facts = read_tensors(Path(path))
     if facts.get("kind") != KIND:
         raise LayerLotteryError(f"{path}: holds no ticket; allowed: files of save_ticket")
@@ -321,15 +326,19 @@ def _only_target(targets: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[st
 def _chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
     if callable(criterion):
         return criterion, getattr(criterion, "__name__", type(criterion).__name__)
+    fitting = ", ".join(name for name, one in CRITERIA.items() if one.fits("layers"))
     if isinstance(criterion, CriterionSettings):
-        chosen, called = criterion, criterion.function
+        # a copy with changes was not looked at when it was made
+        try:
+            chosen, called = type(criterion).model_validate(vars(criterion)), criterion.function
+        except ValidationError as error:
+            raise LayerLotteryError(f"criterion: {first_line(error)}") from None
     elif criterion in CRITERIA:
         chosen, called = CRITERIA[criterion], criterion
     else:
-        raise LayerLotteryError(f"criterion: found {criterion!r}; allowed: {', '.join(CRITERIA)}")
+        raise LayerLotteryError(f"criterion: found {criterion!r}; allowed: {fitting}")
     if not chosen.fits("layers"):
-        fitting = [name for name, one in CRITERIA.items() if one.fits("layers")]
-        raise LayerLotteryError(f"criterion: {called} scores no blocks; allowed: {', '.join(fitting)}")
+        raise LayerLotteryError(f"criterion: {called} scores no blocks; allowed: {fitting}")
     return chosen, called
 
 

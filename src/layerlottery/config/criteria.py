@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, WithJsonSchema
 
-from layerlottery.config.base import Count, Name, Positive, Settings
+from layerlottery.config.base import Count, Name, Settings
 from layerlottery.config.declared import declared
 from layerlottery.config.extensible import FUNCTION, Extensible
 
@@ -58,7 +58,9 @@ class CriterionSettings(Extensible):
     batch_size: Count | None = Field(
         None, description="layers: images that go through the network together; null: all, as batch statistics are best"
     )
-    temperature: Positive = Field(1.0, description="logits are divided by this before the loss (GraSP: 200)")
+    temperature: float = Field(
+        1.0, ge=1e-6, le=1e6, description="logits are divided by this before the loss (GraSP: 200)"
+    )
     iterative: bool = Field(False, description="remove one block at a time and score the smaller network again")
     components: int = Field(2, ge=1, le=1000, description="PLS: latent components of the fit")
     share: Share = Field("parameters", description="complexity: the share of a layer that is its weight in the draw")

@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from layerlottery.config.base import Settings, later, read_options
 from layerlottery.store.hashing import canonical
+from layerlottery.store.regular import irregular
 
 FUNCTION = (
     "of your own: file and function as in my_code.py:name, relative to the working directory, or the name of an "
@@ -106,6 +107,8 @@ def hashed(held: bytes) -> str:
 def read_code(path: Path) -> bytes:
     """The bytes of a Python file; raises ValueError where there is none."""
     try:
+        if path.exists() and (kind := irregular(path)) is not None:
+            raise ValueError(f"function: {path}: found {kind}; allowed: a regular file")
         return path.read_bytes()
     except OSError as error:
         raise ValueError(f"function: {path}: {error.strerror} (working directory {Path.cwd()})") from None

@@ -110,6 +110,8 @@ def _size_problems(key: str, settings: Any, whole: Extent) -> Iterator[str]:
         yield f"{key}.train_size: found {train}; the set has {whole.train} training images"
     if (settings.test_size or 0) > whole.test:
         yield f"{key}.test_size: found {settings.test_size}; the set has {whole.test} test images"
+    if train < whole.classes:
+        yield f"{key}.train_size: found {train}; allowed: at least one image of each of the {whole.classes} classes"
     if train - held_out < whole.classes:
         yield (
             f"{key}.held_out: found {held_out} of {train} training images; allowed: at most {train - whole.classes}, "

@@ -143,11 +143,13 @@ def _loss(answer: Any, labels: Tensor) -> Tensor:
 
 def _saved_bytes(model: nn.Module, images: Tensor) -> int:
     labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    given = {_address(tensor) for tensor in (*model.parameters(), *model.buffers(), images, labels)}
+    held = (*model.parameters(), *model.buffers(), images, labels)
+    given = {_address(tensor) for tensor in held if tensor.layout is torch.strided}
     saved: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        if _address(tensor) not in given:
+        # what has no one piece of memory, such as a sparse tensor, is not counted
+        if tensor.layout is torch.strided and _address(tensor) not in given:
             saved[_address(tensor)] = tensor.untyped_storage().nbytes()
         return tensor  # kept by the graph: no address is handed out twice while we count
 

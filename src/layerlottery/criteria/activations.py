@@ -53,7 +53,8 @@ def relative_rank(maps: Tensor) -> Tensor:
     matrices = maps.contiguous().flatten(0, 1)
     ranks = torch.full((len(matrices),), min(maps.shape[2:]), device=maps.device)
     unsure = ~_surely_full_rank(matrices)
-    ranks[unsure] = torch.linalg.matrix_rank(matrices[unsure])
+    wide = matrices if matrices.dtype in (torch.float32, torch.float64) else matrices.float()
+    ranks[unsure] = torch.linalg.matrix_rank(wide[unsure])
     return ranks.view(maps.shape[:2]) / max(maps.shape[2:])
 
 

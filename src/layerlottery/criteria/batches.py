@@ -98,6 +98,8 @@ class CheckedBatches:
             raise LayerLotteryError(f"{where}: labels are {labels.dtype}; allowed: whole numbers from 0")
         if self.classes is not None:
             check_outputs(images.new_empty(len(images), self.classes), (images, labels))
+        # what was made for inference alone can't take part in a gradient
+        images = images.clone() if images.is_inference() else images
         return images.to(self.device), labels.to(self.device).long()
 
 

@@ -23,6 +23,7 @@ from layerlottery.networks.streams import Branch, Streams, gated, last_addition,
 from layerlottery.networks.trace import Call, Trace, WithoutBranches, record, tensors_of
 
 RELATIVE_ERROR = 1e-4
+NEEDED = "the network can't run without it: it reads more of it than what it gives"
 REFUTED = "without it the network does not compute what it computes with its branch zeroed"
 
 
@@ -60,8 +61,12 @@ def residual_blocks(
     finder = _Finder(network, trace)
     found = finder.branches() if branches else finder.blocks()
     refuted = _refuted(network, given, found, trace)
+    left = [one for one in found if one.block.removable and one.block.name not in refuted]
+    needed = _needed(network, given, {one.block.name: one.block.removal for one in left})
+    reasons = dict.fromkeys(refuted, REFUTED) | dict.fromkeys(needed, NEEDED)
     blocks = [
-        replace(one.block, removable=False, reason=REFUTED) if one.block.name in refuted else one.block for one in found
+        replace(one.block, removable=False, reason=reasons[one.block.name]) if one.block.name in reasons else one.block
+        for one in found
     ]
     return list(_staged(blocks, keep_first=keep_first))
 
@@ -267,6 +272,21 @@ def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace
             hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
         network(example.clone())
     return refuted
+
+
+def _needed(network: nn.Module, example: Tensor, removals: Mapping[str, Removal]) -> set[str]:
+    """Names of blocks without which the network can't run, since it reads more of them than what they give."""
+
+    def runs(names: Collection[str]) -> bool:
+        try:
+            with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+                remove_blocks(network, names, removals)(example.clone())
+        except Exception:  # whatever a network does without a part of it
+            return False
+        return True
+
+    # without all of them is one pass; only where that fails each is tried
+    return set() if runs(removals) else {name for name in removals if not runs([name])}
 
 
 def _agrees(module: nn.Module, found: _Found, trace: Trace, args: Any, kwargs: Any) -> bool:

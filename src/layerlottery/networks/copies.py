@@ -7,7 +7,7 @@ import inspect
 import random
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -58,7 +58,7 @@ def public(function: Callable[Given, Result]) -> Callable[Given, Result]:
     def run(*args: Given.args, **kwargs: Given.kwargs) -> Result:
         given = signature.bind(*args, **kwargs).arguments.values()
         try:
-            with _random_states(given):
+            with _random_states(given), _plainly():
                 return function(*args, **kwargs)
         except Interrupted:
             raise
@@ -83,11 +83,28 @@ def _said(error: Exception) -> str:
     return f"{line} ({Path(places[-1].filename).name}, line {places[-1].lineno}, in {places[-1].name})"
 
 
+def _samplers(loader: torch.utils.data.DataLoader[Any]) -> list[Any]:
+    """The loader, and all that chooses images for it."""
+    return [loader, loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)]
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Gradients are computed, and in the network's own types, whatever the caller is in the middle of."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
 @contextmanager
 def _random_states(given: Any) -> Iterator[None]:
     """All global random states, and those of generators that DataLoaders among the arguments own, as they were."""
     loaders = [one for one in given if isinstance(one, torch.utils.data.DataLoader)]
-    owned = [getattr(part, "generator", None) for one in loaders for part in (one, one.sampler, one.batch_sampler)]
+    owned = [getattr(part, "generator", None) for one in loaders for part in _samplers(one)]
     generators = {id(one): (one, one.get_state()) for one in owned if isinstance(one, torch.Generator)}
     python, numpy = random.getstate(), np.random.get_state()
     # a GPU's state is read where there is one that was used: reading it would start it

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.streams import REARRANGING, RESHAPING
+from layerlottery.networks.streams import REARRANGING
 from layerlottery.networks.trace import Call, Operation, Trace, record, tensors_of
 
 PENULTIMATE = "penultimate"
@@ -67,44 +69,77 @@ MIXING |= {Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm, Tens
 def channel_axis(trace: Trace, call: Call) -> int:
     """Where a module's output has its channels, 1 or -1, by the first layer on its input as it lies, or the last.
 
-    What takes values in another order, or fewer, says nothing: a gate of pooled channels, for one.
+    Axes are followed through what only rearranges them. What takes values in another order, or fewer, says nothing: a
+    gate of pooled channels, for one.
     """
     operations = trace.operations[call.begin : call.end]
-    # by value, the axes that lie in it as they do in the module's input, or output
-    lying = {call.inputs[0]: {1, -1}}
+    # by value: where the axes 1 and -1 of the module's input, or output, lie in it
+    lying = {call.inputs[0]: _ends(len(call.shapes[0]))}
     for operation in operations:
-        for number, shape in _given(operation):
-            if axis := _known(operation) & lying.get(number, set()):
-                return axis.pop()
-            lying.setdefault(operation.output, set()).update(lying.get(number, set()) & _kept(operation, shape))
-    lying = {call.outputs[0]: {1, -1}}
+        for number, tensor in _given(operation):
+            here = lying.get(number, {})
+            for axis in _known(operation, tensor.dim()) & here.keys():
+                return here[axis]
+            moved = _moved(operation, tensor)
+            found = {moved[axis]: end for axis, end in here.items() if axis in moved}
+            lying[operation.output] = found | lying.get(operation.output, {})
+    lying = {call.outputs[0]: _ends(len(call.shapes[1]))}
     for operation in reversed(operations):
-        if axis := _known(operation) & lying.get(operation.output, set()):
-            return axis.pop()
-        for number, shape in _given(operation):
-            lying.setdefault(number, set()).update(lying.get(operation.output, set()) & _kept(operation, shape))
+        here = lying.get(operation.output, {})
+        for axis in _known(operation, len(operation.shape)) & here.keys():
+            return here[axis]
+        for number, tensor in _given(operation):
+            found = {axis: here[after] for axis, after in _moved(operation, tensor).items() if after in here}
+            lying[number] = found | lying.get(number, {})
     # no layer of a known kind: of tokens (T, C) the last, as in transformers
     return -1 if len(call.shapes[1]) == 3 else 1
 
 
-def _known(operation: Operation) -> set[int]:
-    """Where an operation has its channels, if it is of a kind that says so."""
+def _ends(axes: int) -> dict[int, int]:
+    return {1: 1, axes - 1: -1} if axes > 2 else {1: 1}
+
+
+def _known(operation: Operation, axes: int) -> set[int]:
+    """Where an operation has its channels among so many axes, if it is of a kind that says so."""
     # over whole images (C, H, W) it does not
     whole = operation.function is F.layer_norm and len(operation.arguments[1]) > 1
-    return {1} if operation.function in FIRST else {-1} if operation.function in LAST and not whole else set()
+    return {1} if operation.function in FIRST else {axes - 1} if operation.function in LAST and not whole else set()
 
 
-def _given(operation: Operation) -> list[tuple[int, torch.Size]]:
+def _given(operation: Operation) -> list[tuple[int, Tensor]]:
     tensors = tensors_of((operation.arguments, operation.keywords))
-    return [(number, one.shape) for number, one in zip(operation.inputs, tensors, strict=True)]
+    return list(zip(operation.inputs, tensors, strict=True))
 
 
-def _kept(operation: Operation, shape: torch.Size) -> set[int]:
-    """Which of the axes 1 and -1 of an input of this shape lie as they do in what the operation gives."""
-    before, after = shape, operation.shape
-    if operation.function in RESHAPING:
-        return {axis for axis in (1, -1) if before[:1] == after[:1] and len(after) > 1 and before[axis] == after[axis]}
-    return {1, -1} if before == after and operation.function not in REARRANGING else set()
+def _moved(operation: Operation, tensor: Tensor) -> dict[int, int]:
+    """Where each axis of an input lies in the output; only those that are kept whole.
+
+    A rearrangement gives a view: of values in their usual order its strides tell which axis is which.
+    """
+    if operation.function is torch.einsum:
+        return {}
+    if operation.shape == tensor.shape and operation.function not in REARRANGING and not _is_property(operation):
+        return {axis: axis for axis in range(tensor.dim())}
+    plain = torch.empty(tensor.shape, device="meta")
+
+    def stand_in(one: Any) -> Any:
+        return plain if one is tensor else torch.empty(one.shape, device="meta") if isinstance(one, Tensor) else one
+
+    try:
+        given, named = tree_map(stand_in, (operation.arguments, operation.keywords))
+        view = operation.function(*given, **named)
+        if not view._is_view() or view.shape != operation.shape:
+            return {}
+    except Exception:  # what has no form without values rearranges nothing
+        return {}
+    known = {(view.shape[axis], view.stride(axis)): axis for axis in range(view.dim())}
+    sides = enumerate(zip(plain.shape, plain.stride(), strict=True))
+    return {axis: known[side] for axis, side in sides if side in known and side[0] > 1}
+
+
+def _is_property(operation: Operation) -> bool:
+    """Whether it is an attribute such as `mT`."""
+    return getattr(operation.function, "__name__", "") == "__get__"
 
 
 def classifiers(model: nn.Module, example: Tensor) -> list[nn.Module]:

@@ -25,7 +25,7 @@ RESHAPING |= {Tensor.view}
 REARRANGING = RESHAPING | {
     getattr(owner, name)
     for owner in (torch, Tensor)
-    for name in ("permute", "transpose", "squeeze", "unsqueeze", "movedim")
+    for name in ("permute", "transpose", "squeeze", "unsqueeze", "movedim", "moveaxis", "swapaxes", "swapdims")
 }
 CARRYING = PASSING | REARRANGING
 PRODUCTS = frozenset(

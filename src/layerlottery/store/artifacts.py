@@ -27,6 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from layerlottery import paths
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import checked, seals, stamps
 from layerlottery.store.hashing import digest
@@ -99,7 +100,9 @@ def _umask() -> int:
 
 def _broken(path: Path, reason: object) -> LayerLotteryError:
     text = " ".join(str(reason).split())
-    return LayerLotteryError(f"{path}: {text}; delete it, then recreate it: snakemake --cores all {path}")
+    # of the user's own files there is no rule
+    remedy = f"; delete it, then recreate it: snakemake --cores all {path}" if paths.located(path) else ""
+    return LayerLotteryError(f"{path}: {text}{remedy}")
 
 
 def check(path: Path) -> Path:
@@ -355,6 +358,15 @@ def array_writer(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> It
         if writer._left:
             raise ValueError(f"{path}: {writer._left} of {shape[0]} rows were not written")
     checked.remember(path, writer.content)
+
+
+def fits_header(path: Path) -> bool:
+    """Whether an npy file is as long as its header says."""
+    try:
+        array = np.lib.format.open_memmap(require_regular(path), mode="r")
+    except Exception:  # as in read_array
+        return False
+    return bool(array.offset + array.nbytes == path.stat().st_size)
 
 
 def read_array(path: Path, content: str) -> Array:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from layerlottery import paths
-from layerlottery.config.stages import STAGES
+from layerlottery.config.stages import BENCHMARK, STAGES
 from layerlottery.store.chain import SETTINGS, SHOWN
 from layerlottery.store.stamps import Stamp
 
@@ -46,7 +46,8 @@ def foreign(results: Path, stamps: Stamps) -> dict[Path, str]:
 def missing(results: Path, stamps: Stamps) -> dict[Path, str]:
     """Files that are gone, though others were made from them, or by the same job; and which."""
     found = {path: f"{min(users)} was made from it" for path, users in _users(results, stamps).items()}
-    found |= {path: f"{other} was made with it" for path, other in _incomplete(results, stamps)}
+    for path, other in _incomplete(results, stamps):
+        found[path] = "the tables were made from it" if other is None else f"{other} was made with it"
     return {path: reason for path, reason in sorted(found.items()) if not path.exists()}
 
 
@@ -59,16 +60,19 @@ def _users(results: Path, stamps: Stamps) -> dict[Path, dict[Path, str]]:
     return users
 
 
-def _incomplete(results: Path, files: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """Files of networks beside which one lies that the same job has written."""
+def _incomplete(results: Path, files: Iterable[Path]) -> Iterator[tuple[Path, Path | None]]:
+    """Files of networks beside which one lies that the same job has written; with None, those that tables came of."""
     here = set(files)
+    # once there are tables, nothing is on its way
+    whole = any(results / file in here for file in STAGES["aggregate"].files(BENCHMARK, ""))
     for folder in {path.parent for path in here}:
         name = folder.relative_to(results).as_posix()
         for pattern in (pattern for pattern, known in NETWORKS.items() if known.fullmatch(name)):
             for stage in STAGES.values():
                 made = [results / file for file in stage.files(pattern, name)]
-                if there := [path for path in made if path in here]:
-                    yield from ((path, there[0]) for path in made if path not in here)
+                there = next((path for path in made if path in here), None)
+                if there is not None or whole:
+                    yield from ((path, there) for path in made if path not in here)
 
 
 def _counted(files: int) -> str:

@@ -18,7 +18,7 @@ from layerlottery import paths
 from layerlottery.config.stages import PLACES, made
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import seals
-from layerlottery.store.artifacts import read_facts
+from layerlottery.store.artifacts import fits_header, read_facts
 from layerlottery.store.lock import NAME, held, holder
 from layerlottery.store.regular import irregular
 from layerlottery.store.stamps import Stamp, read_stamp
@@ -115,7 +115,7 @@ def remove(results: Path, found: Findings) -> str:
         # a folder in a file's place may hold anything
         if not path.is_dir():
             path.unlink(missing_ok=True)
-    wanted = dict.fromkeys((*found.damaged, *found.unknown.values()))
+    wanted = dict.fromkeys((*found.damaged, *found.unknown.values(), *found.missing))
     targets = [str(path) for path in wanted if TARGET.fullmatch(_below(results, path))]
     return shlex.join(["snakemake", "--cores", "all", *targets, *options_of(results)]) if targets else ""
 
@@ -161,6 +161,9 @@ def _stamped(path: Path) -> Stamp:
 def _is_hashed(array: Path, facts: Path) -> bool:
     """Whether the facts hold an array's hash; raises BrokenSeal unless it is the array's."""
     content = _stated(array, facts)
+    # a header that names fewer bytes than there are spares the reading of all that follows
+    if content is not None and not fits_header(array):
+        raise seals.BrokenSeal("its size does not match its header")
     if content is not None and seals.file_digest(array) != content:
         raise seals.BrokenSeal("its content does not match its hash")
     return content is not None
