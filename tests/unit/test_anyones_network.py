@@ -377,3 +377,66 @@ def test_the_line_names_the_place_in_a_users_code():
     place = r"KeyError: 'no such image' \(test_anyones_network.py, line \d+, in __getitem__\)$"
     with pytest.raises(ll.LayerLotteryError, match=place):
         ll.score(made(), DataLoader(FailingSet()), "snip")
+
+
+class Tokens(nn.Module):
+    """A transformer whose fast path reads attributes of its first layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.body = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+
+    def forward(self, x):
+        return self.head(self.body(self.embed(x)).mean(1))
+
+
+def test_a_block_that_the_network_reads_more_of_stays():
+    net, tokens = made(Tokens), torch.rand(6, 5, 6)
+    labels = torch.arange(6) % 3
+    assert list(ll.find_blocks(net, tokens)) == ["body.layers.1", "body.layers.2"]
+    for criterion in ("kl", "snip"):
+        ticket = ll.find_ticket(net, (tokens, labels), criterion, remove=2)
+        assert ticket.model(tokens).shape == (6, 3)
+    with pytest.raises(ll.LayerLotteryError, match="can't run without it"):
+        ll.prune(net, ["body.layers.0"], example=tokens)
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu")])
+def test_what_the_caller_is_in_the_middle_of_changes_no_score(around):
+    net, labels = made(), torch.arange(6) % 3
+    images = torch.rand(6, 3, 6, 6)
+    plain = ll.score(net, (images, labels), "snip")
+    with around():
+        assert ll.score(net, (images, labels), "snip") == plain
+        assert ll.score(net, (images.clone(), labels), "grasp").keys() == plain.keys()
+
+
+@pytest.mark.parametrize("change", [{"batchnorm": "evl"}, {"batch_norm": "eval"}, {"temperature": -1.0}])
+def test_a_criterion_changed_by_a_typo_is_refused(change):
+    settings = ll.CRITERIA["snip"].model_copy(update=change)
+    with pytest.raises(ll.LayerLotteryError, match=f"^criterion: .*{next(iter(change))}"):
+        ll.score(made(), (torch.rand(6, 3, 6, 6), torch.arange(6) % 3), settings)
+
+
+def test_a_generator_of_a_sampler_inside_a_batch_sampler_stays_where_it_is():
+    data = TensorDataset(torch.rand(6, 3, 6, 6), torch.arange(6) % 3)
+    generator = torch.Generator().manual_seed(4)
+    sampler = torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(data, generator=generator), 3, False)
+    before = generator.get_state()
+    ll.score(made(), DataLoader(data, batch_sampler=sampler), "snip")
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_a_network_in_place_of_the_function_that_makes_it_is_named(tmp_path):
+    with pytest.raises(ll.LayerLotteryError, match=r"^model_factory: found a Plain; allowed: a function"):
+        ll.load_ticket(tmp_path / "ticket.safetensors", made())
+
+
+def test_a_user_s_own_file_is_not_to_be_deleted(tmp_path):
+    path = tmp_path / "mine.pt"
+    torch.save({"a": torch.zeros(3)}, path)
+    with pytest.raises(ll.LayerLotteryError, match="not a file of this project") as raised:
+        ll.load_ticket(path, made)
+    assert "delete" not in str(raised.value)

@@ -118,6 +118,8 @@ OF_SYSTEMS = [
     *("train/ant/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "train/@eaDir/1.jpg", "train/__MACOSX/ant/1.jpg"),
     *("test/ant/__MACOSX/1.png", "train/lost+found/1.png", "test/$RECYCLE.BIN/1.png", "train/.Trashes/1.png"),
     *("train/ant/._1.png", "train/._ant", "train/ant/.DS_Store", "test/bee/Thumbs.db", "train/bee/desktop.ini"),
+    *("train/@Recycle/1.png", "train/ant/.@__thumb/1.png", "train/#snapshot/1.png", "test/~snapshot/ant/1.png"),
+    *("train/FOUND.000/1.png", "train/ant/__pycache__/1.png", "train/Temporary Items/1.png"),
     *("train/ant/boxes.txt", "train/labels.csv", "test/ant/1.json"),
 ]
 

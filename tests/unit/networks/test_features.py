@@ -190,3 +190,60 @@ def test_pls_of_tokens_is_that_of_the_same_network_on_maps():
     for criterion in ("pls", "expectabs", "cka"):
         found, expected = (ll.score(one, (images, labels), criterion) for one in (on_tokens, on_maps))
         assert found == pytest.approx(expected, rel=1e-4)
+
+
+class Permuted(nn.Module):
+    """x + layers on (…, channels), for values with channels first; `there` brings the channels last."""
+
+    def __init__(self, there, back, width=5):
+        super().__init__()
+        self.norm, self.inner, self.outer = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.there, self.back = there, back
+
+    def forward(self, x):
+        return x + self.back(self.outer(F.gelu(self.inner(self.norm(self.there(x))))))
+
+
+class Windows(nn.Module):
+    """x + layers on windows of 3x3 pixels, channels last throughout."""
+
+    def __init__(self, width=5):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        n, h, w, c = x.shape
+        cut = x.view(n, h // 3, 3, w // 3, 3, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 9, c)
+        done = self.outer(F.relu(self.inner(cut))).view(n, h // 3, w // 3, 3, 3, c)
+        return x + done.permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
+
+
+class Around(nn.Module):
+    def __init__(self, block, steps):
+        super().__init__()
+        self.steps, self.first = steps, nn.Conv2d(3, 5, 1)
+        self.body, self.head = nn.Sequential(block(), block()), nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x.flatten(2) if self.steps == "steps" else x.permute(0, 2, 3, 1) if self.steps == "last" else x
+        return self.head(self.body(x).mean((1, 2) if self.steps == "last" else tuple(range(2, x.dim()))))
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "form", "axis"),
+    [
+        (lambda x: x.permute(0, 2, 1), lambda x: x.permute(0, 2, 1), "steps", 1),
+        (lambda x: x.movedim(1, -1), lambda x: x.movedim(-1, 1), "maps", 1),
+        (lambda x: x.swapaxes(1, 2), lambda x: x.mT, "steps", 1),
+        (lambda x: x.flatten(2).transpose(1, 2), lambda x: x.transpose(1, 2).unflatten(2, (9, 9)), "maps", 1),
+        (lambda x: x, lambda x: x, "last", -1),
+    ],
+)
+def test_axes_are_followed_through_rearrangements(there, back, form, axis):
+    net = Around(lambda: Permuted(there, back), form)
+    assert {block.channel_axis for block in residual_blocks(net, IMAGES)} == {axis}
+
+
+def test_axes_are_followed_through_windows():
+    assert {block.channel_axis for block in residual_blocks(Around(Windows, "last"), IMAGES)} == {-1}

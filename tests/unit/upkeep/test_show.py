@@ -243,7 +243,7 @@ def test_the_advice_names_the_configuration_of_the_last_run(copied):
     (copied / NAME).write_text(json.dumps({"command": command}))
     (reason,) = [file["reason"] for file in as_json(copied / TICKET.folder)["files"] if file["state"] == "damaged"]
     advice = shlex.split(reason.partition("recreate it: ")[2])
-    expected = ["--configfile", "a b.yaml", "--config", "training={epochs: 2}"]
+    expected = ["--configfile", "my own.yaml", "--config", "training={epochs: 2}"]
     assert advice == ["snakemake", "--cores", "all", str(path), *expected]
 
 

@@ -329,7 +329,7 @@ def test_another_results_folder(given):
             (),
             "results: found else, results; the configurations must share one",
         ),
-        ("datasets: [", (), "other.yaml: .*not valid"),
+        ("datasets: [", (), "other.yaml: .*while parsing"),
         ("- a list", (), "other.yaml: .*must be given as JSON or YAML"),
         ("datasetz: {}", (), "configuration: unknown key 'datasetz'"),
         (yaml.safe_dump(SMALL), ["seeds"], ".*have to be defined as name=value pairs"),
@@ -343,7 +343,7 @@ def test_mistakes_are_named(given, text, values, message):
 
 
 def test_a_missing_configuration_is_named(given):
-    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+    with pytest.raises(LayerLotteryError, match=r"none\.yaml: No such file"):
         run(given / "none.yaml")
 
 
