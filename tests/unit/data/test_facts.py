@@ -31,7 +31,7 @@ def forge(path, **changes):
     held = json.loads(path.read_text())
     held["facts"] |= changes
     held["artifact"]["seal"] = seals.BLANK
-    path.write_text(json.dumps(held))
+    path.write_text(json.dumps(held, indent=1) + "\n")
     seals.seal(path)
     artifacts.check(path)
 

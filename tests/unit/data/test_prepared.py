@@ -234,7 +234,7 @@ def test_a_changed_array_is_refused(prepare_fake, file):
     (facts.parent / file).write_bytes(held)
     prepared = PreparedSet.open(facts)
     group = file.rpartition("_")[0]
-    with pytest.raises(LayerLotteryError, match=f"{file}: its content does not match"):
+    with pytest.raises(LayerLotteryError, match=f"{file}: (its content does not match|not a readable npy file)"):
         prepared.shifted() if group == "shifted" else prepared.split(group)
 
 

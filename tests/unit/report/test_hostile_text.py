@@ -114,7 +114,9 @@ def test_the_summary_and_the_differences_steer_no_terminal(honest, hostile, tmp_
     assert not steers(summary_text(hostile))
     assert not any(steers(line) for line in differences(honest, hostile))
     for name, folder in (("one", honest), ("other", hostile)):
-        shutil.copytree(folder, tmp_path / name / "tables")
+        for file in folder.glob("*.parquet"):
+            table = read_table(file).replace_schema_metadata(None)
+            write_table(tmp_path / name / "tables" / file.name, table, config_hash="0" * 64)
     # its exit status says that they differ
     assert call(["layerlottery", "diff", str(tmp_path / "one"), str(tmp_path / "other")]) == (1, "")
     assert call(["layerlottery", "diff", str(tmp_path / "one"), str(tmp_path / "one")]) == (0, "")

@@ -103,7 +103,7 @@ NULLS = {
 
 @pytest.mark.parametrize("name", NULLS)
 def test_what_has_no_value_anywhere_stops_no_page(everything, tmp_path, name):
-    folder = Path(shutil.copytree(everything, tmp_path / "tables"))
+    folder = Path(shutil.copytree(everything, tmp_path / "shown"))
     held = read_table(folder / f"{name}.parquet").replace_schema_metadata(None)
     empty = {one: pa.nulls(len(held), held.schema.field(one).type) for one in NULLS[name]}
     columns = [empty.get(one, held[one]) for one in held.column_names]
