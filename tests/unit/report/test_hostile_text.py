@@ -1,7 +1,6 @@
 """Hostile text in every column of text of every table: the page, the summary and `diff` show it and obey none of it."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 
 import pyarrow as pa

@@ -277,9 +277,7 @@ def test_a_changed_number_is_refused(tmp_path):
     held = json.loads(path.read_text())
     held["facts"]["accuracy"] = 99.0
     path.write_text(json.dumps(held))
-    with pytest.raises(
-        LayerLotteryError, match=r"facts\.json: its content does not match its hash$"
-    ):
+    with pytest.raises(LayerLotteryError, match=r"facts\.json: its content does not match its hash$"):
         artifacts.read_facts(path)
 
 
