@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
-from multiprocessing.pool import Pool
 from statistics import median
 
 import numpy as np
@@ -35,7 +35,7 @@ from layerlottery.networks.weights import dense_architecture
 from layerlottery.planning.estimate import Measured, Passes
 from layerlottery.planning.images import ImageCounts
 from layerlottery.planning.jobs import Name
-from layerlottery.runtime.lease import DEVICE, GPU_DRIVER
+from layerlottery.runtime.lease import DEVICE
 from layerlottery.runtime.machine import use_machine
 from layerlottery.tickets import find_ticket
 from layerlottery.training.kernels import accelerate, keep_freed_memory
@@ -60,7 +60,8 @@ def measured(
     screen = Console(stderr=True, highlight=False)
     hidden = not screen.is_terminal
     with _pool(max(1, min(processes, len(tasks)))) as pool:
-        results = pool.imap_unordered(measure, tasks) if pool else map(measure, tasks)
+        waiting = [pool.submit(measure, task) for task in tasks] if pool else []
+        results = (one.result() for one in as_completed(waiting)) if pool else map(measure, tasks)
         for name, one in track(results, "measuring", len(tasks), console=screen, transient=True, disable=hidden):
             if not found[name]:
                 screen.print(f"measured {name[1]} on {name[0]}")
@@ -68,11 +69,12 @@ def measured(
     return found
 
 
-def _pool(processes: int) -> AbstractContextManager[Pool | None]:
-    # CUDA does not survive a fork
-    context = get_context("spawn" if GPU_DRIVER.exists() else "fork")
+def _pool(processes: int) -> AbstractContextManager[ProcessPoolExecutor | None]:
+    if processes == 1:
+        return nullcontext()
+    # not forked: neither CUDA nor a lock that another thread holds survives that
     try:
-        return context.Pool(processes)
+        return ProcessPoolExecutor(processes, get_context("spawn"))
     except (OSError, ImportError):
         # its semaphores need a /dev/shm that can be written
         return nullcontext()
