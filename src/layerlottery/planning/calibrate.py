@@ -35,7 +35,7 @@ from layerlottery.networks.weights import dense_architecture
 from layerlottery.planning.estimate import Measured, Passes
 from layerlottery.planning.images import ImageCounts
 from layerlottery.planning.jobs import Name
-from layerlottery.runtime.lease import DEVICE
+from layerlottery.runtime.lease import DEVICE, GPU_DRIVER
 from layerlottery.runtime.machine import use_machine
 from layerlottery.tickets import find_ticket
 from layerlottery.training.kernels import accelerate, keep_freed_memory
