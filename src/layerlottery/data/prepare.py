@@ -25,6 +25,7 @@ from layerlottery.data.statistics import Levels
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
+from layerlottery.store.arrays import array_writer, write_array
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def _write(decoded: Decoded, rows: dict[str, Rows], settings: Dataset, folder: P
     contents: dict[str, str] = {}
     for name in GROUPS:
         contents[f"{name}_images.npy"] = images[name]
-        contents[f"{name}_labels.npy"] = artifacts.write_array(folder / f"{name}_labels.npy", labels[name])
+        contents[f"{name}_labels.npy"] = write_array(folder / f"{name}_labels.npy", labels[name])
     mean, std = levels.statistics()
     facts = {
         "source": settings.source,
@@ -150,7 +151,7 @@ def _write_images(
     """Decode into the four arrays; they take their names, and their hashes are returned, when all are whole."""
     with ExitStack() as stack:
         shapes = {folder / f"{name}_images.npy": (counts[name], *decoded.train.shape) for name in GROUPS}
-        writers = [artifacts.array_writer(path, shape, np.uint8) for path, shape in shapes.items()]
+        writers = [array_writer(path, shape, np.uint8) for path, shape in shapes.items()]
         sinks = {name: stack.enter_context(one) for name, one in zip(GROUPS, writers, strict=True)}
         for images, held_out in _apart(decoded.train, rows["train"], rows["held_out"]):
             levels.add(images)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from layerlottery.data.facts import check_arrays, check_facts
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
+from layerlottery.store.arrays import read_array
 
 FACTS = "facts.json"
 GROUPS = ("train", "test", "shifted", "held_out")
@@ -127,7 +128,7 @@ class PreparedSet:
     def _array(self, file: str) -> npt.NDArray[Any]:
         if file not in self.facts["arrays"]:
             raise LayerLotteryError(f"{self.folder / FACTS}: names no {file}; recreate it with the prepare stage")
-        return artifacts.read_array(self.folder / file, self.facts["arrays"][file])
+        return read_array(self.folder / file, self.facts["arrays"][file])
 
 
 def select_images(labels: Labels, images: int | None, *, seed: int) -> Rows:

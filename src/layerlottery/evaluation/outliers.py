@@ -17,6 +17,7 @@ from layerlottery.data.prepared import Images, PreparedSet, select_images
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
+from layerlottery.store.arrays import write_array
 from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import derived_seed
 
@@ -65,7 +66,7 @@ def outliers(data: Path, output_images: Path, output_facts: Path, settings: Outl
         found = KINDS[name](prepared, settings) if name in KINDS else published(name, prepared, settings)
         images = np.concatenate([images, found])
         sets.append({"name": name, "distance": distance, "start": start, "end": len(images)})
-    content = artifacts.write_array(output_images, images)
+    content = write_array(output_images, images)
     facts = {"sets": sets, "data": prepared.content, "array": content}
     # the array counts as an input: the packages and torchvision's files that it was made from are not ours
     made_by = config_hash("outliers", settings, [prepared.content, content])

@@ -23,6 +23,7 @@ from layerlottery.evaluation.detection import SCORES, Detection, detection
 from layerlottery.evaluation.forward import accuracy, evaluate_logits
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store import artifacts
+from layerlottery.store.arrays import read_array
 from layerlottery.store.chain import Chain
 
 Logits = npt.NDArray[np.float32]
@@ -78,7 +79,7 @@ def shift(
         condition(answers, temperature, bins=settings.calibration_bins)
         for answers in _every_condition(predict, prepared, clean, corrupted_images, corruptions)
     ]
-    told = detections(predict, clean.logits, artifacts.read_array(outlier_images, outliers["array"]), outliers)
+    told = detections(predict, clean.logits, read_array(outlier_images, outliers["array"]), outliers)
     network = [facts["content"], prepared.content]
 
     def made_by(other: Facts) -> str:
@@ -128,7 +129,7 @@ def _every_condition(
         yield Answers("clean", "corrupted images", 0, clean.logits[corruptions["indices"]], labels)
     for name, split in prepared.shifted().items():
         yield Answers("shift", name, 0, predict(split.images), split.labels)
-    array = artifacts.read_array(corrupted_images, corruptions["array"])
+    array = read_array(corrupted_images, corruptions["array"])
     for (name, severity), images in zip(corruptions["conditions"], array, strict=True):
         yield Answers("corruption", name, severity, predict(images), labels, corruptions["origin"])
 

@@ -9,18 +9,15 @@ carry `content`, SHA-256 of the values alone: later stages are made from it.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import mmap
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +26,7 @@ import pyarrow.parquet as pq
 
 from layerlottery import paths
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store import checked, seals, stamps
+from layerlottery.store import seals, stamps
 from layerlottery.store.hashing import digest
 from layerlottery.store.regular import require_regular
 from layerlottery.store.stamps import Inputs, Stamp
@@ -39,8 +36,6 @@ Array = npt.NDArray[Any]
 SMALL = 1000
 # rows that a file may hold, whatever its size, and how many more for each of its bytes
 MOST_ROWS, MOST_ROWS_A_BYTE = 1_000_000, 64
-# MAP_NORESERVE, which Python names from 3.13 on; other systems reserve nothing
-NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 def array_digest(array: Array) -> str:
@@ -98,7 +93,8 @@ def _umask() -> int:
     return current
 
 
-def _broken(path: Path, reason: object) -> LayerLotteryError:
+def broken(path: Path, reason: object) -> LayerLotteryError:
+    """The error of a file that can't be trusted, with what to do about it."""
     text = " ".join(str(reason).split())
     # of the user's own files there is no rule
     remedy = f"; delete it, then recreate it: snakemake --cores all {path}" if paths.located(path) else ""
@@ -109,8 +105,8 @@ def check(path: Path) -> Path:
     """The path of a file whose seal is intact; raises LayerLotteryError for any other."""
     try:
         seals.check(require_regular(path))
-    except seals.BrokenSeal as broken:
-        raise _broken(path, broken) from None
+    except seals.BrokenSeal as found:
+        raise broken(path, found) from None
     return path
 
 
@@ -118,14 +114,14 @@ def _checked(path: Path) -> bytes:
     """The bytes of a file whose seal is intact: exactly the bytes that were checked are parsed."""
     try:
         return seals.read(require_regular(path))
-    except seals.BrokenSeal as broken:
-        raise _broken(path, broken) from None
+    except seals.BrokenSeal as found:
+        raise broken(path, found) from None
 
 
 def _in_place(path: Path, stamp: Stamp) -> Stamp:
     """The stamp of a file that lies where it belongs; raises LayerLotteryError for one of another place."""
     if (reason := stamp.misplaced(path)) is not None:
-        raise _broken(path, reason)
+        raise broken(path, reason)
     return stamp
 
 
@@ -166,7 +162,7 @@ def read_stamped(path: Path) -> tuple[dict[str, Any], Stamp]:
         held = json.loads(_checked(path))
         facts, stamp = dict(held["facts"]), Stamp.from_facts(held["artifact"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _broken(path, f"not a facts file of this project ({type(error).__name__})") from error
+        raise broken(path, f"not a facts file of this project ({type(error).__name__})") from error
     return facts, _in_place(path, stamp)
 
 
@@ -227,9 +223,9 @@ def read_stamped_table(path: Path) -> tuple[pa.Table, Stamp]:
         check_rows(path, file.metadata.num_rows)
         table = file.read(use_threads=file.metadata.num_rows > SMALL)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
+        raise broken(path, f"not a readable Parquet file ({type(error).__name__})") from error
     if b"config_hash" not in (table.schema.metadata or {}):
-        raise _broken(path, "not a table of this project")
+        raise broken(path, "not a table of this project")
     return table, _in_place(path, Stamp.from_pairs(table.schema.metadata))
 
 
@@ -278,7 +274,7 @@ def read_stamped_tensors(path: Path) -> tuple[dict[str, Array], dict[str, Any], 
         stamp = Stamp.from_facts(facts)
         return tensors, dict(facts["facts"]), _in_place(path, stamp)
     except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise _broken(path, f"not a weights file of this project ({type(error).__name__})") from error
+        raise broken(path, f"not a weights file of this project ({type(error).__name__})") from error
 
 
 def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -296,108 +292,3 @@ def read_weights(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def _tensors_digest(tensors: Mapping[str, Array], facts: Mapping[str, Any]) -> str:
     return digest([{name: array_digest(array) for name, array in tensors.items()}, facts])
-
-
-def write_array(path: Path, array: Array) -> str:
-    """Write one npy file atomically; returns the SHA-256 of its bytes, to be kept in a facts file beside it."""
-    with atomic(path) as temporary:
-        # into a plain file numpy writes without Python, and its error on a full disk has no number
-        with temporary.open("w+b") as sink:
-            np.save(sink, array, allow_pickle=False)
-        return seals.file_digest(temporary)
-
-
-@dataclass
-class ArrayWriter:
-    """Takes an array piece by piece, along its first axis; `content` is the hash of what was written."""
-
-    _path: Path
-    _sink: BinaryIO
-    _shape: tuple[int, ...]
-    _dtype: np.dtype[Any]
-    _left: int
-    _seen: Any
-
-    @property
-    def content(self) -> str:
-        """SHA-256 of the file's bytes, the header included."""
-        return str(self._seen.hexdigest())
-
-    def write(self, piece: Array) -> None:
-        """Append rows, (n, …) of the array's type and form."""
-        if piece.dtype != self._dtype or piece.shape[1:] != self._shape[1:] or len(piece) > self._left:
-            wanted = f"{self._left} rows of {self._dtype} {self._shape}"
-            raise ValueError(f"{piece.dtype} {piece.shape} found; allowed: at most {wanted}")
-        self._left -= len(piece)
-        self._put(np.ascontiguousarray(piece).data)
-
-    def _put(self, held: bytes | memoryview) -> None:
-        self._seen.update(held)
-        try:
-            self._sink.write(held)
-        except OSError as error:
-            # of several arrays that are open at once, this one is to be named
-            raise OSError(error.errno, os.strerror(error.errno or 0), str(self._path)) from error
-
-
-@contextmanager
-def array_writer(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Iterator[ArrayWriter]:
-    """Write an npy file of any size with the memory of a piece: the bytes that np.save writes of a C-ordered array.
-
-    It takes its name when the block succeeds. Raises ValueError when the pieces do not make up `shape`.
-    """
-    kind, header = np.dtype(dtype), io.BytesIO()
-    form = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, form)
-    with atomic(path) as temporary:
-        # not through a memory map, whose process a full disk kills without a word
-        with temporary.open("wb") as sink:
-            writer = ArrayWriter(path, sink, shape, kind, shape[0], hashlib.sha256())
-            writer._put(header.getvalue())
-            yield writer
-        if writer._left:
-            raise ValueError(f"{path}: {writer._left} of {shape[0]} rows were not written")
-    checked.remember(path, writer.content)
-
-
-def fits_header(path: Path) -> bool:
-    """Whether an npy file is as long as its header says."""
-    try:
-        array = np.lib.format.open_memmap(require_regular(path), mode="r")
-    except Exception:  # as in read_array
-        return False
-    return bool(array.offset + array.nbytes == path.stat().st_size)
-
-
-def read_array(path: Path, content: str) -> Array:
-    """Memory-map an npy file, copy on write, after checking it against the hash that its facts file holds.
-
-    A large file that was checked before, and was not touched since, is not read again: see checked.py.
-    """
-    if not path.exists():
-        raise LayerLotteryError(f"{path}: no such file; recreate it: snakemake --cores all {path}")
-    try:
-        # unlike np.load it opens no other format, such as an archive of arrays
-        array = np.lib.format.open_memmap(require_regular(path), mode="r")
-        if array.offset + array.nbytes != path.stat().st_size:
-            raise _broken(path, "its size does not match its header")
-    except LayerLotteryError:
-        raise
-    except Exception as error:  # a damaged header is Python text to numpy: its tokenizer's errors come through
-        raise _broken(path, f"not a readable npy file ({type(error).__name__})") from error
-    if not checked.is_remembered(path, content):
-        seen = checked.state(path)
-        if seals.file_digest(path) != content:
-            raise _broken(path, "its content does not match its hash")
-        checked.remember(path, content, seen)
-    return _copied_on_write(path, array)
-
-
-def _copied_on_write(path: Path, array: np.memmap[Any, Any]) -> Array:
-    """The same array, which may be written to, though no file ever is."""
-    # numpy's own mode "c" asks Linux to keep memory for a copy of every page: refused where the file is larger
-    with path.open("rb") as file:
-        flags, protection = mmap.MAP_PRIVATE | NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-        held = mmap.mmap(file.fileno(), 0, flags=flags, prot=protection)
-    order: Literal["C", "F"] = "F" if np.isfortran(array) else "C"
-    return np.ndarray(array.shape, array.dtype, held, array.offset, order=order)

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from layerlottery import paths
 from layerlottery.config.stages import PLACES, made
-from layerlottery.errors import LayerLotteryError
+from layerlottery.errors import LayerLotteryError, what
 from layerlottery.store import seals
-from layerlottery.store.artifacts import fits_header, read_facts
+from layerlottery.store.arrays import open_array
+from layerlottery.store.artifacts import read_facts
 from layerlottery.store.lock import NAME, held, holder
 from layerlottery.store.regular import irregular
 from layerlottery.store.stamps import Stamp, read_stamp
@@ -161,9 +162,12 @@ def _stamped(path: Path) -> Stamp:
 def _is_hashed(array: Path, facts: Path) -> bool:
     """Whether the facts hold an array's hash; raises BrokenSeal unless it is the array's."""
     content = _stated(array, facts)
-    # a header that names fewer bytes than there are spares the reading of all that follows
-    if content is not None and not fits_header(array):
-        raise seals.BrokenSeal("its size does not match its header")
+    if content is not None:
+        # a header that names fewer bytes than there are spares the reading of all that follows
+        try:
+            open_array(array)
+        except LayerLotteryError as error:
+            raise seals.BrokenSeal(what(error).removeprefix(f"{array}: ")) from None
     if content is not None and seals.file_digest(array) != content:
         raise seals.BrokenSeal("its content does not match its hash")
     return content is not None

@@ -11,6 +11,7 @@ from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts, seals
+from layerlottery.store.arrays import write_array
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_facts_that_contradict_the_arrays(digits, changes, message):
     ],
 )
 def test_arrays_that_contradict_the_facts(digits, file, array):
-    content = artifacts.write_array(digits.parent / file, array)
+    content = write_array(digits.parent / file, array)
     forge(digits, arrays=json.loads(digits.read_text())["facts"]["arrays"] | {file: content})
     prepared = PreparedSet.open(digits)
     assert len(prepared.split("train")) == 30

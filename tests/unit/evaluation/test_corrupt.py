@@ -18,7 +18,8 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import corrupt as stage
 from layerlottery.evaluation import corruptions
 from layerlottery.evaluation.corruptions import corrupt_images
-from layerlottery.store.artifacts import read_array, read_facts
+from layerlottery.store.arrays import read_array
+from layerlottery.store.artifacts import read_facts
 
 
 def make(bench, folder, **settings):

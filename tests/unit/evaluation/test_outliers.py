@@ -14,7 +14,8 @@ from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import FACTS, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation import outliers as stage
-from layerlottery.store.artifacts import read_array, read_facts
+from layerlottery.store.arrays import read_array
+from layerlottery.store.artifacts import read_facts
 
 SIZE = 16
 PLACES = np.arange(SIZE * SIZE).reshape(SIZE, SIZE)

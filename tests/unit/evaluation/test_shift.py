@@ -21,7 +21,8 @@ from layerlottery.evaluation.outliers import outliers
 from layerlottery.evaluation.shift import held_out_temperature, shift
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, load_network, save_network
-from layerlottery.store.artifacts import read_array, read_facts, read_table, write_array, write_facts
+from layerlottery.store.arrays import read_array, write_array
+from layerlottery.store.artifacts import read_facts, read_table, write_facts
 from layerlottery.store.schemas import arrow_schema
 
 ARCHITECTURE = {"network": {"depth": 8, "width": 4}, "channels": 1, "classes": 10, "removed_blocks": []}

@@ -13,6 +13,7 @@ import pytest
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts, seals
+from layerlottery.store.arrays import read_array, write_array
 from layerlottery.store.hashing import canonical, derived_seed, digest
 
 FACTS = {
@@ -51,11 +52,11 @@ MIXED = pa.table(
 
 def write_array_pair(path):
     array = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
-    path.with_suffix(".hash").write_text(artifacts.write_array(path, array))
+    path.with_suffix(".hash").write_text(write_array(path, array))
 
 
 def read_array_pair(path):
-    return artifacts.read_array(path, path.with_suffix(".hash").read_text()).tolist()
+    return read_array(path, path.with_suffix(".hash").read_text()).tolist()
 
 
 def read_tensors_plain(path):
@@ -146,15 +147,15 @@ def test_zero_dimensional_tensors_keep_their_value(tmp_path):
     ids=["uint8", "int64", "empty"],
 )
 def test_array_round_trip(tmp_path, array):
-    content = artifacts.write_array(tmp_path / "a.npy", array)
-    held = artifacts.read_array(tmp_path / "a.npy", content)
+    content = write_array(tmp_path / "a.npy", array)
+    held = read_array(tmp_path / "a.npy", content)
     assert (held.dtype, held.shape, held.tolist()) == (array.dtype, array.shape, array.tolist())
 
 
 def test_writing_into_a_mapped_array_leaves_the_file(tmp_path):
-    content = artifacts.write_array(tmp_path / "a.npy", np.zeros(4))
-    artifacts.read_array(tmp_path / "a.npy", content)[:] = 1
-    assert artifacts.read_array(tmp_path / "a.npy", content).tolist() == [0, 0, 0, 0]
+    content = write_array(tmp_path / "a.npy", np.zeros(4))
+    read_array(tmp_path / "a.npy", content)[:] = 1
+    assert read_array(tmp_path / "a.npy", content).tolist() == [0, 0, 0, 0]
 
 
 def test_array_digest_tells_shapes_and_types_apart():
@@ -312,13 +313,13 @@ def test_an_npy_file_of_objects_is_refused_and_never_executed(tmp_path):
     path, trace = tmp_path / "a.npy", tmp_path / "executed"
     np.save(path, np.array([Hostile(trace)], dtype=object), allow_pickle=True)
     with pytest.raises(LayerLotteryError, match=r"a\.npy: not a readable npy file"):
-        artifacts.read_array(path, seals.file_digest(path))
+        read_array(path, seals.file_digest(path))
     assert not trace.exists()
 
 
 def test_arrays_of_objects_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
-        artifacts.write_array(tmp_path / "a.npy", np.array([{}], dtype=object))
+        write_array(tmp_path / "a.npy", np.array([{}], dtype=object))
     assert list(tmp_path.iterdir()) == []
 
 

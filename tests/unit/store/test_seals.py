@@ -12,6 +12,7 @@ import pytest
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts, seals
+from layerlottery.store.arrays import read_array, write_array
 from layerlottery.store.regular import require_regular
 
 MARK = "layerlottery-sha256:"
@@ -126,7 +127,7 @@ def test_what_is_no_file_is_one_line_at_once(tmp_path, monkeypatch, kind, stand)
     path = tmp_path / "f"
     held = stand_in(stand, path.relative_to(tmp_path)) if stand == "socket" else stand_in(stand, path)
     with pytest.raises(LayerLotteryError, match=f"^{path}: {STAND_INS[stand]}") as caught:
-        artifacts.read_array(path, "0" * 64) if kind == "array" else read(kind, path)
+        read_array(path, "0" * 64) if kind == "array" else read(kind, path)
     assert "\n" not in str(caught.value)
     if held is not None:
         held.close()
@@ -134,10 +135,10 @@ def test_what_is_no_file_is_one_line_at_once(tmp_path, monkeypatch, kind, stand)
 
 def test_an_array_longer_than_its_header_says_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "a.npy"
-    content = artifacts.write_array(path, np.arange(5))
+    content = write_array(path, np.arange(5))
     os.truncate(path, 30 << 30)
     with pytest.raises(LayerLotteryError, match=r"a\.npy: its size does not match its header"):
-        artifacts.read_array(path, content)
+        read_array(path, content)
 
 
 def test_sizes_have_a_limit_where_one_is_asked_for(tmp_path):

@@ -13,7 +13,8 @@ from layerlottery import paths
 from layerlottery.cli.main import cli
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import seals
-from layerlottery.store.artifacts import write_array, write_document, write_facts, write_table, write_tensors
+from layerlottery.store.arrays import write_array
+from layerlottery.store.artifacts import write_document, write_facts, write_table, write_tensors
 from layerlottery.store.lock import acquire
 from layerlottery.upkeep.verify import described, remove, verify
 
