@@ -250,3 +250,12 @@ def problems(words, path, payloads, marker):
             found.append((name, "ran code"))
             marker.unlink()
     return [one for one in found if one[1]]
+
+
+def worse(value):
+    """The same value with hostile text in every string, at any depth."""
+    if isinstance(value, dict):
+        return {key: worse(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [worse(one) for one in value]
+    return value + TEXT if isinstance(value, str) else value

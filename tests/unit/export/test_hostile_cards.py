@@ -6,7 +6,7 @@ import shutil
 import pyarrow as pa
 import pytest
 import torch
-from tests.unit.hostile import TEXT
+from tests.unit.hostile import TEXT, worse
 from tests.unit.test_escaping import FORBIDDEN, steers, tokens
 from tests.unit.trained import TICKET
 
@@ -16,14 +16,6 @@ from layerlottery.store.artifacts import read_facts, read_table, write_facts, wr
 
 # code is ours where it has a fence of its own; headings are counted
 CHECKED = FORBIDDEN - {"heading_open", "code_inline", "fence", "bullet_list_open"}
-
-
-def worse(value):
-    if isinstance(value, dict):
-        return {key: worse(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [worse(one) for one in value]
-    return value + TEXT if isinstance(value, str) else value
 
 
 def headings(card):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.unit.hostile import TEXT
+from tests.unit.hostile import TEXT, worse
 from tests.unit.test_escaping import steers
 
 from layerlottery.report.network import network_text
@@ -173,13 +173,6 @@ def test_a_narrow_terminal_folds_and_drops_nothing(description):
 
 
 def test_hostile_facts_steer_no_terminal_and_fill_no_screen(description):
-    def worse(value):
-        if isinstance(value, dict):
-            return {key: worse(one) for key, one in value.items()}
-        if isinstance(value, list):
-            return [worse(one) for one in value]
-        return value + TEXT if isinstance(value, str) else value
-
     description = worse(description)
     description["identity"]["dataset"] = "d" * 1_000_000
     description["removal"]["left"] = {TEXT: TEXT}
