@@ -158,10 +158,14 @@ class ShiftSettings(Settings):
     )
 
 
+# the unbiased estimator of debiased CKA divides by N - 3
+FEWEST_COMPARED = 4
+
+
 class CompareSettings(Settings):
     """Similarity of a trained ticket and its dense network: debiased linear CKA of their features."""
 
-    images: Annotated[int, Field(ge=4, le=10**9)] | None = Field(
+    images: Annotated[int, Field(ge=FEWEST_COMPARED, le=10**9)] | None = Field(
         500, description="test images compared, balanced over classes, at least 4: debiasing needs them; null takes all"
     )
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from layerlottery import paths
 from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.data import Digits, OfficialCorruptions, TorchvisionImages
+from layerlottery.config.evaluation import FEWEST_COMPARED
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts
 
@@ -35,8 +36,6 @@ EXTENTS = {
     "FashionMNIST": Extent(60_000, 10_000, 1, 28, 10),
 }
 SCANS = 1797
-# as debiased CKA takes them
-FEWEST_COMPARED = 4
 
 
 def published(settings: Any) -> Extent | None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from layerlottery.config.evaluation import CompareSettings
+from layerlottery.config.evaluation import FEWEST_COMPARED, CompareSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
 from layerlottery.data.prepared import Images, PreparedSet, select_images
@@ -21,7 +21,7 @@ from layerlottery.evaluation.forward import to_unit_interval
 from layerlottery.networks.blocks import residual_blocks
 from layerlottery.networks.features import PENULTIMATE, captured
 from layerlottery.networks.predictor import load_predictor
-from layerlottery.similarity.cka import FEWEST_IMAGES, cka_of, gram, hsic
+from layerlottery.similarity.cka import cka_of, gram, hsic
 from layerlottery.store import artifacts
 from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import canonical
@@ -48,8 +48,10 @@ def compare(
     _check_architectures(weights, facts["architecture"], dense, dense_facts["architecture"])
     test = prepared.split("test")
     images = test.take(select_images(test.labels, settings.images, seed=0)).images
-    if len(images) < FEWEST_IMAGES:
-        raise LayerLotteryError(f"images: found {len(images)}; debiased CKA takes {FEWEST_IMAGES} test images or more")
+    if len(images) < FEWEST_COMPARED:
+        raise LayerLotteryError(
+            f"images: found {len(images)}; debiased CKA takes {FEWEST_COMPARED} test images or more"
+        )
     removed_blocks = facts["architecture"]["removed_blocks"]
     layers = _layers(whole.get_submodule("network"), to_unit_interval(images[:2], device), removed_blocks)
     values = similarities(whole, ticket, images, list(layers), device=device)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from layerlottery.config.evaluation import FEWEST_COMPARED
 from layerlottery.errors import LayerLotteryError
-
-FEWEST_IMAGES = 4  # the unbiased estimator divides by N - 3
 
 
 def centred(features: Tensor) -> Tensor:
@@ -67,8 +66,8 @@ def cka_of(terms: Tensor) -> float:
 def _u_centred(k: Tensor) -> Tensor:
     """Without diagonal, and with rows and columns that add up to 0 (U-centring, Székely & Rizzo 2014)."""
     n = len(k)
-    if n < FEWEST_IMAGES:
-        raise LayerLotteryError(f"images: debiased CKA was given {n}; it takes {FEWEST_IMAGES} or more")
+    if n < FEWEST_COMPARED:
+        raise LayerLotteryError(f"images: debiased CKA was given {n}; it takes {FEWEST_COMPARED} or more")
     k = k - torch.diag(k.diagonal())
     sums = k.sum(0)
     k = k - (sums[:, None] + sums) / (n - 2) + sums.sum() / ((n - 1) * (n - 2))

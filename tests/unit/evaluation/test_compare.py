@@ -6,6 +6,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from layerlottery.config.evaluation import CompareSettings
@@ -233,5 +234,9 @@ def test_a_ticket_in_place_of_the_dense_network_is_refused(workbench):
 
 
 def test_too_few_images_are_refused(workbench):
+    # a set that has no more; the setting itself is refused when it is read
+    few, files = CompareSettings.model_construct(images=3), (workbench.dense, workbench.dense, workbench.bench.data)
     with pytest.raises(LayerLotteryError, match=r"^images: found 3; debiased CKA takes 4 test images or more$"):
-        workbench.table(workbench.dense, images=3)
+        stage.compare(*files, workbench.folder / "similarity.parquet", few, device=workbench.device)
+    with pytest.raises(ValidationError, match="greater than or equal to 4"):
+        CompareSettings(images=3)
