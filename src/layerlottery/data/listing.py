@@ -30,18 +30,17 @@ OF_SYSTEMS = frozenset(
         *("@eadir", "#recycle", "__macosx", "lost+found", "system volume information", "$recycle.bin"),
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
         *("found.000", "network trash folder", "temporary items", "_vti_cnf", "__pycache__"),
+        # snapshots, thumbnails and recycle bins of Synology, QNAP and NetApp; by name, for a class may be called #1
+        *("@tmp", "@synoresource", "@recycle", "@__thumb", "@recently-snapshot", "#snapshot", "~snapshot"),
     }
 )
-
-# how tools of storage name their own: snapshots, thumbnails, recycle bins of Synology, QNAP, NetApp, Windows
-MARKS = (".", "@", "#", "~", "$")
 
 Kind = Literal["file", "folder", "link that leads nowhere", "other"]
 
 
 def is_passed_over(name: str) -> bool:
     """Whether a file or folder is hidden or a system's own."""
-    return name.startswith(MARKS) or name.casefold() in OF_SYSTEMS
+    return name.startswith(".") or name.casefold() in OF_SYSTEMS
 
 
 def images_below(folder: Path, remarks: Remarks, *, besides: str = "") -> list[str]:

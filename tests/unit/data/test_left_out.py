@@ -118,7 +118,7 @@ OF_SYSTEMS = [
     *("train/ant/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "train/@eaDir/1.jpg", "train/__MACOSX/ant/1.jpg"),
     *("test/ant/__MACOSX/1.png", "train/lost+found/1.png", "test/$RECYCLE.BIN/1.png", "train/.Trashes/1.png"),
     *("train/ant/._1.png", "train/._ant", "train/ant/.DS_Store", "test/bee/Thumbs.db", "train/bee/desktop.ini"),
-    *("train/@Recycle/1.png", "train/ant/.@__thumb/1.png", "train/#snapshot/1.png", "test/~snapshot/ant/1.png"),
+    *("train/@Recycle/1.png", "train/ant/@__thumb/1.png", "train/#snapshot/1.png", "test/~snapshot/ant/1.png"),
     *("train/FOUND.000/1.png", "train/ant/__pycache__/1.png", "train/Temporary Items/1.png"),
     *("train/ant/boxes.txt", "train/labels.csv", "test/ant/1.json"),
 ]
@@ -237,3 +237,10 @@ def test_facts_stay_json(place):
     unread(place / "train/ant", os.fsdecode(b"\xff\n.heic"))
     assert prepared(place)["remarks"]["of a type that is not read"]["count"] == 1
     json.loads((place / "set/facts.json").read_bytes())
+
+
+def test_a_class_may_be_called_like_a_mark(place):
+    for part, pixels in (("train", PIXELS[0]), ("test", PIXELS[1])):
+        for label in ("#1", "@home", "~x", "$100"):
+            put(place / part / label / "1.png", pixels)
+    assert prepared(place)["classes"] == ["#1", "$100", "@home", "ant", "bee", "~x"]
