@@ -1,0 +1,122 @@
+"""Contrasts between networks that answered the same test images: networks × seeds × images.
+
+A difference between two networks is an estimate for other seeds and for other images of the same kind. Answers
+y[k, s, i] in [0, 1] of K networks, n seeds and m images are therefore a crossed design with both as random effects,
+as in studies of many readers and many cases (Obuchowski & Rockette 1995; Hillis 2007): a seed is a reader, an image
+a case. Of a contrast x = Σ_k w_k y_k, with the mean squares of its seed × image table,
+
+    SE² = (φ MS_E + u) / (n m),   u = max(MS_I − MS_E, 0),   φ = max(1, MS_KS / MS_KSI) over all K networks,
+
+with Satterthwaite's degrees of freedom. φ pools what seeds add to the noise of single answers: three seeds alone say
+little about it. A contrast that is noisier than the pool has its own MS_S in the place of φ MS_E.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+# a contrast keeps the pooled noise unless its own exceeds this quantile of the F distribution
+POOLED = 0.8
+
+
+class Contrast(NamedTuple):
+    """An estimate, in the units of the answers, with its variance by seeds and by images; fields are numbers."""
+
+    estimate: float
+    se: float
+    df: float
+    seed_variance: float
+    image_variance: float
+
+
+class Pool(NamedTuple):
+    """What all networks of a family say together: φ, and the degrees of freedom (K − 1)(n − 1) that it rests on."""
+
+    phi: float
+    df: int
+
+
+class Table(NamedTuple):
+    """Mean squares of one contrast's seed × image table."""
+
+    mean: float
+    seeds: float
+    images: float
+    error: float
+
+
+def pool(answers: npt.NDArray[np.generic]) -> Pool:
+    """φ of answers (networks, seeds, images); 1 where one network or one seed leaves nothing to estimate it from."""
+    count, seeds, images = answers.shape
+    df = (count - 1) * (seeds - 1)
+    if not df or images < 2:
+        return Pool(1.0, df)
+    cells = answers.mean(axis=2, dtype=np.float64)
+    centred = _centred(cells)
+    between = images * float(np.sum(centred**2)) / df
+    # Σ of the three-way residuals squared, from sums alone: no array of the size of the answers is made
+    squares = float(np.einsum("ksi,ksi->", answers, answers, dtype=np.float64))
+    return Pool(max(1.0, between / within), df) if (within := _three_way(answers, cells, squares) / df) > 0 else Pool(1.0, df)
+
+
+def _centred(table: Array) -> Array:
+    return np.asarray(table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean())
+
+
+def _three_way(answers: npt.NDArray[np.generic], cells: Array, squares: float) -> float:
+    """The sum of squares of network × seed × image, over the images' degrees of freedom."""
+    count, seeds, images = answers.shape
+    by_network = answers.mean(axis=1, dtype=np.float64)
+    by_seed = answers.mean(axis=0, dtype=np.float64)
+    by_image = by_network.mean(axis=0)
+    mean = by_image.mean()
+    total = squares - mean**2 * answers.size
+    parts = (
+        seeds * images * np.sum((by_network.mean(axis=1) - mean) ** 2)
+        + count * images * np.sum((by_seed.mean(axis=1) - mean) ** 2)
+        + count * seeds * np.sum((by_image - mean) ** 2)
+        + images * np.sum(_centred(cells) ** 2)
+        + seeds * np.sum(_centred(by_network) ** 2)
+        + count * np.sum(_centred(by_seed) ** 2)
+    )
+    return max(float(total - parts), 0.0) / (images - 1)
+
+
+def mean_squares(differences: Array) -> Table:
+    """Mean squares of a table (seeds, images), both at least 2."""
+    seeds, images = differences.shape
+    rows, columns = differences.mean(axis=1), differences.mean(axis=0)
+    mean = float(rows.mean())
+    by_seed = images * float(np.sum((rows - mean) ** 2))
+    by_image = seeds * float(np.sum((columns - mean) ** 2))
+    total = float(np.sum((differences - mean) ** 2))
+    error = max(total - by_seed - by_image, 0.0) / ((seeds - 1) * (images - 1))
+    return Table(mean, by_seed / (seeds - 1), by_image / (images - 1), error)
+
+
+def contrast(differences: Array, pooled: Pool) -> Contrast:
+    """The estimate of a contrast from its table (seeds, images) and its family's pool.
+
+    The standard error is at least 1/m: that of one answer more and one fewer, half an image each way (Agresti & Min
+    2005), where networks agree on every image by chance.
+    """
+    from scipy.special import fdtri
+
+    seeds, images = differences.shape
+    found = mean_squares(differences)
+    noise, df = pooled.phi * found.error, float(pooled.df)
+    if found.seeds > noise * fdtri(seeds - 1, pooled.df, POOLED) or not pooled.df:
+        noise, df = found.seeds, float(seeds - 1)
+    by_image = max(found.images - found.error, 0.0)
+    whole = noise + by_image
+    floor = seeds / images
+    if whole <= floor:
+        return Contrast(found.mean, 1 / images, float(images - 1), 0.0, 1 / images**2)
+    df = whole**2 / (noise**2 / df + by_image**2 / (images - 1))
+    cells = seeds * images
+    return Contrast(found.mean, (whole / cells) ** 0.5, df, noise / cells, by_image / cells)
