@@ -21,7 +21,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 # a contrast keeps the pooled noise unless its own exceeds this quantile of the F distribution
-POOLED = 0.8
+POOLED = 0.75
 
 
 class Contrast(NamedTuple):
@@ -61,7 +61,8 @@ def pool(answers: npt.NDArray[np.generic]) -> Pool:
     between = images * float(np.sum(centred**2)) / df
     # Σ of the three-way residuals squared, from sums alone: no array of the size of the answers is made
     squares = float(np.einsum("ksi,ksi->", answers, answers, dtype=np.float64))
-    return Pool(max(1.0, between / within), df) if (within := _three_way(answers, cells, squares) / df) > 0 else Pool(1.0, df)
+    within = _three_way(answers, cells, squares) / df
+    return Pool(max(1.0, between / within) if within > 0 else 1.0, df)
 
 
 def _centred(table: Array) -> Array:
