@@ -82,8 +82,8 @@ def crossed(answers: np.ndarray, scenario: Scenario) -> Found:
     pooled, dense = pool(answers), answers[0].astype(float)
     extra = list(range(scenario.networks, len(answers)))
     tables = (answers[[k, *(extra if k == 1 else [])]].mean(axis=0) - dense for k in range(1, scenario.networks))
-    found = [contrast(table, pooled) for table in tables]
-    return Found(*(np.array([getattr(one, name) for one in found]) for name in Found._fields))
+    found = contrast(np.stack(list(tables)), pooled)
+    return Found(found.estimate, found.se, found.df)
 
 
 def over_seeds(answers: np.ndarray, scenario: Scenario) -> Found:
@@ -134,7 +134,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=400)
     repeats = parser.parse_args().repeats
-    print("| images × seeds | method | coverage | of the first ticket | half-width, pp | better | differs | tie within 1 pp |")
+    print(
+        "| images × seeds | method | coverage | of the first ticket | half-width, pp | better | differs | tie within 1 pp |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for scenario in SCENARIOS:
         random = np.random.default_rng(0)

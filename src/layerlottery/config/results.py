@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,15 +29,24 @@ class EnergySettings(Settings):
     lacoste_intensity: NonNegative = Field(0.432, description="kg CO2 a kWh of the Lacoste et al. (2019) column")
 
 
+Endpoint = Annotated[str, Field(pattern=r"^(clean|corruption|co2|macs|shift \S+|[^\s]+ \d+(\.\d+)?)$", max_length=100)]
+PRIMARY = ["clean", "corruption", "pgd 8", "macs"]
+
+
 class StatisticsSettings(Settings):
-    """The definition of a winning ticket."""
+    """What the benchmark is to decide, and what counts as decided."""
 
     xi: Distinct[NonNegative | Literal["sd"]] = Field(
         [0.0, 1.0, "sd"],
         description="allowed loss in percentage points; sd is the dense networks' standard deviation",
         min_length=1,
     )
-    confidence: float = Field(0.95, gt=0, lt=1, description="level of the intervals over seeds")
+    confidence: float = Field(0.95, gt=0, lt=1, description="level of the intervals, for other seeds and test images")
+    primary: Distinct[Endpoint] = Field(
+        PRIMARY,
+        description="what the benchmark is to decide, corrected together; all else is exploratory: clean, corruption "
+        "(mean over corruptions), an attack and its epsilon (pgd 8), shift and a test set's name, co2, macs",
+    )
     resamples: int = Field(9999, ge=99, le=MOST, description="resamples of the bootstrap intervals")
 
 

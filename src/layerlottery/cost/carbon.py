@@ -10,3 +10,8 @@ def lacoste_co2(watts: float, seconds: float, intensity: float) -> float:
     """
     kwh = watts * (seconds / 3600) / 1000
     return kwh * intensity
+
+
+def measured(power_source: str | None) -> bool:
+    """Whether power was read from a meter, RAPL's or NVML's: what is modelled from design power is time in other units."""
+    return power_source in ("rapl", "gpu")

@@ -17,8 +17,11 @@ from layerlottery.config.results import EnergySettings
 from layerlottery.config.studies import AggregateSettings, Run, expand, expand_scorings
 from layerlottery.store.chain import Chain
 from layerlottery.store.schemas import TABLES
+from layerlottery.tables.answers import Answers
 from layerlottery.tables.collect import read_ahead, read_batch, read_scores
 from layerlottery.tables.comparisons import comparisons
+from layerlottery.tables.inference import Inference
+from layerlottery.tables.measures import CLEAN_ACCURACY
 from layerlottery.tables.pairing import Pairing
 from layerlottery.tables.resilience import Measurements, resilience
 from layerlottery.tables.stability import stability
@@ -36,19 +39,22 @@ def aggregate(results: Path, settings: AggregateSettings) -> dict[str, int]:
     scorings = [scoring for scoring in expand_scorings(settings.studies) if scoring.structure == "layers"]
     with ExitStack() as opened:
         tables = {name: opened.enter_context(result_table(results, name, settings)) for name in TABLES}
-        networks, measured = add_networks(results, runs, settings.energy, tables, chain)
+        answers = Answers()
+        networks, measured = add_networks(results, runs, settings.energy, tables, chain, answers)
         if any(run.removed for run in runs):
             found = pd.concat(networks, ignore_index=True).join(measured.differences())
-            tables["summary"].add(summary(found, statistics))
-            tables["comparisons"].add(comparisons(found, statistics))
-            tables["resilience"].add(resilience(found, measured, confidence=statistics.confidence))
+            inference = Inference(found, answers, statistics)
+            inferred = resilience(found, measured, inference)
+            tables["summary"].add(summary(found, inferred, statistics))
+            tables["comparisons"].add(comparisons(found, measured.of(CLEAN_ACCURACY, len(found)), inference))
+            tables["resilience"].add(inferred)
         if scores := add_scores(results, scorings, tables["scores"], chain):
             tables["stability"].add(stability(pd.concat(scores)))
     return {name: table.rows for name, table in tables.items()}
 
 
 def add_networks(
-    results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables, chain: Chain
+    results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables, chain: Chain, answers: Answers
 ) -> tuple[list[pd.DataFrame], Measurements]:
     """Write a row per trained network, and its rows for each condition, epoch and compared layer.
 
@@ -61,6 +67,7 @@ def add_networks(
         networks.append(pairing.networks(batch["runs"], batch["costs"]))
         conditions, outliers = pairing.conditions(batch["robustness"]), pairing.outliers(batch["detection"])
         measured.add(conditions, outliers)
+        answers.add(batch["robustness"])
         tables["runs"].add(batch["runs"], **networks[-1])
         tables["robustness"].add(batch["robustness"], **conditions[["dense_accuracy", "delta_accuracy"]])
         tables["detection"].add(batch["detection"], **outliers[["dense_auroc", "delta_auroc"]])

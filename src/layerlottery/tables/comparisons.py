@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.config.studies import FRESH
-from layerlottery.tables.seeds import identities, per_seed, pruned
-from layerlottery.tables.statistics import bootstraps, holm, infer, outcome
+from layerlottery.tables.inference import Contrasts, Inference, Measured
+from layerlottery.tables.seeds import identities, pruned
+from layerlottery.tables.statistics import NULL, bootstraps, holm, outcome
 
 SIZE = ["dataset", "network", "removed"]
+# of every network that is compared
+NEEDED = ["seed", "draw", "place", "structure", "scored_at", "rewind", "blocks", "architecture"]
 
 
 @dataclass(frozen=True)
@@ -44,25 +48,64 @@ CONTROLS = {
     "layers": Control("structure", "layers", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")),
 }
 
+# controls that draw what the ticket chose: where the choice leaves one architecture, both are drawn alike
+SAME_LAW = ("random", "random_spread", "architecture")
 
-def comparisons(networks: pd.DataFrame, settings: StatisticsSettings) -> pd.DataFrame:
-    """One row per ticket and control that shares a seed with it; draws are averaged within a seed first."""
+
+def comparisons(networks: pd.DataFrame, accuracy: Measured, inference: Inference) -> pd.DataFrame:
+    """One row per ticket and control that shares a seed with it; draws are averaged within a seed first.
+
+    `networks` are all rows of the table runs, `accuracy` is that on clean test images.
+    """
     tickets = pruned(networks)
+    tickets["blocks"] = tickets["removed_blocks"].map(tuple)
     pairs = _pairs(tickets)
-    by_control = [_differences(tickets, _others(pairs, control), control) for control in CONTROLS.values()]
-    differences = pd.concat(by_control, keys=range(len(CONTROLS)), names=["control"])
-    if differences.empty:
-        return pd.DataFrame()
-    seeds = differences.reorder_levels(["ticket", "control", "seed"]).unstack("seed")
-    found = infer(seeds.to_numpy(), confidence=settings.confidence).set_axis(seeds.index)
-    ends = bootstraps(seeds.to_numpy(), confidence=settings.confidence, resamples=settings.resamples)
-    rows = found.assign(boot_low=ends[:, 0], boot_high=ends[:, 1]).reset_index().join(identities(tickets), on="ticket")
-    rows["control"] = rows["control"].map(dict(enumerate(CONTROLS)))
+    found = [
+        _compared(tickets, _others(pairs, control), control, accuracy, inference).assign(
+            control=name, control_order=order
+        )
+        for order, (name, control) in enumerate(CONTROLS.items())
+    ]
+    rows = pd.concat(found).rename_axis("ticket").reset_index()
+    rows = rows.sort_values(["ticket", "control_order"], kind="stable", ignore_index=True)
+    rows["null"] = _null_by_construction(rows)
+    rows["p_value"] = rows["p_value"].mask(rows["null"])
+    rows = rows.join(identities(tickets), on="ticket")
     family = rows.groupby(["dataset", "network", "control"])["p_value"]
     rows["p_holm"] = family.transform(holm)
     rows["compared"] = family.transform("count").where(rows["p_holm"].notna())
-    rows["outcome"] = outcome(rows["mean"], rows["p_holm"], confidence=settings.confidence)
-    return rows.rename(columns={"mean": "difference"})
+    told = outcome(rows, rows["p_holm"], rows["alpha"])
+    return rows.assign(outcome=np.where(rows["null"], NULL, told)).rename(columns={"mean": "difference"})
+
+
+def _compared(
+    tickets: pd.DataFrame, pairs: pd.DataFrame, control: Control, accuracy: Measured, inference: Inference
+) -> pd.DataFrame:
+    """Of every ticket with such a control its inference, bootstrap, and how much both have in common."""
+    ours, theirs = _sides(tickets, pairs, control)
+    contrasts, settings = Contrasts.between(ours, theirs, len(accuracy.values)), inference.settings
+    found, samples = inference.of(contrasts, accuracy), contrasts.samples(accuracy.values).to_numpy()
+    ends = bootstraps(samples, confidence=settings.confidence, resamples=settings.resamples)
+    shared = ours.merge(theirs, on=["contrast", *control.paired], suffixes=("", "_other"))
+    layers = shared["structure"].eq("layers") & shared["structure_other"].eq("layers")
+    same = pd.DataFrame(
+        {
+            "same_blocks": layers & (shared["blocks"] == shared["blocks_other"]),
+            "same_architecture": shared["architecture"] == shared["architecture_other"],
+            "drawn": shared["scored_at"].eq("init")
+            & shared["rewind"].isin(("0", FRESH))
+            & shared["rewind_other"].isin(("0", FRESH)),
+            "same_start": shared["rewind"] == shared["rewind_other"],
+        }
+    )
+    return found.assign(boot_low=ends[:, 0], boot_high=ends[:, 1]).join(same.groupby(shared["contrast"]).mean())
+
+
+def _null_by_construction(rows: pd.DataFrame) -> pd.Series:
+    """Where there is nothing to find: the networks are the same, or of one architecture and equally drawn."""
+    identical = (rows["same_blocks"] == 1) & (rows["same_start"] == 1)
+    alike = (rows["same_architecture"] == 1) & (rows["drawn"] == 1) & rows["control"].isin(SAME_LAW)
+    return identical | alike
 
 
 def _pairs(tickets: pd.DataFrame) -> pd.DataFrame:
@@ -83,12 +126,10 @@ def _others(pairs: pd.DataFrame, control: Control) -> pd.DataFrame:
     return found[same | ~same.groupby(found["ticket"]).transform("any")]
 
 
-def _differences(tickets: pd.DataFrame, pairs: pd.DataFrame, control: Control) -> pd.Series:
-    """Accuracy of ticket minus control, by ticket and seed; networks without a partner do not count."""
-    ours = tickets[["ticket", "seed", "draw", "accuracy"]]
-    others = ours.rename(columns={"ticket": "ticket_other"}).reset_index(names="place")
-    # the control's networks in the order of the table
-    theirs = pairs[["ticket", "ticket_other"]].merge(others).sort_values("place", kind="stable")
-    keys = [pd.MultiIndex.from_frame(side[["ticket", *control.paired]]) for side in (ours, theirs)]
-    ours, theirs = ours[keys[0].isin(keys[1])], theirs[keys[1].isin(keys[0])]
-    return (per_seed(ours, ours[["accuracy"]]) - per_seed(theirs, theirs[["accuracy"]]))["accuracy"]
+def _sides(tickets: pd.DataFrame, pairs: pd.DataFrame, control: Control) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Networks of the tickets and of their controls, by `contrast`; those without a partner do not count."""
+    ours = tickets[NEEDED].assign(contrast=tickets["ticket"])
+    others = tickets[[*NEEDED, "ticket"]].rename(columns={"ticket": "ticket_other"})
+    theirs = pairs[["ticket", "ticket_other"]].merge(others).rename(columns={"ticket": "contrast"})
+    keys = [pd.MultiIndex.from_frame(side[["contrast", *control.paired]]) for side in (ours, theirs)]
+    return ours[keys[0].isin(keys[1])], theirs[keys[1].isin(keys[0])]

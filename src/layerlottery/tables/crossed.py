@@ -25,13 +25,13 @@ POOLED = 0.75
 
 
 class Contrast(NamedTuple):
-    """An estimate, in the units of the answers, with its variance by seeds and by images; fields are numbers."""
+    """An estimate, in the units of the answers, with its variance by seeds and by images; fields are arrays."""
 
-    estimate: float
-    se: float
-    df: float
-    seed_variance: float
-    image_variance: float
+    estimate: Array
+    se: Array
+    df: Array
+    seed_variance: Array
+    image_variance: Array
 
 
 class Pool(NamedTuple):
@@ -42,12 +42,12 @@ class Pool(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Mean squares of one contrast's seed × image table."""
+    """Mean squares of the seed × image table of every contrast; fields are arrays."""
 
-    mean: float
-    seeds: float
-    images: float
-    error: float
+    mean: Array
+    seeds: Array
+    images: Array
+    error: Array
 
 
 def pool(answers: npt.NDArray[np.generic]) -> Pool:
@@ -89,35 +89,46 @@ def _three_way(answers: npt.NDArray[np.generic], cells: Array, squares: float) -
 
 
 def mean_squares(differences: Array) -> Table:
-    """Mean squares of a table (seeds, images), both at least 2."""
-    seeds, images = differences.shape
-    rows, columns = differences.mean(axis=1), differences.mean(axis=0)
-    mean = float(rows.mean())
-    by_seed = images * float(np.sum((rows - mean) ** 2))
-    by_image = seeds * float(np.sum((columns - mean) ** 2))
-    total = float(np.sum((differences - mean) ** 2))
-    error = max(total - by_seed - by_image, 0.0) / ((seeds - 1) * (images - 1))
+    """Mean squares of tables (…, seeds, images), both at least 2; fields have the leading shape."""
+    seeds, images = differences.shape[-2:]
+    rows, columns = differences.mean(axis=-1), differences.mean(axis=-2)
+    mean = rows.mean(axis=-1)
+    by_seed = images * np.sum((rows - mean[..., None]) ** 2, axis=-1)
+    by_image = seeds * np.sum((columns - mean[..., None]) ** 2, axis=-1)
+    total = np.sum((differences - mean[..., None, None]) ** 2, axis=(-2, -1))
+    error = np.maximum(total - by_seed - by_image, 0.0) / ((seeds - 1) * (images - 1))
     return Table(mean, by_seed / (seeds - 1), by_image / (images - 1), error)
 
 
 def contrast(differences: Array, pooled: Pool) -> Contrast:
-    """The estimate of a contrast from its table (seeds, images) and its family's pool.
+    """The estimates of contrasts from their tables (…, seeds, images) and their family's pool.
 
     The standard error is at least 1/m: that of one answer more and one fewer, half an image each way (Agresti & Min
     2005), where networks agree on every image by chance.
     """
+    seeds, images = differences.shape[-2:]
+    found = mean_squares(differences)
+    noise, df = _seed_noise(found, pooled, seeds)
+    by_image = np.maximum(found.images - found.error, 0.0)
+    whole, cells = noise + by_image, seeds * images
+    with np.errstate(divide="ignore", invalid="ignore"):
+        satterthwaite = whole**2 / (noise**2 / df + by_image**2 / (images - 1))
+    least = whole <= seeds / images
+    return Contrast(
+        found.mean,
+        np.where(least, 1 / images, np.sqrt(whole / cells)),
+        np.where(least, images - 1.0, satterthwaite),
+        np.where(least, 0.0, noise / cells),
+        np.where(least, 1 / images**2, by_image / cells),
+    )
+
+
+def _seed_noise(found: Table, pooled: Pool, seeds: int) -> tuple[Array, Array]:
+    """The mean square by which seeds make each contrast vary, and its degrees of freedom."""
     from scipy.special import fdtri
 
-    seeds, images = differences.shape
-    found = mean_squares(differences)
-    noise, df = pooled.phi * found.error, float(pooled.df)
-    if found.seeds > noise * fdtri(seeds - 1, pooled.df, POOLED) or not pooled.df:
-        noise, df = found.seeds, float(seeds - 1)
-    by_image = max(found.images - found.error, 0.0)
-    whole = noise + by_image
-    floor = seeds / images
-    if whole <= floor:
-        return Contrast(found.mean, 1 / images, float(images - 1), 0.0, 1 / images**2)
-    df = whole**2 / (noise**2 / df + by_image**2 / (images - 1))
-    cells = seeds * images
-    return Contrast(found.mean, (whole / cells) ** 0.5, df, noise / cells, by_image / cells)
+    shared = pooled.phi * found.error
+    if not pooled.df:
+        return found.seeds, np.full_like(found.seeds, seeds - 1.0)
+    own = found.seeds > shared * fdtri(seeds - 1, pooled.df, POOLED)
+    return np.where(own, found.seeds, shared), np.where(own, seeds - 1.0, float(pooled.df))

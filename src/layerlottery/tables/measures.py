@@ -39,6 +39,10 @@ class Measure(NamedTuple):
 
 Measured: TypeAlias = Iterator[tuple[Measure, Array]]
 
+CLEAN_ACCURACY = Measure("accuracy, clean", None, None, "%", "higher")
+CORRUPTED, SHIFTED, ATTACKED = "accuracy, corrupted", "accuracy, shifted", "accuracy, attacked"
+CO2 = Measure("CO2 of the training", None, None, "kg", "lower")
+
 # columns of the table robustness that measures are made from
 VALUES = ("accuracy", "norm", "nll", "brier", "ece", "nll_scaled", "brier_scaled", "ece_scaled")
 TRUST = {"nll": ("NLL", "nats"), "brier": ("Brier score", "0 to 2"), "ece": ("ECE", "0 to 1")}
@@ -51,13 +55,47 @@ def measures(conditions: Sequence[ConditionName], values: Columns, dense: Array)
 
     `values` and `dense`, the accuracies of each network's dense network, are (networks, conditions).
     """
-    found: dict[Measure, Array] = {}
-    for kind in (_corruptions, _shifts, _attacks, _trust):
+    accuracy = values["accuracy"]
+    found = {
+        measure: np.mean([accuracy[:, at].mean(axis=1) for at in parts], axis=0)
+        for measure, parts in accuracies(conditions).items()
+    }
+    for kind in (_corruption_errors, _gaps, _norms, _trust):
         found |= kind(conditions, values, dense)
     return found
 
 
-def _percent(measure: str, name: str | None = None, level: float | None = None, better: Better = "higher") -> Measure:
+def accuracies(conditions: Sequence[ConditionName]) -> dict[Measure, list[Indices]]:
+    """The measures that are means of accuracies: of which conditions, by their places; the mean of means over parts."""
+    found = {CLEAN_ACCURACY: [[conditions.index(CLEAN)]]}
+    corrupted = _named(conditions, "corruption")
+    main = {name: at for name, at in corrupted.items() if name in MAIN_CORRUPTIONS}
+    extra = {name: at for name, at in corrupted.items() if name not in main}
+    for words, some in ((CORRUPTED, main), ("accuracy, extra corruptions", extra)):
+        found |= {percent(words): list(some.values())} if some else {}
+    found |= {percent(CORRUPTED, name): [at] for name, at in corrupted.items()}
+    found |= {percent(SHIFTED, name): [at] for name, at in _named(conditions, "shift").items()}
+    # transferred examples are the dense network's own: on itself they are no transfer, and there is no difference
+    attacks = _named(conditions, "attack")
+    found |= {percent(ATTACKED): [[one for at in attacks.values() for one in at]]} if attacks else {}
+    levels = ((name, place) for name, at in attacks.items() for place in at)
+    return found | {percent(ATTACKED, name, conditions[place].level): [[place]] for name, place in levels}
+
+
+def count_alike(parts: Sequence[Indices]) -> bool:
+    """Whether all conditions of a measure have one weight, so that its answers have a plain mean."""
+    return len({len(at) for at in parts}) == 1
+
+
+def endpoint(measure: Measure) -> str | None:
+    """The name of a measure in `statistics.primary`; None for one that can't be primary."""
+    fixed = {CLEAN_ACCURACY: "clean", percent(CORRUPTED): "corruption", CO2: "co2"}
+    if measure in fixed or measure.name is None:
+        return fixed.get(measure)
+    return {ATTACKED: f"{measure.name} {measure.level or 0:g}", SHIFTED: f"shift {measure.name}"}.get(measure.measure)
+
+
+def percent(measure: str, name: str | None = None, level: float | None = None, better: Better = "higher") -> Measure:
     return Measure(measure, name, level, "%", better)
 
 
@@ -70,23 +108,17 @@ def _named(conditions: Sequence[ConditionName], kind: str) -> dict[str, Indices]
     return dict(places)
 
 
-def _corruptions(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
-    accuracy, places = values["accuracy"], _named(conditions, "corruption")
-    main = {name: at for name, at in places.items() if name in MAIN_CORRUPTIONS}
-    extra = {name: at for name, at in places.items() if name not in main}
-    for words, some in (("accuracy, corrupted", main), ("accuracy, extra corruptions", extra)):
-        if some:
-            yield _percent(words), np.mean([accuracy[:, at].mean(axis=1) for at in some.values()], axis=0)
-    for name, at in places.items():
-        yield _percent("accuracy, corrupted", name), accuracy[:, at].mean(axis=1)
+def _corruption_errors(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
+    """Errors relative to the dense network's."""
+    main = {name: at for name, at in _named(conditions, "corruption").items() if name in MAIN_CORRUPTIONS}
     if main:
         clean = conditions.index(SAME_IMAGES if SAME_IMAGES in conditions else CLEAN)
-        errors, theirs = 100 - accuracy, 100 - dense
+        errors, theirs = 100 - values["accuracy"], 100 - dense
         absolute = [_ratio(errors[:, at].sum(axis=1), theirs[:, at].sum(axis=1)) for at in main.values()]
-        yield _percent("mCE", better="lower"), _mean(absolute)
+        yield percent("mCE", better="lower"), _mean(absolute)
         rises, others = errors - errors[:, [clean]], theirs - theirs[:, [clean]]
         relative = [_ratio(rises[:, at].sum(axis=1), others[:, at].sum(axis=1)) for at in main.values()]
-        yield _percent("relative mCE", better="lower"), _mean(relative)
+        yield percent("relative mCE", better="lower"), _mean(relative)
 
 
 def _ratio(ours: Array, theirs: Array) -> Array:
@@ -104,22 +136,13 @@ def _mean(parts: Sequence[Array]) -> Array:
         return np.asarray(np.where(known, table, 0).sum(axis=0) / counts)
 
 
-def _shifts(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
+def _gaps(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
     accuracy, clean = values["accuracy"], conditions.index(CLEAN)
     for name, (place,) in _named(conditions, "shift").items():
-        yield _percent("accuracy, shifted", name), accuracy[:, place]
-        gap = Measure("gap to clean", name, None, "pp", "lower")
-        yield gap, accuracy[:, clean] - accuracy[:, place]
+        yield Measure("gap to clean", name, None, "pp", "lower"), accuracy[:, clean] - accuracy[:, place]
 
 
-def _attacks(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
-    accuracy, places = values["accuracy"], _named(conditions, "attack")
-    if places:
-        yield _percent("accuracy, attacked"), accuracy[:, [one for at in places.values() for one in at]].mean(axis=1)
-    # transferred examples are the dense network's own: on itself they are no transfer, and there is no difference
-    for name, at in places.items():
-        for place in at:
-            yield _percent("accuracy, attacked", name, conditions[place].level), accuracy[:, place]
+def _norms(conditions: Sequence[ConditionName], values: Columns, dense: Array) -> Measured:
     for name, (place,) in _named(conditions, "minimum_norm").items():
         yield Measure("median minimum norm", name, None, "1/255", "higher"), values["norm"][:, place]
 

@@ -24,7 +24,8 @@ OUTLIERS = ["outliers", "score"]
 # columns of the table runs that statistics are made from, and what they are paired by
 KEPT = [
     *(column.name for column in IDENTITY),
-    *("place", "architecture", "accuracy", "train_seconds", "energy_kwh", "criterion_settings"),
+    *("place", "architecture", "removed_blocks", "accuracy", "train_seconds", "energy_kwh", "power_source"),
+    "criterion_settings",
 ]
 SAVINGS = {"macs": "macs", "params": "params", "memory": "memory_bytes", "energy": "energy_kwh"}
 
@@ -65,7 +66,7 @@ class Pairing:
 
     def conditions(self, robustness: pa.Table) -> pd.DataFrame:
         """Measurements under each condition; raises LayerLotteryError if the dense network was not tested so."""
-        rows = robustness.select(["place", "removed", *FAMILY, *CONDITION, *VALUES]).to_pandas()
+        rows = robustness.select(["place", "removed", *FAMILY, *CONDITION, *VALUES, "images"]).to_pandas()
         dense = self._beside("conditions", rows, CONDITION, ["accuracy"])["accuracy"]
         if dense.isna().any():
             place, *condition = next(rows.loc[dense.isna(), ["place", *CONDITION]].itertuples(index=False, name=None))

@@ -1,18 +1,35 @@
-"""The table `resilience`: every measure of robustness, tickets against their dense networks, paired by seed."""
+"""The table `resilience`: every measure, tickets against their dense networks, paired by seed."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from layerlottery.cost.carbon import measured as power_measured
 from layerlottery.tables.collect import CONDITION
-from layerlottery.tables.measures import DETECTED, VALUES, ConditionName, Measure, detected, differences, measures
+from layerlottery.tables.inference import NETWORK, Contrasts, Inference, Measured
+from layerlottery.tables.measures import (
+    CO2,
+    DETECTED,
+    VALUES,
+    ConditionName,
+    Measure,
+    accuracies,
+    count_alike,
+    detected,
+    differences,
+    endpoint,
+    measures,
+)
 from layerlottery.tables.pairing import OUTLIERS
-from layerlottery.tables.seeds import identities, per_seed, pruned, samples
-from layerlottery.tables.statistics import Array, averages, holm, infer, outcome
+from layerlottery.tables.seeds import identities, pruned
+from layerlottery.tables.statistics import Array, holm, outcome, yekutieli
+
+PRIMARY, EXPLORATORY = "primary", "exploratory"
 
 
 class Measurements:
@@ -22,13 +39,20 @@ class Measurements:
         self._numbers: dict[Measure, int] = {}
         self._parts: list[tuple[pd.Index, list[int], Array]] = []
         self._differences: list[pd.DataFrame] = []
+        # of means of accuracies: networks that were tested alike, what one image is to them, under which conditions
+        self._means: dict[Measure, list[tuple[pd.Index, Array, list[ConditionName]]]] = defaultdict(list)
 
     def add(self, conditions: pd.DataFrame, outliers: pd.DataFrame) -> None:
         """Work out the measures of a batch from the rows of its networks."""
-        for places, names, held in alike(conditions, CONDITION, [*VALUES, "dense_accuracy", "delta_accuracy"]):
+        columns = [*VALUES, "images", "dense_accuracy", "delta_accuracy"]
+        for places, names, held in alike(conditions, CONDITION, columns):
             known = [ConditionName(*name) for name in names]
             self._keep(places, measures(known, held, held["dense_accuracy"]))
             self._differences.append(pd.DataFrame(differences(known, held["delta_accuracy"]), index=places))
+            for measure, parts in accuracies(known).items():
+                every = [place for part in parts for place in part]
+                means = [known[at] for at in every] if count_alike(parts) else []
+                self._means[measure].append((places, 100 / held["images"][:, every].min(axis=1), means))
         for places, sets, held in alike(outliers, OUTLIERS, list(DETECTED)):
             self._keep(places, detected(sets, held))
 
@@ -40,16 +64,24 @@ class Measurements:
         """Sums of differences in accuracy by kind of condition, and of how many, by the network's place."""
         return pd.concat(self._differences)
 
-    def names(self) -> pd.DataFrame:
-        """The measures in the order of first appearance."""
-        return pd.DataFrame(list(self._numbers))
-
-    def values(self, networks: int) -> Array:
-        """(networks, measures); NaN where a network has no value."""
+    def each(self, networks: int) -> Iterator[tuple[Measure, Measured]]:
+        """The measures in the order of first appearance, with the values of all networks."""
         whole = np.full((networks, len(self._numbers)), np.nan)
         for places, numbers, values in self._parts:
             whole[np.ix_(places, numbers)] = values
-        return whole
+        for measure, number in self._numbers.items():
+            yield measure, self._measured(measure, whole[:, number])
+
+    def of(self, measure: Measure, networks: int) -> Measured:
+        """One measure alone."""
+        return dict(self.each(networks))[measure]
+
+    def _measured(self, measure: Measure, values: Array) -> Measured:
+        floor, conditions = np.full(len(values), np.nan), {}
+        for places, one_image, means in self._means.get(measure, ()):
+            floor[places] = one_image
+            conditions |= dict.fromkeys(places, means)
+        return Measured(values, floor, conditions)
 
 
 def alike(
@@ -69,22 +101,35 @@ def alike(
         yield places, list(names), {name: own[name].to_numpy().reshape(len(places), -1) for name in columns}
 
 
-def resilience(networks: pd.DataFrame, found: Measurements, *, confidence: float) -> pd.DataFrame:
-    """One row per ticket and measure that both networks have.
+def resilience(networks: pd.DataFrame, found: Measurements, inference: Inference) -> pd.DataFrame:
+    """One row per ticket and measure that both networks have; `ticket` and `level` come beside the table's columns.
 
-    `networks` are all rows of the table runs, with the place of their dense network: `dense`. The seed is the unit:
-    draws are averaged first.
+    `networks` are all rows of the table runs, with the place of their dense network: `dense`.
     """
-    tickets, values = pruned(networks), pd.DataFrame(found.values(len(networks)))
-    ours = per_seed(tickets, values.loc[tickets.index])
-    theirs = values.loc[tickets.groupby(["ticket", "seed"])["dense"].first()].set_axis(ours.index)
-    differences = ours - theirs
-    pairs = samples(differences)
-    rows = infer(pairs.to_numpy(), confidence=confidence).set_axis(pairs.index).rename(columns={"mean": "difference"})
-    for name, side in (("value", ours), ("dense", theirs)):
-        rows[name] = averages(samples(side.where(differences.notna())).to_numpy())
-    rows = rows[rows["seeds"] > 0].reset_index(names=["ticket", "number"])
-    rows = rows.join(identities(tickets), on="ticket").join(found.names(), on="number")
-    rows["p_holm"] = rows.groupby(["dataset", "network", "number"])["p_value"].transform(holm)
-    gains = rows["difference"].where(rows["better"] == "higher", -rows["difference"])
-    return rows.assign(outcome=outcome(gains, rows["p_holm"], confidence=confidence))
+    tickets, primary = pruned(networks), inference.settings.primary
+    ours = tickets[["seed", "place"]].assign(contrast=tickets["ticket"])
+    beside = Contrasts.between(ours, ours.assign(place=tickets["dense"]).drop_duplicates(), len(networks))
+    asked = [*found.each(len(networks)), *([(CO2, Measured(_measured_co2(networks)))] if "co2" in primary else [])]
+    parts = []
+    for measure, measured in asked:
+        role = PRIMARY if endpoint(measure) in primary else EXPLORATORY
+        parts.append(inference.of(beside, measured).assign(**measure._asdict(), role=role))
+    rows = pd.concat(parts).rename_axis("ticket").reset_index()
+    rows = rows.join(identities(tickets), on="ticket").rename(columns={"ours": "value", "theirs": "dense"})
+    return _corrected(rows).rename(columns={"mean": "difference"})
+
+
+def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of a dataset and network the primary endpoints of all tickets are one family, and all else is another."""
+    for name, role, correction in (("p_holm", PRIMARY, holm), ("q_value", EXPLORATORY, yekutieli)):
+        rows[name] = (
+            rows["p_value"].where(rows["role"] == role).groupby([rows[one] for one in NETWORK]).transform(correction)
+        )
+    gains = rows["mean"].where(rows["better"] == "higher", -rows["mean"])
+    return rows.assign(outcome=outcome(rows.assign(mean=gains), rows["p_holm"].fillna(rows["q_value"]), rows["alpha"]))
+
+
+def _measured_co2(networks: pd.DataFrame) -> Array:
+    """What each training emitted, where its power was measured: modelled power is time in other units."""
+    known = networks["power_source"].map(power_measured)
+    return networks["co2_kg"].where(known).to_numpy(float)

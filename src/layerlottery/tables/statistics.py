@@ -1,8 +1,9 @@
-"""Estimates, intervals and tests over seeds: differences paired by seed, and what chance alone would give.
+"""Estimates over seeds, their tests and verdicts, and the corrections for how many were made.
 
-`infer` and `t_test` are the one place where an interval or a p value comes from. Samples are the rows of a matrix
-(samples, seeds), NaN where a sample lacks a seed; a benchmark has hundreds of thousands, so that those of one size
-are computed together. What is summed along a row rounds as in a sample alone.
+An inference is an estimate with its standard error and degrees of freedom: from seeds alone (`described`), or from
+seeds and images (tables/inference.py). Interval, p values and verdicts follow from these three, here and nowhere else.
+Samples are the rows of a matrix (samples, seeds), NaN where a sample lacks a seed; a benchmark has hundreds of
+thousands, so that those of one size are computed together.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,12 @@ ROUNDING = 1e-9
 # values held at a time while bootstrapping: 16 MiB, and as much again for their copies
 RESAMPLED = 2**21
 
-SINGLE = "single seed"
+# a tolerance says which differences do not matter: a ticket within it is equivalent, even where it is proven better
+Verdict = Literal["better", "equivalent", "worse", "undecided"]
+VERDICTS = get_args(Verdict)
+SINGLE, NULL = "single seed", "null by construction"
+# below so many seeds the bootstrap covers 78 to 83 % where it says 95
+BOOTSTRAPPED = 10
 
 
 @dataclass(frozen=True)
@@ -60,71 +66,74 @@ def averages(samples: Array) -> Array:
     return by_size(samples, 1, lambda values, _: np.mean(values, axis=1, keepdims=True))[:, 0]
 
 
-def infer(samples: Array, *, confidence: float) -> pd.DataFrame:
-    """From paired differences to what they say: mean, sd, low and high of the t interval, p_value, seeds.
+def described(samples: Array, floor: npt.ArrayLike = np.nan) -> pd.DataFrame:
+    """Mean, sd, se, df and number of seeds of every sample, from its spread over seeds.
 
-    p is that of the two-sided test against 0. With a single seed there is a mean only.
+    `floor` is the least standard error: one image in percent, of images as many as it says. With a single seed, or
+    without spread and floor, there is no standard error: values that agree by chance say nothing of others.
     """
-    found = pd.DataFrame(intervals(samples, confidence=confidence), columns=["mean", "sd", "low", "high"])
-    return found.assign(p_value=t_test(samples), seeds=(~np.isnan(samples)).sum(axis=1))
+
+    def spread(values: Array, _: Places) -> Array:
+        size, means = values.shape[1], np.mean(values, axis=1)
+        sd = np.std(values, axis=1, ddof=1) if size > 1 else np.full(len(values), np.nan)
+        return np.column_stack([means, sd, np.full(len(values), size)])
+
+    mean, sd, seeds = by_size(samples, 3, spread).T
+    seeds = np.nan_to_num(seeds)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(sd > ROUNDING, sd / np.sqrt(seeds), np.nan)
+        se, df = np.fmax(own, floor), np.where(own >= floor, seeds - 1, 100 / np.asarray(floor) - 1)
+    df = np.where(np.isnan(floor), seeds - 1, df)
+    known = ~np.isnan(se) & (seeds > 1)
+    columns = {"mean": mean, "sd": sd, "se": np.where(known, se, np.nan), "df": np.where(known, df, np.nan)}
+    return pd.DataFrame(columns | {"seeds": seeds.astype(int)})
 
 
-def intervals(samples: Array, *, confidence: float) -> Array:
-    """Mean, standard deviation and ends of Student's t interval of every sample: (samples, 4).
-
-    With a single value all but the mean are NaN. A sample without spread has an interval of no width.
-    """
+def interval_ends(found: pd.DataFrame, level: npt.ArrayLike) -> tuple[Array, Array]:
+    """Both ends of the interval that leaves out `level`, half on each side; NaN without a standard error."""
     # scipy.special holds the same quantile as scipy.stats.t and is imported in a third of the time
     from scipy.special import stdtrit
 
-    def described(values: Array, rows: Places) -> Array:
-        size, means = values.shape[1], np.mean(values, axis=1)
-        sd = np.std(values, axis=1, ddof=1) if size > 1 else np.full(len(values), np.nan)
-        reach = float(stdtrit(size - 1, (1 + confidence) / 2)) * sd / math.sqrt(size)
-        return np.column_stack([means, sd, means - reach, means + reach])
-
-    return by_size(samples, 4, described)
+    mean, se, df = (found[name].to_numpy(float) for name in ("mean", "se", "df"))
+    reach = stdtrit(df, 1 - np.asarray(level) / 2) * se
+    return mean - reach, mean + reach
 
 
-def t_test(
-    samples: Array,
-    bounds: Array | float = 0.0,
-    alternative: Literal["two-sided", "greater", "less"] = "two-sided",
-) -> Array:
-    """The p value of a t test of every sample's mean against its bound; NaN for a single seed or bound NaN.
+def p_above(found: pd.DataFrame, bound: npt.ArrayLike = 0.0) -> Array:
+    """One-sided p values that the estimated differences lie above a bound; NaN without a standard error."""
+    from scipy.special import stdtr
 
-    The test has no statistic for a sample without spread: by definition p is 0 if the alternative holds and 1 if
-    not. A mean that equals the bound is not `less`.
-    """
-    every = np.broadcast_to(np.asarray(bounds, dtype=np.float64), len(samples))
+    mean, se, df = (found[name].to_numpy(float) for name in ("mean", "se", "df"))
+    return np.asarray(stdtr(df, (np.asarray(bound) - mean) / se))
 
-    def tested(values: Array, rows: Places) -> Array:
-        if values.shape[1] < 2:
-            return np.full((len(rows), 1), np.nan)
-        distances = np.mean(values, axis=1) - every[rows]
-        holds = {"two-sided": np.abs(distances) > ROUNDING, "greater": distances >= 0, "less": distances < 0}
-        p, varied = np.where(holds[alternative], 0.0, 1.0), _varied(values)
-        if varied.any():
-            from scipy import stats
 
-            bound = every[rows][varied, np.newaxis]
-            p[varied] = stats.ttest_1samp(values[varied], bound, axis=1, alternative=alternative).pvalue
-        return np.where(np.isnan(distances), np.nan, p)[:, np.newaxis]
+def p_below(found: pd.DataFrame, bound: npt.ArrayLike = 0.0) -> Array:
+    """The same for below."""
+    return p_above(found.assign(mean=-found["mean"]), -np.asarray(bound))
 
-    return by_size(samples, 1, tested)[:, 0]
+
+def p_differs(found: pd.DataFrame) -> Array:
+    """Two-sided p values of no difference."""
+    return 2 * np.minimum(p_above(found), p_below(found))
+
+
+def p_within(found: pd.DataFrame, xi: npt.ArrayLike) -> Array:
+    """p values of two one-sided tests (Schuirmann 1987) that the differences lie between −ξ and ξ: the larger one."""
+    reach = np.asarray(xi) + ROUNDING
+    return np.maximum(p_above(found, -reach), p_below(found, reach))
 
 
 def bootstraps(samples: Array, *, confidence: float, resamples: int) -> Array:
-    """Ends (samples, 2) of the BCa bootstrap interval of every sample's mean (Efron 1987); NaN for a single seed.
+    """Ends (samples, 2) of the BCa bootstrap interval of every sample's mean over seeds (Efron 1987).
 
-    The resamples are the same at every call. A sample without spread has an interval of no width; where
-    BCa gives no number the percentile interval takes its place.
+    NaN below ten seeds and without spread. The resamples are the same at every call; where BCa gives no number the
+    percentile interval takes its place.
     """
 
     def resampled(values: Array, rows: Places) -> Array:
-        if values.shape[1] < 2:
-            return np.full((len(rows), 2), np.nan)
-        ends = np.repeat(np.mean(values, axis=1, keepdims=True), 2, axis=1)
+        ends = np.full((len(rows), 2), np.nan)
+        if values.shape[1] < BOOTSTRAPPED:
+            return ends
         varied = np.flatnonzero(_varied(values))
         step = max(1, RESAMPLED // (resamples * values.shape[1]))
         for start in range(0, len(varied), step):
@@ -177,6 +186,17 @@ def holm(p_values: npt.ArrayLike) -> Array:
     return corrected
 
 
+def yekutieli(p_values: npt.ArrayLike) -> Array:
+    """Benjamini & Yekutieli's (2001) false discovery rate, valid however tests depend; NaN stays NaN, uncounted."""
+    from scipy import stats
+
+    given = np.asarray(p_values, dtype=np.float64)
+    found, known = np.full_like(given, np.nan), ~np.isnan(given)
+    if known.any():
+        found[known] = stats.false_discovery_control(given[known], method="by")
+    return found
+
+
 def tolerance(xi: float | str, dense_accuracies: Sample) -> float:
     """ξ in percentage points; `sd` is the dense networks' standard deviation, NaN when there is only one."""
     if xi != "sd":
@@ -189,26 +209,22 @@ def within(delta: npt.ArrayLike, xi: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     return np.asarray(np.asarray(delta) >= -np.asarray(xi) - ROUNDING)
 
 
-def verdict(low: npt.ArrayLike, high: npt.ArrayLike, xi: npt.ArrayLike) -> npt.NDArray[np.str_]:
-    """Winning if the whole interval of the mean difference lies at or above −ξ, losing if it lies below."""
-    unknown = np.isnan(low) | np.isnan(xi)
-    return np.select([unknown, within(low, xi), within(high, xi)], [SINGLE, "winning", "undecided"], "losing")
+def verdicts(
+    found: pd.DataFrame, differs: npt.ArrayLike, equivalent: npt.ArrayLike, level: npt.ArrayLike
+) -> npt.NDArray[np.str_]:
+    """The verdict on every ticket, from its p values of a difference and of equivalence; docs/statistics.md.
+
+    Each of the two one-sided tests has half the level, so that the whole interval then lies within the tolerance.
+    """
+    level = np.asarray(level)
+    with np.errstate(invalid="ignore"):
+        told = [np.asarray(equivalent) <= level / 2, ~(np.asarray(differs) <= level), found["mean"] > 0]
+    return np.select([found["seeds"] < 2, *told], [SINGLE, "equivalent", "undecided", "better"], "worse")
 
 
-def verdict_of_tests(p_winning: npt.ArrayLike, p_losing: npt.ArrayLike, *, confidence: float) -> npt.NDArray[np.str_]:
-    """`verdict` from the p values of the two one-sided tests; without a correction both agree."""
-    # each end of a two-sided interval leaves out half of what the level allows
-    level = (1 - confidence) / 2
-    winning, losing = np.asarray(p_winning), np.asarray(p_losing)
-    known = [np.isnan(winning), winning <= level, losing <= level]
-    return np.select(known, [SINGLE, "winning", "losing"], "undecided")
-
-
-def outcome(difference: npt.ArrayLike, p: npt.ArrayLike, *, confidence: float) -> npt.NDArray[np.str_]:
-    """Better or worse if the two-sided p value allows to tell."""
-    tested = np.asarray(p, dtype=np.float64)
-    known = [np.isnan(tested), tested > 1 - confidence, np.asarray(difference) > 0]
-    return np.select(known, [SINGLE, "can't tell", "better"], "worse")
+def outcome(found: pd.DataFrame, differs: npt.ArrayLike, level: npt.ArrayLike) -> npt.NDArray[np.str_]:
+    """The verdict where there is no tolerance: better or worse if the two-sided p value allows to tell."""
+    return verdicts(found, differs, np.nan, level)
 
 
 def kendall_w(rankings: npt.ArrayLike) -> tuple[float, float]:
@@ -255,11 +271,13 @@ def seed_means(
 
 
 def estimate(values: Sample, *, confidence: float) -> Estimate:
-    """Mean and t interval of one sample."""
-    mean, *spread = intervals(np.array([values], dtype=np.float64), confidence=confidence)[0].tolist()
-    return Estimate(mean, *(None if math.isnan(one) else one for one in spread))
+    """Mean and t interval of one sample; no interval without spread."""
+    found = described(np.array([values], dtype=np.float64))
+    ends = np.ravel(interval_ends(found, 1 - confidence)).tolist()
+    sd, low, high = (None if math.isnan(one) else one for one in (float(found.loc[0, "sd"]), *ends))
+    return Estimate(float(found.loc[0, "mean"]), sd, low, high)
 
 
 def p_zero(differences: Sample) -> float:
-    """The two-sided `t_test` of one sample against 0; NaN for a single value."""
-    return float(t_test(np.array([differences], dtype=np.float64))[0])
+    """The two-sided t test of one sample against 0; NaN for a single value and without spread."""
+    return float(p_differs(described(np.array([differences], dtype=np.float64)))[0])

@@ -6,62 +6,67 @@ import numpy as np
 import pandas as pd
 
 from layerlottery.config.results import StatisticsSettings
-from layerlottery.tables.measures import KINDS
+from layerlottery.tables.inference import NETWORK
+from layerlottery.tables.measures import CLEAN_ACCURACY, KINDS
+from layerlottery.tables.power import detectable, more_seeds
 from layerlottery.tables.seeds import identities, per_seed, pruned, samples
 from layerlottery.tables.statistics import (
     ROUNDING,
     Array,
     averages,
     bootstraps,
+    described,
     holm,
-    infer,
-    t_test,
+    p_above,
+    p_within,
     tolerance,
-    verdict,
-    verdict_of_tests,
+    verdicts,
     within,
 )
 
-NETWORK = ["dataset", "network"]
 MEANS = [f"{saving}_reduction" for saving in ("macs", "params", "memory", "energy")]
 RATIOS = ["train_speedup", "latency_speedup"]
+# what the table calls the columns of the inference on clean accuracy
+INFERRED = {"value": "accuracy", "p_value": "p_difference", "p_holm": "p_difference_holm"}
+INFERRED |= {f"{name}": f"delta_{name}" for name in ("sd", "se", "df", "low", "high")} | {
+    "difference": "delta_accuracy"
+}
+UNCHANGED = ["seeds", "seed_variance", "image_variance", "method", "alpha"]
 
 
-def summary(networks: pd.DataFrame, settings: StatisticsSettings) -> pd.DataFrame:
+def summary(networks: pd.DataFrame, inferred: pd.DataFrame, settings: StatisticsSettings) -> pd.DataFrame:
     """One row per ticket and tolerance ξ.
 
     `networks` are rows of the table runs with the sums of their differences to the dense network's accuracy
-    under all conditions of each kind, and how many there are.
+    under all conditions of each kind, and how many there are; `inferred` are rows of `resilience`.
     """
     tickets = pruned(networks)
-    seeds = per_seed(tickets, tickets[["accuracy", "delta_accuracy"]])
-    accuracies, deltas = (samples(seeds[name]).to_numpy() for name in seeds)
-    common = _common(tickets, accuracies, deltas, settings)
+    common = _common(tickets, inferred, settings)
     allowed = networks[networks["removed"] == 0].groupby(NETWORK)["accuracy"]
     found = []
     for xi in settings.xi:
         points = allowed.agg(lambda own, xi=xi: tolerance(xi, own)).rename("xi_points")
         rows = common.join(points, on=NETWORK).assign(xi=xi if isinstance(xi, str) else f"{xi:g}")
-        found.append(_judged(rows, tickets, deltas, settings.confidence))
+        found.append(_judged(rows, tickets))
     return pd.concat(found).sort_index(kind="stable")
 
 
-def _common(tickets: pd.DataFrame, accuracies: Array, deltas: Array, settings: StatisticsSettings) -> pd.DataFrame:
+def _common(tickets: pd.DataFrame, inferred: pd.DataFrame, settings: StatisticsSettings) -> pd.DataFrame:
     """Columns that hold for every ξ."""
-    accuracy, delta = (infer(one, confidence=settings.confidence) for one in (accuracies, deltas))
+    clean = inferred[inferred["measure"] == CLEAN_ACCURACY.measure].set_index("ticket")
+    seeds = per_seed(tickets, tickets[["accuracy", "delta_accuracy"]])
+    accuracies, deltas = (samples(seeds[name]).to_numpy() for name in seeds)
     ends = bootstraps(deltas, confidence=settings.confidence, resamples=settings.resamples)
-    return identities(tickets).assign(
-        seeds=delta["seeds"],
+    found = identities(tickets).join(clean[[*INFERRED, *UNCHANGED]].rename(columns=INFERRED))
+    return found.assign(
         networks=tickets.groupby("ticket").size(),
-        accuracy=accuracy["mean"],
-        accuracy_sd=accuracy["sd"],
-        delta_accuracy=delta["mean"],
-        delta_sd=delta["sd"],
-        delta_low=delta["low"],
-        delta_high=delta["high"],
+        accuracy_sd=described(accuracies)["sd"],
         boot_low=ends[:, 0],
         boot_high=ends[:, 1],
-        confidence=settings.confidence,
+        confidence=1 - found["alpha"],
+        detectable=detectable(
+            *(found[name].to_numpy() for name in ("delta_se", "delta_df")), level=found["alpha"].to_numpy()
+        ),
         **_savings(tickets),
         **_robustness(tickets),
     )
@@ -84,19 +89,28 @@ def _robustness(tickets: pd.DataFrame) -> dict[str, Array]:
     }
 
 
-def _judged(rows: pd.DataFrame, tickets: pd.DataFrame, deltas: Array, confidence: float) -> pd.DataFrame:
+def _judged(rows: pd.DataFrame, tickets: pd.DataFrame) -> pd.DataFrame:
     """Rows of one ξ with their verdicts; Holm's correction is made within the tickets of a dataset and network."""
-    points = rows["xi_points"].to_numpy()
-    # the bound of `within`, so that these tests and the t interval's verdict never part
-    tests = {name: t_test(deltas, -points - ROUNDING, name) for name in ("greater", "less")}
-    rows = rows.assign(p_value=tests["greater"], p_losing=tests["less"])
+    points, level = rows["xi_points"].to_numpy(), rows["alpha"].to_numpy()
+    found = rows.rename(columns={"delta_accuracy": "mean", "delta_se": "se", "delta_df": "df"})
     won = within(tickets["delta_accuracy"], points[tickets["ticket"]])
+    # the bound of `within`
+    rows = rows.assign(p_winning=p_above(found, -points - ROUNDING), p_equivalent=p_within(found, points))
     families = rows.groupby(NETWORK)
-    p_holm = families["p_value"].transform(holm)
-    return rows.assign(
+    corrected = {f"{name}_holm": families[name].transform(holm) for name in ("p_winning", "p_equivalent")}
+    rows = rows.assign(
+        **corrected,
         won=pd.Series(won).groupby(tickets["ticket"].to_numpy()).sum().where(~np.isnan(points)),
-        verdict=verdict(rows["delta_low"], rows["delta_high"], points),
-        p_holm=p_holm,
-        tickets=families["p_value"].transform("count").where(p_holm.notna()),
-        verdict_holm=verdict_of_tests(p_holm, families["p_losing"].transform(holm), confidence=confidence),
+        tickets=families["p_winning"].transform("count").where(rows["p_winning"].notna()),
     )
+    for end in ("", "_holm"):
+        p = {name: rows[f"p_{name}{end}"] for name in ("winning", "difference", "equivalent")}
+        rows[f"winning{end}"] = (p["winning"] <= level / 2).where(p["winning"].notna())
+        rows[f"verdict{end}"] = verdicts(found, p["difference"], p["equivalent"], level)
+    return rows.assign(more_seeds=_more_seeds(rows))
+
+
+def _more_seeds(rows: pd.DataFrame) -> Array:
+    names = ("delta_accuracy", "seed_variance", "image_variance", "delta_df", "seeds", "xi_points")
+    given = (rows[name].fillna(0 if name == "image_variance" else np.nan).to_numpy(float) for name in names)
+    return more_seeds(*given, level=rows["alpha"].to_numpy())

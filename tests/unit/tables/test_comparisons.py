@@ -3,12 +3,13 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.tables.comparisons import comparisons
+from layerlottery.tables.inference import Inference
+from tests.unit.tables.toy import Kept, OnlyAccuracy, placed, records
 
 
 def rows_of(accuracies, function="snip", *, budget=None, **changes):
@@ -30,10 +31,11 @@ def rows_of(accuracies, function="snip", *, budget=None, **changes):
     ]
 
 
-def compare(*tickets, **given):
+def compare(*tickets, answers=None, **given):
     settings = StatisticsSettings(resamples=199, **given)
-    found = comparisons(pd.DataFrame([row for rows in tickets for row in rows]), settings)
-    found = found.astype(object).where(found.notna(), None).to_dict("records")
+    networks = placed([row for rows in tickets for row in rows])
+    accuracy = OnlyAccuracy(networks).measured
+    found = records(comparisons(networks, accuracy, Inference(networks, Kept(answers), settings)))
     return {(row["criterion"], row["structure"], row["rewind"], row["control"]): row for row in found}
 
 
@@ -52,20 +54,13 @@ def test_draws_of_the_control_are_averaged_within_a_seed():
     assert row["sd"] == pytest.approx(np.std([2.0, 2.0, 3.0], ddof=1))
     assert row["p_value"] == row["p_holm"] == pytest.approx(expected.pvalue)
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
-    assert 2 <= row["boot_low"] <= 7 / 3 <= row["boot_high"] <= 3
     assert row["outcome"] == "better"
 
 
-def test_controls_of_one_function_are_pooled_in_the_order_of_the_table():
-    # 1 is lost beside 1e16, and 1 + 1 is not: the order of the sum shows in the mean
-    first = rows_of({0: [1.0, 1e16]}, "random")
-    second = rows_of({0: [1.0]}, "random", criterion="baseline")
-    found = [
-        compare(rows_of({0: [91.0]}), rows)["snip", "layers", "0", "random"]["difference"]
-        for rows in ([*first, *second], [first[0], *second, first[1]])
-    ]
-    assert found == [91.0 - float(np.mean([1.0, 1e16, 1.0])), 91.0 - float(np.mean([1.0, 1.0, 1e16]))]
-    assert found[0] != found[1]
+def test_controls_of_one_function_are_pooled():
+    first, second = rows_of({0: [80.0, 86.0]}, "random"), rows_of({0: [89.0]}, "random", criterion="baseline")
+    found = compare(rows_of({0: [91.0]}), first, second)
+    assert found["snip", "layers", "0", "random"]["difference"] == pytest.approx(91 - (80 + 86 + 89) / 3)
 
 
 def test_tickets_of_unequal_seeds_stand_alone():
@@ -175,12 +170,12 @@ def test_holm_by_hand_within_one_control():
     random = rows_of({seed: [90.0] for seed in range(3)}, "random")
     tickets = [with_p_value(p, name) for p, name in ((0.01, "l1"), (0.04, "snip"), (0.03, "grasp"))]
     # another control is another family
-    fresh = [row | {"accuracy": 50.0 + row["seed"], "rewind": "random"} for row in tickets[0]]
+    fresh = [row | {"accuracy": 50.0 + row["seed"] ** 2, "rewind": "random"} for row in tickets[0]]
     found = compare(random, *tickets, fresh)
     rows = [found[name, "layers", "0", "random"] for name in ("l1", "snip", "grasp")]
     assert [row["p_value"] for row in rows] == pytest.approx([0.01, 0.04, 0.03])
     assert [row["p_holm"] for row in rows] == pytest.approx([0.03, 0.06, 0.06])
-    assert [row["outcome"] for row in rows] == ["better", "can't tell", "can't tell"]
+    assert [row["outcome"] for row in rows] == ["better", "undecided", "undecided"]
     assert [row["compared"] for row in rows] == [3, 3, 3]
     assert found["l1", "layers", "0", "fresh"]["compared"] == 1
 
@@ -192,10 +187,44 @@ def test_one_seed_infers_nothing():
     assert {row[name] for name in nothing} == {None}
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "p", "outcome"), [(90.0, 1.0, "can't tell"), (91.0, 0.0, "better"), (89.5, 0.0, "worse")]
-)
-def test_equal_differences(accuracy, p, outcome):
-    found = compare(rows_of({0: [accuracy], 1: [accuracy]}), rows_of({0: [90.0], 1: [90.0]}, "random"))
+def test_differences_that_agree_by_chance_decide_nothing():
+    found = compare(rows_of({0: [91.0], 1: [91.0]}), rows_of({0: [90.0], 1: [90.0]}, "random"))
     row = found["snip", "layers", "0", "random"]
-    assert (row["p_value"], row["outcome"], row["sd"]) == (p, outcome, 0.0)
+    assert (row["p_value"], row["low"], row["outcome"], row["sd"]) == (None, None, "undecided", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "null"),
+    [
+        ({}, True),
+        # trained weights are no random draw, nor is a choice that saw them
+        ({"rewind": "25"}, False),
+        ({"scored_at": "trained"}, False),
+        ({"architecture": "other"}, False),
+    ],
+)
+def test_equal_architectures_of_random_weights_have_no_difference_to_find(changes, null):
+    snip = rows_of(SNIP, **{"architecture": "3-2-2"} | changes)
+    random = rows_of(RANDOM, "random", **{"architecture": "3-2-2"} | {"rewind": changes.get("rewind", "0")})
+    row = compare(snip, random)["snip", "layers", "0" if "rewind" not in changes else "25", "random"]
+    assert (row["outcome"] == "null by construction") == null
+    assert row["same_architecture"] == (0.0 if "architecture" in changes else 1.0)
+    assert (row["p_value"] is None) == (row["compared"] is None) == null
+
+
+def test_fresh_weights_share_the_architecture_and_are_a_difference_to_find():
+    row = compare(rows_of(SNIP, architecture="a"), rows_of(SNIP, rewind="random", architecture="a"))
+    assert row["snip", "layers", "0", "fresh"]["same_architecture"] == 1.0
+    assert row["snip", "layers", "0", "fresh"]["outcome"] == "undecided"
+
+
+def test_the_same_blocks_are_the_same_network():
+    # of one seed of three draws of random removal each second one is the ticket
+    snip = rows_of({0: [91.0], 1: [92.0]}, removed_blocks=["stage1.1"], rewind="25")
+    drawn = rows_of({0: [91.0, 90.0], 1: [92.0, 89.0]}, "random", rewind="25")
+    for row in drawn:
+        row["removed_blocks"] = ["stage1.1"] if row["draw"] == 0 else ["stage2.2"]
+    row = compare(snip, drawn)["snip", "layers", "25", "random"]
+    assert (row["same_blocks"], row["outcome"]) == (0.5, "undecided")
+    row = compare(snip, [row for row in drawn if row["draw"] == 0])["snip", "layers", "25", "random"]
+    assert (row["same_blocks"], row["outcome"]) == (1.0, "null by construction")

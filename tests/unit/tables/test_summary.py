@@ -1,13 +1,13 @@
 """The summary of toy tables: draws are averaged within seeds, and 20 tickets without effect do not win."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.tables.statistics import saved
 from layerlottery.tables.summary import summary
+from tests.unit.tables.toy import inferred, placed, records
 
 DENSE = {"structure": "none", "criterion": None, "scored_at": None, "removed": 0, "rewind": "0"}
 TICKET = {"structure": "layers", "criterion": "snip", "scored_at": "init", "removed": 1, "rewind": "0"}
@@ -41,8 +41,8 @@ def ticket(deltas, network="resnet20", **changes):
 
 
 def summarize(rows, *, xi=(0.0,), **given):
-    found = summary(pd.DataFrame(rows), StatisticsSettings(xi=list(xi), resamples=199, **given))
-    return found.astype(object).where(found.notna(), None).to_dict("records")
+    settings, networks = StatisticsSettings(xi=list(xi), resamples=199, **given), placed(rows)
+    return records(summary(networks, inferred(networks, settings)[0], settings))
 
 
 def test_draws_are_averaged_within_a_seed_first():
@@ -54,14 +54,15 @@ def test_draws_are_averaged_within_a_seed_first():
     assert row["delta_sd"] == row["accuracy_sd"] == pytest.approx(np.std([1.0, 5.0], ddof=1))
     expected = stats.t.interval(0.95, 1, loc=3, scale=stats.sem([1.0, 5.0]))
     assert (row["delta_low"], row["delta_high"]) == pytest.approx(expected)
-    assert row["p_value"] == pytest.approx(stats.ttest_rel([91.0, 95.0], [90.0, 90.0], alternative="greater").pvalue)
-    assert (row["boot_low"], row["boot_high"]) == (1.0, 5.0)
+    assert row["p_winning"] == pytest.approx(stats.ttest_rel([91.0, 95.0], [90.0, 90.0], alternative="greater").pvalue)
+    assert row["p_difference"] == pytest.approx(stats.ttest_rel([91.0, 95.0], [90.0, 90.0]).pvalue)
+    assert (row["method"], row["boot_low"]) == ("seeds", None)
 
 
 def test_many_draws_of_one_seed_infer_nothing():
     (row,) = summarize(dense([0]) + ticket([(0, delta) for delta in (1.0, 1.1, 1.2, 1.3)]))
     assert (row["seeds"], row["networks"], row["won"], row["verdict"]) == (1, 4, 4, "single seed")
-    assert row["p_value"] is row["delta_sd"] is row["boot_low"] is row["tickets"] is None
+    assert row["p_winning"] is row["delta_sd"] is row["boot_low"] is row["tickets"] is row["winning"] is None
 
 
 def test_costs_are_averaged_within_a_seed_first():
@@ -99,7 +100,7 @@ def test_tickets_of_unequal_seeds_and_draws_stand_alone():
     together = summarize(dense(range(3)) + [row for rows in tickets for row in rows], xi=[0.0, "sd"])
     alone = [row for rows in tickets for row in summarize(dense(range(3)) + rows, xi=[0.0, "sd"])]
     # but for what Holm's correction makes of the family
-    corrected = ("p_holm", "tickets", "verdict_holm")
+    corrected = {name for name in together[0] if name.endswith("_holm")} | {"tickets"}
     assert [{name: row[name] for name in row if name not in corrected} for row in together] == [
         {name: row[name] for name in row if name not in corrected} for row in alone
     ]
@@ -119,16 +120,18 @@ def test_of_twenty_tickets_without_effect_none_wins_after_the_correction():
     # what chance gives: p values spread evenly
     p_values = np.linspace(0.02, 0.98, 20)
     rows = summarize(planted(p_values))
-    assert [row["p_value"] for row in rows] == pytest.approx(p_values.tolist(), rel=1e-6)
-    assert [row["verdict"] for row in rows].count("winning") == [row["verdict"] for row in rows].count("losing") == 1
-    assert {row["verdict_holm"] for row in rows} == {"undecided"}
-    assert rows[0]["p_holm"] == pytest.approx(20 * 0.02, rel=1e-6)
+    assert [row["p_winning"] for row in rows] == pytest.approx(p_values.tolist(), rel=1e-6)
+    assert [row["winning"] for row in rows].count(True) == 1
+    assert [[row["verdict"] for row in rows].count(one) for one in ("better", "worse")] == [1, 1]
+    assert {(row["verdict_holm"], row["winning_holm"]) for row in rows} == {("undecided", False)}
+    assert rows[0]["p_winning_holm"] == pytest.approx(20 * 0.02, rel=1e-6)
     assert {row["tickets"] for row in rows} == {20}
 
 
 def test_a_large_effect_survives_the_correction():
     rows = summarize(planted([1e-5, *np.linspace(0.02, 0.98, 18), 1 - 1e-5]))
-    assert [row["verdict_holm"] for row in rows] == ["winning", *["undecided"] * 18, "losing"]
+    assert [row["verdict_holm"] for row in rows] == ["better", *["undecided"] * 18, "worse"]
+    assert [row["winning_holm"] for row in rows] == [True, *[False] * 19]
 
 
 def test_holm_by_hand_within_one_network_and_tolerance():
@@ -136,29 +139,34 @@ def test_holm_by_hand_within_one_network_and_tolerance():
     rows = summarize(planted([0.01, 0.04, 0.03]) + other, xi=[0.0, 100.0])
     found = {(row["network"], row["removed"], row["xi"]): row for row in rows}
     strict = [found["resnet20", removed, "0"] for removed in (1, 2, 3)]
-    assert [row["p_holm"] for row in strict] == pytest.approx([0.03, 0.06, 0.06], rel=1e-6)
-    assert [row["verdict"] for row in strict] == ["winning", "undecided", "undecided"]
-    assert [row["verdict_holm"] for row in strict] == ["undecided"] * 3
+    assert [row["p_winning_holm"] for row in strict] == pytest.approx([0.03, 0.06, 0.06], rel=1e-6)
+    assert [row["p_difference_holm"] for row in strict] == pytest.approx([0.06, 0.12, 0.12], rel=1e-6)
+    assert [row["winning"] for row in strict] == [True, False, False]
+    assert [row["winning_holm"] for row in strict] == [False] * 3
     alone = found["resnet32", 1, "0"]
-    assert (alone["p_holm"], alone["tickets"], alone["verdict_holm"]) == (alone["p_value"], 1, "winning")
-    assert {row["verdict_holm"] for row in rows if row["xi"] == "100"} == {"winning"}
+    assert (alone["p_winning_holm"], alone["tickets"], alone["winning_holm"]) == (alone["p_winning"], 1, True)
+    assert {row["verdict_holm"] for row in rows if row["xi"] == "100"} == {"equivalent"}
+
+
+def test_a_small_loss_is_equivalent_and_wins():
+    # a loss of 0.4 that all seeds have: proven worse, and proven less than matters
+    rows = summarize(dense(range(6)) + ticket([(seed, -0.4 + seed % 2 / 50) for seed in range(6)]), xi=[0.0, 0.3, 1.0])
+    found = [(row["verdict_holm"], row["winning_holm"]) for row in rows]
+    assert found == [("worse", False), ("worse", False), ("equivalent", True)]
 
 
 def test_a_ticket_of_one_seed_does_not_count_in_the_family():
     rows = planted([0.01, 0.04]) + ticket([(0, 3.0)], removed=9)
     found = {row["removed"]: row for row in summarize(rows)}
     assert [found[removed]["tickets"] for removed in (1, 2, 9)] == [2, 2, None]
-    assert found[1]["p_holm"] == pytest.approx(0.02, rel=1e-6)
-    assert (found[9]["p_holm"], found[9]["verdict_holm"]) == (None, "single seed")
+    assert found[1]["p_winning_holm"] == pytest.approx(0.02, rel=1e-6)
+    assert (found[9]["p_winning_holm"], found[9]["verdict_holm"]) == (None, "single seed")
 
 
-def test_equal_differences_decide_by_their_sign():
-    rows = dense([0, 1]) + ticket([(0, -1.0), (1, -1.0)]) + ticket([(0, -1.5), (1, -1.5)], removed=2)
-    found = {(row["removed"], row["xi"]): row for row in summarize(rows, xi=[0.0, 1.0])}
-    assert [found[1, xi]["verdict_holm"] for xi in ("0", "1")] == ["losing", "winning"]
-    assert [found[2, xi]["verdict_holm"] for xi in ("0", "1")] == ["losing", "losing"]
-    assert [found[1, xi]["p_value"] for xi in ("0", "1")] == [1.0, 0.0]
-    assert (found[1, "1"]["boot_low"], found[1, "1"]["boot_high"]) == (-1.0, -1.0)
+def test_differences_that_agree_by_chance_decide_nothing():
+    (row,) = summarize(dense([0, 1]) + ticket([(0, -1.5), (1, -1.5)]))
+    assert row["delta_low"] is row["p_difference"] is row["winning"] is None
+    assert (row["verdict"], row["verdict_holm"]) == ("undecided", "undecided")
 
 
 def test_rewinds_are_tickets_of_their_own():

@@ -1,0 +1,64 @@
+"""Toy networks as the statistics take them: rows of the table runs in their order, with or without kept answers."""
+
+import numpy as np
+import pandas as pd
+
+from layerlottery.tables.inference import Inference, Measured
+from layerlottery.tables.measures import CLEAN, CLEAN_ACCURACY
+from layerlottery.tables.resilience import resilience
+
+FAMILY = ["dataset", "network", "seed"]
+
+
+class Kept:
+    """Answers (places, images) to the clean test set alone, or none."""
+
+    def __init__(self, answers=None):
+        self.answers = answers
+
+    def right(self, places, conditions):
+        return None if self.answers is None else self.answers[places]
+
+
+class OnlyAccuracy:
+    """The one measure that these networks have."""
+
+    def __init__(self, networks):
+        values = networks["accuracy"].to_numpy(float)
+        self.measured = Measured(values, None, {place: [CLEAN] for place in networks["place"]})
+
+    def each(self, networks):
+        yield CLEAN_ACCURACY, self.measured
+
+
+def placed(rows):
+    """The networks as a frame, each with its place and that of its dense network."""
+    networks = pd.DataFrame(rows).reset_index(names="place")
+    own = networks[networks["removed"] == 0].set_index(FAMILY)["place"]
+    known = pd.MultiIndex.from_frame(networks[FAMILY])
+    networks["dense"] = own.reindex(known).fillna(-1).to_numpy(int) if len(own) else -1
+    for name, default in (("removed_blocks", None), ("architecture", None), ("power_source", "cpu_load")):
+        if name not in networks:
+            networks[name] = default
+    networks["removed_blocks"] = [
+        blocks if blocks else [f"block {at}"] for at, blocks in enumerate(networks["removed_blocks"])
+    ]
+    networks["architecture"] = networks["architecture"].fillna(networks["place"].astype(str))
+    return networks
+
+
+def inferred(networks, settings, answers=None):
+    """What the table resilience says of the accuracy of these networks, and what infers it."""
+    measured, inference = OnlyAccuracy(networks), Inference(networks, Kept(answers), settings)
+    return resilience(networks, measured, inference), measured.measured, inference
+
+
+def records(frame):
+    """Rows as dictionaries, None where there is no value."""
+    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def answers_of(logits, *, seed=0):
+    """Answers drawn from logits (networks, images)."""
+    drawn = np.random.default_rng(seed).random(logits.shape)
+    return (drawn < 1 / (1 + np.exp(-logits))).astype(np.uint8)
