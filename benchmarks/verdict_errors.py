@@ -135,7 +135,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=400)
     repeats = parser.parse_args().repeats
     print(
-        "| images × seeds | method | coverage | of the first ticket | half-width, pp | better | differs | tie within 1 pp |"
+        "| images × seeds | method | coverage | of the first ticket | half-width, pp "
+        "| better | differs | tie within 1 pp |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for scenario in SCENARIOS:

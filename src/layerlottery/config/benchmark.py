@@ -120,6 +120,7 @@ class Benchmark(Settings):
     def _names_exist(self) -> Self:
         if self.report.xi not in self.statistics.xi:
             raise ValueError(f"report.xi: found {self.report.xi}; allowed: the values of statistics.xi")
+        self._check_endpoints()
         names = [study.name for study in self.studies]
         if len(set(names)) < len(names):
             raise ValueError(f"studies: found the names {', '.join(names)}; each study needs its own")
@@ -132,6 +133,18 @@ class Benchmark(Settings):
                 self._check_criterion(study, name)
             self._check_rewinds(study)
         return self
+
+    def _check_endpoints(self) -> None:
+        """Endpoints that the user names are measured; the default ones count where they are."""
+        attacks = [
+            name for name in (*self.attack.attacks, *self.attack.custom) if self.attack.traits(name).kind != "transfer"
+        ]
+        measured = ["clean", "corruption", "co2", "macs"]
+        measured += [f"{name} {level:g}" for name in attacks for level in self.attack.levels(name)]
+        given = self.statistics.primary if "primary" in self.statistics.model_fields_set else []
+        if unknown := [name for name in given if name not in measured and not name.startswith("shift ")]:
+            allowed = f"{', '.join(measured)}, and shift with a test set's name"
+            raise ValueError(f"statistics.primary: found {unknown[0]!r}; allowed: {allowed}")
 
     @model_validator(mode="after")
     def _own_code_has_own_names(self) -> Self:

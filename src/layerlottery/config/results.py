@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from layerlottery.config.base import MOST, Distinct, NonNegative, Positive, Settings
 
@@ -29,8 +30,20 @@ class EnergySettings(Settings):
     lacoste_intensity: NonNegative = Field(0.432, description="kg CO2 a kWh of the Lacoste et al. (2019) column")
 
 
-Endpoint = Annotated[str, Field(pattern=r"^(clean|corruption|co2|macs|shift \S+|[^\s]+ \d+(\.\d+)?)$", max_length=100)]
-PRIMARY = ["clean", "corruption", "pgd 8", "macs"]
+PRIMARY = ("clean", "corruption", "pgd 8", "macs")
+
+
+def _endpoint(name: str) -> str:
+    """A primary endpoint in one spelling: an attack's epsilon as the tables have it."""
+    attack, _, level = name.rpartition(" ")
+    with suppress(ValueError):
+        return f"{attack} {float(level):g}" if attack and attack != "shift" else name
+    return name
+
+
+Endpoint = Annotated[
+    str, Field(pattern=r"^(clean|corruption|co2|macs|\S+ \S+)$", max_length=100), AfterValidator(_endpoint)
+]
 
 
 class StatisticsSettings(Settings):
@@ -43,7 +56,7 @@ class StatisticsSettings(Settings):
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="level of the intervals, for other seeds and test images")
     primary: Distinct[Endpoint] = Field(
-        PRIMARY,
+        list(PRIMARY),
         description="what the benchmark is to decide, corrected together; all else is exploratory: clean, corruption "
         "(mean over corruptions), an attack and its epsilon (pgd 8), shift and a test set's name, co2, macs",
     )

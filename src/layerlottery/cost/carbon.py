@@ -13,5 +13,5 @@ def lacoste_co2(watts: float, seconds: float, intensity: float) -> float:
 
 
 def measured(power_source: str | None) -> bool:
-    """Whether power was read from a meter, RAPL's or NVML's: what is modelled from design power is time in other units."""
+    """Whether power was read from a meter, RAPL's or NVML's; what design power gives is time in other units."""
     return power_source in ("rapl", "gpu")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from layerlottery.config.results import StatisticsSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.tables.inference import Contrasts, Inference, Measured
 from layerlottery.tables.seeds import identities, pruned

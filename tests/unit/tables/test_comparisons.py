@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
+from tests.unit.tables.toy import Kept, OnlyAccuracy, placed, records
 
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.tables.comparisons import comparisons
 from layerlottery.tables.inference import Inference
-from tests.unit.tables.toy import Kept, OnlyAccuracy, placed, records
 
 
 def rows_of(accuracies, function="snip", *, budget=None, **changes):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy import stats
+from tests.unit.tables.toy import inferred, placed, records
 
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.tables.statistics import saved
 from layerlottery.tables.summary import summary
-from tests.unit.tables.toy import inferred, placed, records
 
 DENSE = {"structure": "none", "criterion": None, "scored_at": None, "removed": 0, "rewind": "0"}
 TICKET = {"structure": "layers", "criterion": "snip", "scored_at": "init", "removed": 1, "rewind": "0"}
