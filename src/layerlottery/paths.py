@@ -41,7 +41,7 @@ WILDCARDS = {
 SPLITS = ("train", "test", "shifted", "held_out")
 
 TABLES = (
-    *("runs", "robustness", "detection", "curves", "scores", "similarity"),
+    *("runs", "robustness", "answers", "detection", "curves", "scores", "similarity"),
     *("summary", "comparisons", "resilience", "stability"),
 )
 # the paper's tables and figure, and what its text claims: each also as Markdown and LaTeX

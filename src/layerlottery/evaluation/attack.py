@@ -18,10 +18,10 @@ from layerlottery.config.evaluation import AttackSettings
 from layerlottery.config.extensions import load
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.batches import BATCH_SIZE
-from layerlottery.data.prepared import PreparedSet, Split, select_images
+from layerlottery.data.prepared import PreparedSet, Rows, Split, select_images
 from layerlottery.evaluation.adversaries import FUNCTIONS, Attacked, correct, minimum_norms, own_perturb, perturb
 from layerlottery.evaluation.autoattack import PART, Parts, find_autoattack
-from layerlottery.evaluation.conditions import RobustnessRow, write_conditions
+from layerlottery.evaluation.conditions import RobustnessRow, kept, list_of, write_conditions
 from layerlottery.evaluation.forward import batches
 from layerlottery.evaluation.masking import gradient_check
 from layerlottery.networks.predictor import load_predictor
@@ -44,14 +44,19 @@ class Victim:
     settings: AttackSettings
     device: torch.device
     parts: Parts = field(default_factory=Parts)  # what is done of autoattack
+    content: str = ""  # hash of the prepared set
     survivors: dict[tuple[str, float], Batched] = field(default_factory=dict)  # of first starts, by attack and level
 
     def __post_init__(self) -> None:
         self.batches = self.chosen(self.settings.images)
 
+    def indices(self, images: int | None) -> Rows:
+        """The places of so many test images."""
+        return select_images(self.test.labels, images, seed=self.settings.seed)
+
     def chosen(self, images: int | None, *, batch_size: int = BATCH_SIZE) -> Batched:
         """So many test images in batches, those to attack being the ones that the network gets right."""
-        test = self.test.take(select_images(self.test.labels, images, seed=self.settings.seed))
+        test = self.test.take(self.indices(images))
         labels = torch.from_numpy(test.labels).to(self.device).split(batch_size)
         held = zip(batches(test.images, self.device, batch_size=batch_size), labels, strict=True)
         return [Attacked(*one, correct(self.model, *one, torch.ones_like(one[1], dtype=torch.bool))) for one in held]
@@ -100,7 +105,7 @@ def attack(
         chain.add(dense, dense_facts["content"], dense_facts["stamp"])
     made_by = config_hash("attack", settings, inputs)
     parts = Parts.open(progress, made_by)
-    rows = attack_rows(Victim(model, source, prepared.split("test"), settings, device, parts))
+    rows = attack_rows(Victim(model, source, prepared.split("test"), settings, device, parts, prepared.content))
     for problem in gradient_check(rows):
         log.warning("gradients may be masked: %s", problem)
     write_conditions(output, rows, config_hash=made_by, inputs=chain.inputs)
@@ -158,14 +163,16 @@ def _minimum(name: str, victim: Victim) -> list[RobustnessRow]:
         norms = [minimum_norms(name, victim.model, batch, victim.settings).cpu() for batch in victim.batches]
     median = float(np.median(torch.cat(norms).numpy()))
     (row,) = _sweep(name, victim, victim.batches, lambda _: victim.batches)
-    return [replace(row, kind="minimum_norm", norm=255 * median if np.isfinite(median) else None)]
+    norm = 255 * median if np.isfinite(median) else None
+    return [replace(row, kind="minimum_norm", norm=norm, answers=None, images_hash=None)]
 
 
 def _ensemble(name: str, victim: Victim) -> list[RobustnessRow]:
     """Several attacks in turn, on images of its own number; what is done of them is kept in case the run stops."""
     settings, run = victim.settings, partial(FUNCTIONS[name], seed=victim.settings.seed, parts=victim.parts)
-    chosen = victim.chosen(getattr(settings, settings.traits(name).images), batch_size=PART)
-    return _sweep(name, victim, chosen, lambda level: run(victim.model, chosen, level))
+    images = getattr(settings, settings.traits(name).images)
+    chosen = victim.chosen(images, batch_size=PART)
+    return _sweep(name, victim, chosen, lambda level: run(victim.model, chosen, level), victim.indices(images))
 
 
 ROWS: dict[str, Callable[[str, Victim], list[RobustnessRow]]] = {
@@ -175,15 +182,19 @@ ROWS: dict[str, Callable[[str, Victim], list[RobustnessRow]]] = {
 }
 
 
-def _sweep(name: str, victim: Victim, untouched: Batched, left: Callable[[float], Batched]) -> list[RobustnessRow]:
+def _sweep(
+    name: str, victim: Victim, untouched: Batched, left: Callable[[float], Batched], indices: Rows | None = None
+) -> list[RobustnessRow]:
     """A row for the untouched images, and one for what survives at every level."""
-    traits, count = victim.settings.traits(name), sum(len(batch.labels) for batch in untouched)
+    traits = victim.settings.traits(name)
     shown = ("transfer", traits.of or name) if traits.kind == "transfer" else ("attack", name)
-    found = [(0.0, untouched), *((level, left(level)) for level in victim.settings.levels(name))]
-    return [
-        RobustnessRow(*shown, level, 100 * sum(int(batch.left.sum()) for batch in batches) / count, count)
-        for level, batches in found
-    ]
+    images = list_of(victim.content, "test", victim.indices(victim.settings.images) if indices is None else indices)
+
+    def row(level: float, batches: Batched) -> RobustnessRow:
+        right = torch.cat([batch.left for batch in batches]).cpu().numpy()
+        return RobustnessRow(*shown, level, 100 * int(right.sum()) / len(right), len(right), **kept(right, images))
+
+    return [row(0.0, untouched), *(row(level, left(level)) for level in victim.settings.levels(name))]
 
 
 @contextmanager

@@ -40,6 +40,6 @@ def evaluate_logits(
     return logits.cpu().numpy()
 
 
-def accuracy(logits: npt.NDArray[np.floating[Any]], labels: Labels) -> float:
-    """Share of images whose largest logit is their label's, percent; a diverged network's NaN counts as wrong."""
-    return 100 * float(np.mean((logits.argmax(axis=1) == labels) & np.isfinite(logits).all(axis=1)))
+def right(logits: npt.NDArray[np.floating[Any]], labels: Labels) -> npt.NDArray[np.bool_]:
+    """Which images' largest logit is their label's, (N,); a diverged network's NaN counts as wrong."""
+    return np.asarray((logits.argmax(axis=1) == labels) & np.isfinite(logits).all(axis=1))

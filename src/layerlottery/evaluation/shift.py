@@ -18,9 +18,9 @@ from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import Images, Labels, PreparedSet, Split
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.calibration import calibration, fit_temperature
-from layerlottery.evaluation.conditions import RobustnessRow, table_of, write_conditions
+from layerlottery.evaluation.conditions import RobustnessRow, kept, list_of, predicted, table_of, write_conditions
 from layerlottery.evaluation.detection import SCORES, Detection, detection
-from layerlottery.evaluation.forward import accuracy, evaluate_logits
+from layerlottery.evaluation.forward import evaluate_logits, right
 from layerlottery.networks.predictor import load_predictor
 from layerlottery.store import artifacts
 from layerlottery.store.arrays import read_array
@@ -43,6 +43,7 @@ class Answers(NamedTuple):
     level: float
     logits: Logits
     labels: Labels
+    images: str  # the hash of their list
     origin: str | None = None
 
 
@@ -73,7 +74,8 @@ def shift(
     chain.add(weights, facts["content"], facts["stamp"])
     predict = partial(evaluate_logits, model, device=device)
     test = prepared.split("test")
-    clean = Answers("clean", "clean", 0, predict(test.images), test.labels)
+    every = list_of(prepared.content, "test", np.arange(len(test)))
+    clean = Answers("clean", "clean", 0, predict(test.images), test.labels, every)
     temperature = held_out_temperature(predict, prepared.split("held_out"))
     rows = [
         condition(answers, temperature, bins=settings.calibration_bins)
@@ -102,9 +104,10 @@ def condition(answers: Answers, temperature: float | None, *, bins: int) -> Robu
         scaled = asdict(calibration(logits / temperature, labels, bins))
         trust |= {f"{name}_scaled": value for name, value in scaled.items()}
     if (answers.kind, answers.name) == ("clean", "clean"):
-        trust["temperature"] = temperature
-    place = (answers.kind, answers.name, answers.level)
-    return RobustnessRow(*place, accuracy(logits, labels), len(labels), answers.origin, **trust)
+        trust |= {"temperature": temperature, "predicted": predicted(logits)}
+    place, found = (answers.kind, answers.name, answers.level), right(logits, labels)
+    accuracy = 100 * float(np.mean(found))
+    return RobustnessRow(*place, accuracy, len(labels), answers.origin, **trust, **kept(found, answers.images))
 
 
 def detections(predict: Predict, clean: Logits, images: Images, facts: Facts) -> pa.Table:
@@ -125,13 +128,17 @@ def _every_condition(
 ) -> Iterator[Answers]:
     yield clean
     labels = np.array(corruptions["labels"], dtype=np.int64)
+    # published sets that are not the test set's images have places of their own
+    part, indices = "test" if corruptions["clean"] else "corrupted", np.array(corruptions["indices"])
+    listed = list_of(prepared.content, part, indices)
     if corruptions["clean"]:
-        yield Answers("clean", "corrupted images", 0, clean.logits[corruptions["indices"]], labels)
+        yield Answers("clean", "corrupted images", 0, clean.logits[indices], labels, listed)
     for name, split in prepared.shifted().items():
-        yield Answers("shift", name, 0, predict(split.images), split.labels)
+        whole = list_of(prepared.content, f"shifted {name}", np.arange(len(split)))
+        yield Answers("shift", name, 0, predict(split.images), split.labels, whole)
     array = read_array(corrupted_images, corruptions["array"])
     for (name, severity), images in zip(corruptions["conditions"], array, strict=True):
-        yield Answers("corruption", name, severity, predict(images), labels, corruptions["origin"])
+        yield Answers("corruption", name, severity, predict(images), labels, listed, corruptions["origin"])
 
 
 def _facts_of(

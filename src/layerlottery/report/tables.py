@@ -46,6 +46,7 @@ class Tables:
 
     runs: pd.DataFrame
     robustness: pd.DataFrame
+    answers: pd.DataFrame
     detection: pd.DataFrame
     curves: pd.DataFrame
     scores: pd.DataFrame

@@ -16,6 +16,7 @@ TYPES = {
     "real": pa.float64(),
     "blocks": pa.list_(pa.string()),
     "truth": pa.bool_(),
+    "bytes": pa.binary(),
 }
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.compute as pc
 
 from layerlottery.config.results import EnergySettings
 from layerlottery.config.studies import AggregateSettings, Run, expand, expand_scorings
@@ -68,6 +69,7 @@ def add_networks(
         conditions, outliers = pairing.conditions(batch["robustness"]), pairing.outliers(batch["detection"])
         measured.add(conditions, outliers)
         answers.add(batch["robustness"])
+        tables["answers"].add(batch["robustness"].filter(pc.field("answers").is_valid()))
         tables["runs"].add(batch["runs"], **networks[-1])
         tables["robustness"].add(batch["robustness"], **conditions[["dense_accuracy", "delta_accuracy"]])
         tables["detection"].add(batch["detection"], **outliers[["dense_auroc", "delta_auroc"]])

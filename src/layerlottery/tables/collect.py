@@ -42,6 +42,7 @@ CONDITION = ["kind", "name", "level"]
 # read beside the columns of a result table; `place` numbers the networks
 BESIDE = pa.schema(
     {"place": pa.int64(), "architecture": pa.string(), "temperature": pa.float64(), "function": pa.string()}
+    | {"answers": pa.binary(), "images_hash": pa.string(), "predicted": pa.binary()}
 )
 # what several files of one network fill
 FILES: dict[str, tuple[Callable[[str], str], ...]] = {

@@ -141,7 +141,7 @@ class Inference:
     def _crossed(
         self, place: int, rows: Places, seeds: Places, contrasts: Contrasts, measured: Measured
     ) -> Contrast | None:
-        """Contrasts in percent, (contrasts, seeds) rows, of the dataset and network of a place; None without answers."""
+        """Contrasts in percent, (contrasts, seeds) rows, of a place's dataset and network; None without answers."""
         conditions, group = measured.conditions.get(place), self._group[place]
         if not conditions:
             return None

@@ -16,7 +16,7 @@ from layerlottery.evaluation import shift as stage_module
 from layerlottery.evaluation.calibration import calibration
 from layerlottery.evaluation.corrupt import corrupt
 from layerlottery.evaluation.corruptions import corrupt_images
-from layerlottery.evaluation.forward import accuracy, evaluate_logits
+from layerlottery.evaluation.forward import evaluate_logits, right
 from layerlottery.evaluation.outliers import outliers
 from layerlottery.evaluation.shift import held_out_temperature, shift
 from layerlottery.networks.resnet import initialize
@@ -151,7 +151,8 @@ def test_rows_and_columns(stage):
         ("corruption", "contrast", 4, "generated"),
     ]
     # columns without any value are left out: without held-out images, those of the temperature
-    assert table.column_names == ["kind", "name", "level", "origin", "accuracy", "nll", "brier", "ece", "images"]
+    names = ["kind", "name", "level", "origin", "accuracy", "nll", "brier", "ece", "images"]
+    assert table.column_names == [*names, "answers", "images_hash", "predicted"]
     held = arrow_schema("robustness")
     assert all(field.type == held.field(field.name).type for field in table.schema)
 
@@ -367,9 +368,10 @@ def test_logits_keep_order_and_do_not_depend_on_the_batch_size(cpu):
     np.testing.assert_allclose(logits, evaluate_logits(model, images, cpu), rtol=1e-5, atol=1e-6)
 
 
-def test_accuracy_is_in_percent():
-    assert accuracy(np.array([[0.1, 0.2], [3.0, 1.0], [0.0, 1.0], [5.0, 6.0]]), np.array([1, 0, 1, 0])) == 75
+def test_the_largest_logit_is_the_answer():
+    found = right(np.array([[0.1, 0.2], [3.0, 1.0], [0.0, 1.0], [5.0, 6.0]]), np.array([1, 0, 1, 0]))
+    assert found.tolist() == [True, True, True, False]
 
 
 def test_a_diverged_network_is_never_right():
-    assert accuracy(np.array([[np.nan, 0.2], [3.0, 1.0]]), np.array([0, 0])) == 50
+    assert right(np.array([[np.nan, 0.2], [3.0, 1.0]]), np.array([0, 0])).tolist() == [False, True]

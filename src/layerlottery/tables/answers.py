@@ -1,0 +1,48 @@
+"""Which test images every network answered right, packed eight to a byte, by the network's place and the condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from layerlottery.tables.measures import ConditionName
+
+
+class Kept(NamedTuple):
+    """The answers of one network under one condition."""
+
+    images: int
+    images_hash: str
+    bits: bytes
+
+
+class Answers:
+    """All answers of a benchmark, in memory: a bit for each network, condition and image."""
+
+    def __init__(self) -> None:
+        self._held: dict[ConditionName, dict[int, Kept]] = {}
+
+    def add(self, rows: pa.Table) -> None:
+        """Keep what rows of the table robustness, with `place` and the columns of answers, say."""
+        columns = ("place", "kind", "name", "level", "images", "images_hash", "answers")
+        for place, *name, images, images_hash, bits in zip(*(rows[one].to_pylist() for one in columns), strict=True):
+            if bits is not None:
+                self._held.setdefault(ConditionName(*name), {})[place] = Kept(images, images_hash, bits)
+
+    def right(self, places: Sequence[int], conditions: Sequence[ConditionName]) -> npt.NDArray[np.integer] | None:
+        """(networks, images): under how many of the conditions each of these networks got each image right.
+
+        None if any network lacks one of them, or if the lists of images differ.
+        """
+        found = [[self._held.get(one, {}).get(place) for place in places] for one in conditions]
+        if not all(map(all, found)) or len({(one.images, one.images_hash) for row in found for one in row if one}) != 1:
+            return None
+        total = np.zeros((len(places), found[0][0].images), np.uint8 if len(conditions) < 256 else np.uint16)
+        for row in found:
+            packed = np.frombuffer(b"".join(one.bits for one in row), np.uint8).reshape(len(places), -1)
+            total += np.unpackbits(packed, axis=1, count=total.shape[1])
+        return total
