@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from layerlottery.config.base import MOST, Distinct, NonNegative, Positive, Settings
+from layerlottery.config.base import MOST, Count, Distinct, NonNegative, Positive, Settings
 
 
 class ProfileSettings(Settings):
@@ -60,7 +60,21 @@ class StatisticsSettings(Settings):
         description="what the benchmark is to decide, corrected together; all else is exploratory: clean, corruption "
         "(mean over corruptions), an attack and its epsilon (pgd 8), shift and a test set's name, co2, macs",
     )
+    looks: Distinct[Count] = Field(
+        [], description="numbers of seeds at which results are or were looked at; each look spends a part of the level"
+    )
+    most: Count | None = Field(None, description="seeds at which looking ends, decided or not")
     resamples: int = Field(9999, ge=99, le=MOST, description="resamples of the bootstrap intervals")
+
+    @model_validator(mode="after")
+    def _looks_end(self) -> Self:
+        if self.looks != sorted(self.looks):
+            raise ValueError(f"looks: found {self.looks}; allowed: ascending numbers of seeds")
+        if (self.most is None) != (not self.looks):
+            raise ValueError("looks, most: found one of them; allowed: both or none")
+        if self.looks and self.most is not None and self.looks[-1] > self.most:
+            raise ValueError(f"looks: found {self.looks[-1]}; allowed: at most {self.most}, which is statistics.most")
+        return self
 
 
 class MarginSettings(Settings):

@@ -113,4 +113,5 @@ def _judged(rows: pd.DataFrame, tickets: pd.DataFrame) -> pd.DataFrame:
 def _more_seeds(rows: pd.DataFrame) -> Array:
     names = ("delta_accuracy", "seed_variance", "image_variance", "delta_df", "seeds", "xi_points")
     given = (rows[name].fillna(0 if name == "image_variance" else np.nan).to_numpy(float) for name in names)
-    return more_seeds(*given, level=rows["alpha"].to_numpy())
+    # the first step of Holm's correction
+    return more_seeds(*given, level=(rows["alpha"] / rows["tickets"]).to_numpy())
