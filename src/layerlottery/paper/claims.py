@@ -6,9 +6,12 @@ differences.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 from layerlottery.config.studies import FRESH
 from layerlottery.paper import printed
@@ -26,7 +29,7 @@ from layerlottery.paper.measure import (
 )
 from layerlottery.paper.rows import ACCURACY, Context, Group, Words, by_group, named, row, seed_row, ticket_row
 from layerlottery.paper.tables import KERNELS
-from layerlottery.tables.statistics import SINGLE, Estimate
+from layerlottery.tables.statistics import NULL, ROUNDING, SINGLE, Estimate, holm, p_below
 from layerlottery.words import signed
 
 HOME = (printed.DATASET, printed.RESNET32)
@@ -135,13 +138,12 @@ def _greatest(
 
 
 def _share(context: Context, words: Words, group: Group, xi: str, tickets: Sequence[Row]) -> Row:
-    inferior = [one for one in tickets if one["verdict_holm"] == "losing"]
-    won = sum(one["verdict"] == "winning" for one in tickets)
+    inferior, won = _inferior(tickets), sum(one["winning"] is True for one in tickets)
     seeds = min(one["seeds"] for one in tickets)
     told = all(one["verdict"] != SINGLE for one in tickets)
     # each ticket must be shown to win, so that needs no correction; one loser among many does
     verdict = DISAGREES if inferior else AGREES if won == len(tickets) else CANT_TELL
-    note = f"{won} of {len(tickets)} tickets shown not inferior, {len(inferior)} inferior after Holm's correction"
+    note = f"{won} of {len(tickets)} tickets shown not inferior, {inferior} inferior after Holm's correction"
     return row(
         group,
         words._replace(item=f"{words.item} (ξ = {xi if xi == 'sd' else f'{xi} pp'})"),
@@ -153,6 +155,14 @@ def _share(context: Context, words: Words, group: Group, xi: str, tickets: Seque
         scored_at="trained",
         scale=context.scale(group[0], seeds),
     )
+
+
+def _inferior(tickets: Sequence[Row]) -> int:
+    """How many tickets are proven to lose more than ξ, after Holm's correction."""
+    names = {"delta_accuracy": "mean", "delta_se": "se", "delta_df": "df"}
+    rows = pd.DataFrame(tickets).rename(columns=names).astype(dict.fromkeys(names.values(), float))
+    p = holm(p_below(rows, -rows["xi_points"].astype(float) - ROUNDING))
+    return int((p <= (1 - rows["confidence"].astype(float)) / 2).sum())
 
 
 @claim("each removed block saves the same FLOPs, whatever its stage", "FLOPs saved", "% a block", PER_BLOCK)
@@ -240,14 +250,25 @@ def _closer(context: Context, words: Words, other: Callable[[TicketKey], TicketK
     """Differences in CKA between each ticket and its `other`, averaged over the pairs within a seed."""
     measured, rows = context.results.penultimate, []
     for group, tickets in by_group(measured).items():
-        pairs = ((ticket, other(ticket)) for ticket in tickets)
+        pairs = [(ticket, other(ticket)) for ticket in tickets]
         differences = {
             ticket: paired(measured[ticket], measured[rival]) for ticket, rival in pairs if rival in measured
         }
         if values := mean_of(list(differences.values())):
-            notes = [_by_removed(differences, digits=3)]
-            rows.append(seed_row(context, group, words, values, direction, notes=notes, **cells))
+            alike = all(_alike(context, ticket, rival) for ticket, rival in pairs if ticket in differences)
+            notes = [_by_removed(differences, digits=3), *(["one architecture in every seed"] if alike else [])]
+            judge = (lambda _: NULL) if alike else direction
+            rows.append(seed_row(context, group, words, values, judge, notes=notes, **cells))
     return rows
+
+
+def _alike(context: Context, ticket: TicketKey, rival: TicketKey | None) -> bool:
+    """Whether both lack as many blocks of each stage in every seed and draw: one architecture, equally drawn."""
+    ours, theirs = (
+        {(row["seed"], row["draw"]): Counter(name.split(".")[0] for name in row["removed_blocks"]) for row in rows}
+        for rows in (context.results.networks[one] for one in (ticket, rival) if one is not None)
+    )
+    return ours.keys() == theirs.keys() and all(ours[key] and ours[key] == theirs[key] for key in ours)
 
 
 def _by_removed(differences: Mapping[TicketKey, PerSeed], *, digits: int) -> str:

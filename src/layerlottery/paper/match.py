@@ -11,6 +11,8 @@ from layerlottery.tables.statistics import ROUNDING, Estimate
 
 AGREES, DISAGREES, CANT_TELL = "agrees", "disagrees", "can't tell at this scale"
 NOT_MEASURED, NO_FIGURE = "not measured", "no printed figure"
+# energy of which only the time was measured
+MODELLED = "modelled from time"
 
 
 def find(table: str, ticket: TicketKey, quantity: str, *, epochs: int, control: bool) -> Printed | None:

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
+from layerlottery.cost.carbon import measured
 from layerlottery.errors import LayerLotteryError
+from layerlottery.tables.measures import CLEAN_ACCURACY, CORRUPTED, SHIFTED
 from layerlottery.tables.statistics import ROUNDING, Estimate, average, estimate, geometric_mean, seed_means
 
 Row = dict[str, Any]
@@ -65,6 +67,13 @@ class Quantity:
     ratio: bool = False  # averaged as a factor
     exact: bool = False  # counted, so one seed is enough
 
+    @property
+    def measure(self) -> str | None:
+        """The measure of the table resilience that infers it; None where there is no such."""
+        if self.kind is None:
+            return CLEAN_ACCURACY.measure if self.column == "delta_accuracy" else None
+        return {"corruption": CORRUPTED, "shift": SHIFTED}[self.kind]
+
 
 QUANTITIES = {
     "accuracy": Quantity("Δ accuracy", "pp", "accuracy"),
@@ -92,6 +101,7 @@ class Results:
     similarity: Sequence[Row] = ()
     summary: Sequence[Row] = ()
     comparisons: Sequence[Row] = ()
+    resilience: Sequence[Row] = ()
 
     @cached_property
     def networks(self) -> dict[TicketKey, list[Row]]:
@@ -113,6 +123,26 @@ class Results:
     def outcomes(self) -> dict[tuple[TicketKey, str], str]:
         """Outcome of each ticket's comparison with a control."""
         return {(ticket_of(row), row["control"]): row["outcome"] for row in self.comparisons}
+
+    @cached_property
+    def _inferred(self) -> dict[tuple[TicketKey, str, str], Estimate]:
+        return {
+            (ticket_of(row), row["measure"], plain(row["name"] or "")): Estimate(
+                row["difference"], row["sd"], row["low"], row["high"]
+            )
+            for row in self.resilience
+        }
+
+    def inferred(self, ticket: TicketKey, quantity: Quantity) -> Estimate | None:
+        """What the table resilience infers of a difference in accuracy, for other seeds and images."""
+        return self._inferred.get((ticket, quantity.measure or "", quantity.name or ""))
+
+    def power_measured(self, ticket: TicketKey) -> bool:
+        """Whether the power of all these trainings, and of their dense networks, was read from a meter."""
+        return all(measured(row["power_source"]) for row in (*self.networks[ticket], *self._dense(ticket)))
+
+    def _dense(self, ticket: TicketKey) -> list[Row]:
+        return [row for row in self.runs if not row["removed"] and (row["dataset"], row["network"]) == ticket[:2]]
 
     @cached_property
     def penultimate(self) -> dict[TicketKey, PerSeed]:

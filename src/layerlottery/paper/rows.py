@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from layerlottery.config.studies import FRESH, Study, TabulateSettings, expand
-from layerlottery.paper.match import NOT_MEASURED, agreement
+from layerlottery.paper.match import MODELLED, NOT_MEASURED, agreement
 from layerlottery.paper.measure import (
     QUANTITIES,
     PerSeed,
@@ -22,7 +22,7 @@ from layerlottery.paper.measure import (
     ticket_of,
 )
 from layerlottery.paper.printed import DATASET, EPOCHS, IMAGES, SEPARATOR
-from layerlottery.tables.statistics import Estimate, average, outcome, p_zero
+from layerlottery.tables.statistics import Estimate, outcome_of
 
 ACCURACY = QUANTITIES["accuracy"]
 Group = tuple[str, str]  # dataset, network
@@ -107,10 +107,11 @@ def seed_row(
     values: PerSeed,
     judge: Callable[[Estimate], str],
     quantity: Quantity = ACCURACY,
+    inferred: Estimate | None = None,
     **cells: Any,
 ) -> Row:
-    """The row of a value for each seed; `judge` says what mean and interval mean."""
-    found = context.estimate(values, quantity) if values else None
+    """The row of a value for each seed; `judge` says what mean and interval mean, from seeds alone or as inferred."""
+    found = inferred or (context.estimate(values, quantity) if values else None)
     verdict, scale = judge(found) if found else NOT_MEASURED, context.scale(group[0], len(values))
     return row(group, words, verdict, seeds=len(values), estimate=found, scale=scale, **cells)
 
@@ -121,9 +122,13 @@ def ticket_row(
     """A ticket's measurement beside the figure printed for it."""
     margin, values = context.margin(quantity), context.results.per_seed(ticket, quantity)
     words = Words(item, quantity.label, quantity.unit)
-    judged = seed_row(
-        context, ticket[:2], words, values, lambda one: agreement(one, paper, margin), quantity, notes=notes
-    )
+    modelled = quantity == QUANTITIES["co2"] and not context.results.power_measured(ticket)
+
+    def judge(found: Estimate) -> str:
+        return MODELLED if modelled and paper is not None else agreement(found, paper, margin)
+
+    inferred = context.results.inferred(ticket, quantity)
+    judged = seed_row(context, ticket[:2], words, values, judge, quantity, inferred, notes=notes)
     printed = {"paper": paper, "margin": None if paper is None else margin}
     return ticket._asdict() | judged | printed | _against_random(context, ticket, quantity)
 
@@ -136,8 +141,7 @@ def _against_random(context: Context, ticket: TicketKey, quantity: Quantity) -> 
     found = context.results.outcomes.get((ticket, "random")) if quantity == ACCURACY else None
     difference = paired(context.results.per_seed(ticket, quantity), control)
     if quantity != ACCURACY and not quantity.exact and difference:
-        confidence, sample = context.settings.statistics.confidence, list(difference.values())
-        found = str(outcome(average(sample), p_zero(sample), confidence=confidence))
+        found = outcome_of(list(difference.values()), confidence=context.settings.statistics.confidence)
     return {"random": context.estimate(control, quantity).mean, "against_random": found}
 
 

@@ -23,7 +23,7 @@ from layerlottery.store.stamps import Stamp
 if TYPE_CHECKING:
     import pandas as pd
 
-READ = ("runs", "robustness", "scores", "similarity", "summary", "comparisons")
+READ = ("runs", "robustness", "scores", "similarity", "summary", "comparisons", "resilience")
 
 
 def tabulate(tables: Path, settings: TabulateSettings) -> None:

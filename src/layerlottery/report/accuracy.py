@@ -26,7 +26,7 @@ from layerlottery.report.series import over_seeds
 from layerlottery.report.style import BAND, INK, legend, looks
 from layerlottery.report.tables import TICKET, Tables, at_tolerance, dense, first_starts, tickets
 from layerlottery.report.texts import TEXTS
-from layerlottery.report.verdict import holm_mark, tolerance_words
+from layerlottery.report.verdict import tolerance_words
 from layerlottery.words import number
 
 MOST_CURVES = 6
@@ -88,6 +88,10 @@ def _curves(rows: pd.DataFrame) -> pd.DataFrame:
     return curves.assign(bottom=bottom, top=top + 0.06 * max(top - bottom, 1))
 
 
+# by winning after and before the correction
+WON = {(True, True): "wins", (False, True): "wins uncorrected", (False, False): ""}
+
+
 def summary_grids(tables: Tables) -> list[Grid]:
     """One table per dataset and network: a row per ticket, the verdict at every tolerance."""
     return per_network(tables, "summary", lambda own: _summary(own.summary))
@@ -111,4 +115,5 @@ def _summary(rows: pd.DataFrame) -> pd.DataFrame:
 def _judged(row: dict[Hashable, Any]) -> Cell:
     if pd.isna(row["won"]):
         return Cell("not computable", "muted")
-    return Cell(f"{row['verdict']}{holm_mark(row)} {int(row['won'])}/{row['networks']}", tone(row["verdict"]))
+    words = [str(row["verdict_holm"]), WON[row["winning_holm"] is True, row["winning"] is True]]
+    return Cell(", ".join(filter(None, words)), tone(row["verdict_holm"]))

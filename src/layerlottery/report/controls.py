@@ -7,59 +7,59 @@ from typing import Any
 
 import pandas as pd
 
-from layerlottery.config.studies import FRESH
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
-from layerlottery.report.tables import Tables, drawn_criteria, tickets
+from layerlottery.report.tables import Tables, tickets
 from layerlottery.report.texts import TEXTS
-from layerlottery.words import at, counted, interval
+from layerlottery.tables.statistics import NULL
+from layerlottery.words import at, counted, interval, ranges
 
 MOST_NAMED = 4
 CONTROLS = TEXTS["controls"]
 
 
 def control_statements(runs: pd.DataFrame, comparisons: pd.DataFrame) -> list[tuple[str, str]]:
-    """One statement per control that was trained, and one that names those that were not.
+    """One statement per control that tickets were compared with, and one that names the others.
 
     Both tables hold one dataset and network.
     """
     rows = tickets(runs)
     if rows.empty:
         return []
-    drawn = {name: set(rows["criterion"]) & drawn_criteria(runs, (name,)) for name in ("random", "random_spread")}
-    others = {"fresh": (rows["rewind"] == FRESH).any(), "layers": (rows["structure"] == "layers").any()}
-    trained = {name for name, held in (drawn | others).items() if held}
     # layers are a control of other structures alone
     asked = [name for name in CONTROLS if name != "layers" or set(rows["structure"]) - {"layers"}]
-    wanted = {name: CONTROLS[name] for name in asked}
+    compared = {name: comparisons[comparisons["control"] == name] for name in asked}
     said = [
-        (one["term"], _against(one["words"], comparisons[comparisons["control"] == name]))
-        for name, one in wanted.items()
-        if name in trained
+        (CONTROLS[name]["term"], _against(CONTROLS[name]["words"], own)) for name, own in compared.items() if len(own)
     ]
     missing = [
-        f"{one['words']} was not trained, so we can't tell {one['untold']}"
-        for name, one in wanted.items()
-        if name not in trained
+        f"nothing was compared with {CONTROLS[name]['words']}, so we can't tell {CONTROLS[name]['untold']}"
+        for name, own in compared.items()
+        if own.empty
     ]
     return [*said, *([("Missing controls", _sentence(missing))] if missing else [])]
 
 
 def _against(words: str, rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return f"No other ticket shares seed and number of removed blocks with {words}."
     if rows["seeds"].max() < 2:
         return f"With one seed no ticket can be told from {words}."
-    found = {outcome: rows[rows["outcome"] == outcome] for outcome in ("better", "worse")}
-    none = [outcome for outcome, part in found.items() if part.empty]
-    left = rows[~rows["outcome"].isin(found)]
-    said = [f"clearly {outcome} than {words}: {_named(part)}" for outcome, part in found.items() if not part.empty]
-    said += [f"no ticket is clearly {' or '.join(none)} than {words}"] if none else []
+    found = {outcome: rows[rows["outcome"] == outcome] for outcome in ("better", "worse", "undecided", NULL)}
+    none = [outcome for outcome in ("better", "worse") if found[outcome].empty]
+    said = [
+        f"{outcome} than {words}: {_named(found[outcome])}" for outcome in ("better", "worse") if len(found[outcome])
+    ]
+    said += [f"no ticket is proven {' or '.join(none)} than {words}"] if none else []
     total = counted(len(rows), "comparison", "comparisons")
-    said.append(f"for {len(left)} of {total} we can't tell" if len(left) else "none is left open")
-    lost = int(((left["low"] > 0) | (left["high"] < 0)).sum())
-    only = f", and {counted(lost, 'interval', 'intervals')} apart from zero did not survive it" if lost else ""
-    tested = counted(int(rows["compared"].max()), "comparison", "comparisons")
-    return f"{_sentence(said)} Holm's correction counts {tested}{only}."
+    said += [f"{len(found['undecided'])} of {total} undecided"] if len(found["undecided"]) else []
+    if len(null := found[NULL]):
+        said.append(f"null by construction, with the same blocks or architecture in every pair: {_listed(null)}")
+    tested = rows["compared"].max()
+    correction = "" if pd.isna(tested) else f" Corrected for {counted(int(tested), 'comparison', 'comparisons')}."
+    return f"{_sentence(said)}{correction}"
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    held = [f"{family} at {at(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
+    return "; ".join([*held[:MOST_NAMED], *([f"and {len(held) - MOST_NAMED} more"] if len(held) > MOST_NAMED else [])])
 
 
 def _sentence(parts: list[str]) -> str:

@@ -13,7 +13,7 @@ from layerlottery.report.tables import DENSE, TICKET, Tables, group_name
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import ABSENT, at, interval
 
-TONES = {"better": "win", "winning": "win", "agrees": "win", "worse": "lose", "losing": "lose", "disagrees": "lose"}
+TONES = {"better": "win", "equivalent": "win", "agrees": "win", "worse": "lose", "disagrees": "lose"}
 
 
 @dataclass(frozen=True)

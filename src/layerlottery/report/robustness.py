@@ -15,6 +15,7 @@ from layerlottery.report.series import accuracy_by_condition, difference_by_cond
 from layerlottery.report.style import legend, looks
 from layerlottery.report.tables import GROUP, SETTING, TICKET, Tables, at_tolerance, drawn_criteria, first_starts
 from layerlottery.report.texts import TEXTS
+from layerlottery.tables.measures import PRIMARY
 from layerlottery.words import counted, either, number, signed
 
 MOST_SIZES, MOST_PANELS, MOST_NAMED = 3, 12, 3
@@ -68,6 +69,7 @@ def attacked(robustness: pd.DataFrame) -> pd.DataFrame:
 def robustness_grids(tables: Tables) -> list[Grid]:
     """Every table on robustness, in the order of the page."""
     return [
+        *per_network(tables, "primary", _primary),
         *resilience_grids(tables),
         *heat_grids(tables, "corruption"),
         *heat_grids(tables, "shift"),
@@ -76,13 +78,19 @@ def robustness_grids(tables: Tables) -> list[Grid]:
     ]
 
 
+def _primary(own: Tables) -> pd.DataFrame:
+    rows = own.resilience[own.resilience["role"] == PRIMARY]
+    levels = rows["level"].map(lambda level: "" if pd.isna(level) else f", {level:g}/255")
+    return _differences(rows, rows["measure"] + (", " + _spaced(rows["name"])).fillna("") + levels, digits=2)
+
+
 def resilience_grids(tables: Tables) -> list[Grid]:
     """Per network: means over corruptions and attacks, errors relative to the dense network, least perturbations."""
 
     def make(own: Tables) -> pd.DataFrame:
         rows = own.resilience
         summaries = rows["measure"].isin(SUMMARIES) & rows["name"].isna()
-        rows = rows[summaries | (rows["measure"] == MINIMUM_NORM)]
+        rows = rows[(summaries | (rows["measure"] == MINIMUM_NORM)) & (rows["role"] != PRIMARY)]
         return _differences(rows, rows["measure"] + (", " + _spaced(rows["name"])).fillna(""), digits=2)
 
     return per_network(tables, "resilience", make)

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 
 from layerlottery.config.results import ReportSettings
+from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name
-from layerlottery.report.verdict import holm_mark, seeds_words, tolerance_words
+from layerlottery.report.verdict import headline, seeds_words, tolerance_words
 from layerlottery.words import factor, interval, number, terminal
 
-WIDTH = 100
+WIDTH = 80
 # sizes of the columns; negative: aligned to the left
 COLUMNS = {
-    "ticket": -29,
-    "p": 3,
-    "accuracy": 8,
-    "Δ [low, high]": 24,
-    "won": 5,
-    "verdict": -11,
-    "MACs": 7,
-    "speed": 6,
+    "ticket": -20,
+    "p": 2,
+    "acc.": 5,
+    "Δ [low, high]": 21,
+    "win": -5,
+    "verdict": -12,
+    "MACs": 4,
+    "speed": 5,
 }
+
+UNDECIDED = "undecided"
+REMARK = """\
+win: not worse than the dense network by more than ξ, the paper's winning ticket.
+verdict: equivalent within ξ; otherwise better, worse or undecided.
+(in brackets): holds only before Holm's correction for all tickets of the network.
+Intervals: {confidence} %, for other seeds and other test images. MACs saved; training speed-up."""
 
 
 def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
-    """The summary table at the report's tolerance, one line per ticket, in at most 100 columns.
+    """The summary table at the report's tolerance, one line per ticket, in at most 80 columns.
 
     Without settings it takes the default tolerance, or the first one that the table holds.
     """
@@ -44,6 +53,7 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
         if not rows.empty:
             heading = f"{group_name(group)}, {seeds_words(rows)}"
             lines += ["", heading[:WIDTH], _line(COLUMNS), *map(_ticket, rows.to_dict("records"))]
+            lines += ["", *wrap(headline(rows, xi), WIDTH)]
     return terminal("\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))]))
 
 
@@ -54,20 +64,25 @@ def _ticket(values: dict[Hashable, Any]) -> str:
             f"{values['removed']}",
             number(values["accuracy"]),
             interval(values["mean"], values["low"], values["high"]),
-            "" if pd.isna(values["won"]) else f"{int(values['won'])}/{values['networks']}",
-            values["verdict"] + holm_mark(values),
-            f"{number(values['macs_reduction'], 1)} %",
+            _corrected(
+                *({True: "yes", False: "no"}.get(values[name], "") for name in ("winning", "winning_holm")), "no"
+            ),
+            _corrected(values["verdict"], values["verdict_holm"], UNDECIDED),
+            f"{number(values['macs_reduction'], 0)} %",
             factor(values["train_speedup"]),
         )
     )
 
 
+def _corrected(before: str, after: str, open_: str) -> str:
+    """What the correction leaves; in brackets what held before it, where it leaves nothing."""
+    return f"({before})" if after == open_ != before else after
+
+
 def _remark(rows: pd.DataFrame) -> str:
     if rows["seeds"].max() < 2:
         return "One seed: nothing can be inferred."
-    if any(map(holm_mark, rows.to_dict("records"))):
-        return "* stands after Holm's correction for all tickets of the network"
-    return "No win or loss stands after Holm's correction for all tickets of the network."
+    return REMARK.format(confidence=f"{100 * confidence_of(rows):.3g}")
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The verdict of the tables on winning tickets, in words that claim no more than the seeds allow."""
+"""The verdict of the tables, in words that claim no more than seeds, images and the number of tests allow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pandas as pd
 from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name
-from layerlottery.words import MINUS, at, counted, interval, number, percent, ranges
+from layerlottery.tables.statistics import VERDICTS
+from layerlottery.words import at, counted, interval, number, percent, ranges
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 MOST_NAMED = 8
@@ -34,9 +35,10 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
     for group, own in tables.by_group.items():
         rows = at_tolerance(own.summary, xi)
         controls = control_statements(own.runs, own.comparisons)
-        statements = [] if rows.empty else [*_outcomes(rows), *_holm(rows), *_extremes(rows)]
+        told = not rows.empty and rows["seeds"].max() > 1
+        statements = [*_proven(rows), *_verdicts(rows), *_best(rows), *_power(rows)] if told else []
         found.append(
-            Finding(group_name(group), _headline(rows, xi), [*statements, *controls, *_controls_won(rows, drawn)])
+            Finding(group_name(group), headline(rows, xi), [*statements, *controls, *_controls_won(rows, drawn)])
         )
     return found
 
@@ -49,7 +51,8 @@ def tolerance_words(xi: str, points: float | None = None) -> str:
     return f"{XI}{xi} percentage {'point' if xi == '1' else 'points'}"
 
 
-def _headline(rows: pd.DataFrame, xi: str) -> str:
+def headline(rows: pd.DataFrame, xi: str) -> str:
+    """What the rows of one dataset, network and tolerance prove, corrected for the number of tests."""
     if rows.empty:
         return "Only dense networks were trained: there is no ticket to judge."
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
@@ -60,15 +63,19 @@ def _headline(rows: pd.DataFrame, xi: str) -> str:
         return f"One seed, so nothing can be inferred. {said}"
     if not judged:
         return f"{tolerance} can't be computed, so no ticket can be judged."
-    count = rows["verdict"].value_counts()
-    won, lost = count.get("winning", 0), count.get("losing", 0)
-    rest = len(rows) - won - lost
-    return f"{won} of {total} won, {lost} lost, {rest} undecided, against {tolerance}, over {seeds_words(rows)}."
+    count = rows["verdict_holm"].value_counts()
+    against = ", ".join(f"{count.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network, corrected: {against}."
 
 
-def holm_mark(row: dict[Hashable, Any]) -> str:
-    """A star where a clear verdict stands after Holm's correction."""
-    return "*" if row["verdict"] in ("winning", "losing") and row["verdict_holm"] == row["verdict"] else ""
+def _wins(rows: pd.DataFrame) -> str:
+    """Winning tickets before and after the correction."""
+    kept, before = (int(rows[name].eq(True).sum()) for name in ("winning_holm", "winning"))
+    tests = counted(int(rows["tickets"].max()), "test", "tests")
+    if not kept:
+        return f"No win is proven{f'; {before} of {len(rows)} before correcting for {tests}' if before else ''}"
+    more = f"; {before} before correcting for {tests}" if before > kept else f", corrected for {tests}"
+    return f"{kept} of {counted(len(rows), 'ticket is', 'tickets are')} proven to win{more}"
 
 
 def seeds_words(rows: pd.DataFrame) -> str:
@@ -85,38 +92,44 @@ def named(rows: pd.DataFrame) -> str:
     return "; ".join([*held[:MOST_NAMED], *rest])
 
 
-def _outcomes(rows: pd.DataFrame) -> Statements:
-    if rows["seeds"].max() < 2:
+def _proven(rows: pd.DataFrame) -> Statements:
+    """Winning tickets of the paper, for which not being worse by more than ξ is enough."""
+    kept, won = rows["winning_holm"].eq(True), rows["winning"].eq(True)
+    parts = {"Proven to win": rows[kept], "Win before correction only": rows[won & ~kept]}
+    meaning = {"Proven to win": ": not worse than dense by more than ξ"}
+    return [(term, f"{named(part)}{meaning.get(term, '')}.") for term, part in parts.items() if not part.empty]
+
+
+def _verdicts(rows: pd.DataFrame) -> Statements:
+    meaning = {
+        "better": "more accurate than dense",
+        "equivalent": "neither better nor worse than dense by ξ",
+        "worse": "less accurate than dense",
+        "undecided": "the interval allows more than one of these",
+    }
+    parts = {verdict: rows[rows["verdict_holm"] == verdict] for verdict in VERDICTS}
+    return [(name.capitalize(), f"{named(part)}: {meaning[name]}.") for name, part in parts.items() if not part.empty]
+
+
+def _best(rows: pd.DataFrame) -> Statements:
+    known = rows.sort_values("mean")
+    proven = known[known["winning_holm"].eq(True)].sort_values(["removed", "mean"])
+    deepest = [("Most blocks removed in a proven win", _described(row)) for row in _last(proven)]
+    return [*(("Highest mean", _described(row)) for row in _last(known)), *deepest]
+
+
+def _power(rows: pd.DataFrame) -> Statements:
+    """What this number of seeds and images can tell, and what would decide the rest."""
+    known = rows["detectable"].dropna()
+    if known.empty:
         return []
-    terms = {"winning": "Won", "losing": "Lost", "undecided": "Undecided", "single seed": "One seed only"}
-    why = {"undecided": f" (the interval contains {MINUS}ξ: more seeds may decide)"}
-    parts = {verdict: rows[rows["verdict"] == verdict] for verdict in terms}
-    return [(terms[name], f"{named(part)}{why.get(name, '')}.") for name, part in parts.items() if not part.empty]
-
-
-def _holm(rows: pd.DataFrame) -> Statements:
-    said = []
-    for verdict, singular, plural in (("winning", "win", "wins"), ("losing", "loss", "losses")):
-        own = rows[rows["verdict"] == verdict]
-        kept = own[own["verdict_holm"] == verdict]
-        which = f" ({named(kept)})" if 0 < len(kept) < len(own) else ""
-        remain = "remains" if len(kept) == 1 else "remain"
-        if len(own):
-            said.append(f"{len(kept)} of {counted(len(own), singular, plural)} {remain}{which}")
-    tested = counted(int(rows["tickets"].max()), "ticket", "tickets") if said else ""
-    return [("After Holm's correction", f"Of {tested} tested, {' and '.join(said)}.")] if said else []
-
-
-def _extremes(rows: pd.DataFrame) -> Statements:
-    by_mean, winners = rows.sort_values("mean"), rows[rows["verdict"] == "winning"]
-    if winners.empty:
-        term = "Highest in this seed" if rows["seeds"].max() < 2 else "Highest mean, not a clear win"
-        return [(term, _described(row)) for row in _last(by_mean[by_mean["verdict"] != "losing"])]
-    best = _described(*_last(winners.sort_values("mean")))
-    deepest = _described(*_last(winners.sort_values(["removed", "mean"])))
-    if best == deepest:
-        return [("Best and deepest", best)]
-    return [("Best ticket", best), ("Most blocks removed in a win", deepest)]
+    ends = " to ".join(dict.fromkeys(number(one) for one in (known.min(), known.max())))
+    said = f"True differences of {ends} percentage points are found with 80 % power, before correction."
+    open_, more = rows[rows["verdict_holm"] == "undecided"], rows["more_seeds"].dropna()
+    if len(open_) and len(more):
+        ends = " to ".join(dict.fromkeys(f"{one:.0f}" for one in (more.min(), more.max())))
+        said += f" {ends} further seeds would probably decide {len(more)} of {len(open_)} undecided."
+    return [("Power", said)]
 
 
 def _last(rows: pd.DataFrame) -> list[dict[Hashable, Any]]:
@@ -133,7 +146,7 @@ def _described(row: dict[Hashable, Any]) -> str:
 
 
 def _controls_won(rows: pd.DataFrame, drawn: set[str]) -> Statements:
-    winners = rows[rows["verdict"] == "winning"]
+    winners = rows[rows["winning_holm"].eq(True)] if len(rows) else rows
     fresh = winners["rewind"] == FRESH
     random = winners["criterion"].isin(drawn) & ~fresh
     said = (

@@ -39,6 +39,7 @@ class Measure(NamedTuple):
 
 Measured: TypeAlias = Iterator[tuple[Measure, Array]]
 
+PRIMARY, EXPLORATORY = "primary", "exploratory"
 CLEAN_ACCURACY = Measure("accuracy, clean", None, None, "%", "higher")
 CORRUPTED, SHIFTED, ATTACKED = "accuracy, corrupted", "accuracy, shifted", "accuracy, attacked"
 CO2 = Measure("CO2 of the training", None, None, "kg", "lower")

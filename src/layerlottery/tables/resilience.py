@@ -15,6 +15,8 @@ from layerlottery.tables.inference import NETWORK, Contrasts, Inference, Measure
 from layerlottery.tables.measures import (
     CO2,
     DETECTED,
+    EXPLORATORY,
+    PRIMARY,
     VALUES,
     ConditionName,
     Measure,
@@ -28,8 +30,6 @@ from layerlottery.tables.measures import (
 from layerlottery.tables.pairing import OUTLIERS
 from layerlottery.tables.seeds import identities, pruned
 from layerlottery.tables.statistics import Array, holm, outcome, yekutieli
-
-PRIMARY, EXPLORATORY = "primary", "exploratory"
 
 
 class Measurements:

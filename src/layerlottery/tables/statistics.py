@@ -278,6 +278,7 @@ def estimate(values: Sample, *, confidence: float) -> Estimate:
     return Estimate(float(found.loc[0, "mean"]), sd, low, high)
 
 
-def p_zero(differences: Sample) -> float:
-    """The two-sided t test of one sample against 0; NaN for a single value and without spread."""
-    return float(p_differs(described(np.array([differences], dtype=np.float64)))[0])
+def outcome_of(differences: Sample, *, confidence: float) -> str:
+    """The outcome of a t test of one sample against 0."""
+    found = described(np.array([differences], dtype=np.float64))
+    return str(outcome(found, p_differs(found), 1 - confidence)[0])
