@@ -21,6 +21,7 @@ TRANSFERRED = "accuracy, examples of the dense network"
 
 # headings, and the beginnings of the measures below each
 GROUPS = {
+    "Clean test set": ("accuracy, clean",),
     "Corruptions": ("accuracy, corrupted", "accuracy, extra", "mCE", "relative mCE"),
     "Shifted test sets": ("accuracy, shifted", "gap"),
     "Attacks": ("accuracy, attacked", "median minimum norm", TRANSFERRED),

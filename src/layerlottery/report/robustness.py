@@ -80,8 +80,9 @@ def robustness_grids(tables: Tables) -> list[Grid]:
 
 def _primary(own: Tables) -> pd.DataFrame:
     rows = own.resilience[own.resilience["role"] == PRIMARY]
-    levels = rows["level"].map(lambda level: "" if pd.isna(level) else f", {level:g}/255")
-    return _differences(rows, rows["measure"] + (", " + _spaced(rows["name"])).fillna("") + levels, digits=2)
+    levels = ["" if pd.isna(level) else f", {level:g}/255" for level in rows["level"]]
+    heads = rows["measure"] + (", " + _spaced(rows["name"])).fillna("") + pd.Series(levels, rows.index, dtype=str)
+    return _differences(rows, heads, digits=2)
 
 
 def resilience_grids(tables: Tables) -> list[Grid]:

@@ -21,19 +21,19 @@ COLUMNS = {
     "ticket": -20,
     "p": 2,
     "acc.": 5,
-    "Δ [low, high]": 21,
+    "Δ [low, high]": 20,
     "win": -5,
     "verdict": -12,
     "MACs": 4,
     "speed": 5,
 }
 
-UNDECIDED = "undecided"
+UNDECIDED, WINS = "undecided", {True: "yes", False: "no"}
 REMARK = """\
-win: not worse than the dense network by more than ξ, the paper's winning ticket.
+win: not worse than dense by more than ξ, as the paper defines winning tickets.
 verdict: equivalent within ξ; otherwise better, worse or undecided.
-(in brackets): holds only before Holm's correction for all tickets of the network.
-Intervals: {confidence} %, for other seeds and other test images. MACs saved; training speed-up."""
+(in brackets): holds only before Holm's correction for all of these tickets.
+Intervals: {confidence} %, for other seeds and other test images."""
 
 
 def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
@@ -64,9 +64,7 @@ def _ticket(values: dict[Hashable, Any]) -> str:
             f"{values['removed']}",
             number(values["accuracy"]),
             interval(values["mean"], values["low"], values["high"]),
-            _corrected(
-                *({True: "yes", False: "no"}.get(values[name], "") for name in ("winning", "winning_holm")), "no"
-            ),
+            _corrected(*(WINS.get(values[name], "") for name in ("winning", "winning_holm")), WINS[False]),
             _corrected(values["verdict"], values["verdict_holm"], UNDECIDED),
             f"{number(values['macs_reduction'], 0)} %",
             factor(values["train_speedup"]),

@@ -75,7 +75,7 @@ def _wins(rows: pd.DataFrame) -> str:
     if not kept:
         return f"No win is proven{f'; {before} of {len(rows)} before correcting for {tests}' if before else ''}"
     more = f"; {before} before correcting for {tests}" if before > kept else f", corrected for {tests}"
-    return f"{kept} of {counted(len(rows), 'ticket is', 'tickets are')} proven to win{more}"
+    return f"{kept} of {counted(len(rows), 'ticket', 'tickets')} {'is' if kept == 1 else 'are'} proven to win{more}"
 
 
 def seeds_words(rows: pd.DataFrame) -> str:

@@ -22,6 +22,8 @@ from layerlottery.store.hashing import digest
 from layerlottery.tables.statistics import saved
 from layerlottery.upkeep.verify import options_of
 
+KEPT_ANSWERS = ("answers", "images_hash", "predicted")
+
 Facts = dict[str, Any]
 
 ALLOWED = "allowed: the folder of a dense network (…/seed=0) or of a ticket (…/rewind=0), and any file in it"
@@ -140,7 +142,9 @@ def _contents(path: Path) -> tuple[Any, str]:
     """Facts or rows of an intact file, and its configuration's hash."""
     if path.suffix == ".parquet":
         table = read_table(path)
-        return table.to_pylist(), table.schema.metadata[b"config_hash"].decode()
+        # answers to single images are for the tables
+        shown = [field.name for field in table.schema if field.name not in KEPT_ANSWERS]
+        return table.select(shown).to_pylist(), table.schema.metadata[b"config_hash"].decode()
     facts = read_facts(path) if path.suffix == ".json" else read_tensors(path)[1]
     return facts, facts["config_hash"]
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.special import stdtr, stdtrit
+from tests.unit.tables.toy import inferred, placed, records
 
-from layerlottery.config.results import ReportSettings
+from layerlottery.config.results import ReportSettings, StatisticsSettings
 from layerlottery.report.report import report
 from layerlottery.store.artifacts import write_table
 from layerlottery.store.schemas import PAPER_TABLES, TABLES, arrow_schema
+from layerlottery.tables.comparisons import comparisons
+from layerlottery.tables.summary import summary
 
 CORRUPTED = ("gaussian_noise", "brightness", "contrast", "jpeg_compression", "pixelate", "gaussian_blur")
 EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -80,6 +82,7 @@ EVERYTHING: Row = {
 def write_benchmark(folder: Path, benchmark: Benchmark) -> Path:
     """Write all tables; returns the folder."""
     runs = [row for group in benchmark.groups for seed in benchmark.seeds for row in _runs(benchmark, group, seed)]
+    statistics = _statistics(runs)
     rows = {
         "runs": runs,
         "robustness": [one for run in runs for one in _conditions(benchmark, run)],
@@ -88,8 +91,9 @@ def write_benchmark(folder: Path, benchmark: Benchmark) -> Path:
         "curves": [one for run in runs for one in _curve(benchmark, run)],
         "scores": list(_scores(benchmark)),
         "similarity": [one for run in runs if benchmark.similar for one in _similarity(benchmark, run)],
-        "summary": list(_summary(runs)),
-        "comparisons": list(_comparisons(runs)),
+        "answers": [],
+        "summary": statistics[0],
+        "comparisons": statistics[1],
         "stability": list(_stability(benchmark)),
     }
     rows |= {name: paper_rows(name) if name in benchmark.fills else [] for name in PAPER_TABLES}
@@ -185,21 +189,6 @@ def _scores(benchmark: Benchmark) -> Iterator[Row]:
                 }  # fmt: skip
 
 
-def _summary(runs: list[Row]) -> Iterator[Row]:
-    spreads = {
-        (run["dataset"], run["network"]): _sd([one["accuracy"] for one in runs if _dense_of(run, one)]) for run in runs
-    }
-    judged = []
-    for key, rows in _by_ticket(runs).items():
-        for xi, points in (("0", 0.0), ("1", 1.0), ("sd", spreads[key[:2]])):
-            judged.append(dict(zip(TICKET, key, strict=True)) | _ticket(rows) | _judged(rows, points) | {"xi": xi})
-    for one in judged:
-        family = [row for row in judged if all(row[key] == one[key] for key in ("dataset", "network", "xi"))]
-        stands = {row["p_value"] for row in family if row["p_value"] is not None}
-        verdict = one["verdict"] if len(stands) < 2 or one["p_value"] in (min(stands), max(stands)) else "undecided"
-        yield one | {"tickets": len(family), "verdict_holm": verdict}
-
-
 def _by_ticket(runs: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
     together: dict[tuple[Any, ...], list[Row]] = {}
     for run in (one for one in runs if one["criterion"]):
@@ -207,88 +196,24 @@ def _by_ticket(runs: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
     return together
 
 
-def _dense_of(run: Row, other: Row) -> bool:
-    return not other["criterion"] and all(run[key] == other[key] for key in ("dataset", "network"))
+def _statistics(runs: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Summary and comparisons as the tables' own code infers them from accuracies alone."""
+    if not _by_ticket(runs):
+        return [], []
+    networks = placed([run | _beside(run) for run in runs])
+    settings = StatisticsSettings()
+    clean, measured, inference = inferred(networks, settings)
+    return records(summary(networks, clean, settings)), records(comparisons(networks, measured, inference))
 
 
-def _sd(values: list[float]) -> float | None:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _ticket(rows: list[Row]) -> Row:
-    first = rows[0]
-    means = {key: float(np.mean([row[key] for row in rows])) for key in ("accuracy", "delta_accuracy", "train_speedup")}
-    same = {key: first[key] for key in ("macs_reduction", "memory_reduction", "energy_reduction")}
-    latency = {"latency_speedup": 6.1 / first["latency_ms"] if first["latency_ms"] else None}
-    saved = {"params_reduction": 100 * (1 - first["params"] / DENSE_PARAMS)}
-    sds = {
-        "accuracy_sd": _sd([row["accuracy"] for row in rows]),
-        "delta_sd": _sd([row["delta_accuracy"] for row in rows]),
-    }
-    robust = {"attack_delta": -1.5, "corruption_delta": -1.2, "shift_delta": 0.25}
-    counts = {"seeds": len({row["seed"] for row in rows}), "networks": len(rows)}
-    return means | same | latency | saved | sds | robust | counts
-
-
-def _judged(rows: list[Row], points: float | None) -> Row:
-    deltas = _seed_means(rows)
-    won = None if points is None else sum(row["delta_accuracy"] + points >= 0 for row in rows)
-    facts: Row = {"xi_points": points, "won": won, "p_value": None}
-    if len(deltas) < 2 or points is None:
-        return facts | {"verdict": "single seed"}
-    mean, low, high = _interval(list(deltas.values()))
-    verdict = "winning" if low >= -points else "losing" if high < -points else "undecided"
-    facts |= {"p_value": float(stdtr(len(deltas) - 1, -(mean + points) / _error(list(deltas.values()))))}
-    return facts | {"delta_low": low, "delta_high": high, "confidence": 0.95, "verdict": verdict}
-
-
-def _seed_means(rows: list[Row]) -> dict[int, float]:
-    seeds = sorted({row["seed"] for row in rows})
-    return {seed: float(np.mean([row["delta_accuracy"] for row in rows if row["seed"] == seed])) for seed in seeds}
-
-
-def _error(values: list[float]) -> float:
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
-
-
-def _interval(values: list[float]) -> tuple[float, float, float]:
-    reach, mean = float(stdtrit(len(values) - 1, 0.975)) * _error(values), float(np.mean(values))
-    return mean, mean - reach, mean + reach
-
-
-def _comparisons(runs: list[Row]) -> Iterator[Row]:
-    """The paired differences to random removal, to fresh weights and to the layer ticket; better if p < 0.05 / n."""
-    held = _by_ticket(runs)
-    found = []
-    for key, rows in held.items():
-        ticket = dict(zip(TICKET, key, strict=True))
-        drawn = "random" in str(ticket["criterion"])
-        others = {
-            "random": None if drawn else ticket | {"criterion": "random"},
-            "random_spread": None if drawn else ticket | {"criterion": "random_spread"},
-            "fresh": ticket | {"rewind": "random"} if ticket["rewind"] != "random" else None,
-            "layers": ticket | {"structure": "layers"} if ticket["structure"] != "layers" else None,
-        }
-        for control, other in others.items():
-            if other and (theirs := held.get(tuple(other.values()))):
-                ours, base = _seed_means(rows), _seed_means(theirs)
-                found.append(ticket | {"control": control} | _compared([ours[seed] - base[seed] for seed in ours]))
-    for row in found:
-        same = [one for one in found if all(one[key] == row[key] for key in ("dataset", "network", "control"))]
-        corrected = None if row["p_value"] is None else min(1.0, row["p_value"] * len(same))
-        yield row | {"p_holm": corrected, "compared": len(same), "outcome": _outcome(corrected, row["difference"])}
-
-
-def _compared(values: list[float]) -> Row:
-    facts: Row = {"seeds": len(values), "difference": float(np.mean(values)), "p_value": None}
-    if len(values) < 2:
-        return facts
-    _, low, high = _interval(values)
-    error = _error(values)
-    if error == 0:  # random compared with itself under another name
-        return facts | {"low": low, "high": high, "p_value": 1.0}
-    p_value = 2 * float(stdtr(len(values) - 1, -abs(facts["difference"]) / error))
-    return facts | {"low": low, "high": high, "p_value": p_value}
+def _beside(run: Row) -> Row:
+    """What the statistics take beside the columns of the runs."""
+    latency = run["latency_ms"]
+    robust = {"attack": -1.5, "corruption": -1.2, "shift": 0.25}
+    facts = {f"{kind}_sum": change for kind, change in robust.items()}
+    facts |= {f"{kind}_count": 1 for kind in robust}
+    facts |= {"params_reduction": 100 * (1 - run["params"] / DENSE_PARAMS)}
+    return facts | {"latency_speedup": 6.1 / latency if latency else np.nan}
 
 
 def _resilience(runs: list[Row], benchmark: Benchmark) -> Iterator[Row]:
@@ -300,20 +225,16 @@ def _resilience(runs: list[Row], benchmark: Benchmark) -> Iterator[Row]:
         ("median minimum norm", "fmn_l2"): ("attack", 25.0, 0.5, "higher"),
         ("AUROC", "shuffled, energy"): ("shift", 0.9, 0.025, "higher"),
     }
+    primary = {("accuracy, corrupted", None)}
     for key, rows in _by_ticket(runs).items():
         for (measure, name), (kind, dense, change, better) in measures.items():
             if kind in benchmark.kinds:
                 told = "better" if change * (1 if better == "higher" else -1) > 0 else "worse"
                 facts = {"measure": measure, "name": name, "better": better, "seeds": len(rows), "dense": dense}
                 facts |= {"value": dense + change, "difference": change, "low": change - 1, "high": change + 1}
-                outcome = told if key[5] == 1 and measure != "median minimum norm" else "can't tell"
-                yield dict(zip(TICKET, key, strict=True)) | facts | {"outcome": outcome}
-
-
-def _outcome(p_value: float | None, difference: float) -> str:
-    if p_value is None:
-        return "single seed"
-    return ("better" if difference > 0 else "worse") if p_value < 0.05 else "can't tell"
+                outcome = told if key[5] == 1 and measure != "median minimum norm" else "undecided"
+                role = "primary" if (measure, name) in primary else "exploratory"
+                yield dict(zip(TICKET, key, strict=True)) | facts | {"outcome": outcome, "role": role}
 
 
 def _similarity(benchmark: Benchmark, run: Row) -> Iterator[Row]:
@@ -349,7 +270,7 @@ def paper_rows(name: str) -> list[Row]:
         return [same | row for row in _heights()]
     rows = [
         {"item": "snip, p = 1", "paper": 0.08, "measured": -0.42, "low": -1.0, "high": 0.16}
-        | {"verdict": "can't tell at this scale", "against_random": "can't tell"},
+        | {"verdict": "can't tell at this scale", "against_random": "undecided"},
         {"item": "grasp, p = 1", "paper": 0.4, "measured": 0.71, "low": 0.61, "high": 0.81, "note": "one note; another"}
         | {"verdict": "agrees", "against_random": "better"},
         {"item": "grasp, p = 5", "paper": 0.12, "measured": -3.2, "low": -3.5, "high": -2.9, "note": "one note"}

@@ -15,7 +15,13 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.report.accuracy import curves_picture
 from layerlottery.report.cost import cost_of, speed_picture
 from layerlottery.report.report import report
-from layerlottery.report.robustness import attack_picture, detection_grids, masking_note, resilience_grids
+from layerlottery.report.robustness import (
+    attack_picture,
+    detection_grids,
+    masking_note,
+    resilience_grids,
+    robustness_grids,
+)
 from layerlottery.report.sections import left_out
 from layerlottery.report.style import inline
 from layerlottery.report.tables import read_tables
@@ -203,14 +209,17 @@ def test_inlined_svg_shortens_coordinates_but_no_tick():
 def test_every_measure_stands_beside_the_dense_networks(make, tmp_path):
     tables = read_tables(make(tmp_path, removed=(1, 2)))
     (robust,), (detected,) = resilience_grids(tables), detection_grids(tables)
-    assert robust.columns[1:] == ["accuracy, corrupted", "mCE", "accuracy, attacked", "median minimum norm, fmn l2"]
+    (primary,) = [grid for grid in robustness_grids(tables) if grid.title == "Primary endpoints"]
+    assert primary.columns[1:] == ["accuracy, corrupted"]
+    assert [cell.text for cell in primary.rows[0]] == ["dense", "70.00"]
+    assert robust.columns[1:] == ["mCE", "accuracy, attacked", "median minimum norm, fmn l2"]
     assert detected.columns[1:] == ["shuffled, energy"]
-    assert [cell.text for cell in robust.rows[0]] == ["dense", "70.00", "100.00", "30.00", "25.00"]
+    assert [cell.text for cell in robust.rows[0]] == ["dense", "100.00", "30.00", "25.00"]
     rows = {row[0].text.replace("\N{NO-BREAK SPACE}", " "): row[1:] for row in robust.rows}
     # less mCE is better, less accuracy under attack is worse
-    assert [cell.tone for cell in rows["snip, p = 1"]] == ["win", "win", "lose", "muted"]
+    assert [cell.tone for cell in rows["snip, p = 1"]] == ["win", "lose", "muted"]
     assert {cell.tone for cell in rows["snip, p = 2"]} == {"muted"}
-    assert rows["snip, p = 1"][1].text.replace(MINUS, "-") == "-2.50 [-3.50, -1.50]"
+    assert rows["snip, p = 1"][0].text.replace(MINUS, "-") == "-2.50 [-3.50, -1.50]"
     assert detected.rows[1][1].text.replace(MINUS, "-") == "+0.025 [-0.975, +1.025]"
 
 

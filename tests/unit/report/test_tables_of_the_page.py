@@ -49,7 +49,7 @@ def difference(mean, low, high) -> str:
     return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", MINUS)
 
 
-def test_every_ticket_has_its_row_and_star(planted):
+def test_every_ticket_has_its_row_and_verdict(planted):
     (grid,) = summary_grids(read_tables(planted))
     shown = cells(grid)
     assert len(shown) == 16
@@ -57,15 +57,15 @@ def test_every_ticket_has_its_row_and_star(planted):
     assert shown["snip, p = 3"]["Δ [low, high], pp"] == difference(
         row["delta_accuracy"], row["delta_low"], row["delta_high"]
     )
-    assert shown["snip, p = 3"]["ξ = 1 pp"] == "losing* 0/3"
-    assert shown["random, p = 1"]["ξ = 1 pp"] == "losing 0/3"
+    assert shown["snip, p = 3"]["ξ = 1 pp"] == "worse"
+    assert shown["random, p = 1"]["ξ = 1 pp"] == "worse"
     assert tone(grid, "snip, p = 3", "ξ = 1 pp") == "lose"
 
 
-def test_won_counts_networks(make, tmp_path):
-    (grid,) = summary_grids(read_tables(make(tmp_path, draws=2, criteria=("random",), removed=(1,), kinds=())))
-    shown = cells(grid)["random, p = 1"]
-    assert (shown["seeds"], shown["ξ = 1 pp"]) == ("3", "losing* 0/6")
+def test_wins_are_told_beside_the_verdict(make, tmp_path):
+    (grid,) = summary_grids(read_tables(make(tmp_path, draws=2, criteria=("grasp",), removed=(1,), kinds=())))
+    shown = cells(grid)["grasp, p = 1"]
+    assert (shown["seeds"], shown["ξ = 1 pp"], shown["ξ = 0 pp"]) == ("3", "equivalent, wins", "better, wins")
 
 
 def test_controls_show_the_paired_difference(everything, held):
@@ -76,7 +76,7 @@ def test_controls_show_the_paired_difference(everything, held):
     same = {"criterion": "grasp", "structure": "layers", "scored_at": "init", "rewind": "0", "removed": 1}
     (row,) = rows_of(everything, "comparisons", control="random", **same)
     assert cells(grid)["grasp, p = 1"]["against random"] == difference(row["difference"], row["low"], row["high"])
-    assert tone(grid, "grasp, p = 1", "against random") == {"better": "win", "can't tell": "muted"}[row["outcome"]]
+    assert tone(grid, "grasp, p = 1", "against random") == {"better": "win", "undecided": "muted"}[row["outcome"]]
     assert cells(grid)["grasp, p = 2"]["against fresh weights"] == DASH
 
 
@@ -161,7 +161,7 @@ def test_paper_grid_by_hand(planted):
         "seeds": "3",
         "verdict": "can't tell at this scale",
         "random, pp": f"{MINUS}0.91",
-        "against random": "can't tell",
+        "against random": "undecided",
     }
     assert shown["grasp, p = 9"]["verdict"] == "not measured"
     assert {shown["grasp, p = 9"][name] for name in ("measured, pp", "seeds", "random, pp", "against random")} == {DASH}

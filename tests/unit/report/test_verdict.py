@@ -6,7 +6,7 @@ import pytest
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import read_tables
 from layerlottery.report.text import summary_text
-from layerlottery.report.verdict import Finding, findings, named
+from layerlottery.report.verdict import Finding, findings, headline, named
 from layerlottery.store.artifacts import read_table
 
 
@@ -14,28 +14,38 @@ def said(finding: Finding, term: str) -> str:
     return dict(finding.statements).get(term, "").replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_verdict_names_the_planted_winner_and_loser(planted):
+def test_verdict_names_what_is_proven(planted):
     (finding,) = findings(read_tables(planted), "1")
-    assert finding.headline.startswith("1 of 16 tickets won, 2 lost, 13 undecided")
-    assert "3 seeds" in finding.headline
-    assert said(finding, "Won") == "grasp at p = 1."
-    assert said(finding, "Lost") == "snip at p = 3; random at p = 1."
+    # of 16 tests: grasp at p = 1 is 1.7 above -1 with a standard error of 0.06, the two that lose are far below
+    assert finding.headline.startswith("1 of 16 tickets is proven to win, corrected for 16 tests (ξ")
+    assert "3 seeds). Against the dense network, corrected: 0 better, 0 equivalent, 2 worse, 14 und" in finding.headline
+    assert said(finding, "Proven to win") == "grasp at p = 1: not worse than dense by more than ξ."
+    assert said(finding, "Worse").startswith("snip at p = 3; random at p = 1: less accurate")
     assert "snip at p = 1\N{EN DASH}2, 4" in said(finding, "Undecided")
-    assert said(finding, "Best and deepest").startswith("grasp at p = 1, +0.7")
+    assert said(finding, "Most blocks removed in a proven win").startswith("grasp at p = 1, +0.7")
+    assert "found with 80 % power, before correction" in said(finding, "Power")
 
 
-def test_holm_keeps_some_wins(planted):
-    (finding,) = findings(read_tables(planted), "1")
-    # the fake table keeps the smallest and the largest p value: grasp at p = 1 and snip at p = 3
-    text = said(finding, "After Holm's correction")
-    assert text == "Of 16 tickets tested, 1 of 1 win remains and 1 of 2 losses remains (snip at p = 3)."
+def rows_of(*tickets, seeds=3):
+    """Rows of a summary: (winning, winning after correction, verdict after correction)."""
+    columns = ["winning", "winning_holm", "verdict_holm"]
+    return pd.DataFrame(tickets, columns=columns).assign(seeds=seeds, tickets=len(tickets), xi_points=1.0)
 
 
-def test_verdict_without_wins_or_losses_says_nothing_of_holm(make, tmp_path):
-    tables = make(tmp_path, planted={}, criteria=("random", "snip"), kinds=())
-    (finding,) = findings(read_tables(tables), "1")
-    assert not said(finding, "After Holm's correction")
-    assert said(finding, "Highest mean, not a clear win").startswith("snip at p = 1, ")
+@pytest.mark.parametrize(
+    ("tickets", "expected"),
+    [
+        ([(False, False, "undecided")] * 2, "No win is proven ("),
+        ([(True, False, "undecided")] * 4 + [(False, False, "worse")] * 9, "No win is proven; 4 of 13 before corr"),
+        ([(True, True, "equivalent")] * 3, "3 of 3 tickets are proven to win, corrected for 3 tests ("),
+        ([(True, True, "better"), (True, False, "undecided")], "1 of 2 tickets is proven to win; 2 before correcting"),
+    ],
+)
+def test_headline_says_what_survives_the_correction(tickets, expected):
+    said = headline(rows_of(*tickets), "1")
+    assert said.startswith(expected)
+    count = [sum(one[2] == verdict for one in tickets) for verdict in ("better", "equivalent", "worse", "undecided")]
+    assert "{} better, {} equivalent, {} worse, {} undecided.".format(*count) in said
 
 
 def test_one_seed_infers_nothing(make, tmp_path):
@@ -43,7 +53,7 @@ def test_one_seed_infers_nothing(make, tmp_path):
     (finding,) = findings(read_tables(tables), "1")
     assert finding.headline.startswith("One seed, so nothing can be inferred.")
     assert "1 of 16 tickets stayed within" in finding.headline
-    assert not said(finding, "Won")
+    assert not said(finding, "Proven to win")
     assert said(finding, "Against random") == "With one seed no ticket can be told from random removal."
     (spread_finding,) = findings(read_tables(tables), "sd")
     assert "can't be computed from one seed" in spread_finding.headline
@@ -52,18 +62,18 @@ def test_one_seed_infers_nothing(make, tmp_path):
 def test_missing_controls_are_named(make, tmp_path):
     (finding,) = findings(read_tables(make(tmp_path, criteria=("snip", "grasp"), kinds=())), "1")
     text = said(finding, "Missing controls")
-    assert text.startswith("Random removal was not trained, so we can't tell whether a criterion matters at all;")
-    assert "random removal spread over the stages was not trained" in text
-    assert "the same architecture with fresh weights was not trained" in text
-    assert "layer ticket" not in text
+    assert text.startswith("Nothing was compared with random removal, so we can't tell whether a criterion matters")
+    assert "nothing was compared with the same architecture with fresh weights" in text
+    assert "the layer ticket of the same budget" not in text
     assert not said(finding, "Against random")
 
 
-def test_no_control_is_missing_where_all_were_trained(everything):
+def test_controls_that_were_trained_are_told(everything):
     (finding,) = findings(read_tables(everything), "1")
-    assert not said(finding, "Missing controls")
     for term in ("Against random", "Against random spread", "Against fresh weights", "Against layers"):
-        assert "Holm's correction counts" in said(finding, term)
+        assert "Corrected for" in said(finding, term)
+    missing = said(finding, "Missing controls")
+    assert missing.count("nothing was compared with") + missing.count("Nothing was compared with") == 3
 
 
 def test_random_and_fresh_weights_that_win_are_not_hidden(make, tmp_path):
@@ -93,30 +103,24 @@ def test_controls_claim_only_what_stands_after_holm():
     rows = compared(
         ("snip", 1, "random", 0.5, 0.2, 0.8, "better"),
         ("snip", 2, "random", 2.5, 2.2, 2.8, "better"),
-        ("snip", 3, "random", -1.0, -1.9, -0.1, "can't tell"),
-        ("snip", 4, "random", -0.1, -1.9, 1.7, "can't tell"),
+        ("snip", 3, "random", -1.0, -1.9, -0.1, "undecided"),
+        ("snip", 4, "random", -0.1, -1.9, 1.7, "undecided"),
+        ("grasp", 3, "random", 0.1, -0.9, 1.1, "null by construction"),
     )
     text = dict(control_statements(RUNS, rows))["Against random"].replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
-        "Clearly better than random removal: snip at p = 2 (+2.50 [+2.20, +2.80]), snip at p = 1 (+0.50 [+0.20, "
-        "+0.80]); no ticket is clearly worse than random removal; for 2 of 4 comparisons we can't tell. Holm's "
-        "correction counts 4 comparisons, and 1 interval apart from zero did not survive it."
+        "Better than random removal: snip at p = 2 (+2.50 [+2.20, +2.80]), snip at p = 1 (+0.50 [+0.20, +0.80]); "
+        "no ticket is proven worse than random removal; 2 of 5 comparisons undecided; null by construction, with the "
+        "same blocks or architecture in every pair: grasp at p = 3. Corrected for 5 comparisons."
     )
 
 
 def test_filters_are_held_against_layers():
     rows = compared(("snip (filters)", 1, "layers", -0.9, -1.2, -0.6, "worse"))
     text = dict(control_statements(RUNS, rows))["Against layers"]
-    assert text.startswith("Clearly worse than the layer ticket of the same budget: snip (filters) at p")
-    without = RUNS[RUNS["structure"] != "layers"]
-    assert "we can't tell which structure is better" in dict(control_statements(without, rows))["Missing controls"]
-
-
-def test_a_control_that_shares_no_seed_is_not_called_missing():
-    statements = dict(control_statements(RUNS, compared()))
-    assert (
-        statements["Against random"] == "No other ticket shares seed and number of removed blocks with random removal."
-    )
+    assert text.startswith("Worse than the layer ticket of the same budget: snip (filters) at p")
+    missing = dict(control_statements(RUNS, rows.assign(control="random")))["Missing controls"]
+    assert "we can't tell which structure is better" in missing
 
 
 def test_long_lists_are_cut():
@@ -128,8 +132,8 @@ def test_long_lists_are_cut():
 
 def test_summary_text_fits_and_holds_every_ticket(planted):
     lines = summary_text(planted).splitlines()
-    assert max(map(len, lines)) <= 100
-    assert len(lines) == 4 + 16 + 2
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith(("grasp ", "snip ", "l1 ", "random ")) for line in lines) == 16
     (winner,) = [line for line in lines if re_start(line, "grasp", 1)]
     (row,) = [
         row
@@ -140,7 +144,10 @@ def test_summary_text_fits_and_holds_every_ticket(planted):
         f"{row['accuracy']:.2f}",
         f"{row['delta_accuracy']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]",
     )
-    assert winner.split(maxsplit=2)[2].startswith(f"{cells[0]}     {cells[1]}   3/3 winning*      6.8 %")
+    # proven to win; that it is equivalent does not stand for 16 tests
+    verdict = ["yes", "(equivalent)"]
+    assert winner.split(maxsplit=2)[2].split() == [cells[0], *cells[1].split(), *verdict, "7", "%", "1.06×"]
+    assert "1 of 16 tickets is proven to win" in " ".join(lines)
 
 
 def re_start(line: str, family: str, removed: int) -> bool:
@@ -151,14 +158,14 @@ def re_start(line: str, family: str, removed: int) -> bool:
 def test_summary_text_ends_with_what_may_be_inferred(make, tmp_path, seeds):
     tables = make(tmp_path, seeds=seeds, planted={}, criteria=("snip",), kinds=())
     last = summary_text(tables).splitlines()[-1]
-    assert last == "One seed: nothing can be inferred." if len(seeds) == 1 else last.startswith("No win or loss stands")
+    assert last == "One seed: nothing can be inferred." if len(seeds) == 1 else last.startswith("Intervals: 95 %")
 
 
 def test_summary_text_keeps_long_names_apart(make, tmp_path):
     tables = make(tmp_path, criteria=("c" * 40,), rewound=("4", "8"), removed=(1,), kinds=())
     lines = summary_text(tables).splitlines()
-    assert max(map(len, lines)) <= 100
-    names = [line[:29] for line in lines if line.startswith("ccc")]
+    assert max(map(len, lines)) <= 80
+    names = [line[:20] for line in lines if line.startswith("ccc")]
     assert len(set(names)) == len(names) == 3
 
 

@@ -13,6 +13,7 @@ from layerlottery.upkeep.diff import MEASURED, differences
 def write(folder, **changes):
     """Every table with two rows of plain values, and some replaced: {table: {column: values}}."""
     plain = {pa.string(): ["a", "b"], pa.int64(): [1, 2], pa.float64(): [0.5, None], pa.bool_(): [True, False]}
+    plain[pa.binary()] = [b"\xff", None]
     for name in paths.TABLES + paths.PAPER:
         schema = arrow_schema(name)
         rows = {field.name: plain.get(field.type, [["x"], []]) for field in schema} | changes.get(name, {})
