@@ -266,9 +266,9 @@ def _alike(context: Context, ticket: TicketKey, rival: TicketKey | None) -> bool
     """Whether both lack as many blocks of each stage in every seed and draw: one architecture, equally drawn."""
     ours, theirs = (
         {(row["seed"], row["draw"]): Counter(name.split(".")[0] for name in row["removed_blocks"]) for row in rows}
-        for rows in (context.results.networks[one] for one in (ticket, rival) if one is not None)
+        for rows in (context.results.networks.get(one, []) for one in (ticket, rival) if one is not None)
     )
-    return ours.keys() == theirs.keys() and all(ours[key] and ours[key] == theirs[key] for key in ours)
+    return bool(ours) and ours.keys() == theirs.keys() and all(ours[key] and ours[key] == theirs[key] for key in ours)
 
 
 def _by_removed(differences: Mapping[TicketKey, PerSeed], *, digits: int) -> str:

@@ -29,6 +29,7 @@ def run():
         identity = _identity(**columns)
         settings = CRITERIA[identity["criterion"]].model_dump() if identity["criterion"] in CRITERIA else {}
         recorded = {"train_images": 2000, "criterion_settings": json.dumps(settings), "delta_accuracy": delta}
+        recorded |= {"power_source": "rapl"}
         counted = {"macs_reduction": 6.826 * identity["removed"]}
         return _row("runs", **recorded | counted | identity)
 

@@ -144,9 +144,9 @@ def test_summary_text_fits_and_holds_every_ticket(planted):
         f"{row['accuracy']:.2f}",
         f"{row['delta_accuracy']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]",
     )
-    # proven to win; that it is equivalent does not stand for 16 tests
-    verdict = ["yes", "(equivalent)"]
-    assert winner.split(maxsplit=2)[2].split() == [cells[0], *cells[1].split(), *verdict, "7", "%", "1.06×"]
+    # proven to win; that it is better does not stand for 16 tests
+    verdict, speed = ["yes", "(better)"], f"{row['train_speedup']:.2f}×"
+    assert winner.split(maxsplit=2)[2].split() == [cells[0], *cells[1].split(), *verdict, "7", "%", speed]
     assert "1 of 16 tickets is proven to win" in " ".join(lines)
 
 
