@@ -27,7 +27,7 @@ WILDCARDS = {
     "dataset": r"[A-Za-z0-9_.-]+",
     "network": r"[A-Za-z0-9_.-]+",
     "seed": r"\d+",
-    "structure": r"layers|filters|weights",
+    "structure": r"layers|filters_at_macs|filters|weights|dense_at_cost",
     "criterion": r"[A-Za-z0-9_.-]+",
     "draw": r"\d+",
     "scored_at": r"init|trained",

@@ -68,8 +68,9 @@ rule prune:
         ENVIRONMENT
     params:
         budget=lambda wildcards, input: [word for scores in input.budget for word in ("--budget", scores)],
+        data=lambda wildcards, input: [word for facts in input.data for word in ("--data", facts)],
         revision=STAGES["prune"].revision,
     shell:
-        "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q}"
+        "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q} {params.data:q}"
         " --structure {wildcards.structure} --removed {wildcards.removed}"
         " --output {output.weights:q} --output-facts {output.facts:q} --log {log:q}"

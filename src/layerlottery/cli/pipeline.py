@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,15 @@ from layerlottery.cli.stages import (
     OUTPUT,
     OUTPUT_FACTS,
     SEED,
-    STRUCTURE,
     WEIGHTS,
     on_machine,
     output_folder,
     required_file,
     stage,
+    structure,
     whole_number,
 )
+from layerlottery.config.criteria import Scored, Structure
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 
@@ -42,7 +45,7 @@ def initialize(**given: Any) -> None:
     initialize_network(**given)
 
 
-@stage("score", WEIGHTS, DATA, OUTPUT, STRUCTURE, SEED)
+@stage("score", WEIGHTS, DATA, OUTPUT, structure(Scored), SEED)
 @whole_number("--draw", 0, "draw of random choices and images")
 @on_machine
 def score(threads: int, **given: Any) -> None:
@@ -61,15 +64,25 @@ def _refuse_density(_context: click.Context, _option: click.Parameter, given: st
 @click.option("--density", hidden=True, is_eager=True, expose_value=False, callback=_refuse_density)
 @required_file("--scores", "scores of the dense network: scores.json, or of weights")
 @click.option("--removed", type=click.IntRange(0), required=True, help="how many residual blocks go")
-@STRUCTURE
-@click.option("--budget", type=FILE, help="filters, weights: scores.json of the blocks that set how many stay")
+@structure(Structure)
+@click.option("--budget", type=FILE, help="all but layers: scores.json of the blocks that set how many stay")
+@click.option("--data", type=FILE, help="filters_at_macs, dense_at_cost: facts.json of the image set")
 @OUTPUT
 @OUTPUT_FACTS
-def prune(**given: Any) -> None:
+def prune(data: Path | None, **given: Any) -> None:
     """Remove the lowest-scored blocks, or as many filters or weights; the kept ones keep their weights."""
     from layerlottery.networks.prune import prune
 
-    prune(**given)
+    prune(**given, macs=None if data is None else _counting(data))
+
+
+def _counting(data: Path) -> Callable[[Any], int]:
+    """What counts a network's multiply-accumulates for an image of this set."""
+    from layerlottery.cost.network import macs
+    from layerlottery.data.prepared import PreparedSet
+
+    held = PreparedSet.open(data)
+    return partial(macs, image_shape=(held.channels, held.image_size, held.image_size))
 
 
 # what `train` and `rewind` share

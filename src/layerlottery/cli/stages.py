@@ -16,7 +16,6 @@ from pydantic import TypeAdapter
 
 from layerlottery.cli.options import gather, log_option, settings_options, union_fields
 from layerlottery.config.base import Settings
-from layerlottery.config.criteria import Structure
 from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.lease import DEVICE
@@ -59,9 +58,12 @@ DATA = required_file("--data", "facts.json of a prepared image set")
 OUTPUT = required_file("--output", "file to write")
 OUTPUT_FACTS = required_file("--output-facts", "JSON file to write")
 SEED = whole_number("--seed", 0, "seed of the run")
-STRUCTURE = click.option(
-    "--structure", type=click.Choice(get_args(Structure)), default="layers", show_default=True, help="what is removed"
-)
+
+
+def structure(of: Any) -> Callable[[Command], Command]:
+    """The option --structure with these names."""
+    choice, text = click.Choice(get_args(of)), "what is removed"
+    return click.option("--structure", type=choice, default="layers", show_default=True, help=text)
 
 
 def with_settings(of: Any) -> Callable[[Command], Command]:

@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from layerlottery import paths
 from layerlottery.config.base import Name, Settings
-from layerlottery.config.criteria import CRITERIA, CriterionSettings
+from layerlottery.config.controls import with_controls
+from layerlottery.config.criteria import CRITERIA, SCORED_AS, CriterionSettings
 from layerlottery.config.data import Dataset, OfficialCorruptions, OfficialShift
 from layerlottery.config.evaluation import (
     AttackSettings,
@@ -36,7 +37,16 @@ from layerlottery.config.results import (
     StatisticsSettings,
 )
 from layerlottery.config.stages import BENCHMARK, made
-from layerlottery.config.studies import FRESH, AggregateSettings, Run, Study, TabulateSettings, expand, expand_scorings
+from layerlottery.config.studies import (
+    FRESH,
+    AggregateSettings,
+    Run,
+    Study,
+    TabulateSettings,
+    expand,
+    expand_scorings,
+    scored_folder,
+)
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
@@ -117,6 +127,18 @@ class Benchmark(Settings):
         return given | {"criteria": {name: _completed(name, change) for name, change in changes.items()}}
 
     @model_validator(mode="after")
+    def _add_controls(self) -> Self:
+        """Each study is followed by the controls that it asks for, and their criteria join the others."""
+        for study in self.studies:
+            _check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
+            for network in study.networks:
+                self._check_network(study, network)
+        studies, criteria = with_controls(self.studies, self.network, self.criterion)
+        # the model is frozen, and this is still its making
+        self.__dict__["studies"], self.__dict__["criteria"] = studies, self.criteria | criteria
+        return self
+
+    @model_validator(mode="after")
     def _names_exist(self) -> Self:
         if self.report.xi not in self.statistics.xi:
             raise ValueError(f"report.xi: found {self.report.xi}; allowed: the values of statistics.xi")
@@ -193,7 +215,7 @@ class Benchmark(Settings):
         most, found = network.most_removable, max(study.removed, default=0)
         if most is not None and found > most:
             raise ValueError(f"studies.{study.name}.removed: found {found}; {name} gives at most {most}")
-        others = [structure for structure in study.structures if structure != "layers"]
+        others = [one for one in study.structures if SCORED_AS.get(one, one) != "layers"]
         if others and not isinstance(network, NetworkSettings):
             raise ValueError(
                 f"studies.{study.name}.structures: found {others[0]}, which only CIFAR ResNets can lose; "
@@ -239,8 +261,10 @@ class Benchmark(Settings):
 
     def pruning_scores(self, wildcards: Wildcards) -> str:
         """Scores of blocks, filters or weights, which choose what goes."""
+        if wildcards.structure == "dense_at_cost":
+            return self.budget_scores(wildcards)[0]
         name = paths.element_scores if wildcards.structure == "weights" else paths.scores
-        return name(self.folders.scored.format(**vars(wildcards)))
+        return name(f"{self.results}/{scored_folder(wildcards)}")
 
     def budget_scores(self, wildcards: Wildcards) -> list[str]:
         """Scores of blocks whose removal sets how many filters or weights may stay; none for layers."""
@@ -250,7 +274,7 @@ class Benchmark(Settings):
         if wildcards.structure == "layers":
             return []
         criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
-        return [paths.SCORED.format(**vars(wildcards) | {"structure": "layers", "criterion": criterion})]
+        return [scored_folder(wildcards, structure="layers", criterion=criterion)]
 
     def pruning_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
         """Weights to cut a ticket from, and the scores that decide; one function, called for every job."""
@@ -258,7 +282,13 @@ class Benchmark(Settings):
             "weights": self.start_weights(wildcards),
             "scores": self.pruning_scores(wildcards),
             "budget": self.budget_scores(wildcards),
+            # costs depend on the size of the images
+            "data": self._sized(wildcards),
         }
+
+    def _sized(self, wildcards: Wildcards) -> list[str]:
+        dataset = self.folders.dataset.format(**vars(wildcards))
+        return [paths.prepared(dataset)] if wildcards.structure in SCORED_AS else []
 
     def kept_epochs(self, wildcards: Wildcards) -> list[int]:
         """Epochs whose weights a dense training keeps, since some study rewinds to them."""

@@ -6,11 +6,15 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, WithJsonSchema
 
-from layerlottery.config.base import Count, Name, Settings
+from layerlottery.config.base import Count, Name, Settings, later
 from layerlottery.config.declared import declared
 from layerlottery.config.extensible import FUNCTION, Extensible
 
-Structure = Literal["layers", "filters", "weights"]
+Structure = Literal["layers", "filters", "weights", "filters_at_macs", "dense_at_cost"]
+Scored = Literal["layers", "filters", "weights"]
+# structures whose scores, or whose budget, are another's
+SCORED_AS: dict[str, Scored] = {"filters_at_macs": "filters", "dense_at_cost": "layers"}
+Depth = Annotated[int, Field(ge=0, le=1000)]
 Share = Literal["parameters", "macs", "memory"]
 Needs = Literal["nothing", "weights", "gradient", "forward"]
 
@@ -20,7 +24,7 @@ class Formula(Settings):
 
     names: dict[str, dict[str, Any]] = Field(description="built-in criteria, and their settings that are no defaults")
     needs: Needs = Field(description="of the network: nothing, as for a random draw, its weights, or passes through it")
-    scores: tuple[Structure, ...] = Field(("layers",), description="what it gives scores to")
+    scores: tuple[Scored, ...] = Field(("layers",), description="what it gives scores to")
     data_free: bool = Field(False, description="whether it looks at no training image")
 
 
@@ -32,8 +36,12 @@ def _formulas() -> dict[str, Formula]:
 
 FORMULAS = _formulas()
 OWN = Formula(names={}, needs="gradient")
+# it takes given numbers of blocks from the stages
+DEPTHS = "depths"
 # functions that draw blocks at random
-DRAWN = tuple(name for name, one in FORMULAS.items() if one.needs == "nothing" and "layers" in one.scores)
+DRAWN = tuple(
+    name for name, one in FORMULAS.items() if one.needs == "nothing" and "layers" in one.scores and name != DEPTHS
+)
 # editors offer the built-in ones; a union would speak of each of its members in messages
 Named = Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(FORMULAS), "type": "string"}, {"type": "string"}]})]
 
@@ -63,6 +71,9 @@ class CriterionSettings(Extensible):
     )
     iterative: bool = Field(False, description="remove one block at a time and score the smaller network again")
     components: int = Field(2, ge=1, le=1000, description="PLS: latent components of the fit")
+    remove: list[Annotated[int, Field(ge=0, le=1000)]] = later(
+        [], "depths: blocks to take from each stage, in network order"
+    )
     share: Share = Field("parameters", description="complexity: the share of a layer that is its weight in the draw")
     budget: Name | None = Field(
         None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"
@@ -80,7 +91,7 @@ class CriterionSettings(Extensible):
 
     def unfit(self, structure: str) -> str | None:
         """The setting that does not go with this kind of structure, what was found, and what is allowed."""
-        if structure == "layers":
+        if SCORED_AS.get(structure, structure) == "layers":
             return None
         if self.parameters == "all":
             return f"parameters: found all; {structure} are scored by convolutions alone"
@@ -90,7 +101,7 @@ class CriterionSettings(Extensible):
 
     def fits(self, structure: str) -> bool:
         """Whether the formula scores this kind of structure."""
-        return structure in self.formula.scores
+        return SCORED_AS.get(structure, structure) in self.formula.scores
 
 
 CRITERIA: dict[str, CriterionSettings] = {

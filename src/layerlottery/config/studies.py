@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from layerlottery import paths
-from layerlottery.config.base import MOST, Count, Distinct, Name, Seed, Settings
-from layerlottery.config.criteria import Structure
+from layerlottery.config.base import MOST, Count, Distinct, Name, Seed, Settings, later
+from layerlottery.config.criteria import SCORED_AS, Depth, Structure
 from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
 from layerlottery.config.training import TrainingSettings
 
@@ -46,7 +46,7 @@ class Run:
     @property
     def scored(self) -> str:
         """The folder of the scores that chose this ticket."""
-        return paths.SCORED.format(**vars(self))
+        return scored_folder(self)
 
     @property
     def start_epoch(self) -> int:
@@ -59,6 +59,21 @@ class Run:
         return (paths.DENSE if self.structure == "none" else paths.TICKET).format(**vars(self))
 
 
+def scored_folder(run: Any, **changes: str) -> str:
+    """The folder of the scores that choose a ticket, of a Run or of Snakemake's wildcards with some changes."""
+    values = vars(run) | changes
+    return paths.SCORED.format(**values | {"structure": SCORED_AS.get(values["structure"], values["structure"])})
+
+
+# random and random_spread: as many blocks at random, several draws; fresh: a ticket's architecture with new weights;
+# architecture: every way to take as many blocks from the stages; dense_at_cost: the dense network, trained for the
+# ticket's cost; filters_at_macs: filters gone until as many MACs are saved
+CONTROLS = ("random", "random_spread", "fresh", "architecture", "dense_at_cost", "filters_at_macs")
+Controls = Annotated[
+    Distinct[Literal["all", *CONTROLS]],  # type: ignore[valid-type]
+    BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+    WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"enum": ["all", *CONTROLS]}}]}),
+]
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure3"]
 
 
@@ -76,7 +91,8 @@ class Study(Settings):
     )
     structures: Distinct[Structure] = Field(
         ["layers"],
-        description="what is removed: blocks, or as many filters or weights as the layer ticket lacks",
+        description="what is removed: blocks, or as many filters or weights as the layer ticket lacks; "
+        "filters_at_macs: filters until as many MACs are saved; dense_at_cost: nothing, but trained for its cost",
         min_length=1,
     )
     rewinds: Distinct[Epoch | Literal["random"]] = Field(
@@ -88,6 +104,11 @@ class Study(Settings):
         1, ge=1, le=1000, description="times that each criterion is drawn a seed: random choices, scoring images"
     )
     data_free: bool = Field(False, description="allow only criteria that look at no training image")
+    controls: Controls = later([], "controls that its layer tickets get: all, or a list")
+    control_draws: int = later(3, "times that controls are drawn at random a seed", ge=1, le=1000)
+    depths: list[list[Depth]] = later(
+        [], "architecture: blocks to take from each stage, such as [1, 1, 0]; empty: every way there is"
+    )
     fills: Distinct[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
 
     @model_validator(mode="before")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layerlottery.config.criteria import FORMULAS, CriterionSettings, Structure
+from layerlottery.config.criteria import FORMULAS, CriterionSettings, Scored
 from layerlottery.config.networks import MINIMUM_PER_STAGE, ResidualSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.criteria.batches import Batch, Batches, each
@@ -139,7 +139,7 @@ def score(
     output: Path,
     settings: CriterionSettings,
     *,
-    structure: Structure = "layers",
+    structure: Scored = "layers",
     seed: int,
     draw: int = 0,
     device: torch.device,
@@ -174,7 +174,7 @@ def score(
         write_facts(output, facts | blocks, config_hash=made_by, inputs=chain.inputs)
 
 
-def _check(settings: CriterionSettings, structure: Structure) -> None:
+def _check(settings: CriterionSettings, structure: Scored) -> None:
     if structure == "layers":
         return
     if not settings.fits(structure):

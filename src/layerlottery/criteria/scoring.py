@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
-from layerlottery.config.criteria import CriterionSettings, Structure
+from layerlottery.config.criteria import CriterionSettings, Scored
 from layerlottery.config.extensions import load
 from layerlottery.criteria.batches import Batches, each, parts
 from layerlottery.criteria.own import scores_of
@@ -49,7 +49,7 @@ class Scoring:
     settings: CriterionSettings
     blocks: Sequence[Block] = ()
     couplings: Sequence[Coupling] = ()
-    structure: Structure = "layers"
+    structure: Scored = "layers"
     seed: int = 0
 
     def by_block(self, *, connecting: bool = False) -> dict[str, dict[str, Tensor]]:

@@ -10,6 +10,7 @@ import torch
 
 from layerlottery.criteria.saliency import Saliency
 from layerlottery.criteria.scoring import Scoring, criterion
+from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import derived_seed
 
 
@@ -48,6 +49,24 @@ def random_spread(given: Scoring) -> dict[str, float]:
     # the first in the order go first, whichever end of the score survives
     places = {name: given.settings.sign * float(place) for place, name in enumerate(order, start=1)}
     return {block.name: places[block.name] for block in given.blocks}
+
+
+@criterion(names={}, needs="nothing", data_free=True)
+def depths(given: Scoring) -> dict[str, float]:
+    """The last blocks of each stage that may go, as many as `remove` says: an architecture, whatever the weights.
+
+    Raises LayerLotteryError where a stage has too few such blocks, or the network other stages.
+    """
+    stages: dict[str, list[str]] = {}
+    for block in given.blocks:
+        stages.setdefault(block.stage, []).append(block.name)
+    remove = given.settings.remove
+    fits = len(remove) == len(stages) and all(n <= len(own) for n, own in zip(remove, stages.values(), strict=True))
+    if not fits or min(remove) < 0:
+        allowed = ", ".join(f"{name} 0 to {len(own)}" for name, own in stages.items())
+        raise LayerLotteryError(f"remove: found {remove}; allowed: a number of blocks for each stage: {allowed}")
+    gone = {name for count, own in zip(remove, stages.values(), strict=True) for name in own[len(own) - count :]}
+    return {block.name: given.settings.sign * float(block.name not in gone) for block in given.blocks}
 
 
 @criterion(names={"l1": {}, "magnitude": {}}, scores=("layers", "filters", "weights"), needs="weights", data_free=True)

@@ -1,15 +1,17 @@
 """The stage `prune`: start weights and scores in, the ticket's initial weights out.
 
 Layers leave with all their tensors. Filters and weights leave until as many remain as in the layer ticket
-with as many blocks removed, so that structures compare at equal budget. Only filters need torch.
+with as many blocks removed, or until the multiply-accumulates do, so that structures compare at equal budget. The
+control `dense_at_cost` loses nothing: its training is shortened to the cost of the layer ticket's. Only filters and
+costs need torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,14 +25,19 @@ from layerlottery.networks.selection import (
     Keep,
     choose_filters,
     choose_weights,
+    closest,
     filter_count,
     parameter_count,
+    removal_order_of_filters,
     select,
     tied,
     tied_filters,
 )
 from layerlottery.store.artifacts import read_stamped, read_stamped_tensors, read_weights, write_facts, write_tensors
 from layerlottery.store.chain import Chain
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Facts = Mapping[str, Any]
 
@@ -43,6 +50,8 @@ class _Pruned:
     changes: dict[str, Any]
     facts: dict[str, Any]
     inputs: list[str]
+    # in both files
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def prune(
@@ -54,22 +63,25 @@ def prune(
     removed: int,
     structure: Structure = "layers",
     budget: Path | None = None,
+    macs: Callable[[nn.Module], int] | None = None,
 ) -> dict[str, Any]:
     """Remove what scores lowest from the dense network in `weights`; what is kept stays bit for bit.
 
     layers: `removed` residual blocks go; `scores` is the facts file of their scores. filters, weights: as many
     go as bring the convolution filters or the parameters to those of the layer ticket that the block scores
-    `budget` choose; `scores` are the facts file of filters or the tensors file of weights. Returns the facts.
+    `budget` choose; `scores` are the facts file of filters or the tensors file of weights. filters_at_macs: filters
+    go until `macs` of the network come closest to the layer ticket's. dense_at_cost: all stays, and `training_share`
+    in both files says which share of the dense training costs as many of them. Returns the facts.
     """
     tensors, dense = read_weights(weights)
-    pruning = _Pruning(weights, tensors, scores, budget, removed)
+    pruning = _Pruning(weights, tensors, scores, budget, removed, dense["architecture"], macs)
     pruning.chain.add(weights, dense["content"], dense["stamp"])
-    ticket = {"layers": pruning.layers, "filters": pruning.filters, "weights": pruning.weights}[structure]()
+    ticket = getattr(pruning, structure)()
     made_by = config_hash("prune", Settings(), [dense["content"], *ticket.inputs], removed=removed, structure=structure)
     architecture = dense["architecture"] | ticket.changes
-    chain, held = pruning.chain, {"architecture": architecture}
+    chain, held = pruning.chain, {"architecture": architecture} | ticket.metadata
     chain.add(output, write_tensors(output, ticket.tensors, held, config_hash=made_by, inputs=chain.inputs))
-    facts = {"structure": structure, "removed": removed, "architecture": architecture} | ticket.facts
+    facts = {"structure": structure, "removed": removed, "architecture": architecture} | ticket.facts | ticket.metadata
     write_facts(output_facts, facts, config_hash=made_by, inputs=chain.inputs)
     return facts
 
@@ -83,6 +95,8 @@ class _Pruning:
     scores: Path
     budget: Path | None
     removed: int
+    architecture: Facts
+    macs: Callable[[nn.Module], int] | None
     chain: Chain = field(default_factory=Chain)
 
     def layers(self) -> _Pruned:
@@ -104,14 +118,36 @@ class _Pruning:
         return _Pruned(kept, changes, facts, [scored["config_hash"]])
 
     def filters(self) -> _Pruned:
+        scored = self._filter_scores()
+        blocks, layer_ticket = self._layer_ticket()
+        budget = filter_count(layer_ticket)
+        gone = choose_filters(scored["groups"], total=filter_count(self.dense), budget=budget)
+        return self._without_filters(scored, blocks, gone, budget)
+
+    def filters_at_macs(self) -> _Pruned:
+        scored = self._filter_scores()
+        blocks, target, count = self._layer_ticket_macs()
+        order = removal_order_of_filters(scored["groups"])
+        model = self._network()
+        size = closest(target, len(order), lambda size: count(_without_groups(model, order[:size])))
+        return self._without_filters(scored, blocks, order[:size], target)
+
+    def dense_at_cost(self) -> _Pruned:
+        blocks, target, count = self._layer_ticket_macs()
+        facts = _equal_budget(blocks, blocks, self.dense, target) | {"tied": 0}
+        share = target / count(self._network())
+        return _Pruned(self.dense, {}, facts, [blocks["config_hash"]], {"training_share": share})
+
+    def _filter_scores(self) -> Facts:
         scored, total = self._read_scores(self.scores, "groups"), filter_count(self.dense)
         held = sum(group["filters"] for group in scored["groups"])
         if held != total:
             raise LayerLotteryError(f"{self.scores}: scores {held} filters, {self.file} has {total}")
-        blocks, layer_ticket = self._layer_ticket()
-        gone = choose_filters(scored["groups"], total=total, budget=filter_count(layer_ticket))
-        kept, shapes = _smaller(self.file, gone) if gone else (self.dense, {})
-        facts = _equal_budget(scored, blocks, kept, filter_count(layer_ticket)) | {
+        return scored
+
+    def _without_filters(self, scored: Facts, blocks: Facts, gone: Sequence[Facts], budget: int) -> _Pruned:
+        kept, shapes = _smaller(self._network(), gone) if gone else (self.dense, {})
+        facts = _equal_budget(scored, blocks, kept, budget) | {
             "tied": tied_filters(scored["groups"], gone),
             "layers": {name.removesuffix(".weight"): len(array) for name, array in kept.items() if array.ndim == 4},
         }
@@ -137,6 +173,21 @@ class _Pruning:
             return _Pruned(self.dense, {}, facts, inputs)
         left = {name.removesuffix(".weight"): int(mask.sum()) for name, mask in masks.items()}
         return _Pruned(_masked(self.dense, masks), {"masked": left}, facts, inputs)
+
+    def _network(self) -> nn.Module:
+        from layerlottery.networks.weights import load_network
+
+        return load_network(self.file)[0]
+
+    def _layer_ticket_macs(self) -> tuple[Facts, int, Callable[[nn.Module], int]]:
+        """The block scores that set the budget, the layer ticket's multiply-accumulates, and what counts them."""
+        from layerlottery.networks.weights import build
+
+        if self.budget is None or self.macs is None:
+            raise LayerLotteryError("budget, data: found none; costs are matched to block scores and images of a set")
+        blocks = self._read_scores(self.budget, "blocks")
+        layers = replace(self, scores=self.budget, chain=Chain()).layers()
+        return blocks, self.macs(build(self.architecture | layers.changes)), self.macs
 
     def _layer_ticket(self) -> tuple[Facts, dict[str, Array]]:
         """The block scores that set the budget, and the state of the layer ticket that they choose."""
@@ -164,16 +215,20 @@ class _Pruning:
         }
 
 
-def _smaller(weights: Path, gone: Sequence[Facts]) -> tuple[dict[str, Array], dict[str, list[int]]]:
-    from layerlottery.networks.filters import cut_shapes, remove_filters
-    from layerlottery.networks.weights import load_network
+def _smaller(model: nn.Module, gone: Sequence[Facts]) -> tuple[dict[str, Array], dict[str, list[int]]]:
+    from layerlottery.networks.filters import cut_shapes
 
-    model, _ = load_network(weights)
+    small = _without_groups(model, gone)
+    return {name: tensor.numpy() for name, tensor in small.state_dict().items()}, cut_shapes(model, small)
+
+
+def _without_groups(model: nn.Module, gone: Sequence[Facts]) -> nn.Module:
+    from layerlottery.networks.filters import remove_filters
+
     indices: dict[str, list[int]] = {}
     for group in gone:
         indices.setdefault(group["layer"], []).append(group["index"])
-    small = remove_filters(model, indices)
-    return {name: tensor.numpy() for name, tensor in small.state_dict().items()}, cut_shapes(model, small)
+    return remove_filters(model, indices)
 
 
 def _masked(tensors: Mapping[str, Array], masks: Mapping[str, Keep]) -> dict[str, Array]:

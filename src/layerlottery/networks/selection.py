@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,23 @@ def choose_filters(groups: Sequence[Mapping[str, Any]], *, total: int, budget: i
     # one more may leave fewer filters than the budget, and still lie closer to it
     closer = [group for group in passed if widths[group["layer"]] > 1 and group["filters"] < 2 * excess]
     return [*gone, *sorted(closer, key=lambda group: group["filters"])[:1]]
+
+
+def removal_order_of_filters(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """All groups that may go, the lowest score first, equal ones in network order; one of each layer stays."""
+    left = Counter(group["layer"] for group in groups)
+    order = []
+    for group in sorted(groups, key=lambda group: group["score"]):
+        if left[group["layer"]] > 1:
+            left[group["layer"]] -= 1
+            order.append(group)
+    return order
+
+
+def closest(target: int, most: int, cost: Callable[[int], int]) -> int:
+    """The size, 0 to `most`, whose cost comes closest to the target; costs fall with the size."""
+    after = bisect_left(range(most), -target, key=lambda size: -cost(size))
+    return min((after, max(0, after - 1)), key=lambda size: abs(cost(size) - target))
 
 
 def tied_filters(groups: Sequence[Mapping[str, Any]], gone: Sequence[Mapping[str, Any]]) -> int:

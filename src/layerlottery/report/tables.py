@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
-from layerlottery.config.criteria import DRAWN
+from layerlottery.config.criteria import DEPTHS, DRAWN, Structure
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
@@ -26,7 +26,8 @@ SETTING = ["structure", "criterion", "scored_at", "rewind"]
 TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
-STRUCTURES = ("none", "layers", "filters", "weights")
+CALLED = {"filters_at_macs": "filters, MACs", "dense_at_cost": "dense at cost"}
+STRUCTURES = ("none", *get_args(Structure))
 # columns of fixed words, on which it depends what is shown
 WORDS = {
     "structure": "|".join(STRUCTURES),
@@ -102,7 +103,9 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
 def _names(structure: str, criterion: str | None, scored_at: str | None, rewind: str) -> tuple[str, str]:
     if pd.isna(criterion):
         return DENSE, DENSE
-    variant = variant_name(structure, scored_at, rewind)
+    # their weights are always fresh, and their names say all
+    own = str(criterion).startswith(f"{DEPTHS}_")
+    variant = "" if own else variant_name(structure, scored_at, rewind)
     return variant, family_name(str(criterion), variant)
 
 
@@ -113,7 +116,7 @@ def family_name(criterion: str, variant: str) -> str:
 
 def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
     """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
-    words = [structure] if structure != "layers" else []
+    words = [CALLED.get(structure, structure)] if structure != "layers" else []
     words += ["trained"] if scored_at == "trained" else []
     words += ["fresh weights"] if rewind == FRESH else [f"rewind {rewind}"] if rewind != "0" else []
     return ", ".join(words)

@@ -12,7 +12,7 @@ import pandas as pd
 from layerlottery.config.results import ReportSettings
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name
-from layerlottery.report.verdict import headline, seeds_words, tolerance_words
+from layerlottery.report.verdict import chosen, headline, seeds_words, tolerance_words
 from layerlottery.words import factor, interval, number, terminal
 
 WIDTH = 80
@@ -53,7 +53,7 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
         if not rows.empty:
             heading = f"{group_name(group)}, {seeds_words(rows)}"
             lines += ["", heading[:WIDTH], _line(COLUMNS), *map(_ticket, rows.to_dict("records"))]
-            lines += ["", *wrap(headline(rows, xi), WIDTH)]
+            lines += ["", *wrap(headline(chosen(rows), xi), WIDTH)]
     return terminal("\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))]))
 
 

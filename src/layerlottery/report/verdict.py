@@ -33,14 +33,21 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
     drawn = drawn_criteria(tables.runs)
     found = []
     for group, own in tables.by_group.items():
-        rows = at_tolerance(own.summary, xi)
+        every = at_tolerance(own.summary, xi)
+        rows = chosen(every)
         controls = control_statements(own.runs, own.comparisons)
         told = not rows.empty and rows["seeds"].max() > 1
         statements = [*_proven(rows), *_verdicts(rows), *_best(rows), *_power(rows)] if told else []
         found.append(
-            Finding(group_name(group), headline(rows, xi), [*statements, *controls, *_controls_won(rows, drawn)])
+            Finding(group_name(group), headline(rows, xi), [*statements, *controls, *_controls_won(every, drawn)])
         )
     return found
+
+
+def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+    """The tickets that criteria chose; where there is none, the controls."""
+    tickets = rows[~rows["is_control"].astype(bool)]
+    return rows if tickets.empty else tickets
 
 
 def tolerance_words(xi: str, points: float | None = None) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from layerlottery.config.criteria import DEPTHS
 from layerlottery.config.studies import FRESH
 from layerlottery.tables.inference import Contrasts, Inference, Measured
-from layerlottery.tables.seeds import identities, pruned
+from layerlottery.tables.seeds import are_controls, identities, pruned
 from layerlottery.tables.statistics import NULL, bootstraps, holm, outcome
 
 SIZE = ["dataset", "network", "removed"]
@@ -44,7 +45,12 @@ CONTROLS = {
     "random": Control("function", "random", alike=("structure", "rewind"), paired=("seed",)),
     "random_spread": Control("function", "random_spread", alike=("structure", "rewind"), paired=("seed",)),
     "fresh": Control("rewind", FRESH, alike=("structure", "criterion", "scored_at"), paired=("seed", "draw")),
+    "architecture": Control("function", DEPTHS, alike=("structure",), paired=("seed",)),
     "layers": Control("structure", "layers", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")),
+    "dense_at_cost": Control("structure", "dense_at_cost", alike=("budget", "scored_at"), paired=("seed", "draw")),
+    "filters_at_macs": Control(
+        "structure", "filters_at_macs", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")
+    ),
 }
 
 # controls that draw what the ticket chose: where the choice leaves one architecture, both are drawn alike
@@ -112,6 +118,7 @@ def _pairs(tickets: pd.DataFrame) -> pd.DataFrame:
     named = identities(tickets).reset_index()
     settings = tickets.drop_duplicates("ticket")["criterion_settings"].map(json.loads)
     named["function"] = [one["function"] for one in settings]
+    named["is_control"] = are_controls(tickets.drop_duplicates("ticket")).to_numpy()
     named["budget"] = [one.get("budget") or name for one, name in zip(settings, named["criterion"], strict=True)]
     # the criterion of a layer ticket is what others name as their budget
     return named.merge(named.assign(budget=named["criterion"]), on=SIZE, suffixes=("", "_other"))
@@ -119,7 +126,9 @@ def _pairs(tickets: pd.DataFrame) -> pd.DataFrame:
 
 def _others(pairs: pd.DataFrame, control: Control) -> pd.DataFrame:
     """Pairs of a ticket and one that is its control."""
-    found = pairs[control.fits(pairs)]
+    # controls have no controls, but filters drawn at random are compared with layers drawn so
+    drawn_filters = pairs["structure"].isin(("filters", "weights")) & (control.value == "layers")
+    found = pairs[control.fits(pairs) & (~pairs["is_control"] | drawn_filters)]
     same = found["scored_at"] == found["scored_at_other"]
     # what is drawn at random looks at no weights, so one that was drawn for other weights serves as well
     return found[same | ~same.groupby(found["ticket"]).transform("any")]

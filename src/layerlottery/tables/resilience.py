@@ -28,7 +28,7 @@ from layerlottery.tables.measures import (
     measures,
 )
 from layerlottery.tables.pairing import OUTLIERS
-from layerlottery.tables.seeds import identities, pruned
+from layerlottery.tables.seeds import are_controls, identities, pruned
 from layerlottery.tables.statistics import Array, holm, outcome, yekutieli
 
 
@@ -115,16 +115,16 @@ def resilience(networks: pd.DataFrame, found: Measurements, inference: Inference
         role = PRIMARY if endpoint(measure) in primary else EXPLORATORY
         parts.append(inference.of(beside, measured).assign(**measure._asdict(), role=role))
     rows = pd.concat(parts).rename_axis("ticket").reset_index()
-    rows = rows.join(identities(tickets), on="ticket").rename(columns={"ours": "value", "theirs": "dense"})
+    named = identities(tickets).assign(is_control=are_controls(tickets.drop_duplicates("ticket").set_index("ticket")))
+    rows = rows.join(named, on="ticket").rename(columns={"ours": "value", "theirs": "dense"})
     return _corrected(rows).rename(columns={"mean": "difference"})
 
 
 def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of a dataset and network the primary endpoints of all tickets are one family, and all else is another."""
+    """Primary endpoints of all tickets of a dataset and network are one family, those of controls another."""
+    keys = [rows[one] for one in (*NETWORK, "is_control")]
     for name, role, correction in (("p_holm", PRIMARY, holm), ("q_value", EXPLORATORY, yekutieli)):
-        rows[name] = (
-            rows["p_value"].where(rows["role"] == role).groupby([rows[one] for one in NETWORK]).transform(correction)
-        )
+        rows[name] = rows["p_value"].where(rows["role"] == role).groupby(keys).transform(correction)
     gains = rows["mean"].where(rows["better"] == "higher", -rows["mean"])
     return rows.assign(outcome=outcome(rows.assign(mean=gains), rows["p_holm"].fillna(rows["q_value"]), rows["alpha"]))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 
+from layerlottery.config.criteria import DEPTHS, DRAWN, SCORED_AS
+from layerlottery.config.studies import FRESH
 from layerlottery.store.schemas import TICKET
 
 NAMES = [column.name for column in TICKET]
@@ -14,6 +18,13 @@ def pruned(networks: pd.DataFrame) -> pd.DataFrame:
     """The networks that are no dense ones; `ticket` numbers what trained them, in the order of first appearance."""
     rows = networks[networks["removed"] > 0]
     return rows.assign(ticket=rows.groupby(NAMES, sort=False).ngroup())
+
+
+def are_controls(tickets: pd.DataFrame) -> pd.Series:
+    """Which networks stand for no choice of a criterion: random, given depths, fresh weights, equal costs."""
+    functions = tickets["criterion_settings"].map(lambda text: json.loads(text)["function"])
+    chosen_by_none = functions.isin([*DRAWN, DEPTHS])
+    return chosen_by_none | tickets["rewind"].eq(FRESH) | tickets["structure"].isin([*SCORED_AS])
 
 
 def identities(tickets: pd.DataFrame) -> pd.DataFrame:

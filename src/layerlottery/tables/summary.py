@@ -9,7 +9,7 @@ from layerlottery.config.results import StatisticsSettings
 from layerlottery.tables.inference import NETWORK
 from layerlottery.tables.measures import CLEAN_ACCURACY, KINDS
 from layerlottery.tables.power import detectable, more_seeds
-from layerlottery.tables.seeds import identities, per_seed, pruned, samples
+from layerlottery.tables.seeds import are_controls, identities, per_seed, pruned, samples
 from layerlottery.tables.statistics import (
     ROUNDING,
     Array,
@@ -57,7 +57,8 @@ def _common(tickets: pd.DataFrame, inferred: pd.DataFrame, settings: StatisticsS
     seeds = per_seed(tickets, tickets[["accuracy", "delta_accuracy"]])
     accuracies, deltas = (samples(seeds[name]).to_numpy() for name in seeds)
     ends = bootstraps(deltas, confidence=settings.confidence, resamples=settings.resamples)
-    found = identities(tickets).join(clean[[*INFERRED, *UNCHANGED]].rename(columns=INFERRED))
+    control = are_controls(tickets.drop_duplicates("ticket").set_index("ticket"))
+    found = identities(tickets).assign(is_control=control).join(clean[[*INFERRED, *UNCHANGED]].rename(columns=INFERRED))
     return found.assign(
         networks=tickets.groupby("ticket").size(),
         accuracy_sd=described(accuracies)["sd"],
@@ -90,13 +91,13 @@ def _robustness(tickets: pd.DataFrame) -> dict[str, Array]:
 
 
 def _judged(rows: pd.DataFrame, tickets: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one ξ with their verdicts; Holm's correction is made within the tickets of a dataset and network."""
+    """Rows of one ξ with their verdicts; tickets of a dataset and network are one family, controls another."""
     points, level = rows["xi_points"].to_numpy(), rows["alpha"].to_numpy()
     found = rows.rename(columns={"delta_accuracy": "mean", "delta_se": "se", "delta_df": "df"})
     won = within(tickets["delta_accuracy"], points[tickets["ticket"]])
     # the bound of `within`
     rows = rows.assign(p_winning=p_above(found, -points - ROUNDING), p_equivalent=p_within(found, points))
-    families = rows.groupby(NETWORK)
+    families = rows.groupby([*NETWORK, "is_control"])
     corrected = {f"{name}_holm": families[name].transform(holm) for name in ("p_winning", "p_equivalent")}
     rows = rows.assign(
         **corrected,

@@ -53,14 +53,17 @@ def begin(
     """Load the network in `weights` and the prepared set `data`, and the checkpoint where there is one.
 
     With a `start_epoch` i, order of images, augmentation and learning rate are those of the epochs after i;
-    the momentum starts at zero (Renda et al. 2020). Raises when i leaves no epoch to train.
+    the momentum starts at zero (Renda et al. 2020). Raises when i leaves no epoch to train. Of a network whose file
+    names a `training_share` the epochs, and the schedule with them, are shortened to that share.
     """
+    model, facts = load_network(weights)
+    asked, share = settings, float(facts.get("training_share", 1.0))
+    settings = settings.model_copy(update={"epochs": max(1, round(settings.epochs * share))})
     if not 0 <= start_epoch < settings.epochs:
         raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed: 0 to {settings.epochs - 1}")
     prepared = PreparedSet.open(data)
-    model, facts = load_network(weights)
     chain = Chain()
-    chain.set("train", settings.slice())
+    chain.set("train", asked.slice())
     chain.add(data, prepared.content)
     chain.add(weights, facts["content"], facts["stamp"])
     first = {"start_epoch": start_epoch} if start_epoch else {}

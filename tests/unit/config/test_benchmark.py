@@ -134,6 +134,7 @@ def test_a_ticket_is_cut_from_its_start_by_its_scores():
         "weights": f"{dense}/rewind=random.safetensors",
         "scores": f"{dense}/structure=filters/{scores}",
         "budget": [f"{dense}/structure=layers/{scores}"],
+        "data": [],
     }
 
 

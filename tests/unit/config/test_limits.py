@@ -70,10 +70,11 @@ def test_every_number_has_two_ends_that_hold(model, name, metadata):
     field = model.model_fields[name]
     one = create_model("One", __base__=Settings, **{name: (field.annotation, field)})
     nested = typing.get_origin(field.annotation) is list
+    twice = nested and typing.get_origin(typing.get_args(field.annotation)[0]) is list
 
     def takes(value):
         try:
-            one(**{name: [value] if nested else value})
+            one(**{name: [[value]] if twice else [value] if nested else value})
         except ValidationError:
             return False
         return True

@@ -16,11 +16,11 @@ def said(finding: Finding, term: str) -> str:
 
 def test_verdict_names_what_is_proven(planted):
     (finding,) = findings(read_tables(planted), "1")
-    # of 16 tests: grasp at p = 1 is 1.7 above -1 with a standard error of 0.06, the two that lose are far below
-    assert finding.headline.startswith("1 of 16 tickets is proven to win, corrected for 16 tests (ξ")
-    assert "3 seeds). Against the dense network, corrected: 0 better, 0 equivalent, 2 worse, 14 und" in finding.headline
+    # of 12 tests, for the control is none: grasp at p = 1 is 1.7 above -1 with a standard error of 0.06
+    assert finding.headline.startswith("1 of 12 tickets is proven to win, corrected for 12 tests (ξ")
+    assert "3 seeds). Against the dense network, corrected: 0 better, 0 equivalent, 1 worse, 11 und" in finding.headline
     assert said(finding, "Proven to win") == "grasp at p = 1: not worse than dense by more than ξ."
-    assert said(finding, "Worse").startswith("snip at p = 3; random at p = 1: less accurate")
+    assert said(finding, "Worse").startswith("snip at p = 3: less accurate")
     assert "snip at p = 1\N{EN DASH}2, 4" in said(finding, "Undecided")
     assert said(finding, "Most blocks removed in a proven win").startswith("grasp at p = 1, +0.7")
     assert "found with 80 % power, before correction" in said(finding, "Power")
@@ -52,7 +52,7 @@ def test_one_seed_infers_nothing(make, tmp_path):
     tables = make(tmp_path, seeds=(0,), kinds=())
     (finding,) = findings(read_tables(tables), "1")
     assert finding.headline.startswith("One seed, so nothing can be inferred.")
-    assert "1 of 16 tickets stayed within" in finding.headline
+    assert "1 of 12 tickets stayed within" in finding.headline
     assert not said(finding, "Proven to win")
     assert said(finding, "Against random") == "With one seed no ticket can be told from random removal."
     (spread_finding,) = findings(read_tables(tables), "sd")
@@ -144,10 +144,10 @@ def test_summary_text_fits_and_holds_every_ticket(planted):
         f"{row['accuracy']:.2f}",
         f"{row['delta_accuracy']:+.2f} [{row['delta_low']:+.2f}, {row['delta_high']:+.2f}]",
     )
-    # proven to win; that it is better does not stand for 16 tests
+    # proven to win; that it is better does not stand for 12 tests
     verdict, speed = ["yes", "(better)"], f"{row['train_speedup']:.2f}×"
     assert winner.split(maxsplit=2)[2].split() == [cells[0], *cells[1].split(), *verdict, "7", "%", speed]
-    assert "1 of 16 tickets is proven to win" in " ".join(lines)
+    assert "1 of 12 tickets is proven to win" in " ".join(lines)
 
 
 def re_start(line: str, family: str, removed: int) -> bool:

@@ -117,15 +117,23 @@ def test_random_controls_of_the_same_scored_weights_come_first():
     assert compare(rows_of(SNIP), late)["snip", "layers", "0", "random"]["difference"] == 11.0
 
 
-def test_random_removal_is_compared_with_the_spread_and_with_a_fresh_start_only():
+def test_controls_have_no_controls():
     spread = rows_of({0: [89.0]}, "random_spread")
     fresh = rows_of({0: [86.0]}, "random", rewind="random")
-    found = compare(rows_of({0: [90.0]}, "random"), spread, fresh)
+    assert compare(rows_of({0: [90.0]}, "random"), spread, fresh) == {}
+    cost = rows_of({0: [87.0]}, structure="dense_at_cost")
+    found = compare(rows_of({0: [91.0]}), cost, spread)
     assert {key: row["difference"] for key, row in found.items()} == {
-        ("random", "layers", "0", "random_spread"): 1.0,
-        ("random", "layers", "0", "fresh"): 4.0,
-        ("random_spread", "layers", "0", "random"): -1.0,
+        ("snip", "layers", "0", "random_spread"): 2.0,
+        ("snip", "layers", "0", "dense_at_cost"): 4.0,
     }
+
+
+def test_all_architectures_of_a_size_are_one_control():
+    first = rows_of({0: [88.0]}, "depths", criterion="depths_1_0_0", rewind="random")
+    second = rows_of({0: [92.0]}, "depths", criterion="depths_0_1_0", rewind="random")
+    row = compare(rows_of({0: [91.0]}), first, second)["snip", "layers", "0", "architecture"]
+    assert (row["difference"], row["same_architecture"]) == (1.0, 0.0)
 
 
 def test_a_fresh_start_is_paired_with_the_same_draw():

@@ -24,11 +24,11 @@ from layerlottery.tables.statistics import (
     interval_ends,
     kendall_w,
     outcome,
+    outcome_of,
     p_above,
     p_below,
     p_differs,
     p_within,
-    p_zero,
     saved,
     seed_means,
     tolerance,
@@ -43,6 +43,10 @@ def bootstrap(values, **settings):
 
 def p_tolerance(deltas, xi, side):
     return float(side(described(np.array([deltas])), -xi - ROUNDING)[0])
+
+
+def p_zero(deltas):
+    return float(p_differs(described(np.array([deltas])))[0])
 
 
 def inferred(mean, low, high, *, df=7.0, level=0.05):
@@ -256,6 +260,12 @@ def test_a_loss_of_exactly_the_tolerance_is_within_it():
 def test_outcome(difference, p, expected):
     found = pd.DataFrame({"mean": [difference, difference], "seeds": [2, 1]})
     assert outcome(found, p, 0.05).tolist() == [expected, "single seed"]
+
+
+def test_outcome_of_one_sample():
+    assert outcome_of([1.0, 1.1, 0.9], confidence=0.95) == "better"
+    assert outcome_of([1.0, 1.0, 1.0], confidence=0.95) == "undecided"
+    assert outcome_of([1.0], confidence=0.95) == "single seed"
 
 
 def test_false_discovery_rate_agrees_with_statsmodels():

@@ -1,5 +1,7 @@
 """Toy networks as the statistics take them: rows of the table runs in their order, with or without kept answers."""
 
+import json
+
 import numpy as np
 import pandas as pd
 
@@ -40,6 +42,8 @@ def placed(rows):
     for name, default in (("removed_blocks", None), ("architecture", None), ("power_source", "cpu_load")):
         if name not in networks:
             networks[name] = default
+    if "criterion_settings" not in networks:
+        networks["criterion_settings"] = [json.dumps({"function": name}) for name in networks["criterion"]]
     networks["removed_blocks"] = [
         blocks if blocks else [f"block {at}"] for at, blocks in enumerate(networks["removed_blocks"])
     ]
