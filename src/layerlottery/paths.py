@@ -42,7 +42,7 @@ SPLITS = ("train", "test", "shifted", "held_out")
 
 TABLES = (
     *("runs", "robustness", "answers", "detection", "curves", "scores", "similarity"),
-    *("summary", "comparisons", "resilience", "stability"),
+    *("summary", "comparisons", "resilience", "agreement", "stability"),
 )
 # the paper's tables and figure, and what its text claims: each also as Markdown and LaTeX
 PAPER = ("table1", "table2", "table3", "table4", "table5", "figure3", "claims")

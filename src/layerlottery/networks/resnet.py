@@ -144,22 +144,20 @@ class CifarResNet(TwoForms):
         return logits
 
 
-# of the weights of linear layers (Goyal et al. 2017, section 5.1)
-CLASSIFIER_DEVIATION = 0.01
-
-
 def initialize(model: nn.Module, seed: int) -> None:
     """Draw θ0 in place: convolutions by He et al. (2015), normal, fan out; BatchNorm 1 and 0; biases 0.
 
-    Linear layers are N(0, 0.01²). What residual blocks add makes features grow with depth, so that by fan in, and
-    more so by fan out, the deeper network starts with the larger loss: depth itself would look harmful.
+    Linear layers are normal with variance 1 / (3 fan_in), as torch's own, and over n in a CIFAR ResNet with n blocks in
+    its last stage: each adds its part to the variance of the features that no norm follows (De & Smith 2020), so that
+    the initial loss would grow with depth, and in short trainings depth itself would look harmful.
     """
     generator = torch.Generator().manual_seed(seed)
+    grown = len(model.stage3) if isinstance(model, CifarResNet) else 1
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=CLASSIFIER_DEVIATION, generator=generator)
+            nn.init.normal_(module.weight, std=(3 * module.in_features * grown) ** -0.5, generator=generator)
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
         if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:

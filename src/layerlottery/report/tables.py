@@ -55,6 +55,7 @@ class Tables:
     summary: pd.DataFrame
     comparisons: pd.DataFrame
     resilience: pd.DataFrame
+    agreement: pd.DataFrame
     stability: pd.DataFrame
 
     @cached_property

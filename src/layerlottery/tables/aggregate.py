@@ -18,6 +18,7 @@ from layerlottery.config.results import EnergySettings
 from layerlottery.config.studies import AggregateSettings, Run, expand, expand_scorings
 from layerlottery.store.chain import Chain
 from layerlottery.store.schemas import TABLES
+from layerlottery.tables.agreement import agreement
 from layerlottery.tables.answers import Answers
 from layerlottery.tables.collect import read_ahead, read_batch, read_scores
 from layerlottery.tables.comparisons import comparisons
@@ -49,6 +50,7 @@ def aggregate(results: Path, settings: AggregateSettings) -> dict[str, int]:
             tables["summary"].add(summary(found, inferred, statistics))
             tables["comparisons"].add(comparisons(found, measured.of(CLEAN_ACCURACY, len(found)), inference))
             tables["resilience"].add(inferred)
+            tables["agreement"].add(agreement(found, answers))
         if scores := add_scores(results, scorings, tables["scores"], chain):
             tables["stability"].add(stability(pd.concat(scores)))
     return {name: table.rows for name, table in tables.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from layerlottery.tables.measures import ConditionName
+from layerlottery.tables.measures import CLEAN, ConditionName
 
 
 class Kept(NamedTuple):
@@ -25,13 +25,30 @@ class Answers:
 
     def __init__(self) -> None:
         self._held: dict[ConditionName, dict[int, Kept]] = {}
+        self._predicted: dict[int, bytes] = {}
 
     def add(self, rows: pa.Table) -> None:
         """Keep what rows of the table robustness, with `place` and the columns of answers, say."""
-        columns = ("place", "kind", "name", "level", "images", "images_hash", "answers")
-        for place, *name, images, images_hash, bits in zip(*(rows[one].to_pylist() for one in columns), strict=True):
+        columns = ("place", "kind", "name", "level", "images", "images_hash", "answers", "predicted")
+        for place, *name, images, images_hash, bits, classes in zip(
+            *(rows[one].to_pylist() for one in columns), strict=True
+        ):
             if bits is not None:
                 self._held.setdefault(ConditionName(*name), {})[place] = Kept(images, images_hash, bits)
+            if classes is not None:
+                self._predicted[place] = classes
+
+    def predicted(self, places: Sequence[int]) -> npt.NDArray[np.integer] | None:
+        """(networks, images): the class that each of these networks predicts of every clean test image.
+
+        None if any network lacks them, or if they are not as many.
+        """
+        found = [self._predicted.get(place) for place in places]
+        images = {self._held[CLEAN][place].images for place in places if place in self._held.get(CLEAN, {})}
+        if not all(found) or len({len(one) for one in found if one}) != 1 or len(images) != 1:
+            return None
+        width = len(found[0] or b"") // images.pop()
+        return np.frombuffer(b"".join(filter(None, found)), f"<u{width}").reshape(len(places), -1)
 
     def right(self, places: Sequence[int], conditions: Sequence[ConditionName]) -> npt.NDArray[np.integer] | None:
         """(networks, images): under how many of the conditions each of these networks got each image right.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from layerlottery.config.criteria import CRITERIA, FORMULAS, CriterionSettings
+from layerlottery.config.criteria import CRITERIA, DEPTHS, FORMULAS, CriterionSettings
 from layerlottery.criteria.score import _in_batches, rank_blocks, score_blocks
 from layerlottery.criteria.scoring import Scoring, functions, values
 from layerlottery.errors import LayerLotteryError
@@ -215,7 +215,8 @@ def test_a_score_that_is_not_finite_names_the_block(make_network, make_batch):
 
 
 def test_every_declared_function_exists_and_has_a_name():
-    assert set(functions()) == set(FORMULAS) == {chosen.function for chosen in CRITERIA.values()}
+    # given depths are no criterion by themselves
+    assert set(functions()) == set(FORMULAS) == {chosen.function for chosen in CRITERIA.values()} | {DEPTHS}
     assert all(formula.scores for formula in FORMULAS.values())
 
 
@@ -224,7 +225,22 @@ def test_a_function_for_filters_alone_is_refused(make_network, make_batch):
         score_blocks(make_network(), make_batch(), CRITERIA["complexity_macs"])
 
 
-@pytest.mark.parametrize("function", DATA_FREE)
+@pytest.mark.parametrize("remove", [[1, 0, 2], [0, 0, 0], [2, 2, 2]])
+def test_given_depths_take_the_last_blocks_of_each_stage(remove, make_network, make_batch):
+    model = make_network(depth=32)
+    scores = score_blocks(model, make_batch(), settings(function=DEPTHS, remove=remove))
+    stages = [[name for name in scores if name.startswith(f"stage{stage}.")] for stage in (1, 2, 3)]
+    last = [own[len(own) - count :] for own, count in zip(stages, remove, strict=True)]
+    assert [name for name, score in scores.items() if score == 0] == [name for own in last for name in own]
+
+
+@pytest.mark.parametrize("remove", [[1, 0], [9, 0, 0], [1, 0, -1]])
+def test_depths_that_a_network_lacks_are_one_line(remove, make_network, make_batch):
+    with pytest.raises(LayerLotteryError, match=r"remove: found .* stage1 0 to "):
+        score_blocks(make_network(), make_batch(), settings(function=DEPTHS).model_copy(update={"remove": remove}))
+
+
+@pytest.mark.parametrize("function", sorted({*DATA_FREE} - {DEPTHS}))
 def test_data_free_functions_need_no_image(function, make_network, make_batch):
     model, (images, labels) = make_network(), make_batch()
     chosen = settings(function=function)

@@ -92,6 +92,7 @@ def write_benchmark(folder: Path, benchmark: Benchmark) -> Path:
         "scores": list(_scores(benchmark)),
         "similarity": [one for run in runs if benchmark.similar for one in _similarity(benchmark, run)],
         "answers": [],
+        "agreement": [],
         "summary": statistics[0],
         "comparisons": statistics[1],
         "stability": list(_stability(benchmark)),

@@ -39,6 +39,7 @@ COUNTS = {
     "curves": 16,
     "scores": 16,
     "similarity": 12,
+    "agreement": 0,
     "summary": 9,
     "comparisons": 2,
     "resilience": 3 * (1 + 7 + 2 + 4 + 18 + 4),  # of tickets: clean, corruptions, shift, attacks, calibration, outliers
@@ -82,7 +83,7 @@ def test_no_column_is_empty(tables, name):
     # a column that no stage fills would be a promise of the data dictionary that is not kept
     empty = {column for column in tables[name].column_names if tables[name][column].null_count == len(tables[name])}
     # two seeds without kept answers
-    assert empty <= {"boot_low", "boot_high", "image_variance", "more_seeds"} or name == "answers"
+    assert empty <= {"boot_low", "boot_high", "image_variance", "more_seeds"} or name in ("answers", "agreement")
 
 
 def test_accuracy_is_paired_by_seed(runs):
