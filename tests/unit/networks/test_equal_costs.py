@@ -1,4 +1,4 @@
-"""The controls at a layer ticket's cost: filters until as many MACs are saved, and the dense network trained shorter."""
+"""The controls at a layer ticket's cost: filters until as many MACs are saved, and a shorter training of dense."""
 
 from functools import partial
 

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.networks import NetworkSettings, named_network
 from layerlottery.cost.network import macs, parameters
+from layerlottery.networks.initialize import drawn
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut, initialize
+from layerlottery.networks.weights import dense_architecture
 
 
 def network(depth, **settings):
@@ -77,6 +79,46 @@ def test_initial_weights_follow_the_seed_and_he():
     # fan out of a 3x3 convolution with 64 filters: variance 2 / (64 * 9)
     weights = first.stage3[2].conv1.weight
     assert weights.var().item() == pytest.approx(2 / (64 * 9), rel=0.03)
+
+
+def test_convolutions_start_as_they_always_did():
+    # every layer by fan out, one after the other, the classifier last
+    model, reference = network(20), network(20)
+    initialize(model, 3)
+    generator = torch.Generator().manual_seed(3)
+    for module in reference.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+    expected = {name: one for name, one in reference.state_dict().items() if not name.startswith("classifier")}
+    assert all(torch.equal(model.state_dict()[name], one) for name, one in expected.items())
+    assert not model.classifier.bias.any()
+
+
+def initial_losses(name, *, channels, size):
+    """Cross-entropy (nats) of batches as training begins with them, over seeds: random images, or scanned digits."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    scans = torch.tensor(digits.images[:200, None], dtype=torch.float32)
+    images, labels = (scans - scans.mean()) / scans.std(), torch.tensor(digits.target[:200])
+    if channels == 3:
+        images, labels = torch.randn(64, 3, size, size, generator=torch.Generator().manual_seed(0)), labels[:64]
+    settings = named_network(name)
+    architecture = dense_architecture(settings, channels=channels, classes=10, image_size=size)
+    for seed in range(3):
+        model = drawn(settings, architecture, seed).train()
+        with torch.no_grad():
+            yield F.cross_entropy(model(images), labels).item()
+
+
+NAMED = ["resnet20", "resnet56", "resnet110", "preresnet20", "preresnet110", "wrn-16-2", "vit_tiny"]
+
+
+@pytest.mark.parametrize("name", [*NAMED, pytest.param("resnet302", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("channels", "size"), [(1, 8), (3, 16)])
+def test_the_initial_loss_is_that_of_guessing_whatever_the_depth(name, channels, size):
+    # guessing one of 10 classes costs 2.30 nats; 3.5 would be far off, and torch's own classifier exceeds it at 110
+    assert max(initial_losses(name, channels=channels, size=size)) < 2.7
 
 
 def test_drawing_weights_leaves_the_global_random_state_alone():

@@ -1,8 +1,5 @@
 """Networks of other families on their way through the stages, on the embedded digits: one channel, 8x8 pixels."""
 
-import hashlib
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -10,14 +7,12 @@ from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.data import Digits
 from layerlottery.config.evaluation import AttackSettings, CompareSettings
 from layerlottery.config.networks import (
-    NetworkSettings,
     PreactResNetSettings,
     TorchvisionSettings,
     VisionTransformerSettings,
     WideResNetSettings,
 )
 from layerlottery.config.results import ProfileSettings
-from layerlottery.config.stages import STAGES
 from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.profile import profile
 from layerlottery.criteria.score import score
@@ -28,7 +23,7 @@ from layerlottery.evaluation.compare import compare
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.prune import prune
 from layerlottery.networks.weights import load_network
-from layerlottery.store.artifacts import read_facts, read_table, read_tensors, read_weights
+from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.training.train import train
 
 CPU = torch.device("cpu")
@@ -120,33 +115,6 @@ def test_what_can_not_take_such_small_images_says_so(settings, message, data, tm
     with pytest.raises(LayerLotteryError, match=message) as caught:
         initialize_network(data, tmp_path / "init", settings, seed=0)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("settings", "draw", "content", "config_hash"),
-    # written by commit 7586997, before there were other families
-    [
-        (
-            NetworkSettings(depth=20),
-            0,
-            "16cbe94d64613b6e3c8e7aa6d91de01c62a62de34c4f591ab99b978896658507",
-            "9ccd4786246e16cb2f5fa1fa95d7cc7c41fd2321c34c4553ebacd0cc8bb265f5",
-        ),
-        (
-            NetworkSettings(depth=14, shortcut="A", width=4),
-            1,
-            "a13c4c52c2a84570154bba4a8b8c6f518216ecc1550a6a8faffbca5cdaf38816",
-            "5c9b018ac52e0563b963de361f3a379f4aad3cc688ede9417a808fd2800a2e9f",
-        ),
-    ],
-)
-def test_cifar_resnets_start_as_they_always_did(settings, draw, content, config_hash, data, tmp_path, monkeypatch):
-    monkeypatch.setitem(STAGES, "initialize", replace(STAGES["initialize"], revision=2))  # of that commit
-    initialize_network(data, tmp_path / "init", settings, seed=3, draw=draw)
-    _, facts = read_weights(tmp_path / "init")
-    assert facts["architecture"].keys() == {"network", "channels", "classes", "removed_blocks"}
-    assert (facts["content"], facts["config_hash"]) == (content, config_hash)
-    assert len(content) == len(hashlib.sha256().hexdigest())
 
 
 def test_draws_are_fresh_weights_of_one_architecture(data, tmp_path):

@@ -136,7 +136,7 @@ def ready(tmp_path_factory):
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_a_training_gives_what_a_plain_loop_gives(ready, monkeypatch, shortcut):
     expected = list(PlainLoop(ready, shortcut).run(SETTINGS.epochs))
-    assert expected[-1][0] < 0.8 * expected[0][0]
+    assert expected[-1][0] < expected[0][0] - 0.05
     # in float64 throughout, so that rounding can't grow to be mistaken for a difference
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     for channels_last in (True, False):

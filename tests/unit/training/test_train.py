@@ -60,7 +60,7 @@ def test_it_learns_and_the_last_epoch_counts(ready, undisturbed):
     facts = read_facts(undisturbed / "training.json")
     curve = pq.read_table(undisturbed / "curve.parquet").to_pylist()
     assert [row["epoch"] for row in curve] == [1, 2, 3, 4]
-    assert curve[-1]["train_loss"] < 0.7 * curve[0]["train_loss"]
+    assert curve[-1]["train_loss"] < 0.8 * curve[0]["train_loss"]
     assert facts["accuracy"] == curve[-1]["test_accuracy"] > 30
     # the accuracy again, by the plainest means
     model, _ = load_network(undisturbed / "weights.safetensors")
