@@ -9,6 +9,7 @@ from layerlottery.cli.export import export
 from layerlottery.cli.guard import run_guarded
 from layerlottery.cli.networks import networks
 from layerlottery.cli.planning import plan
+from layerlottery.cli.seeds import seeds
 from layerlottery.cli.surroundings import only_warn, print_anywhere
 from layerlottery.version import __version__
 
@@ -22,7 +23,7 @@ def cli() -> None:
 for family in (pipeline, evaluation, results, upkeep, reference):
     for command in family.COMMANDS:
         cli.add_command(command)
-for command in (plan, export, networks):
+for command in (plan, seeds, export, networks):
     cli.add_command(command)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, cast, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from layerlottery import paths
-from layerlottery.config.base import Name, Settings
+from layerlottery.config.base import Distinct, Name, Seed, Settings, later
 from layerlottery.config.controls import with_controls
 from layerlottery.config.criteria import CRITERIA, SCORED_AS, CriterionSettings
 from layerlottery.config.data import Dataset, OfficialCorruptions, OfficialShift
@@ -96,6 +96,9 @@ class Benchmark(Settings):
         {}, description="criteria beside the built-in ones, or changes to them"
     )
     studies: list[Study] = Field(description="the grids of tickets", min_length=1)
+    more_seeds: Distinct[Seed] = later(
+        [], "seeds that every study gets beside its own; `layerlottery seeds` names them"
+    )
     training: TrainingSettings = Field(TrainingSettings(), description="recipe of every training")
     attack: AttackSettings = Field(AttackSettings(), description="adversarial examples")
     corruptions: CorruptionSettings = Field(CorruptionSettings(), description="corrupted test sets")
@@ -133,7 +136,12 @@ class Benchmark(Settings):
             _check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
             for network in study.networks:
                 self._check_network(study, network)
-        studies, criteria = with_controls(self.studies, self.network, self.criterion)
+        seeds = [[*study.seeds, *self.more_seeds] for study in self.studies]
+        seeded = [
+            study.model_copy(update={"seeds": list(dict.fromkeys(own))})
+            for study, own in zip(self.studies, seeds, strict=True)
+        ]
+        studies, criteria = with_controls(seeded, self.network, self.criterion)
         # the model is frozen, and this is still its making
         self.__dict__["studies"], self.__dict__["criteria"] = studies, self.criteria | criteria
         return self

@@ -11,6 +11,7 @@ from statistics import mean
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.stages import STAGES
+from layerlottery.planning.deciding import tells
 from layerlottery.planning.estimate import Estimate
 from layerlottery.planning.images import image_counts
 from layerlottery.planning.jobs import Job, Record, records
@@ -43,6 +44,7 @@ class Plan:
     kg_co2: float
     bytes: float
     stages: dict[str, dict[str, float]]
+    tells: list[str]
 
     def lines(self) -> Iterator[str]:
         """A table of stages, the whole in sentences, and how the figures came about."""
@@ -50,6 +52,7 @@ class Plan:
         for stage, row in self.stages.items():
             yield f"{stage:<12}{row['jobs']:>6.0f}{row['left']:>6.0f}  {duration(row['seconds']):>14}"
         jobs, left = int(self.stages[ALL]["jobs"]), int(self.stages[ALL]["left"])
+        yield from ("", *self.tells)
         yield f"\n{self.networks} networks, {self.tickets} of them tickets; {jobs - left} of {jobs} jobs are done"
         if not left:
             yield f"Nothing is left to do in {self.results}."
@@ -92,7 +95,14 @@ def plan(benchmark: Benchmark, jobs: Sequence[Job], *, cores: int) -> Plan:
         kg_co2=kwh * (carbon_intensity(benchmark.energy.country) if intensity is None else intensity),
         bytes=sum(map(estimate.bytes, left)),
         stages=stages,
+        tells=list(tells(benchmark, _test_images(benchmark, left))),
     )
+
+
+def _test_images(benchmark: Benchmark, left: Sequence[Job]) -> dict[str, int]:
+    stale = {job.wildcards["dataset"] for job in left if job.stage == "prepare"}
+    names = dict.fromkeys(run.dataset for run in benchmark.runs())
+    return {name: image_counts(benchmark, name, prepared=name not in stale).test for name in names}
 
 
 def wall_seconds(jobs: Sequence[Job], estimate: Estimate, at_once: int) -> float:
