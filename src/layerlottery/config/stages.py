@@ -90,13 +90,13 @@ STAGES = {
         Stage("outliers", 2, {paths.DATASET: (paths.outlier_images, paths.outlier_facts)}, OutlierSettings),
         Stage(
             "initialize",
-            3,
+            4,
             {paths.DENSE: (paths.initial_weights,), paths.FRESH_START: (paths.start_file,)},
             Network,
             ("initialize", "reinitialize"),
         ),
-        Stage("score", 5, {paths.SCORED: (paths.scores_by_structure,)}, CriterionSettings, ("score", "score_weights")),
-        Stage("prune", 4, {paths.TICKET: (paths.initial_weights, paths.ticket_facts)}),
+        Stage("score", 6, {paths.SCORED: (paths.scores_by_structure,)}, CriterionSettings, ("score", "score_weights")),
+        Stage("prune", 5, {paths.TICKET: (paths.initial_weights, paths.ticket_facts)}),
         Stage(
             "train",
             4,
@@ -108,19 +108,19 @@ STAGES = {
         Stage("rewind", 4, {paths.START: (paths.start_file,)}, TrainingSettings, leaves=_rewinding_state),
         Stage(
             "attack",
-            4,
+            5,
             _each_network(paths.attack),
             AttackSettings,
             ("attack", "attack_ticket"),
             leaves=_attack_progress,
         ),
-        Stage("shift", 4, _each_network(paths.shift, paths.detection), ShiftSettings),
+        Stage("shift", 5, _each_network(paths.shift, paths.detection), ShiftSettings),
         Stage("compare", 4, {paths.TICKET: (paths.similarity,)}, CompareSettings),
         Stage("profile", 4, {paths.DENSE: (paths.profile,)}, ProfileSettings),
-        Stage("aggregate", 6, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
-        Stage("tabulate", 5, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
+        Stage("aggregate", 7, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
+        Stage("tabulate", 6, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
         Stage("manifest", 2, {BENCHMARK: (lambda _: HERE.manifest(),)}),
-        Stage("report", 7, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
+        Stage("report", 8, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
     )
 }
 STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rules or (stage.name,)}
