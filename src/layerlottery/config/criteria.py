@@ -74,6 +74,9 @@ class CriterionSettings(Extensible):
     remove: list[Annotated[int, Field(ge=0, le=1000)]] = later(
         [], "depths: blocks to take from each stage, in network order"
     )
+    divergence: Literal["from_pruned", "from_full"] = later(
+        "from_pruned", "KL: of the output without the block from that of the full network, or the other way"
+    )
     share: Share = Field("parameters", description="complexity: the share of a layer that is its weight in the draw")
     budget: Name | None = Field(
         None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"

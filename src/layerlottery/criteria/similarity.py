@@ -25,15 +25,18 @@ def _log_probabilities(logits: Tensor) -> Tensor:
 
 @criterion(names={"kl": {"batchnorm": "eval"}}, needs="forward")
 def kl(given: Scoring) -> dict[str, float]:
-    """KL(p ‖ q) in nats, mean over images (CURL, Luo & Wu 2020).
+    """KL(q ‖ p) in nats, mean over images, as the code of CURL (Luo & Wu 2020) computes it; or KL(p ‖ q).
 
-    p is the softmax output of the full network, q that without the block.
+    p is the softmax output of the full network, q that without the block; `divergence` says which way.
     """
+    from_full = given.settings.divergence == "from_full"
     sums, count = {block.name: 0.0 for block in given.blocks}, 0
     for images in given.parts():
         full, without = answers(given.model, given.blocks, images, _log_probabilities)
         for name, found in without.items():
-            sums[name] += F.kl_div(found, full, reduction="sum", log_target=True).item()
+            # torch's second argument is the distribution that the expectation is taken over
+            pair = (found, full) if from_full else (full, found)
+            sums[name] += F.kl_div(*pair, reduction="sum", log_target=True).item()
         count += len(full)
     return {name: value / count for name, value in sums.items()}
 

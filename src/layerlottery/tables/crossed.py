@@ -21,7 +21,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 # a contrast keeps the pooled noise unless its own exceeds this quantile of the F distribution
-POOLED = 0.75
+POOLED = 0.5
 
 
 class Contrast(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter, EnergyReading
 from layerlottery.cost.gpu import find_gpu
 from layerlottery.cost.machine import machine_facts, now, where
+from layerlottery.runtime.lease import jobs_per_gpu
 from layerlottery.store.artifacts import write_facts, write_table
 from layerlottery.store.chain import Chain
 from layerlottery.training.alone import alone
@@ -75,7 +77,9 @@ def _measured_run(session: Session, checkpoint: Path | None) -> list[Segment]:
     began = where() | {"started": now()}
 
     def segment(reading: EnergyReading) -> Segment:
-        watts = reading.cpu_watts if gpu is None else gpu.watts
+        # a job's share of the processor: others use the other cores meanwhile
+        share = min(1.0, torch.get_num_threads() / (os.cpu_count() or 1))
+        watts = share * reading.cpu_watts if gpu is None else gpu.watts / jobs_per_gpu()
         return vars(reading) | {"design_watts": watts} | began | {"ended": now()}
 
     journal = Journal.open(checkpoint, session.fingerprint, lambda: segment(meter.read()))
