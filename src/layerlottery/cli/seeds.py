@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.planning.deciding import Found, found, next_values
 from layerlottery.planning.deciding import values as values_of
 from layerlottery.words import terminal
+
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
 
 @click.command()
@@ -73,7 +76,8 @@ def _looked(file: Path, words: Sequence[str], cores: str, benchmark: Benchmark) 
 
 
 def _snakemake(file: Path, values: Sequence[str], cores: str) -> None:
-    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--configfile", str(file), "--config", *values]
-    click.echo(terminal(" ".join(command[2:])), err=True)
+    options = ["--cores", cores, "--configfile", str(file), "--config", *values]
+    command = [*SNAKEMAKE, *options]
+    click.echo(terminal(f"snakemake {shlex.join(options)}"), err=True)
     if done := subprocess.run(command, check=False).returncode:  # noqa: S603
         raise LayerLotteryError(f"snakemake ended with status {done}; the same command goes on when that is mended")
