@@ -7,7 +7,7 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow test-kills test-dispatch test-slurm test-chaos lint types check bench report documents lock clean
+.PHONY: demo test test-slow test-kills test-dispatch test-slurm test-chaos lint types check bench report readme documents lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
@@ -45,6 +45,9 @@ check: lint types test  ## all of the above but the slow tests
 
 bench: .venv/installed  ## measure what is promised about speed into docs/performance.md; 10 to 20 minutes
 	python benchmarks/performance.py
+
+readme: .venv/installed  ## write README's summary and picture from the run in results; needs Chromium
+	python benchmarks/readme.py
 
 documents: .venv/installed  ## make the reference texts that follow from the code
 	layerlottery schema > workflow/schemas/config.schema.json
