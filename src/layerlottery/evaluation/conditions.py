@@ -52,7 +52,8 @@ def kept(right: npt.NDArray[np.bool_], images: str) -> dict[str, Any]:
 
 def predicted(logits: npt.NDArray[np.floating[Any]]) -> bytes:
     """The class of the largest logit of every image, (N, classes): a byte each, or two where there are more classes."""
-    return logits.argmax(axis=1).astype("<u1" if logits.shape[1] <= 256 else "<u2").tobytes()
+    classes: npt.NDArray[Any] = logits.argmax(axis=1).astype("<u1" if logits.shape[1] <= 256 else "<u2")
+    return classes.tobytes()
 
 
 def list_of(content: str, name: str, indices: npt.NDArray[np.integer[Any]]) -> str:

@@ -105,9 +105,10 @@ def condition(answers: Answers, temperature: float | None, *, bins: int) -> Robu
         trust |= {f"{name}_scaled": value for name, value in scaled.items()}
     if (answers.kind, answers.name) == ("clean", "clean"):
         trust |= {"temperature": temperature, "predicted": predicted(logits)}
-    place, found = (answers.kind, answers.name, answers.level), right(logits, labels)
-    accuracy = 100 * float(np.mean(found))
-    return RobustnessRow(*place, accuracy, len(labels), answers.origin, **trust, **kept(found, answers.images))
+    found = right(logits, labels)
+    trust |= kept(found, answers.images)
+    place = (answers.kind, answers.name, answers.level, 100 * float(np.mean(found)), len(labels))
+    return RobustnessRow(*place, answers.origin, **trust)
 
 
 def detections(predict: Predict, clean: Logits, images: Images, facts: Facts) -> pa.Table:

@@ -76,7 +76,7 @@ def prune(
     tensors, dense = read_weights(weights)
     pruning = _Pruning(weights, tensors, scores, budget, removed, dense["architecture"], macs)
     pruning.chain.add(weights, dense["content"], dense["stamp"])
-    ticket = getattr(pruning, structure)()
+    ticket: _Pruned = getattr(pruning, structure)()
     made_by = config_hash("prune", Settings(), [dense["content"], *ticket.inputs], removed=removed, structure=structure)
     architecture = dense["architecture"] | ticket.changes
     chain, held = pruning.chain, {"architecture": architecture} | ticket.metadata
@@ -187,7 +187,7 @@ class _Pruning:
             raise LayerLotteryError("budget, data: found none; costs are matched to block scores and images of a set")
         blocks = self._read_scores(self.budget, "blocks")
         layers = replace(self, scores=self.budget, chain=Chain()).layers()
-        return blocks, self.macs(build(self.architecture | layers.changes)), self.macs
+        return blocks, self.macs(build({**self.architecture, **layers.changes})), self.macs
 
     def _layer_ticket(self) -> tuple[Facts, dict[str, Array]]:
         """The block scores that set the budget, and the state of the layer ticket that they choose."""

@@ -64,7 +64,7 @@ def _ticket(values: dict[Hashable, Any]) -> str:
             f"{values['removed']}",
             number(values["accuracy"]),
             interval(values["mean"], values["low"], values["high"]),
-            _corrected(*(WINS.get(values[name], "") for name in ("winning", "winning_holm")), WINS[False]),
+            _corrected(WINS.get(values["winning"], ""), WINS.get(values["winning_holm"], ""), WINS[False]),
             _corrected(values["verdict"], values["verdict_holm"], UNDECIDED),
             f"{number(values['macs_reduction'], 0)} %",
             factor(values["train_speedup"]),

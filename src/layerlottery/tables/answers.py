@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ class Answers:
             if classes is not None:
                 self._predicted[place] = classes
 
-    def predicted(self, places: Sequence[int]) -> npt.NDArray[np.integer] | None:
+    def predicted(self, places: Sequence[int]) -> npt.NDArray[Any] | None:
         """(networks, images): the class that each of these networks predicts of every clean test image.
 
         None if any network lacks them, or if they are not as many.
@@ -50,13 +50,15 @@ class Answers:
         width = len(found[0] or b"") // images.pop()
         return np.frombuffer(b"".join(filter(None, found)), f"<u{width}").reshape(len(places), -1)
 
-    def right(self, places: Sequence[int], conditions: Sequence[ConditionName]) -> npt.NDArray[np.integer] | None:
+    def right(self, places: Sequence[int], conditions: Sequence[ConditionName]) -> npt.NDArray[Any] | None:
         """(networks, images): under how many of the conditions each of these networks got each image right.
 
         None if any network lacks one of them, or if the lists of images differ.
         """
-        found = [[self._held.get(one, {}).get(place) for place in places] for one in conditions]
-        if not all(map(all, found)) or len({(one.images, one.images_hash) for row in found for one in row if one}) != 1:
+        if not all(place in self._held.get(one, {}) for one in conditions for place in places):
+            return None
+        found = [[self._held[one][place] for place in places] for one in conditions]
+        if len({(one.images, one.images_hash) for row in found for one in row}) != 1:
             return None
         total = np.zeros((len(places), found[0][0].images), np.uint8 if len(conditions) < 256 else np.uint16)
         for row in found:

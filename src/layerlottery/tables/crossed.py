@@ -13,7 +13,7 @@ little about it. A contrast that is noisier than the pool has its own MS_S in th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class Table(NamedTuple):
     error: Array
 
 
-def pool(answers: npt.NDArray[np.generic]) -> Pool:
+def pool(answers: npt.NDArray[Any]) -> Pool:
     """φ of answers (networks, seeds, images); 1 where one network or one seed leaves nothing to estimate it from."""
     count, seeds, images = answers.shape
     df = (count - 1) * (seeds - 1)
@@ -69,15 +69,15 @@ def _centred(table: Array) -> Array:
     return np.asarray(table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean())
 
 
-def _three_way(answers: npt.NDArray[np.generic], cells: Array, squares: float) -> float:
+def _three_way(answers: npt.NDArray[Any], cells: Array, squares: float) -> float:
     """The sum of squares of network × seed × image, over the images' degrees of freedom."""
     count, seeds, images = answers.shape
     by_network = answers.mean(axis=1, dtype=np.float64)
     by_seed = answers.mean(axis=0, dtype=np.float64)
     by_image = by_network.mean(axis=0)
     mean = by_image.mean()
-    total = squares - mean**2 * answers.size
-    parts = (
+    total = squares - float(mean) ** 2 * answers.size
+    parts = float(
         seeds * images * np.sum((by_network.mean(axis=1) - mean) ** 2)
         + count * images * np.sum((by_seed.mean(axis=1) - mean) ** 2)
         + count * seeds * np.sum((by_image - mean) ** 2)
@@ -85,7 +85,7 @@ def _three_way(answers: npt.NDArray[np.generic], cells: Array, squares: float) -
         + seeds * np.sum(_centred(by_network) ** 2)
         + count * np.sum(_centred(by_seed) ** 2)
     )
-    return max(float(total - parts), 0.0) / (images - 1)
+    return float(np.maximum(total - parts, 0.0) / (images - 1))
 
 
 def mean_squares(differences: Array) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -157,11 +157,11 @@ class Inference:
         order = np.searchsorted(used, whole)
         pooled = pool(right[order])
         parts = [contrast(table, pooled) for table in _tables(weights[:, used], right, len(conditions), len(seeds))]
-        scale = Contrast(100, 100, 1, 100**2, 100**2)
-        return Contrast(*(np.concatenate(one) * by for one, by in zip(zip(*parts, strict=True), scale, strict=True)))
+        percent = (100, 100, 1, 100**2, 100**2)
+        return Contrast(*(np.concatenate(one) * by for one, by in zip(zip(*parts, strict=True), percent, strict=True)))
 
 
-def _tables(weights: sparse.csr_array, right: npt.NDArray[np.uint8], conditions: int, seeds: int) -> Iterator[Array]:
+def _tables(weights: sparse.csr_array, right: npt.NDArray[Any], conditions: int, seeds: int) -> Iterator[Array]:
     """Differences of shares, (contrasts, seeds, images), some contrasts at a time."""
     images = right.shape[1]
     step = seeds * max(1, HELD // (seeds * images))

@@ -77,7 +77,8 @@ class Measurements:
         return dict(self.each(networks))[measure]
 
     def _measured(self, measure: Measure, values: Array) -> Measured:
-        floor, conditions = np.full(len(values), np.nan), {}
+        floor = np.full(len(values), np.nan)
+        conditions: dict[int, list[ConditionName]] = {}
         for places, one_image, means in self._means.get(measure, ()):
             floor[places] = one_image
             conditions |= dict.fromkeys(places, means)
@@ -132,4 +133,4 @@ def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
 def _measured_co2(networks: pd.DataFrame) -> Array:
     """What each training emitted, where its power was measured: modelled power is time in other units."""
     known = networks["power_source"].map(power_measured)
-    return networks["co2_kg"].where(known).to_numpy(float)
+    return np.asarray(networks["co2_kg"].where(known), dtype=np.float64)
