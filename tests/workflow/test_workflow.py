@@ -111,7 +111,8 @@ def test_without_a_configfile_config_yaml_counts(fresh):
     jobs = fresh.jobs(config=())
     study = yaml.safe_load((ROOT / "config.yaml").read_text())["studies"][0]
     dense = len(study["seeds"])
-    tickets = 39
+    # a seed's ticket and controls: two draws of two kinds of random removal, fresh weights, three architectures, costs
+    tickets = dense * (1 + 2 * 2 + 1 + 3 + 2)
     assert (jobs["train_dense"], jobs["train_ticket"], jobs["shift"]) == (dense, tickets, dense + tickets)
 
 

@@ -74,6 +74,7 @@ def test_a_plan_is_told_in_the_words_of_people():
         kg_co2=135,
         bytes=7e10,
         stages=rows,
+        tells=["digits, resnet20: 3 seeds tell true differences of 1.07 pp"],
     )
     text = "\n".join(found.lines())
     assert [line.split() for line in text.splitlines()[1:4]] == [
@@ -81,6 +82,7 @@ def test_a_plan_is_told_in_the_words_of_people():
         ["prune", "3", "2", "under", "1", "s"],
         ["all", "12", "9", "151", "days"],
     ]
+    assert "digits, resnet20: 3 seeds tell true differences of 1.07 pp" in text
     assert "4 networks, 3 of them tickets; 3 of 12 jobs are done" in text
     assert "An estimate: 2 h 20 min with 1 core, 366 kWh, 135 kg of CO2, 70 GB of weights and images in results" in text
     assert "Times: 8 jobs by what finished jobs took, 1 job by 9 s of measuring this machine" in text
