@@ -99,7 +99,8 @@ def test_text_in_figures_is_readable(page):
 def test_verdict_comes_first(page):
     assert page.execute_script("return document.querySelector('section').id") == "verdict"
     # 20 of 48 are controls: random removal, spread or not, and fresh weights
-    assert " of 28 tickets are proven to win" in page.execute_script("return document.querySelector('.headline').textContent")
+    said = page.execute_script("return document.querySelector('.headline').textContent")
+    assert " of 28 tickets are proven to win" in said
 
 
 def test_links_lead_to_sections(page):

@@ -375,3 +375,22 @@ def test_the_largest_logit_is_the_answer():
 
 def test_a_diverged_network_is_never_right():
     assert right(np.array([[np.nan, 0.2], [3.0, 1.0]]), np.array([0, 0])).tolist() == [False, True]
+
+
+def test_answers_are_those_that_the_accuracy_counts(stage):
+    rows = stage.corrupt(names=["contrast", "fog"], severities=[1, 4]).table().to_pylist()
+    for row in rows:
+        bits = np.unpackbits(np.frombuffer(row["answers"], np.uint8), count=row["images"])
+        assert 100 * bits.mean() == pytest.approx(row["accuracy"])
+        assert len(row["answers"]) == -(-row["images"] // 8)
+    clean = rows[0]
+    assert len(clean["predicted"]) == clean["images"]
+    assert [row["predicted"] for row in rows[1:]] == [None] * (len(rows) - 1)
+    # corrupted images are one list, which the clean set's choice of them shares; shifted sets have their own
+    lists = {}
+    for row in rows:
+        lists.setdefault(row["kind"] if row["name"] != "corrupted images" else "corruption", set()).add(
+            row["images_hash"]
+        )
+    assert all(len(own) == 1 for own in lists.values())
+    assert lists["shift"].isdisjoint(lists["corruption"] | lists["clean"])

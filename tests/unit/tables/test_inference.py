@@ -148,3 +148,20 @@ def test_a_gain_that_other_images_would_not_give_is_not_proven():
     # McNemar's test of three images against none: the exact two-sided p is 1/4
     assert rows.loc[0, "difference"] == pytest.approx(5.0)
     assert 0.05 < p_differs(rows.rename(columns={"difference": "mean"}))[0] < 0.25
+
+
+def test_co2_is_tested_only_where_power_was_measured(three):
+    networks, answers = three
+    emitted = networks.assign(co2_kg=1.0 + 0.01 * networks["seed"] ** 2 - 0.1 * networks["removed"])
+    settings = StatisticsSettings(primary=["clean", "co2"])
+    modelled = inferred(emitted, settings, answers)[0]
+    assert set(modelled["measure"]) == {"accuracy, clean"}
+    metered = emitted.assign(power_source="rapl")
+    metered["co2_kg"] += 0.001 * np.arange(len(metered)) ** 2 % 0.007
+    rows = inferred(metered, settings, answers)[0]
+    emissions = rows[rows["measure"] == "CO2 of the training"]
+    assert set(emissions["role"]) == {"primary"}
+    assert (emissions["difference"] < 0).all()
+    assert set(emissions["outcome"]) == {"better"}
+    # one family: four tests
+    assert (rows["p_holm"].min() / rows["p_value"].min()) == pytest.approx(4)
