@@ -142,6 +142,10 @@ class Benchmark(Settings):
             for study, own in zip(self.studies, seeds, strict=True)
         ]
         studies, criteria = with_controls(seeded, self.network, self.criterion)
+        if own := [name for name, one in criteria.items() if self.criteria.get(name, one) != one]:
+            raise ValueError(
+                f"criteria.{own[0]}: found other settings than those of the control of this name; rename it"
+            )
         # the model is frozen, and this is still its making
         self.__dict__["studies"], self.__dict__["criteria"] = studies, self.criteria | criteria
         return self

@@ -32,8 +32,9 @@ def with_controls(
         for control in _wanted(study):
             for changes, criteria in _grids(study, control, network, criterion):
                 given = {one: getattr(study, one) for one in ("datasets", "networks", "seeds", "removed")}
-                number = sum(one.name.startswith(f"{study.name}.{control}") for one in found)
-                given["name"] = f"{study.name[:30]}.{control}" + (f".{number}" if number else "")
+                name = f"{study.name[:30]}.{control}"
+                number = sum(one.name.startswith(name) for one in found)
+                given["name"] = f"{name}.{number}" if number else name
                 found.append(Study.model_validate(given | changes))
                 brought |= criteria
     return found, brought
@@ -42,7 +43,17 @@ def with_controls(
 def _wanted(study: Study) -> list[str]:
     if study.controls and "layers" not in study.structures:
         raise ValueError(f"studies.{study.name}.controls: found structures without layers; allowed: controls of layers")
-    return [*CONTROLS] if "all" in study.controls else [*study.controls]
+    wanted = [*CONTROLS] if "all" in study.controls else [*study.controls]
+    if study.depths and "architecture" not in wanted:
+        raise ValueError(
+            f"studies.{study.name}.depths: found {study.depths[0]}; allowed: with controls: [architecture]"
+        )
+    if unasked := [one for one in study.depths if sum(one) not in study.removed]:
+        raise ValueError(
+            f"studies.{study.name}.depths: found {unasked[0]}, {sum(unasked[0])} blocks; "
+            f"allowed: as many as removed says, {', '.join(map(str, study.removed)) or 'none'}"
+        )
+    return wanted
 
 
 def _grids(
@@ -57,12 +68,13 @@ def _grids(
     fitting = [name for name in chosen if criterion(name).fits("filters") and not criterion(name).unfit("filters")]
     if named and control == "filters_at_macs" and not (cifar and fitting):
         raise ValueError(f"{key}; allowed: for CIFAR ResNets, by criteria that score filters, such as snip")
+    starts = {"rewinds": study.rewinds}
     plain: dict[str, dict[str, Any]] = {
         # what is drawn at random looks at no weights
-        **{one: {"criteria": [one], "draws": study.control_draws, "rewinds": study.rewinds} for one in DRAWN},
+        **{one: {"criteria": [one], "draws": study.control_draws} | starts for one in DRAWN},
         "fresh": scored | {"rewinds": [FRESH]},
         "dense_at_cost": scored | {"structures": [control]},
-        "filters_at_macs": scored | {"criteria": fitting, "networks": cifar, "structures": [control]},
+        "filters_at_macs": scored | {"criteria": fitting, "networks": cifar, "structures": [control]} | starts,
     }
     if not chosen or not study.removed:
         return
@@ -86,7 +98,9 @@ def _architectures(
     if wrong := [one for one in listed if len(one) != STAGE_COUNT or max(one) > each]:
         allowed = f"{STAGE_COUNT} numbers of blocks to remove, each 0 to {each}"
         raise ValueError(f"studies.{study.name}.depths: found {list(wrong[0])}; allowed for {network}: {allowed}")
-    vectors = listed or [one for one in product(range(each + 1), repeat=STAGE_COUNT) if sum(one) == removed]
+    vectors = (
+        listed if study.depths else [one for one in product(range(each + 1), repeat=STAGE_COUNT) if sum(one) == removed]
+    )
     criteria = {
         "_".join(map(str, (DEPTHS, *one))): CriterionSettings(function=DEPTHS, remove=list(one)) for one in vectors
     }

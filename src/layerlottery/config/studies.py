@@ -107,7 +107,7 @@ class Study(Settings):
     controls: Controls = later([], "controls that its layer tickets get: all, or a list")
     control_draws: int = later(3, "times that controls are drawn at random a seed", ge=1, le=1000)
     depths: list[list[Depth]] = later(
-        [], "architecture: blocks to take from each stage, such as [1, 1, 0]; empty: every way there is"
+        [], "architecture: blocks to take from each stage, such as [1, 1, 0], and no others; empty: every way there is"
     )
     fills: Distinct[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
 

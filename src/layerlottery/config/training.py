@@ -33,6 +33,11 @@ class TrainingSettings(Settings):
         "auto", description="torch.compile; auto: on a GPU, where a training has steps enough to repay it"
     )
 
+    def shortened(self, share: float) -> Self:
+        """For the share of the epochs that is nearest, at least one; milestones of the step schedule move along."""
+        milestones = [max(1, round(share * one)) for one in self.milestones]
+        return self.model_copy(update={"epochs": max(1, round(share * self.epochs)), "milestones": milestones})
+
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:

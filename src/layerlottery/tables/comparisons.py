@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from layerlottery.config.criteria import DEPTHS
+from layerlottery.config.criteria import DEPTHS, SCORED_AS
 from layerlottery.config.studies import FRESH
 from layerlottery.tables.inference import Contrasts, Inference, Measured
 from layerlottery.tables.seeds import are_controls, identities, pruned
@@ -35,6 +35,9 @@ class Control:
     def fits(self, pairs: pd.DataFrame) -> pd.Series:
         """Of which pairs of tickets the other, whose columns end in _other, is a control."""
         found = (pairs[f"{self.column}_other"] == self.value) & (pairs[self.column] != self.value)
+        if self.value in SCORED_AS:
+            # their cost is a layer ticket's, not that of as many filters or weights
+            found &= pairs["structure"] == "layers"
         for name in self.alike:
             found &= pairs[name] == pairs[f"{name}_other"]
         return found

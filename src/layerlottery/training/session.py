@@ -57,8 +57,9 @@ def begin(
     names a `training_share` the epochs, and the schedule with them, are shortened to that share.
     """
     model, facts = load_network(weights)
-    asked, share = settings, float(facts.get("training_share", 1.0))
-    settings = settings.model_copy(update={"epochs": max(1, round(settings.epochs * share))})
+    asked = settings
+    if "training_share" in facts:
+        settings = settings.shortened(float(facts["training_share"]))
     if not 0 <= start_epoch < settings.epochs:
         raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed: 0 to {settings.epochs - 1}")
     prepared = PreparedSet.open(data)

@@ -63,6 +63,34 @@ def test_named_architectures_only():
     }  # fmt: skip
 
 
+def test_sizes_without_a_named_architecture_get_none():
+    study = STUDY | {"networks": ["resnet32"], "removed": [2, 5], "controls": ["architecture"], "depths": [[1, 1, 0]]}
+    assert {run[1:4:2] for run in kinds(loaded(study))} == {("snip", 2), ("snip", 5), ("depths_1_1_0", 2)}
+
+
+def test_filters_start_from_the_same_weights_as_the_ticket():
+    study = STUDY | {"removed": [2], "rewinds": [0, 5], "controls": ["filters_at_macs"]}
+    assert {run[4] for run in kinds(loaded(study)) if run[0] == "filters_at_macs"} == {"0", "5"}
+
+
+def test_studies_whose_long_names_begin_alike_have_controls_of_their_own():
+    studies = [
+        STUDY | {"name": "a" * 59 + end, "removed": sizes, "controls": "all"}
+        for end, sizes in (("1", [1, 2]), ("2", [3]))
+    ]
+    names = [study.name for study in loaded(*studies).studies]
+    assert len(names) == len(set(names)) == 2 + 2 * 5 + 3
+
+
+def test_a_criterion_of_ones_own_is_not_taken_for_a_control():
+    own = {"depths_1_1_0": {"function": "depths", "remove": [0, 1, 1]}}
+    study = STUDY | {"removed": [2], "controls": ["architecture"]}
+    with pytest.raises(LayerLotteryError, match=r"criteria\.depths_1_1_0: found other settings"):
+        loaded(study, criteria=own)
+    own["depths_1_1_0"]["remove"] = [1, 1, 0]
+    assert loaded(study, criteria=own).runs() == loaded(study).runs()
+
+
 def test_controls_that_two_studies_ask_for_are_trained_once():
     other = STUDY | {"name": "two", "criteria": ["grasp"], "removed": [2], "controls": "all"}
     runs = loaded(STUDY | {"removed": [2], "controls": "all"}, other).runs()
@@ -89,6 +117,12 @@ def test_all_leaves_out_what_a_network_or_criterion_can_not_have():
         ({"structures": ["filters"], "controls": "all"}, "structures without layers"),
         ({"controls": ["architecture"], "depths": [[2, 0, 0]]}, r"depths: found \[2, 0, 0\]"),
         ({"controls": ["architecture"], "depths": [[1, 1]]}, r"depths: found \[1, 1\]"),
+        (
+            {"controls": "all", "depths": [[1, 1, 1]]},
+            r"found \[1, 1, 1\], 3 blocks; allowed: as many as removed says, 2",
+        ),
+        ({"controls": "all", "depths": [[]]}, r"depths: found \[\]"),
+        ({"controls": ["fresh"], "depths": [[1, 1, 0]]}, r"depths: found \[1, 1, 0\]; allowed: with"),
     ],
 )
 def test_a_control_that_can_not_be_had_is_one_line(changes, said):

@@ -236,3 +236,11 @@ def test_the_same_blocks_are_the_same_network():
     assert (row["same_blocks"], row["outcome"]) == (0.5, "undecided")
     row = compare(snip, [row for row in drawn if row["draw"] == 0])["snip", "layers", "25", "random"]
     assert (row["same_blocks"], row["outcome"]) == (1.0, "null by construction")
+
+
+@pytest.mark.parametrize("control", ["dense_at_cost", "filters_at_macs"])
+def test_what_costs_as_much_as_the_layer_ticket_is_no_control_of_filters_or_weights(control):
+    same_cost = rows_of({0: [87.0]}, structure=control)
+    others = [rows_of({0: [90.0]}, structure=structure) for structure in ("filters", "weights")]
+    found = compare(rows_of({0: [91.0]}), *others, same_cost)
+    assert {key[1] for key in found if key[3] == control} == {"layers"}

@@ -65,6 +65,16 @@ def test_standard_error_is_that_of_a_mixed_model_with_crossed_random_effects() -
     assert 5 < found.df < 24  # Satterthwaite: between the seeds' and the sum of both
 
 
+def test_two_seeds_and_three_images_by_hand() -> None:
+    # means of seeds 2/3, 1/3 and of images 1, 1/2, 0: MS_S = 1/6, MS_I = 1/2, MS_E = 1/6, so u = 1/3
+    table = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    assert list(mean_squares(table)) == pytest.approx([1 / 2, 1 / 6, 1 / 2, 1 / 6])
+    # φ MS_E = 1/2 with 5 degrees of freedom: SE² = (1/2 + 1/3) / 6, df = (5/6)² / ((1/2)² / 5 + (1/3)² / 2)
+    found = contrast(table, Pool(3.0, 5))
+    assert (found.estimate, found.se**2, found.df) == pytest.approx((1 / 2, 5 / 36, 125 / 19))
+    assert (found.seed_variance, found.image_variance) == pytest.approx((1 / 12, 1 / 18))
+
+
 def test_agreement_by_chance_has_an_interval() -> None:
     found = contrast(np.zeros((3, 50)), Pool(1.0, 12))
     assert (found.estimate, found.se, found.df) == (0.0, 1 / 50, 49.0)

@@ -10,6 +10,26 @@ from layerlottery.training.recipe import compute_type, learning_rate, make_optim
 STEPS = 7
 
 
+@pytest.mark.parametrize(
+    ("share", "epochs", "milestones"),
+    [(0.77, 154, [77, 116]), (0.5, 100, [50, 75]), (0.001, 1, [1, 1]), (1.0, 200, [100, 150])],
+)
+def test_a_shortened_schedule_ends_as_the_whole_one_does(share, epochs, milestones):
+    for schedule in ("step", "cosine", "onecycle"):
+        whole = TrainingSettings(schedule=schedule)
+        short = whole.shortened(share)
+        assert (short.epochs, short.milestones) == (epochs, milestones)
+        if epochs == 1:
+            continue
+        # the rate at each share of the way, but for the step to which an epoch is rounded
+        for passed in (0.0, 0.2, 0.45, 0.6, 0.9, 1.0):
+            rates = [
+                learning_rate(one, step=round(passed * (one.epochs * 100 - 1)), steps_per_epoch=100)
+                for one in (short, whole)
+            ]
+            assert rates[0] == pytest.approx(rates[1], rel=0.02, abs=1e-5)
+
+
 def schedule_of(make, epochs):
     """The rates that a torch scheduler, stepped once a batch, gives."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4, momentum=0.9)

@@ -20,7 +20,7 @@ from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import Interrupted, LayerLotteryError, Suspended
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.networks.weights import load_network
-from layerlottery.store.artifacts import read_facts, read_tensors, write_facts
+from layerlottery.store.artifacts import read_facts, read_tensors, write_facts, write_tensors
 from layerlottery.training import train as stage
 from layerlottery.training.loop import Trainer
 from layerlottery.training.train import train
@@ -49,6 +49,22 @@ def undisturbed(ready, tmp_path_factory):
 def run(ready, output, settings=SETTINGS, **options):
     options = {"seed": 0, "device": CPU} | options
     return train(ready / "initial.safetensors", ready / "facts.json", output, settings, **options)
+
+
+def test_a_network_at_a_tickets_cost_trains_for_its_share_of_the_epochs(ready, tmp_path):
+    tensors, held = read_tensors(ready / "initial.safetensors")
+    shorter = tmp_path / "ready"
+    shutil.copytree(ready, shorter)
+    facts = {"architecture": held["architecture"], "training_share": 0.55}
+    write_tensors(shorter / "initial.safetensors", tensors, facts, config_hash="0" * 64, inputs={})
+    recipe = {"batch_size": 80, "learning_rate": 0.1, "schedule": "step", "crop": 0}
+    asked = TrainingSettings(epochs=4, milestones=[2, 3], **recipe)
+    found = run(shorter, tmp_path / "found", asked)
+    assert (found["epochs"], found["training_settings"]["milestones"]) == (2, [1, 2])
+    # the same as a training that asks for so much from the beginning
+    run(ready, tmp_path / "plain", TrainingSettings(epochs=2, milestones=[1, 2], **recipe))
+    assert timeless(tmp_path / "found") == timeless(tmp_path / "plain")
+    assert [row["learning_rate"] for row in timeless(tmp_path / "found")] == pytest.approx([0.1, 0.01])
 
 
 def timeless(output):
