@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import pandas as pd
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.results import StatisticsSettings
+from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_result_table
 from layerlottery.store.schemas import arrow_schema
 from layerlottery.tables.looks import level
 from layerlottery.tables.measures import CLEAN_ACCURACY, PRIMARY
 from layerlottery.tables.power import detectable
+from layerlottery.tables.statistics import holm, p_within
 from layerlottery.words import at, counted, number
 
 # before the first run: the share of images that one of two networks answers right, and the standard deviation over
@@ -81,11 +83,17 @@ def _named(row: dict[Any, Any]) -> str:
 
 
 def _open_endpoints(inferred: pd.DataFrame, tickets: pd.DataFrame) -> Iterator[str]:
-    """Primary endpoints beside clean accuracy that are neither better nor worse, nor within the tolerance."""
+    """Primary endpoints beside clean accuracy that are neither better nor worse, nor, of accuracies, equivalent.
+
+    Equivalence within ξ is corrected by Holm for the endpoints and tickets of a network, as for clean accuracy.
+    """
     keys = ["dataset", "network", "structure", "criterion", "scored_at", "removed", "rewind"]
-    rows = inferred.merge(tickets[[*keys, "xi_points"]], on=keys)
+    rows = inferred.merge(tickets[[*keys, "xi_points", "confidence"]], on=keys)
     rows = rows[(rows["role"] == PRIMARY) & (rows["measure"] != CLEAN_ACCURACY.measure)]
-    within = (rows["low"] >= -rows["xi_points"]) & (rows["high"] <= rows["xi_points"])
+    found = rows.rename(columns={"difference": "mean"})
+    p = pd.Series(p_within(found, rows["xi_points"]), rows.index).where(rows["unit"] == "%")
+    corrected = p.groupby([rows["dataset"], rows["network"]]).transform(holm)
+    within = corrected <= (1 - rows["confidence"]) / 2
     for row in rows[rows["outcome"].isin(("undecided", "single seed")) & ~within].to_dict("records"):
         name = f" {row['name']}" if row["name"] else ""
         yield f"{row['measure']}{name} of {_named(row)}"
@@ -111,12 +119,13 @@ def tells(benchmark: Benchmark, images: dict[str, int]) -> Iterator[str]:
         for row in rows.dropna(subset=["detectable"]).to_dict("records"):
             yield _telling(row["dataset"], row["network"], row["seeds"], row["detectable"], "as found so far")
         return
-    kinds: dict[tuple[str, str], set[int]] = {}
+    kinds: dict[tuple[str, str], list[Run]] = {}
     for run in benchmark.runs():
-        kinds.setdefault((run.dataset, run.network), set()).add(run.seed)
-    for (dataset, network), seeds in kinds.items():
+        kinds.setdefault((run.dataset, run.network), []).append(run)
+    for (dataset, network), runs in kinds.items():
+        seeds = {run.seed for run in runs}
         variance = 1e4 * CHURN / images[dataset] + SEED_SD**2
-        others = len({run.folder.replace(f"seed={run.seed}", "") for run in benchmark.runs()}) - 1
+        others = len({replace(run, seed=0) for run in runs}) - 1
         least = _detectable(variance, len(seeds), others, benchmark.statistics)
         assumed = f"if {100 * CHURN:g} % of their answers differ"
         yield _telling(dataset, network, len(seeds), least, assumed)

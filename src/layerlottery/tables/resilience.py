@@ -126,6 +126,7 @@ def _corrected(rows: pd.DataFrame) -> pd.DataFrame:
     keys = [rows[one] for one in (*NETWORK, "is_control")]
     for name, role, correction in (("p_holm", PRIMARY, holm), ("q_value", EXPLORATORY, yekutieli)):
         rows[name] = rows["p_value"].where(rows["role"] == role).groupby(keys).transform(correction)
+    rows["family"] = rows["p_value"].where(rows["role"] == PRIMARY).groupby(keys).transform("count")
     gains = rows["mean"].where(rows["better"] == "higher", -rows["mean"])
     return rows.assign(outcome=outcome(rows.assign(mean=gains), rows["p_holm"].fillna(rows["q_value"]), rows["alpha"]))
 

@@ -31,7 +31,7 @@ INFERRED = {"value": "accuracy", "p_value": "p_difference", "p_holm": "p_differe
 INFERRED |= {f"{name}": f"delta_{name}" for name in ("sd", "se", "df", "low", "high")} | {
     "difference": "delta_accuracy"
 }
-UNCHANGED = ["seeds", "seed_variance", "image_variance", "method", "alpha"]
+UNCHANGED = ["seeds", "seed_variance", "image_variance", "method", "alpha", "family"]
 
 
 def summary(networks: pd.DataFrame, inferred: pd.DataFrame, settings: StatisticsSettings) -> pd.DataFrame:
@@ -114,5 +114,5 @@ def _judged(rows: pd.DataFrame, tickets: pd.DataFrame) -> pd.DataFrame:
 def _more_seeds(rows: pd.DataFrame) -> Array:
     names = ("delta_accuracy", "seed_variance", "image_variance", "delta_df", "seeds", "xi_points")
     given = (rows[name].fillna(0 if name == "image_variance" else np.nan).to_numpy(float) for name in names)
-    # the first step of Holm's correction
-    return more_seeds(*given, level=(rows["alpha"] / rows["tickets"]).to_numpy())
+    # the first step of Holm's correction over tickets and primary endpoints
+    return more_seeds(*given, level=(rows["alpha"] / rows["family"]).to_numpy())
