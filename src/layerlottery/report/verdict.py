@@ -121,8 +121,10 @@ def _verdicts(rows: pd.DataFrame) -> Statements:
 def _best(rows: pd.DataFrame) -> Statements:
     known = rows.sort_values("mean")
     proven = known[known["winning_holm"].eq(True)].sort_values(["removed", "mean"])
-    deepest = [("Most blocks removed in a proven win", _described(row)) for row in _last(proven)]
-    return [*(("Highest mean", _described(row)) for row in _last(known)), *deepest]
+    terms = {"Highest mean": known, "Most blocks removed in a proven win": proven}
+    # of two that say the same the stronger one stays
+    said = {_described(row): term for term, own in terms.items() for row in _last(own)}
+    return [(term, text) for text, term in said.items()]
 
 
 def _power(rows: pd.DataFrame) -> Statements:
