@@ -1,26 +1,37 @@
-"""The default benchmark on SLURM, as the profile sends it: what each job asks for, and the same tables as without."""
-
-import shutil
+"""The default benchmark on SLURM, smaller, as the profile sends it: what each job asks for, and the same tables."""
 
 import pytest
-from tests.workflow.project import ROOT, clone
+import yaml
+from tests.workflow.project import clone
 
 from layerlottery.upkeep.diff import differences
 
 pytestmark = pytest.mark.slurm
 
-TRAININGS = {"train_dense": 3, "train_ticket": 39, "rewind": 3}
+# fewer seeds and controls than the default benchmark has, and a rewinding, which it has not
+FAMILY = {"datasets": ["digits"], "networks": ["resnet20"], "seeds": [0, 1, 2], "removed": [2]}
+STUDIES = [
+    FAMILY | {"name": "init", "criteria": ["snip", "random"], "controls": ["dense_at_cost", "filters_at_macs"]},
+    FAMILY | {"name": "rewinding", "criteria": ["kl"], "scored_at": ["trained"], "rewinds": [2]},
+]
+TRAININGS = {"train_dense": 3, "train_ticket": 15, "rewind": 3}
+NETWORKS = 18
 # the members of a group run one after the other; several groups run side by side
 GROUPS = ("--group-components", "initialize=2", "score_{scored_at}=3", "evaluate=10")
 
 
+def smaller(folder):
+    """A clone whose default benchmark has these studies."""
+    project = clone(folder)
+    whole = yaml.safe_load((project.root / "config.yaml").read_text())
+    (project.root / "config.yaml").write_text(yaml.safe_dump(whole | {"studies": STUDIES}))
+    return project
+
+
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """The tables of a run without SLURM: those of the checkout, if the benchmark has run there, brought up to date."""
-    project = clone(tmp_path_factory.mktemp("local"))
-    for name in ("results", ".snakemake"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, project.root / name, ignore=shutil.ignore_patterns(".lock", "locks"))
+    """The tables of a run without SLURM."""
+    project = smaller(tmp_path_factory.mktemp("local"))
     ran = project.snakemake("--cores", "2", config=())
     assert ran.returncode == 0, ran.stderr
     return project.results / "tables"
@@ -29,7 +40,7 @@ def local(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dispatched(slurm, start, tmp_path_factory):
     """The folder of a run on SLURM, and its jobs."""
-    project = clone(tmp_path_factory.mktemp("dispatched"))
+    project = smaller(tmp_path_factory.mktemp("dispatched"))
     before = set(slurm.runs())
     start(project.root, *GROUPS).ended_well(3600)
     return project, [job for job in slurm.runs() if job not in before]
@@ -49,7 +60,7 @@ def test_groups_of_gpu_stages_share_one_gpu_and_the_others_have_none(dispatched)
     _, jobs = dispatched
     others = [job for job in jobs if job.rule not in TRAININGS]
     evaluations = [job for job in others if job.rule.startswith("evaluate_")]
-    assert 1 < len(evaluations) < 42
+    assert 1 < len(evaluations) < NETWORKS
     assert all("gres/gpu=1" in job.allocated.split(",") for job in evaluations)
     alone = [job for job in others if job not in evaluations]
     assert {"prepare", "corrupt", "outliers", "profile"} < {job.rule for job in alone}
