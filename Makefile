@@ -22,7 +22,7 @@ test-slow: .venv/installed  ## the tests that take longer
 test-kills: .venv/installed  ## ten kills, at the end of an epoch and elsewhere; two minutes
 	pytest -m slow tests/chaos
 
-test-dispatch: .venv/installed  ## the default benchmark on a SLURM of its own; needs root and Debian's slurm-wlm
+test-dispatch: .venv/installed  ## the default benchmark, smaller, on a SLURM of its own; needs root and Debian's slurm-wlm
 	pytest -m slurm tests/slurm/test_dispatch.py
 
 test-slurm: .venv/installed  ## the benchmark and its accidents on a SLURM of its own; needs root and Debian's slurm-wlm
