@@ -74,6 +74,9 @@ class CriterionSettings(Extensible):
     remove: list[Annotated[int, Field(ge=0, le=1000)]] = later(
         [], "depths: blocks to take from each stage, in network order"
     )
+    published: bool = later(
+        False, "GraSP: as its source's code scores, other weights of linear layers and half-batches"
+    )
     divergence: Literal["from_pruned", "from_full"] = later(
         "from_pruned", "KL: of the output without the block from that of the full network, or the other way"
     )

@@ -85,12 +85,24 @@ def _gradient_flows(given: Scoring) -> Iterator[tuple[int, Tensor]]:
 
     g is the gradient of the loss over all images, of all trainable parameters.
     """
-    everything = [parameter for parameter in given.model.parameters() if parameter.requires_grad]
+    everything: list[Tensor] = [one for one in given.model.parameters() if one.requires_grad]
+    if given.settings.published:
+        everything = [one.weight for one in given.model.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
     towards = None if is_one(given.batches) else _mean_gradients(everything, _losses(given), given)
     for count, loss in _losses(given):
         gradients = _gradients(loss, everything, given, keep=True)
         along = towards or [gradient.detach() for gradient in gradients]
         yield count, torch.stack([(gradient * one).sum() for gradient, one in zip(gradients, along, strict=True)]).sum()
+
+
+def _as_published(given: Scoring) -> Scoring:
+    """What the code of Wang et al. scores: linear layers drawn anew by Xavier, images by class, in two halves."""
+    for module in given.model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_normal_(module.weight)
+    images, labels = (torch.cat(parts) for parts in zip(*each(given.batches), strict=True))
+    order, middle = labels.argsort(stable=True), len(labels) // 2
+    return replace(given, batches=[(images[half], labels[half]) for half in (order[:middle], order[middle:])])
 
 
 def linearized(model: nn.Module) -> nn.Module:
@@ -116,7 +128,10 @@ def snip(given: Scoring) -> Saliency:
 
 
 @criterion(
-    names={"grasp": {"products": "signed", "keep": "low", "temperature": 200.0}},
+    names={
+        "grasp": {"products": "signed", "keep": "low", "temperature": 200.0},
+        "grasp_published": {"products": "signed", "keep": "low", "temperature": 200.0, "published": True},
+    },
     scores=("layers", "filters", "weights"),
     needs="gradient",
 )
@@ -124,8 +139,11 @@ def grasp(given: Scoring) -> Saliency:
     """−θ · (Hg) (Wang et al. 2020, equation 8); the highest go, since they carry least gradient flow.
 
     g is the gradient over all parameters of the network, H the Hessian of the same loss, the mean over all images.
-    Many batches are read twice: for g, and for H along it.
+    Many batches are read twice: for g, and for H along it. `published`: as the code of the source does it, g and H over
+    weights of convolutions and linear layers alone, of two halves of the images sorted by class, and with linear layers
+    drawn anew.
     """
+    given = _as_published(given) if given.settings.published else given
     flows = ((count, -flow) for count, flow in _gradient_flows(given))
     try:
         # fused attention has no second derivative
