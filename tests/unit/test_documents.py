@@ -139,17 +139,18 @@ def test_every_rule_that_computes_is_a_command_with_revision_and_log():
         assert "script:" not in rule
 
 
-def test_the_two_presets_of_the_paper_differ_in_the_recipe_alone():
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [("paper_modern", {"learning_rate", "weight_decay"}), ("paper_sisters", {"weight_decay", "decayed"})],
+)
+def test_the_presets_of_the_paper_differ_in_the_recipe_alone(name, recipe):
     folder = ROOT / "workflow" / "presets"
-    paper, modern = (
-        completed(yaml.safe_load((folder / f"{name}.yaml").read_text()), folder) for name in ("paper", "paper_modern")
-    )
-    assert {key for key in paper | modern if paper.get(key) != modern.get(key)} == {"results", "training", "report"}
-    changed = {key for key in paper["training"] if paper["training"][key] != modern["training"][key]}
-    assert changed == {"learning_rate", "weight_decay"}
+    paper, other = (completed(yaml.safe_load((folder / f"{one}.yaml").read_text()), folder) for one in ("paper", name))
+    assert {key for key in paper | other if paper.get(key) != other.get(key)} == {"results", "training", "report"}
+    assert {key for key in other["training"] if paper["training"].get(key) != other["training"][key]} == recipe
 
 
-@pytest.mark.parametrize("name", ["paper", "paper_modern", "cifar10_cpu"])
+@pytest.mark.parametrize("name", ["paper", "paper_modern", "paper_sisters", "cifar10_cpu"])
 def test_the_presets_of_the_study_fill_every_table(name):
     path = ROOT / "workflow" / "presets" / f"{name}.yaml"
     benchmark = load_benchmark(yaml.safe_load(path.read_text()), path)

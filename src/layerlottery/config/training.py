@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from layerlottery.config.base import MOST, Count, Fraction, NonNegative, Positive, Settings
+from layerlottery.config.base import MOST, Count, Fraction, NonNegative, Positive, Settings, later
 
 
 class TrainingSettings(Settings):
@@ -17,7 +17,8 @@ class TrainingSettings(Settings):
     learning_rate: Positive = Field(0.1, description="peak learning rate")
     momentum: Fraction = Field(0.9, description="SGD momentum")
     nesterov: bool = Field(True, description="Nesterov's form of momentum")
-    weight_decay: NonNegative = Field(1e-4, description="L2 penalty on all parameters")
+    weight_decay: NonNegative = Field(1e-4, description="L2 penalty, on what `decayed` names")
+    decayed: Literal["all", "convolutions"] = later("all", "parameters that the L2 penalty is on")
     schedule: Literal["step", "cosine", "onecycle"] = Field("step", description="learning-rate schedule")
     milestones: list[Count] = Field([100, 150], description="step schedule: epochs at which the rate falls")
     gamma: Fraction = Field(0.1, description="step schedule: factor at each milestone")

@@ -59,3 +59,23 @@ print("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+def test_the_penalty_may_be_on_convolutions_alone():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 36, 4))
+    reference = copy.deepcopy(model)
+    settings = TrainingSettings(weight_decay=0.1, decayed="convolutions", learning_rate=0.05)
+    ours = MomentumSGD(model.named_parameters(), settings)
+    kernels = [one for one in reference.parameters() if one.dim() == 4]
+    others = [one for one in reference.parameters() if one.dim() != 4]
+    groups = [{"params": kernels, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    theirs = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)
+    images = torch.randn(5, 1, 8, 8)
+    for _ in range(3):
+        for net, optimizer in ((model, ours), (reference, theirs)):
+            optimizer.zero_grad()
+            net(images).square().sum().backward()
+            optimizer.step()
+    for one, other in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
