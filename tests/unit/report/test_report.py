@@ -182,6 +182,13 @@ def test_many_sizes_stay_readable(make, tmp_path):
         assert picture.caption.endswith(f"Of the numbers of blocks removed, 1{DASH}13, only some are drawn.")
 
 
+def test_tables_of_an_earlier_version_say_how_to_get_all(make, tmp_path):
+    folder = make(tmp_path, removed=(1,), kinds=(), similar=False)
+    (folder / "answers.parquet").unlink()
+    with pytest.raises(LayerLotteryError, match=r"answers\.parquet: missing, as in earlier .* snakemake --cores all"):
+        summary_text(folder)
+
+
 def test_missing_table_and_unknown_tolerance(planted, tmp_path):
     with pytest.raises(LayerLotteryError, match=r"runs\.parquet: no such file"):
         report(tmp_path, tmp_path / "index.html", ReportSettings())
