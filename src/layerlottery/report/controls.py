@@ -25,8 +25,8 @@ def control_statements(runs: pd.DataFrame, comparisons: pd.DataFrame) -> list[tu
     rows = tickets(runs)
     if rows.empty:
         return []
-    # layers are a control of other structures alone
-    asked = [name for name in CONTROLS if name != "layers" or set(rows["structure"]) - {"layers"}]
+    # layers are a control of filters and weights alone
+    asked = [name for name in CONTROLS if name != "layers" or {"filters", "weights"} & {*rows["structure"]}]
     compared = {name: comparisons[comparisons["control"] == name] for name in asked}
     said = [
         (CONTROLS[name]["term"], _against(CONTROLS[name]["words"], own)) for name, own in compared.items() if len(own)

@@ -86,9 +86,7 @@ def read_tables(folder: Path) -> Tables:
 
 def _read(path: Path, name: str) -> pd.DataFrame:
     if not path.exists() and path.with_name("runs.parquet").exists():
-        raise LayerLotteryError(
-            f"{path}: missing, as in earlier versions; recreate the tables: snakemake --cores all"
-        )
+        raise LayerLotteryError(f"{path}: missing, as in earlier versions; recreate the tables: snakemake --cores all")
     frame: pd.DataFrame = read_result_table(path, arrow_schema(name)).to_pandas()
     for column, allowed in WORDS.items():
         for found in frame[column].dropna().unique() if column in frame else ():
