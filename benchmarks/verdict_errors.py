@@ -55,14 +55,14 @@ SCENARIOS = (
     replace(DIGITS, name="360 × 3, three draws of the first ticket", draws=3),
     replace(DIGITS, name="360 × 3, the first ticket three times as noisy", noisy=3.0),
     replace(DIGITS, name="360 × 10", seeds=10),
-    replace(DIGITS, name="809 × 10 (the default benchmark)", images=809, seeds=10),
+    replace(DIGITS, name="899 × 12 (the default benchmark)", images=899, seeds=12),
     replace(DIGITS, name="50 × 3, nearly all right", images=50, centre=14.0),
     CIFAR,
     replace(CIFAR, name="10,000 × 5, networks see images differently", view=1.0),
 )
 POWERED = (
     replace(DIGITS, name="360 × 3", effect=-3.0),
-    replace(DIGITS, name="809 × 10", images=809, seeds=10, effect=-1.0),
+    replace(DIGITS, name="899 × 12", images=899, seeds=12, effect=-1.0),
     replace(CIFAR, name="10,000 × 5", effect=-0.6),
 )
 

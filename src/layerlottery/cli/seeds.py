@@ -59,8 +59,9 @@ def _say(state: Found, most: int, batch: int) -> None:
     click.echo(terminal(state.told))
     left = most - len(state.seeds)
     if state.open and left > 0:
-        add = min(left, max(batch, state.further or left))
-        click.echo(f"{add} more would probably decide; add these lines to the configuration, or --run:")
+        add = min(left, max(batch, state.further or 0))
+        why = "would probably decide" if state.further and state.further <= add else "are a start: how many is open"
+        click.echo(f"{add} more {why}; add these lines to the configuration, or --run:")
         click.echo(terminal("\n".join(_lines(next_values(state, add, most)))))
 
 

@@ -125,12 +125,13 @@ def ticket_row(
     modelled = quantity == QUANTITIES["co2"] and not context.results.power_measured(ticket)
 
     def judge(found: Estimate) -> str:
-        return MODELLED if modelled and paper is not None else agreement(found, paper, margin)
+        return MODELLED if modelled else agreement(found, paper, margin)
 
     inferred = context.results.inferred(ticket, quantity)
     judged = seed_row(context, ticket[:2], words, values, judge, quantity, inferred, notes=notes)
     printed = {"paper": paper, "margin": None if paper is None else margin}
-    return ticket._asdict() | judged | printed | _against_random(context, ticket, quantity)
+    control = _against_random(context, ticket, quantity)
+    return ticket._asdict() | judged | printed | control | ({"against_random": None} if modelled else {})
 
 
 def _against_random(context: Context, ticket: TicketKey, quantity: Quantity) -> Row:

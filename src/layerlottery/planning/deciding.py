@@ -66,15 +66,16 @@ def found(benchmark: Benchmark, results: Path) -> Found:
     if rows.empty:
         raise LayerLotteryError(f"{tables}: no ticket at ξ = {xi}; run snakemake --cores all first")
     undecided = rows[rows["verdict_holm"].isin(("undecided", "single seed"))]
-    more = rows["more_seeds"].dropna()
+    more, others = undecided["more_seeds"].dropna(), list(_open_endpoints(inferred, rows))
     planned = said["configuration"].get("statistics", {})
     return Found(
         seeds=said["seeds"],
         looks=[int(look) for look in planned.get("looks", [])],
         most=planned.get("most"),
-        open=[*map(_named, undecided.to_dict("records")), *_open_endpoints(inferred, rows)],
+        open=[*map(_named, undecided.to_dict("records")), *others],
         tickets=len(rows),
-        further=int(more.max()) if len(more) == len(undecided) and len(more) else None,
+        # only clean accuracy says how many would do
+        further=int(more.max()) if len(more) == len(undecided) > 0 and not others else None,
     )
 
 
@@ -95,8 +96,9 @@ def _open_endpoints(inferred: pd.DataFrame, tickets: pd.DataFrame) -> Iterator[s
     corrected = p.groupby([rows["dataset"], rows["network"]]).transform(holm)
     within = corrected <= (1 - rows["confidence"]) / 2
     for row in rows[rows["outcome"].isin(("undecided", "single seed")) & ~within].to_dict("records"):
-        name = f" {row['name']}" if row["name"] else ""
-        yield f"{row['measure']}{name} of {_named(row)}"
+        name = "" if pd.isna(row["name"]) else f", {row['name']}"
+        level = "" if pd.isna(row["level"]) else f" at {row['level']:g}/255"
+        yield f"{row['measure']}{name}{level} of {_named(row)}"
 
 
 def next_values(state: Found, add: int, most: int) -> list[str]:
@@ -131,7 +133,7 @@ def tells(benchmark: Benchmark, images: dict[str, int]) -> Iterator[str]:
         yield _telling(dataset, network, len(seeds), least, assumed)
         tie = _seeds_for_tie(variance, others, benchmark)
         if tie is not None:
-            yield f"  {tie} seeds would show a true tie within {benchmark.report.xi:g} pp, with as much"
+            yield f"  {tie} seeds would show a true tie within {benchmark.report.xi:g} pp, if so"
 
 
 def _telling(dataset: str, network: str, seeds: int, least: float, why: str) -> str:

@@ -53,7 +53,7 @@ def _against(words: str, rows: pd.DataFrame) -> str:
     if len(null := found[NULL]):
         said.append(f"null by construction, with the same blocks or architecture in every pair: {_listed(null)}")
     tested = rows["compared"].max()
-    correction = "" if pd.isna(tested) else f" Corrected for {counted(int(tested), 'comparison', 'comparisons')}."
+    correction = f" Corrected for {int(tested)} comparisons." if tested > 1 else ""
     return f"{_sentence(said)}{correction}"
 
 

@@ -32,7 +32,7 @@ UNDECIDED, WINS = "undecided", {True: "yes", False: "no"}
 REMARK = """\
 win: not worse than dense by more than ξ, as the paper defines winning tickets.
 verdict: equivalent within ξ; otherwise better, worse or undecided.
-(in brackets): holds only before Holm's correction for all of these tickets.
+(in brackets): only before Holm's correction, over tickets or over controls.
 Intervals: {confidence} %, for other seeds and other test images."""
 
 
@@ -63,13 +63,19 @@ def _ticket(values: dict[Hashable, Any]) -> str:
             values["family"],
             f"{values['removed']}",
             number(values["accuracy"]),
-            interval(values["mean"], values["low"], values["high"]),
+            _interval(values["mean"], values["low"], values["high"]),
             _corrected(WINS.get(values["winning"], ""), WINS.get(values["winning_holm"], ""), WINS[False]),
             _corrected(values["verdict"], values["verdict_holm"], UNDECIDED),
             f"{number(values['macs_reduction'], 0)} %",
             factor(values["train_speedup"]),
         )
     )
+
+
+def _interval(*figures: float) -> str:
+    """With two digits, or one where that is too wide."""
+    fine = interval(*figures)
+    return fine if len(fine) <= COLUMNS["Δ [low, high]"] else interval(*figures, 1)
 
 
 def _corrected(before: str, after: str, open_: str) -> str:
@@ -84,7 +90,9 @@ def _remark(rows: pd.DataFrame) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    fitted = ((_fit(cell, abs(size)), size) for cell, size in zip(cells, COLUMNS.values(), strict=True))
+    # names are cut, and figures never
+    sized = enumerate(zip(cells, COLUMNS.values(), strict=True))
+    fitted = ((cell if place else _fit(cell, -size), size) for place, (cell, size) in sized)
     return " ".join(cell.ljust(-size) if size < 0 else cell.rjust(size) for cell, size in fitted).rstrip()
 
 

@@ -71,17 +71,19 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     if not judged:
         return f"{tolerance} can't be computed, so no ticket can be judged."
     count = rows["verdict_holm"].value_counts()
-    against = ", ".join(f"{count.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
-    return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network, corrected: {against}."
+    against = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if verdict in count)
+    return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network: {against}."
 
 
 def _wins(rows: pd.DataFrame) -> str:
     """Winning tickets before and after the correction."""
     kept, before = (int(rows[name].eq(True).sum()) for name in ("winning_holm", "winning"))
-    tests = counted(int(rows["tickets"].max()), "test", "tests")
+    number_of = int(rows["tickets"].max())
+    tests = f"{number_of} tests"
     if not kept:
         return f"No win is proven{f'; {before} of {len(rows)} before correcting for {tests}' if before else ''}"
-    more = f"; {before} before correcting for {tests}" if before > kept else f", corrected for {tests}"
+    corrected = f", corrected for {tests}" if number_of > 1 else ""
+    more = f"; {before} before correcting for {tests}" if before > kept else corrected
     return f"{kept} of {counted(len(rows), 'ticket', 'tickets')} {'is' if kept == 1 else 'are'} proven to win{more}"
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from layerlottery.tables.answers import Answers
 from layerlottery.tables.inference import NETWORK
 from layerlottery.tables.measures import CLEAN
-from layerlottery.tables.seeds import NAMES
+from layerlottery.tables.seeds import NAMES, shapes
 from layerlottery.tables.statistics import Array, Places
 
 START = [*NETWORK, "structure", "scored_at", "removed", "rewind"]
@@ -29,7 +29,7 @@ def agreement(networks: pd.DataFrame, answers: Answers) -> pd.DataFrame:
     dense: the dense network of the same seed. itself: the same of other seeds. ticket: those of another criterion, of
     the same seed, size and start, each two once. `networks` are all rows of the table runs, in their order.
     """
-    rows = networks.assign(blocks=networks["removed_blocks"].map(tuple))
+    rows = networks.assign(blocks=networks["removed_blocks"].map(tuple), architecture=shapes(networks))
     kinds = rows.groupby(NAMES, sort=False, dropna=False)
     found = [
         pd.DataFrame(_measured(rows, answers, pairs), index=[0]).assign(

@@ -11,7 +11,7 @@ import pandas as pd
 from layerlottery.config.criteria import DEPTHS, SCORED_AS
 from layerlottery.config.studies import FRESH
 from layerlottery.tables.inference import Contrasts, Inference, Measured
-from layerlottery.tables.seeds import are_controls, identities, pruned
+from layerlottery.tables.seeds import are_controls, identities, pruned, shapes
 from layerlottery.tables.statistics import NULL, bootstraps, holm, outcome
 
 SIZE = ["dataset", "network", "removed"]
@@ -50,7 +50,9 @@ CONTROLS = {
     "fresh": Control("rewind", FRESH, alike=("structure", "criterion", "scored_at"), paired=("seed", "draw")),
     "architecture": Control("function", DEPTHS, alike=("structure",), paired=("seed",)),
     "layers": Control("structure", "layers", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")),
-    "dense_at_cost": Control("structure", "dense_at_cost", alike=("budget", "scored_at"), paired=("seed", "draw")),
+    "dense_at_cost": Control(
+        "structure", "dense_at_cost", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")
+    ),
     "filters_at_macs": Control(
         "structure", "filters_at_macs", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")
     ),
@@ -66,7 +68,7 @@ def comparisons(networks: pd.DataFrame, accuracy: Measured, inference: Inference
     `networks` are all rows of the table runs, `accuracy` is that on clean test images.
     """
     tickets = pruned(networks)
-    tickets["blocks"] = tickets["removed_blocks"].map(tuple)
+    tickets["blocks"], tickets["architecture"] = tickets["removed_blocks"].map(tuple), shapes(tickets)
     pairs = _pairs(tickets)
     found = [
         _compared(tickets, _others(pairs, control), control, accuracy, inference).assign(

@@ -27,6 +27,17 @@ def are_controls(tickets: pd.DataFrame) -> pd.Series:
     return chosen_by_none | tickets["rewind"].eq(FRESH) | tickets["structure"].isin([*SCORED_AS])
 
 
+def shapes(networks: pd.DataFrame) -> pd.Series:
+    """What makes two networks of a family one architecture: of layers, what it costs and where blocks are gone.
+
+    Which of several equal blocks of a stage went makes no difference, and the hash of the architecture names them.
+    """
+    lost = networks["removed_blocks"].map(lambda names: ",".join(sorted(one.rpartition(".")[0] for one in names)))
+    for cost in ("macs", "params"):
+        lost = lost + " " + networks[cost].astype(str)
+    return lost.where(networks["structure"].isin(("none", "layers")), networks["architecture"])
+
+
 def identities(tickets: pd.DataFrame) -> pd.DataFrame:
     """The columns that name each ticket, by its number."""
     return tickets.drop_duplicates("ticket").set_index("ticket")[NAMES]

@@ -18,7 +18,7 @@ def test_verdict_names_what_is_proven(planted):
     (finding,) = findings(read_tables(planted), "1")
     # of 12 tests, for the control is none: grasp at p = 1 is 1.7 above -1 with a standard error of 0.06
     assert finding.headline.startswith("1 of 12 tickets is proven to win, corrected for 12 tests (ξ")
-    assert "3 seeds). Against the dense network, corrected: 0 better, 0 equivalent, 1 worse, 11 und" in finding.headline
+    assert "3 seeds). Against the dense network: 1 worse, 11 und" in finding.headline
     assert said(finding, "Proven to win") == "grasp at p = 1: not worse than dense by more than ξ."
     assert said(finding, "Worse").startswith("snip at p = 3: less accurate")
     assert "snip at p = 1\N{EN DASH}2, 4" in said(finding, "Undecided")
@@ -44,8 +44,9 @@ def rows_of(*tickets, seeds=3):
 def test_headline_says_what_survives_the_correction(tickets, expected):
     said = headline(rows_of(*tickets), "1")
     assert said.startswith(expected)
-    count = [sum(one[2] == verdict for one in tickets) for verdict in ("better", "equivalent", "worse", "undecided")]
-    assert "{} better, {} equivalent, {} worse, {} undecided.".format(*count) in said
+    for verdict in ("better", "equivalent", "worse", "undecided"):
+        count = sum(one[2] == verdict for one in tickets)
+        assert (f"{count} {verdict}" in said.partition("Against")[2]) == (count > 0)
 
 
 def test_one_seed_infers_nothing(make, tmp_path):

@@ -44,10 +44,13 @@ def placed(rows):
             networks[name] = default
     if "criterion_settings" not in networks:
         networks["criterion_settings"] = [json.dumps({"function": name}) for name in networks["criterion"]]
-    networks["removed_blocks"] = [
-        blocks if blocks else [f"block {at}"] for at, blocks in enumerate(networks["removed_blocks"])
-    ]
     networks["architecture"] = networks["architecture"].fillna(networks["place"].astype(str))
+    # blocks of their own, in the stage that an architecture is named after
+    lost = zip(networks["removed_blocks"], networks["architecture"], networks["place"], strict=True)
+    networks["removed_blocks"] = [own or [f"{stage}.{at}"] for own, stage, at in lost]
+    for name in ("macs", "params"):
+        if name not in networks:
+            networks[name] = 1
     return networks
 
 
