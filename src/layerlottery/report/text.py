@@ -72,10 +72,10 @@ def _ticket(values: dict[Hashable, Any]) -> str:
     )
 
 
-def _interval(*figures: float) -> str:
+def _interval(mean: float, low: float, high: float) -> str:
     """With two digits, or one where that is too wide."""
-    fine = interval(*figures)
-    return fine if len(fine) <= COLUMNS["Δ [low, high]"] else interval(*figures, 1)
+    fine = interval(mean, low, high)
+    return fine if len(fine) <= COLUMNS["Δ [low, high]"] else interval(mean, low, high, 1)
 
 
 def _corrected(before: str, after: str, open_: str) -> str:
