@@ -58,11 +58,16 @@ def seeds(
 def _say(state: Found, most: int, batch: int) -> None:
     click.echo(terminal(state.told))
     left = most - len(state.seeds)
-    if state.open and left > 0:
-        add = min(left, max(batch, state.further or 0))
-        why = "would probably decide" if state.further and state.further <= add else "are a start: how many is open"
-        click.echo(f"{add} more {why}; add these lines to the configuration, or --run:")
-        click.echo(terminal("\n".join(_lines(next_values(state, add, most)))))
+    if not state.open:
+        return
+    if left < 1:
+        click.echo(f"{most} seeds are the most (--most): it stays open")
+        return
+    add = min(left, max(batch, state.further or 0))
+    enough = state.further is not None and state.further <= add
+    why = "would probably decide" if enough else "would be a start; how many it takes is open"
+    click.echo(f"{add} more {why}; add these lines to the configuration, or --run:")
+    click.echo(terminal("\n".join(_lines(next_values(state, add, most)))))
 
 
 def _lines(words: Sequence[str]) -> list[str]:

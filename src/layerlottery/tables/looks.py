@@ -7,8 +7,8 @@ that are planned
     spent(t) = 2 − 2 Φ(z / √t),   z = Φ⁻¹(1 − α/2),
 
 next to nothing early and nearly all at the end. A look may use what was not spent before: spent(t_k) − spent(t_{k−1}).
-By Boole's inequality all looks together then err no more often than α, however their results depend on each other;
-exact boundaries, which assume independent increments, would be a little wider.
+By Boole's inequality all looks together then err no more often than α, however their results depend on each other.
+Exact boundaries assume independent increments, and would find more.
 """
 
 from __future__ import annotations
