@@ -44,6 +44,8 @@ def seeds(
     state = found(benchmark, Path(benchmark.results))
     if not how["going"]:
         return _say(state, most, batch)
+    if most < len(state.seeds):
+        raise LayerLotteryError(f"--most: found {most}; allowed: at least the {len(state.seeds)} seeds that are there")
     here, words = len(state.seeds), values_of(state.seeds, [*state.looks, len(state.seeds)], most)
     if here not in state.looks or state.most != most:
         # what is seen now is the first of several looks, and has the level of one

@@ -136,8 +136,9 @@ def _power(rows: pd.DataFrame) -> Statements:
         return []
     ends = " to ".join(dict.fromkeys(number(one) for one in (known.min(), known.max())))
     said = f"True differences of {ends} percentage points are found with 80 % power, before correction."
-    open_, more = rows[rows["verdict_holm"] == "undecided"], rows["more_seeds"].dropna()
-    if len(open_) and len(more):
+    open_ = rows[rows["verdict_holm"] == "undecided"]
+    more = open_["more_seeds"].dropna()
+    if len(more):
         ends = " to ".join(dict.fromkeys(f"{one:.0f}" for one in (more.min(), more.max())))
         said += f" {ends} further seeds would probably decide {len(more)} of {len(open_)} undecided."
     return [("Power", said)]

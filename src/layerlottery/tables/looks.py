@@ -33,4 +33,5 @@ def spent(share: float, alpha: float) -> float:
     """What may be spent of a two-sided level by this share of all seeds, above 0 and up to 1."""
     from scipy.special import ndtr, ndtri
 
-    return float(2 - 2 * ndtr(ndtri(1 - alpha / 2) / share**0.5))
+    # by the lower tail: the upper one rounds to 1 early
+    return float(2 * ndtr(-ndtri(1 - alpha / 2) / share**0.5))

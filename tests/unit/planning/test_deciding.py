@@ -137,3 +137,11 @@ def test_a_run_that_fails_is_one_line(tmp_path, stand_in, monkeypatch):
     ended = commanded(tmp_path, "--run")
     assert isinstance(ended.exception, LayerLotteryError)
     assert "snakemake ended with status 3" in str(ended.exception)
+
+
+def test_fewer_than_there_are_is_one_line(tmp_path, stand_in):
+    finished(tmp_path / "results", planted={("snip", 1): (0.4, 0.9)})
+    ended = commanded(tmp_path, "--run", "--most", "2")
+    assert isinstance(ended.exception, LayerLotteryError)
+    assert "--most: found 2; allowed: at least the 3 seeds" in str(ended.exception)
+    assert not stand_in.exists()

@@ -97,3 +97,9 @@ def test_repeated_looks_at_noise_err_no_more_often_than_once():
 def test_looks_must_end(given, said):
     with pytest.raises(ValueError, match=said):
         StatisticsSettings(**given)
+
+
+def test_an_early_look_spends_little_and_not_nothing():
+    # far in the tail, where 1 minus it rounds to 0
+    assert spent(0.03, 0.05) == pytest.approx(2 * stats.norm.sf(stats.norm.isf(0.025) / 0.03**0.5), rel=1e-9)
+    assert spent(0.003, 0.05) > 0
