@@ -13,6 +13,7 @@ from layerlottery.report.charts import (
     BY_REMOVED,
     Picture,
     dense_line,
+    direct_labels,
     lines,
     lines_over_seeds,
     picture,
@@ -20,16 +21,18 @@ from layerlottery.report.charts import (
     slimness,
     tolerance_lines,
 )
-from layerlottery.report.facets import facets, hidden, siblings
+from layerlottery.report.facets import Facet, facets, hidden, siblings
 from layerlottery.report.grids import Cell, Grid, interval_cells, per_network, pivoted, tone
 from layerlottery.report.series import over_seeds
-from layerlottery.report.style import BAND, INK, legend, looks
-from layerlottery.report.tables import TICKET, Tables, at_tolerance, dense, first_starts, tickets
+from layerlottery.report.style import BAND, INK, RANDOM, Look, legend, looks
+from layerlottery.report.tables import TICKET, Tables, at_tolerance, dense, first_starts, group_name, tickets, within
 from layerlottery.report.texts import TEXTS
 from layerlottery.report.verdict import tolerance_words
 from layerlottery.words import number
 
 MOST_CURVES = 6
+# criteria whose names find room beside a panel
+MOST_LABELS = 6
 
 
 def accuracy_picture(tables: Tables) -> Picture:
@@ -62,6 +65,39 @@ def difference_picture(tables: Tables, xi: str) -> Picture:
 
     panels, words = facets(tables, rows, "diff"), tolerance_words(xi)
     return picture("difference", panels, draw, legend(entries, rows), tolerance=words)
+
+
+def tradeoff_picture(tables: Tables, xi: str) -> Picture:
+    """Difference to dense against MACs saved, a panel per dataset and network, all with the same axes."""
+    entries = looks(tables.runs)
+    rows = first_starts(at_tolerance(tables.summary, xi))
+    rows = rows.assign(control=rows["is_control"].astype(bool)).dropna(subset=["macs_reduction", "mean"])
+    ends = rows[["mean", "low", "high"]].stack()
+    bottom, top = (ends.min(), ends.max()) if len(ends) else (0.0, 0.0)
+    margin = 0.06 * max(top - bottom, 0.1)
+    named = rows.loc[~rows["control"], "family"].nunique() <= MOST_LABELS
+    most, slim = rows["macs_reduction"].max(), slimness(len(rows) // max(1, len(tables.by_group)))
+
+    def draw(axes: Axes, own: pd.DataFrame) -> None:
+        axes.set_ylim(bottom - margin, top + margin)
+        axes.set_xlim(min(0, rows["macs_reduction"].min()), 1.08 * most)
+        tolerance_lines(axes, own)
+        greyed = {name: Look(RANDOM, look.shape) for name, look in entries.items()}
+        for held, known in ((own[own["control"]], greyed), (own[~own["control"]], entries)):
+            size = {"width": 0.05 * most, "mark": 6 * slim, "bar": 1.2 * slim}
+            lines(axes, held, known, "macs_reduction", line=0, **size)
+        chosen = own[~own["control"]] if named else own[:0]
+        last = chosen.loc[chosen.groupby("family", sort=False)["macs_reduction"].idxmax()]
+        ends = zip(last["mean"], last["family"], last["criterion"], strict=True)
+        direct_labels(axes, [(mean, name, entries[one].colour) for mean, name, one in ends])
+        axes.set_xlabel("MACs saved, %")
+
+    several = len(tables.by_group) > 1
+    panels = [
+        Facet(f"tradeoff{place}", group_name(group) if several else "", (), within(rows, group))
+        for place, group in enumerate(tables.by_group)
+    ]
+    return picture("tradeoff", [one for one in panels if len(one.rows)], draw)
 
 
 def curves_picture(tables: Tables) -> Picture:

@@ -114,6 +114,17 @@ def _dots(axes: Axes, x: pd.Series, y: pd.Series, look: Look, *, size: float, al
     axes.plot(x, y, marker=look.marker, ls="none", color=look.colour, ms=size, mew=0, alpha=alpha)
 
 
+def direct_labels(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
+    """Names (height, text, colour) at the right edge, in the order of their heights and set apart."""
+    low, high = axes.get_ylim()
+    step, floor = 0.075 * (high - low), low
+    for height, text, colour in sorted(ends):
+        floor = max(height, floor)
+        place = (1.01, floor)
+        axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=colour, annotation_clip=False)
+        floor += step
+
+
 def offsets(count: int, width: float) -> list[float]:
     """Offsets that set apart what stands with as many blocks removed."""
     return [0.0] * count if count < 2 else [width * (index / (count - 1) - 0.5) for index in range(count)]

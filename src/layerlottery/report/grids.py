@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """One table; the first column heads the rows."""
+    """One table; the first column heads the rows. `place` is the dataset and network of its tickets."""
 
     name: str
     title: str
@@ -43,6 +43,7 @@ class Grid:
     rows: list[list[Cell]]
     note: str = ""
     remarks: tuple[tuple[str, str], ...] = ()
+    place: str = ""
 
 
 def per_network(tables: Tables, name: str, make: Callable[[Tables], pd.DataFrame]) -> list[Grid]:
@@ -58,7 +59,8 @@ def per_network(tables: Tables, name: str, make: Callable[[Tables], pd.DataFrame
             # dataset and network are left out where the page has only one
             alone = words["title"] and len(tables.by_group) == 1
             title = ", ".join(filter(None, [words["title"], "" if alone else group_name(group)]))
-            found.append(grid(f"{name}{index}", title, cells, words["note"].format(**cells.attrs)))
+            made = grid(f"{name}{index}", title, cells, words["note"].format(**cells.attrs))
+            found.append(replace(made, place=group_name(group)))
     return found
 
 

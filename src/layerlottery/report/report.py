@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
 from layerlottery import paths
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.results import ReportSettings
+from layerlottery.report.accuracy import tradeoff_picture
+from layerlottery.report.forest import Forest, forest
 from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
-from layerlottery.report.tables import read_tables, tolerance_name
+from layerlottery.report.tables import Tables, read_tables, tolerance_name
 from layerlottery.report.texts import TEMPLATES, TEXTS
-from layerlottery.report.verdict import findings, tolerance_words
+from layerlottery.report.verdict import findings, overall, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.chain import Chain
 from layerlottery.store.seals import file_digest
@@ -33,13 +37,19 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
     """
     held = read_tables(tables)
     xi = tolerance_name(settings)
+    found, plot, links = findings(held, xi), forest(held, xi), linked(tables, output)
     page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,
-        findings=findings(held, xi),
+        headline=overall(found, held, xi),
+        findings=found,
+        forest_plot=plot,
+        forest_words=_forest_words(plot, held, xi),
+        tradeoff=tradeoff_picture(held, xi),
         tolerance=tolerance_words(xi),
         several_seeds=int(held.runs["seed"].nunique()) > 1,
         confidence=f"{100 * confidence_of(held.summary):g}",
         tiles=tiles(held.runs),
+        links=links,
         sections=sections(held, read_paper(tables), xi),
         left_out=left_out(held),
         facts=measured(held.runs),
@@ -48,6 +58,20 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
     chain.read(*(file for file in files if file.stem in paths.TABLES + paths.PAPER))
     made_by = config_hash("report", settings, [file_digest(file) for file in files])
     write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by, inputs=chain.inputs)
+
+
+def linked(tables: Path, output: Path) -> list[tuple[str, str]]:
+    """What lies beside the page: words and relative addresses."""
+    beside = [("tables (Parquet)", tables), ("configuration, versions, machines (manifest.json)", tables.parent / "manifest.json")]
+    return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside]
+
+
+def _forest_words(plot: Forest | None, held: Tables, xi: str) -> dict[str, str]:
+    words = TEXTS["forest"]
+    left_out = words["left_out"].format(count=plot.left_out) if plot and plot.left_out else ""
+    confidence = f"{100 * confidence_of(held.summary):g}"
+    caption = words["caption"].format(confidence=confidence, tolerance=tolerance_words(xi), left_out=left_out)
+    return {"title": words["title"], "caption": caption}
 
 
 def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:

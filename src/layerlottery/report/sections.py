@@ -42,6 +42,11 @@ class Section:
         return str(TEXTS["sections"][self.name])
 
     @property
+    def hint(self) -> str:
+        """What it holds, beside the heading."""
+        return str(TEXTS["hints"][self.name])
+
+    @property
     def paired(self) -> bool:
         """Whether its figures fit side by side."""
         return len(self.pictures) == 2 and all(len(one.panels) <= 1 for one in self.pictures)
@@ -52,18 +57,18 @@ def sections(tables: Tables, paper: dict[str, pd.DataFrame], xi: str) -> list[Se
     costs = cost_of(tables, xi)
     robustness = robustness_grids(tables), robustness_note(tables, xi)
     made = [
-        _section("paper", [figure3_picture(paper)], paper_grids(paper), paper_note(paper)),
-        _section("accuracy", [accuracy_picture(tables), difference_picture(tables, xi)]),
         _section("summary", [], summary_grids(tables), TEXTS["notes"]["summary"]),
+        _section("accuracy", [difference_picture(tables, xi), accuracy_picture(tables)]),
         _section("controls", [], control_grids(tables)),
-        _section("rewinding", [rewinding_picture(tables, xi)], rewinding_grids(tables, xi)),
-        _section("structures", [structures_picture(tables, xi)], structures_grids(tables, xi)),
         _section("cost", [savings_picture(costs), speed_picture(costs)], cost_grids(costs)),
         _section("robustness", [attack_picture(tables)], *robustness),
+        _section("blocks", [blocks_picture(tables)]),
+        _section("rewinding", [rewinding_picture(tables, xi)], rewinding_grids(tables, xi)),
+        _section("structures", [structures_picture(tables, xi)], structures_grids(tables, xi)),
         _section("similarity", [removal_picture(tables), layer_picture(tables)], similarity_grids(tables)),
         _section("stability", [], stability_grids(tables)),
         _section("curves", [curves_picture(tables)]),
-        _section("blocks", [blocks_picture(tables)]),
+        _section("paper", [figure3_picture(paper)], paper_grids(paper), paper_note(paper)),
     ]
     return [section for section in made if section.pictures or section.grids]
 

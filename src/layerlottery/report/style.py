@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 from markupsafe import Markup, escape
 
+from layerlottery.config.criteria import DEPTHS, DRAWN, FORMULAS
 from layerlottery.report.tables import drawn_criteria, tickets
 from layerlottery.words import identifier, visible
 
@@ -50,6 +51,14 @@ RULES: dict[Any, Any] = {
 }
 # corners and rotation of a regular polygon; 16 corners pass for a circle
 SHAPES = ((16, 0), (4, 45), (3, 0), (4, 0), (3, 180), (5, 0), (3, 90), (6, 0), (3, 270), (5, 180))
+# the paper's criteria first, then the other built-in ones, in places that stay
+UNCHOSEN = (*DRAWN, DEPTHS)
+FIXED = tuple(
+    dict.fromkeys(
+        ["snip", "grasp", "l1", "kl", "cka"]
+        + sorted(name for function, one in FORMULAS.items() if function not in UNCHOSEN for name in one.names)
+    )
+)
 DASHES = ("", "4 2", "1 2", "6 2 1 2", "8 3", "2 1")
 
 
@@ -89,15 +98,23 @@ THICK, BAND = Look(INK, None), Look(INK, None, band=True)
 
 
 def looks(runs: pd.DataFrame) -> dict[str, Look]:
-    """One look per criterion, the same on the whole page; random ones are grey and last."""
-    grey = drawn_criteria(runs)
+    """One look per criterion; random ones and given depths are grey and last.
+
+    A built-in criterion looks the same on every page, whatever else is there; others take what is left.
+    """
+    grey = drawn_criteria(runs, UNCHOSEN)
     names = sorted(set(tickets(runs)["criterion"]))
-    coloured = [name for name in names if name not in grey]
-    found = {name: _look(place) for place, name in enumerate(coloured)}
+    coloured = sorted((name for name in names if name not in grey), key=_fixed)
+    own = [name for name in coloured if name not in FIXED]
+    found = {name: _look(_fixed(name) if name in FIXED else len(FIXED) + own.index(name)) for name in coloured}
     drawn = [name for name in names if name in grey]
     return found | {
         name: Look(RANDOM, place, DASHES[(place - 1) % len(DASHES)]) for place, name in enumerate(drawn, start=1)
     }
+
+
+def _fixed(name: str) -> int:
+    return FIXED.index(name) if name in FIXED else len(FIXED)
 
 
 def _look(place: int) -> Look:

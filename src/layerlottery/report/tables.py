@@ -26,7 +26,7 @@ SETTING = ["structure", "criterion", "scored_at", "rewind"]
 TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
-CALLED = {"filters_at_macs": "filters, MACs", "dense_at_cost": "dense at cost"}
+CALLED = {"filters_at_macs": "filters, equal MACs", "dense_at_cost": "dense, equal cost"}
 STRUCTURES = ("none", *get_args(Structure))
 # columns of fixed words, on which it depends what is shown
 WORDS = {
@@ -113,7 +113,9 @@ def _names(structure: str, criterion: str | None, scored_at: str | None, rewind:
 
 
 def family_name(criterion: str, variant: str) -> str:
-    """How a criterion's tickets of one variant are called."""
+    """How a criterion's tickets of one variant are called; depths_1_1_0, which a control is called, reads as numbers."""
+    if criterion.startswith(f"{DEPTHS}_"):
+        criterion = f"{DEPTHS} {criterion.removeprefix(f'{DEPTHS}_').replace('_', '-')}"
     return f"{criterion} ({variant})" if variant else criterion
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,22 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
             Finding(group_name(group), headline(rows, xi), [*statements, *controls, *_controls_won(every, drawn)])
         )
     return found
+
+
+def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
+    """The first sentence of the page: the only network's headline, or how many tickets win in how many networks."""
+    if len(found) == 1:
+        return found[0].headline
+    held = [rows for own in tables.by_group.values() if len(rows := chosen(at_tolerance(own.summary, xi)))]
+    rows = pd.concat(held) if held else pd.DataFrame()
+    if rows.empty:
+        return found[0].headline
+    if rows["seeds"].max() < 2:
+        return "One seed, so nothing can be inferred."
+    places = sum(bool(one["winning_holm"].eq(True).any()) for one in held)
+    won = int(rows["winning_holm"].eq(True).sum())
+    said = f"{_subject(rows, won)} proven to win, in {places} of {len(found)} networks" if won else "No win is proven"
+    return f"{said} ({tolerance_words(xi)}, {seeds_words(rows)}, corrected within each network)."
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +100,15 @@ def _wins(rows: pd.DataFrame) -> str:
         return f"No win is proven{f'; {before} of {len(rows)} before correcting for {tests}' if before else ''}"
     corrected = f", corrected for {tests}" if number_of > 1 else ""
     more = f"; {before} before correcting for {tests}" if before > kept else corrected
-    return f"{kept} of {counted(len(rows), 'ticket', 'tickets')} {'is' if kept == 1 else 'are'} proven to win{more}"
+    return f"{_subject(rows, kept)} proven to win{more}"
+
+
+def _subject(rows: pd.DataFrame, count: int) -> str:
+    """So many of the tickets are; the only one has its name."""
+    if len(rows) == 1:
+        only = rows.iloc[0]
+        return f"{only['family']} at {at(only['removed'])} is"
+    return f"{count} of {counted(len(rows), 'ticket', 'tickets')} {'is' if count == 1 else 'are'}"
 
 
 def seeds_words(rows: pd.DataFrame) -> str:

@@ -1,0 +1,143 @@
+"""The forest plot of the first screen: a row per ticket, its difference to dense with interval, −ξ and +ξ.
+
+The rows are those of a table, drawn with positions in percent: the plot is as wide as the screen, and reads as a table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from layerlottery.report.style import Look, looks
+from layerlottery.report.tables import Tables, at_tolerance, group_name
+from layerlottery.words import at, interval, ranges, signed
+
+# rows that one screen holds, and the fewest of a network; what is left out stands under Every ticket
+SCREEN, LEAST = 14, 4
+MARGIN = 0.06
+UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row; positions are percent of the plot's width, `cut` the sides on which an interval leaves it."""
+
+    name: str
+    look: Look
+    control: bool
+    filled: bool
+    mean: float
+    low: float
+    high: float
+    cut: str
+    text: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """All rows by dataset and network, under one axis."""
+
+    groups: tuple[tuple[str, tuple[Mark, ...]], ...]
+    ticks: tuple[tuple[float, str], ...]
+    zero: float
+    tolerance: tuple[float, ...]
+    left_out: int
+
+
+def forest(tables: Tables, xi: str) -> Forest | None:
+    """The most telling tickets and the controls of their size; None where nothing was compared with a dense network."""
+    groups = {group: at_tolerance(own.summary, xi) for group, own in tables.by_group.items()}
+    groups = {group: rows for group, rows in groups.items() if len(rows)}
+    if not groups:
+        return None
+    most = max(LEAST, SCREEN // len(groups))
+    shown = {group: telling(rows, most) for group, rows in groups.items()}
+    axis = _Axis.of(pd.concat(shown.values()))
+    entries = looks(tables.runs)
+    marks = [
+        (group_name(group) if len(groups) > 1 else "", tuple(axis.mark(row, entries) for row in rows.to_dict("records")))
+        for group, rows in shown.items()
+    ]
+    left_out = sum(map(len, groups.values())) - sum(map(len, shown.values()))
+    edges = tuple(axis.place(sign * axis.xi) for sign in (-1, 1) if axis.xi)
+    return Forest(tuple(marks), axis.ticks(), axis.place(0), edges, left_out)
+
+
+def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, tickets before controls.
+
+    Where there are more, one of each family: the most blocks removed that is proven to win, else its highest mean. Where
+    even these are too many, those with the most blocks removed in a proven win; a quarter is left to the controls.
+    """
+    rows = rows.assign(control=rows["is_control"].astype(bool))
+    if len(rows) > most:
+        ranked = rows.assign(kept=rows["winning_holm"].eq(True))
+        ranked = ranked.assign(size=ranked["removed"].where(ranked["kept"], 0))
+        ranked = ranked.sort_values(["kept", "size", "mean"], ascending=False, kind="stable").drop_duplicates("family")
+        controls = ranked[ranked["control"]]
+        tickets = ranked[~ranked["control"]].head(most - min(most // 4, len(controls)))
+        kept = [*tickets.index, *controls.index[: most - len(tickets)]]
+        rows = rows.loc[kept].sort_values(["rank", "removed"], kind="stable")
+    return rows.sort_values("control", kind="stable")
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Percentage points from `low` to `high`."""
+
+    low: float
+    high: float
+    xi: float
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> _Axis:
+        """Wide enough for the tolerance, and for all intervals but those far outside."""
+        xi = float(rows["xi_points"].max())
+        xi = 0.0 if math.isnan(xi) else xi
+        ends = pd.concat([rows["mean"], rows["low"], rows["high"]]).dropna()
+        middle = ends.abs().median()
+        widest = max(8 * middle, 3 * xi)
+        low, high = (float(end) for end in (max(ends.min(), -widest), min(ends.max(), widest)))
+        low, high = min(low, -1.2 * xi, 0), max(high, 1.2 * xi, 0)
+        margin = MARGIN * max(high - low, 1e-9)
+        return cls(low - margin, high + margin, xi)
+
+    def place(self, value: float) -> float:
+        """Percent of the width, kept inside."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(100 * min(1.0, max(0.0, share)), 2)
+
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        values = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        digits = max(0, -math.floor(math.log10(values[1] - values[0])))
+        return tuple((self.place(one), signed(one, digits)) for one in values if self.low < one < self.high)
+
+    def mark(self, row: dict[Hashable, Any], entries: dict[str, Look]) -> Mark:
+        mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+        known = not math.isnan(low)
+        verdict = str(row["verdict_holm"] or "")
+        sides = ("left" if known and low < self.low else "", "right" if known and high > self.high else "")
+        return Mark(
+            name=f"{row['family']}, {at(ranges([row['removed']]))}",
+            look=entries[str(row["criterion"])],
+            control=bool(row["is_control"]),
+            filled=row["winning_holm"] is True or verdict not in ("", UNDECIDED),
+            mean=self.place(mean),
+            low=self.place(low if known else mean),
+            high=self.place(high if known else mean),
+            cut=" ".join(filter(None, sides)),
+            text=interval(mean, low, high),
+            verdict=_words(verdict, row["winning_holm"] is True),
+        )
+
+
+def _words(verdict: str, wins: bool) -> str:
+    if not wins:
+        return verdict
+    return "wins" if verdict in ("", UNDECIDED) else f"{verdict}, wins"
