@@ -120,7 +120,7 @@ STAGES = {
         Stage("aggregate", 7, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
         Stage("tabulate", 6, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
         Stage("manifest", 2, {BENCHMARK: (lambda _: HERE.manifest(),)}),
-        Stage("report", 8, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
+        Stage("report", 9, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
     )
 }
 STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rules or (stage.name,)}

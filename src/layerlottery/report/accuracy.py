@@ -16,23 +16,23 @@ from layerlottery.report.charts import (
     direct_labels,
     lines,
     lines_over_seeds,
+    name_ends,
     picture,
     removed_axis,
+    shared_axis,
     slimness,
     tolerance_lines,
 )
-from layerlottery.report.facets import Facet, facets, hidden, siblings
+from layerlottery.report.facets import Facet, apart, facets, hidden, siblings
 from layerlottery.report.grids import Cell, Grid, interval_cells, per_network, pivoted, tone
 from layerlottery.report.series import over_seeds
-from layerlottery.report.style import BAND, INK, RANDOM, Look, legend, looks
+from layerlottery.report.style import BAND, INK, MOST_NAMES, RANDOM, Look, legend, looks
 from layerlottery.report.tables import TICKET, Tables, at_tolerance, dense, first_starts, group_name, tickets, within
 from layerlottery.report.texts import TEXTS
 from layerlottery.report.verdict import tolerance_words
 from layerlottery.words import number
 
 MOST_CURVES = 6
-# criteria whose names find room beside a panel
-MOST_LABELS = 6
 
 
 def accuracy_picture(tables: Tables) -> Picture:
@@ -46,9 +46,11 @@ def accuracy_picture(tables: Tables) -> Picture:
             axes.axhspan(low, high, color=INK, alpha=0.1, linewidth=0)
             axes.axhline(mean, color=INK, linewidth=1.8)
         lines_over_seeds(axes, tickets(own), entries, "accuracy")
+        shared_axis(axes, own)
 
     more = TEXTS["notes"]["later"] if len(rows) < len(tables.runs) else ""
-    return picture("accuracy", facets(tables, rows, "acc"), draw, legend(entries, rows, BAND), more=more)
+    panels = apart(facets(tables, rows, "acc"), ["accuracy"], MOST_NAMES)
+    return picture("accuracy", panels, draw, legend(entries, rows, BAND), more=more)
 
 
 def difference_picture(tables: Tables, xi: str) -> Picture:
@@ -62,8 +64,10 @@ def difference_picture(tables: Tables, xi: str) -> Picture:
         width = 0.6 if slim == 1 else 0.8
         lines(axes, own, entries, "removed", width=width, line=0, mark=7 * slim, bar=1.6 * slim**2)
         removed_axis(axes, own)
+        shared_axis(axes, own)
 
-    panels, words = facets(tables, rows, "diff"), tolerance_words(xi)
+    words = tolerance_words(xi)
+    panels = apart(facets(tables, rows, "diff"), ["mean", "low", "high"], MOST_NAMES)
     return picture("difference", panels, draw, legend(entries, rows), tolerance=words)
 
 
@@ -75,7 +79,7 @@ def tradeoff_picture(tables: Tables, xi: str) -> Picture:
     ends = rows[["mean", "low", "high"]].stack()
     bottom, top = (ends.min(), ends.max()) if len(ends) else (0.0, 0.0)
     margin = 0.06 * max(top - bottom, 0.1)
-    named = rows.loc[~rows["control"], "family"].nunique() <= MOST_LABELS
+    named = rows.loc[~rows["control"], "family"].nunique() <= MOST_NAMES
     most, slim = rows["macs_reduction"].max(), slimness(len(rows) // max(1, len(tables.by_group)))
 
     def draw(axes: Axes, own: pd.DataFrame) -> None:
@@ -109,6 +113,7 @@ def curves_picture(tables: Tables) -> Picture:
     def draw(axes: Axes, own: pd.DataFrame) -> None:
         dense_line(axes, own, "epoch")
         lines(axes, own, entries, "epoch", mark=0)
+        name_ends(axes, own, entries, "epoch")
         axes.set_ylim(*own[["bottom", "top"]].iloc[0])
         axes.set_xlim(left=0)
         axes.set_xlabel("epoch")

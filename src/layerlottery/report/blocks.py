@@ -18,6 +18,7 @@ from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.words import number, probability
 
 WIDTH, LEFT, GAP = 420.0, 46.0, 10.0
+LEVEL = 0.05  # of Friedman's test
 
 
 def blocks_picture(tables: Tables) -> Picture:
@@ -84,7 +85,10 @@ def stability_grids(tables: Tables) -> list[Grid]:
 
 def _agreement(rows: pd.DataFrame) -> pd.DataFrame:
     columns = {
-        "Kendall's W": [Cell(number(value), "heat", value * 0.8) for value in rows["kendall_w"]],
+        "Kendall's W": [
+            Cell(number(value), "heat", value * 0.8) if p < LEVEL else Cell(number(value), "muted")
+            for value, p in zip(rows["kendall_w"], rows["p_value"], strict=True)
+        ],
         "p": [probability(value) for value in rows["p_value"]],
         "rankings": rows["rankings"].tolist(),
         "blocks": rows["blocks"].tolist(),

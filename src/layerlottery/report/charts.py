@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from layerlottery.report.facets import Facet
 from layerlottery.report.series import by_seed, over_seeds
-from layerlottery.report.style import BOX, INK, MUTED, RULES, SIZE, Legend, Look, inline, present
+from layerlottery.report.style import BOX, INK, MOST_NAMES, MUTED, RULES, SIZE, Legend, Look, inline, present
 from layerlottery.report.tables import dense, tickets
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import MINUS
@@ -123,6 +123,24 @@ def direct_labels(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
         place = (1.01, floor)
         axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=colour, annotation_clip=False)
         floor += step
+
+
+def name_ends(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], x: str, by: str = "criterion") -> None:
+    """The names of the highest and lowest series at their ends, where the legend has no room for all."""
+    held = rows.dropna(subset=[by, "mean"])
+    if held[by].nunique() > MOST_NAMES:
+        last = held.loc[held.groupby(by, sort=False)[x].idxmax()].sort_values("mean")
+        ends = pd.concat([last.head(MOST_NAMES // 2), last.tail(MOST_NAMES // 2)])
+        named = zip(ends["mean"], ends[by], strict=True)
+        direct_labels(axes, [(height, name, looks[name].colour) for height, name in named])
+
+
+def shared_axis(axes: Axes, rows: pd.DataFrame) -> None:
+    """The ends that panels of one network share, where there are several (facets.apart)."""
+    if "bottom" in rows:
+        bottom, top = rows[["bottom", "top"]].iloc[0]
+        margin = 0.05 * max(top - bottom, 0.1)
+        axes.set_ylim(bottom - margin, top + margin)
 
 
 def offsets(count: int, width: float) -> list[float]:

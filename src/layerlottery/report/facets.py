@@ -55,6 +55,25 @@ def facets(tables: Tables, frame: pd.DataFrame, key: str) -> list[Facet]:
     return found
 
 
+def apart(held: Sequence[Facet], values: Sequence[str], most: int) -> list[Facet]:
+    """The panels, of which those with more than so many criteria become one for each; these share an axis.
+
+    Its ends, those of the columns `values`, stand in `bottom` and `top`.
+    """
+    found = []
+    for one in held:
+        own = tickets(one.rows)
+        names = list(dict.fromkeys(own["criterion"]))
+        if len(names) <= most:
+            found.append(one)
+            continue
+        ends = one.rows[list(values)].stack()
+        rows = one.rows.assign(bottom=ends.min(), top=ends.max())
+        kept = (rows["criterion"].isna() | (rows["criterion"] == name) for name in names)
+        found += [one.narrowed(f"c{place}", names[place], rows[part]) for place, part in enumerate(kept)]
+    return found
+
+
 def siblings(one: Facet, held: Sequence[Facet]) -> int:
     """How many panels its dataset and network have."""
     return sum(other.group == one.group for other in held)

@@ -17,19 +17,23 @@ from layerlottery.report.style import Look, looks
 from layerlottery.report.tables import Tables, at_tolerance, group_name
 from layerlottery.words import at, interval, ranges, signed
 
-# rows that one screen holds, and the fewest of a network; what is left out stands under Every ticket
-SCREEN, LEAST = 14, 4
+# rows that a screen and a phone's hold, and the fewest of a network; what is left out stands under Every ticket
+SCREEN, PHONE, LEAST = 14, 8, 4
 MARGIN = 0.06
 UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One row; positions are percent of the plot's width, `cut` the sides on which an interval leaves it."""
+    """One row; positions are percent of the plot's width, `cut` the sides on which an interval leaves it.
+
+    `roomy` rows are left out on a phone.
+    """
 
     name: str
     look: Look
     control: bool
+    roomy: bool
     filled: bool
     mean: float
     low: float
@@ -56,8 +60,9 @@ def forest(tables: Tables, xi: str) -> Forest | None:
     groups = {group: rows for group, rows in groups.items() if len(rows)}
     if not groups:
         return None
-    most = max(LEAST, SCREEN // len(groups))
+    most, fewer = (max(LEAST, size // len(groups)) for size in (SCREEN, PHONE))
     shown = {group: telling(rows, most) for group, rows in groups.items()}
+    shown = {group: rows.assign(roomy=~rows.index.isin(telling(rows, fewer).index)) for group, rows in shown.items()}
     axis = _Axis.of(pd.concat(shown.values()))
     entries = looks(tables.runs)
     marks = [
@@ -127,6 +132,7 @@ class _Axis:
             name=f"{row['family']}, {at(ranges([row['removed']]))}",
             look=entries[str(row["criterion"])],
             control=bool(row["is_control"]),
+            roomy=bool(row["roomy"]),
             filled=row["winning_holm"] is True or verdict not in ("", UNDECIDED),
             mean=self.place(mean),
             low=self.place(low if known else mean),

@@ -98,10 +98,17 @@ def below_dense(dense: Sequence[Cell], cells: pd.DataFrame, head: str = DENSE) -
 
 
 def interval_cells(rows: pd.DataFrame, mean: str = "mean", *, digits: int = 2) -> list[Cell]:
-    """Mean difference and interval of every row, in the tone of its outcome if it has one."""
-    tones = map(tone, rows["outcome"]) if "outcome" in rows else [""] * len(rows)
-    figures = zip(rows[mean], rows["low"], rows["high"], tones, strict=True)
+    """Mean difference and interval of every row, in the tone of its outcome; the summary's rows in that of `told`."""
+    outcomes = rows["outcome"] if "outcome" in rows else told(rows)
+    figures = zip(rows[mean], rows["low"], rows["high"], map(tone, outcomes), strict=True)
     return [Cell(interval(middle, low, high, digits), shade) for middle, low, high, shade in figures]
+
+
+def told(summary: pd.DataFrame) -> list[str]:
+    """Whether each ticket of the summary is told apart from its dense network after Holm's correction, and how."""
+    apart = summary["p_difference_holm"] < 1 - summary["confidence"]
+    signs = zip(apart, summary["delta_accuracy"], strict=True)
+    return [("better" if change > 0 else "worse") if clear else "undecided" for clear, change in signs]
 
 
 def tone(word: str) -> str:

@@ -12,7 +12,9 @@ from layerlottery import paths
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.results import ReportSettings
 from layerlottery.report.accuracy import tradeoff_picture
+from layerlottery.report.explore import explorer, vega
 from layerlottery.report.forest import Forest, forest
+from layerlottery.report.pages import write_pages
 from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
@@ -37,6 +39,7 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
     """
     held = read_tables(tables)
     xi = tolerance_name(settings)
+    results = _named(tables.parent)
     found, plot, links = findings(held, xi), forest(held, xi), linked(tables, output)
     page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,
@@ -50,14 +53,23 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
         confidence=f"{100 * confidence_of(held.summary):g}",
         tiles=tiles(held.runs),
         links=links,
+        held=explorer(held, results),
+        vega=vega(),
         sections=sections(held, read_paper(tables), xi),
         left_out=left_out(held),
         facts=measured(held.runs),
     )
+    write_pages(held, output.parent, results)
     files, chain = sorted(tables.glob("*.parquet")), Chain()
     chain.read(*(file for file in files if file.stem in paths.TABLES + paths.PAPER))
     made_by = config_hash("report", settings, [file_digest(file) for file in files])
     write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by, inputs=chain.inputs)
+
+
+def _named(results: Path) -> str:
+    """The results folder as commands name it: from the current folder, where it lies there."""
+    here = Path.cwd()
+    return (results.resolve().relative_to(here) if results.resolve().is_relative_to(here) else results).as_posix()
 
 
 def linked(tables: Path, output: Path) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.config.studies import FRESH
-from layerlottery.report.charts import Picture, lines, picture, ranks, tolerance_lines
+from layerlottery.report.charts import Picture, lines, name_ends, picture, ranks, tolerance_lines
 from layerlottery.report.facets import facets
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.style import legend, looks
@@ -43,6 +43,7 @@ def rewinding_picture(tables: Tables, xi: str) -> Picture:
         lines(axes, own, entries, "at", through="through", width=0.6, bar=1.6)
         axes.set_xticks(range(len(starts)), [start(one) for one in starts])
         axes.set_xlim(-0.55, len(starts) - 0.45)
+        name_ends(axes, own, entries, "at")
         axes.set_xlabel("weights that the training starts from")
 
     panels = [size for one in facets(tables, rows, "rewind") for size in one.sizes(MOST_SIZES)]

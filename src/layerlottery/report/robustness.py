@@ -8,19 +8,20 @@ from matplotlib.axes import Axes
 
 from layerlottery.config.evaluation import EXTRA_CORRUPTIONS
 from layerlottery.evaluation.masking import gradient_check
-from layerlottery.report.charts import BY_REMOVED, Picture, dense_line, lines, picture, ranks
+from layerlottery.report.charts import BY_REMOVED, Picture, dense_line, lines, name_ends, picture, ranks
 from layerlottery.report.facets import facets, hidden, siblings
 from layerlottery.report.grids import Cell, Grid, below_dense, interval_cells, per_network, pivoted
 from layerlottery.report.series import accuracy_by_condition, difference_by_condition, over_seeds
 from layerlottery.report.style import legend, looks
 from layerlottery.report.tables import GROUP, SETTING, TICKET, Tables, at_tolerance, drawn_criteria, first_starts
 from layerlottery.report.texts import TEXTS
-from layerlottery.tables.measures import PRIMARY
+from layerlottery.tables.measures import CORRUPTED, PRIMARY, SHIFTED
 from layerlottery.words import counted, either, number, signed
 
 MOST_SIZES, MOST_PANELS, MOST_NAMED = 3, 12, 3
 # means over all conditions of a kind, and what has no condition
 SUMMARIES = ("accuracy, corrupted", "accuracy, extra corruptions", "mCE", "relative mCE", "accuracy, attacked")
+HEATED = {"corruption": CORRUPTED, "shift": SHIFTED}
 MINIMUM_NORM, AUROC = "median minimum norm", "AUROC"
 
 
@@ -41,6 +42,7 @@ def attack_picture(tables: Tables) -> Picture:
         own = own.assign(at=ranks(own["level"]))
         dense_line(axes, own, "at")
         lines(axes, own, entries, "at", mark=4)
+        name_ends(axes, own, entries, "at")
         levels = sorted(set(own["level"]))
         axes.set_xticks(range(len(levels)), [f"{level:g}" for level in levels])
         axes.set_ylim(0, 103)
@@ -130,13 +132,32 @@ def heat_grids(tables: Tables, kind: str) -> list[Grid]:
         origins = rows["origin"].dropna().unique()
         origin = TEXTS["notes"][origins[0]] if len(origins) == 1 else ""
         limit = max(1.0, float(np.nanquantile(matrix.abs().to_numpy(), 0.95)))
-        cells = _arranged(matrix).map(lambda value: Cell(signed(value, 1), "heat", value / limit))
+        cells = _shaded(_arranged(matrix), _apart(own.resilience, HEATED[kind]), limit)
         reference = _arranged(accuracy_by_condition(rows).reindex(matrix.columns).to_frame().T).iloc[0]
         cells = below_dense([Cell(number(value, 1), "muted") for value in reference], cells, "dense, %")
         cells.attrs = {"limit": limit, "origin": origin}
         return cells
 
     return per_network(tables, kind, make)
+
+
+def _apart(resilience: pd.DataFrame, measure: str) -> set[tuple[str, int, str]]:
+    """Tickets and conditions with a difference that stands at the false discovery rate."""
+    rows = resilience[(resilience["measure"] == measure) & resilience["outcome"].isin(("better", "worse"))]
+    names = rows["name"].fillna("mean").str.replace("_", " ")
+    return set(zip(rows["family"], rows["removed"], names, strict=True))
+
+
+def _shaded(values: pd.DataFrame, apart: set[tuple[str, int, str]], limit: float) -> pd.DataFrame:
+    """Colour where the difference stands, grey figures elsewhere."""
+    shades = {
+        name: [
+            Cell(signed(value, 1), "heat", value / limit) if (*key, name) in apart else Cell(signed(value, 1), "muted")
+            for key, value in column.items()
+        ]
+        for name, column in values.items()
+    }
+    return pd.DataFrame(shades, values.index)
 
 
 def _arranged(values: pd.DataFrame) -> pd.DataFrame:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.report.charts import BY_REMOVED, Picture, lines, lines_over_seeds, picture, whole_steps
-from layerlottery.report.facets import facets
+from layerlottery.report.charts import BY_REMOVED, Picture, lines, lines_over_seeds, name_ends, picture, whole_steps
+from layerlottery.report.facets import apart, facets
 from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import over_seeds
-from layerlottery.report.style import GRID, legend, looks
+from layerlottery.report.style import GRID, MOST_NAMES, legend, looks
 from layerlottery.report.tables import TICKET, Tables, first_starts
 from layerlottery.words import at, number
 
@@ -31,7 +31,8 @@ def removal_picture(tables: Tables) -> Picture:
         lines_over_seeds(axes, own, entries, "cka")
         _up_to_one(axes, over_seeds(own, BY_REMOVED, "cka"))
 
-    return picture("similarity", facets(tables, rows, "cka"), draw, legend(entries, rows, None))
+    panels = apart(facets(tables, rows, "cka"), ["cka"], MOST_NAMES)
+    return picture("similarity", panels, draw, legend(entries, rows, None))
 
 
 def _up_to_one(axes: Axes, series: pd.DataFrame) -> None:
@@ -49,6 +50,7 @@ def layer_picture(tables: Tables) -> Picture:
             axes.axvline(edge - 0.5, color=GRID, linewidth=1.2)
         series = over_seeds(own, ["criterion", "position"], "cka").sort_values("position", kind="stable")
         lines(axes, series, entries, "position", mark=3.4)
+        name_ends(axes, series, entries, "position")
         _up_to_one(axes, series)
         whole_steps(axes, own["position"])
         axes.set_xlabel("block of the dense network")

@@ -20,6 +20,8 @@ from layerlottery.config.criteria import DEPTHS, DRAWN, FORMULAS
 from layerlottery.report.tables import drawn_criteria, tickets
 from layerlottery.words import identifier, visible
 
+# names that a legend, or the edge of a panel, has room for
+MOST_NAMES = 6
 SIZE = (4.2, 2.8)
 BOX = (0.115, 0.15, 0.835, 0.815)
 INK, MUTED, GRID, RANDOM = "#fe0100", "#fe0101", "#fe0102", "#fe0103"
@@ -132,9 +134,10 @@ def present(entries: Iterable[str], rows: pd.DataFrame, by: str = "criterion") -
 def legend(
     entries: Mapping[str, Look], rows: pd.DataFrame, dense: Look | None = THICK, by: str = "criterion"
 ) -> Legend:
-    """The names that appear, after the dense networks, if those are drawn."""
+    """The names that appear, after the dense networks, if those are drawn; more than MOST_NAMES stand in the figures."""
     first = (("dense", dense),) if dense else ()
-    return (*first, *((name, entries[name]) for name in present(entries, rows, by)))
+    held = present(entries, rows, by)
+    return (*first, *((name, entries[name]) for name in held if len(held) <= MOST_NAMES))
 
 
 def inline(svg: str, *, prefix: str, label: str) -> Markup:

@@ -1,0 +1,137 @@
+// The interactive figures: two scatter plots over all networks, a box in one selects in both and in the page's tables.
+(() => {
+  const held = JSON.parse(document.getElementById("held").textContent), columns = Object.entries(held.columns);
+  const at = (column, row) => Array.isArray(column) ? column[row] : column.codes[row] < 0 ? null : column.words[column.codes[row]];
+  const rows = held.columns.seed.map((_, row) => Object.fromEntries(columns.map(([name, column]) => [name, at(column, row)])));
+  const element = name => document.getElementById(name), axes = Object.keys(held.axes), places = ["x1", "y1", "x2", "y2"];
+  const folder = row => held.folders[row.removed ? 1 : 0].replace(/\{(\w+)\}/g, (_, name) => row[name]);
+  const style = name => getComputedStyle(document.body).getPropertyValue(name).trim();
+  const most = 12, alone = new Set(rows.map(row => row.group)).size === 1, views = {};
+  let chosen = {}, box = null, told = 0;
+
+  for (const row of rows) {
+    row.name = `${alone ? row.ticket.slice(row.group.length + 2) : row.ticket}, seed ${row.seed}${row.draw ? `, draw ${row.draw}` : ""}`;
+    row.command = `${held.command}${folder(row)}/weights.safetensors`;
+    row.words = row.name.toLowerCase();
+  }
+
+  // what the filter leaves, and of it what the box holds
+  const words = () => element("filter").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+  const passes = row => words().every(word => row.words.split(/[\s,()]+/).includes(word) || (word.length > 2 && row.words.includes(word)));
+  const inside = row => !box || ["x", "y"].every(way => {
+    const value = row[chosen[way + box.view]];
+    return value !== null && value >= box[way][0] && value <= box[way][1];
+  });
+
+  function spec(view) {
+    const [x, y] = [chosen["x" + view], chosen["y" + view]], ink = style("--ink"), muted = style("--muted"), grid = style("--grid");
+    const families = Object.keys(held.looks), own = box && box.view === view ? {x: box.x, y: box.y} : undefined;
+    const scale = {zero: false, nice: true, padding: 8};
+    const shown = rows.filter(row => passes(row) && row[x] !== null && row[y] !== null).map(row => ({...row, on: inside(row)}));
+    return {
+      width: "container", height: 300, background: null, autosize: {type: "fit", contains: "padding"},
+      data: {name: "rows", values: shown},
+      params: [{name: "box", select: {type: "interval", encodings: ["x", "y"], mark: {fill: ink, fillOpacity: .08, stroke: muted}}, ...(own && {value: own})}],
+      mark: {type: "point", filled: true, size: shown.length > 800 ? 18 : 45, strokeWidth: 0},
+      encoding: {
+        x: {field: x, type: "quantitative", title: held.axes[x], scale},
+        y: {field: y, type: "quantitative", title: held.axes[y], scale},
+        color: {field: "family", type: "nominal", legend: null, scale: {domain: families, range: families.map(name => style(held.looks[name][0]))}},
+        shape: {field: "family", type: "nominal", legend: null, scale: {domain: families, range: families.map(name => held.looks[name][1])}},
+        opacity: {condition: {test: "datum.on", value: .8}, value: .1},
+        tooltip: [{field: "name", title: "network"}, {field: y, title: held.axes[y]}, {field: x, title: held.axes[x]}, {field: "command", title: "made by"}],
+      },
+      config: {axis: {labelColor: muted, titleColor: ink, gridColor: grid, domainColor: muted, tickColor: muted, labelFontSize: 12, titleFontSize: 12}, view: {stroke: null}, font: "inherit"},
+    };
+  }
+
+  async function draw(view) {
+    const made = await vegaEmbed(element("view" + view), spec(view), {actions: false, renderer: rows.length > 800 ? "canvas" : "svg"});
+    if (views[view]) views[view].finalize();
+    views[view] = made.view;
+    made.view.addSignalListener("box", (_, held) => boxed(view, held));
+  }
+
+  function boxed(view, found) {
+    const x = found[chosen["x" + view]], y = found[chosen["y" + view]];
+    if (!x || !y) { if (box && box.view === view) { box = null; follow(); } return; }
+    const others = box && box.view !== view;
+    box = {view, x: [Math.min(...x), Math.max(...x)], y: [Math.min(...y), Math.max(...y)]};
+    // a box is in one figure only
+    if (others) draw(3 - view);
+    follow();
+  }
+
+  // the dots, the table and the page's other tables, once the hand rests
+  function follow() {
+    clearTimeout(told);
+    told = setTimeout(() => {
+      for (const view of [1, 2]) {
+        const change = vega.changeset().modify(() => true, "on", row => inside(row));
+        if (views[view]) views[view].change("rows", change).run();
+      }
+      list();
+      layerlottery.remember();
+    }, 60);
+  }
+
+  function list() {
+    const shown = rows.filter(row => passes(row) && inside(row)), some = shown.length < rows.length;
+    const tickets = new Set(shown.map(row => row.ticket));
+    element("count").textContent = `${shown.length} of ${rows.length} networks`;
+    for (const row of document.querySelectorAll("tr[data-ticket]")) row.classList.toggle("elsewhere", some && !tickets.has(row.dataset.ticket));
+    const heads = [...new Set(["y1", "x1", "y2", "x2"].map(place => chosen[place]))];
+    element("networks").querySelector("thead").replaceChildren(line("th", ["network", ...heads.map(name => held.axes[name])]));
+    const ranked = shown.toSorted((a, b) => (b[heads[0]] ?? -Infinity) - (a[heads[0]] ?? -Infinity)).slice(0, most);
+    element("networks").querySelector("tbody").replaceChildren(...ranked.map(row => {
+      const made = line("td", [row.name, ...heads.map(name => row[name] === null ? "–" : String(+row[name].toPrecision(4)).replace("-", "−"))], heads.map(name => held.axes[name]));
+      const link = document.createElement("a");
+      [link.href, link.textContent] = [encodeURI(`pages/${folder(row).replace("networks/", "")}.html`), row.name];
+      made.firstChild.replaceChildren(link);
+      return made;
+    }));
+    element("more").textContent = shown.length > most ? `The first ${most} of ${shown.length}; drag a smaller box, or filter, for the others.` : "";
+    layerlottery.tools(element("networks"));
+  }
+
+  function line(kind, texts, labels = []) {
+    const made = document.createElement("tr");
+    texts.forEach((text, place) => {
+      const cell = document.createElement(place ? kind : "th");
+      cell.textContent = text;
+      cell.scope = kind === "th" ? "col" : "row";
+      if (place && labels.length) cell.dataset.label = labels[place - 1];
+      made.append(cell);
+    });
+    return made;
+  }
+
+  const both = () => { draw(1); draw(2); list(); };
+  layerlottery.parts.explore = {
+    write: () => [...places.filter(place => chosen[place] !== held.first[place]).map(place => [place, chosen[place]]),
+      ...(element("filter").value ? [["show", element("filter").value]] : []),
+      ...(box ? [["box", [box.view, ...box.x, ...box.y].map(value => +value.toPrecision(6)).join(" ")]] : [])],
+    read: found => {
+      for (const place of places) chosen[place] = axes.includes(found.get(place)) ? found.get(place) : held.first[place];
+      for (const place of places) element(place).value = chosen[place];
+      element("filter").value = found.get("show") ?? "";
+      const numbers = (found.get("box") ?? "").split(" ").map(Number);
+      box = numbers.length === 5 && numbers.every(Number.isFinite) && [1, 2].includes(numbers[0]) ? {view: numbers[0], x: numbers.slice(1, 3), y: numbers.slice(3)} : null;
+      both();
+    },
+  };
+
+  for (const one of [element("explore"), ...document.querySelectorAll(".scripted")]) one.hidden = false;
+  for (const place of places) {
+    element(place).append(...axes.map(name => new Option(held.axes[name], name)));
+    element(place).addEventListener("change", () => {
+      chosen[place] = element(place).value;
+      if (box && String(box.view) === place[1]) box = null;
+      both();
+      layerlottery.remember();
+    });
+  }
+  element("filter").addEventListener("input", () => { both(); layerlottery.remember(); });
+  element("clear").addEventListener("click", () => { [element("filter").value, box] = ["", null]; both(); layerlottery.remember(); });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", both);
+})();

@@ -1,0 +1,188 @@
+"""A page for each network, made from the tables alone: result, removed blocks, curve, cost, tests, provenance, command."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import shutil
+from collections.abc import Hashable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from layerlottery import paths
+from layerlottery.config.criteria import SCORED_AS
+from layerlottery.config.studies import Run
+from layerlottery.report.tables import Tables
+from layerlottery.report.texts import TEMPLATES, TEXTS
+from layerlottery.words import ABSENT, at, factor, number, percent, scaled, seconds, signed, start
+
+Row = Mapping[Hashable, Any]
+Pairs = list[tuple[str, str]]
+
+RUN = [field.name for field in dataclasses.fields(Run)]
+CHOICE = ["dataset", "network", "seed", "structure", "criterion", "draw", "scored_at"]
+FOLDER = "pages"
+LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+WATT_HOURS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
+GRAMS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
+WIDTH, HEIGHT, GAP = 640.0, 150.0, 8.0
+PROVENANCE = {
+    **{"config_hash": "configuration", "package_version": "layerlottery", "git_commit": "commit"},
+    **{"torch_version": "torch", "cuda_version": "CUDA", "driver_version": "NVIDIA driver", "device": "device"},
+    **{"threads": "threads", "precision": "precision", "host": "machine", "slurm_job_id": "SLURM job"},
+    **{"started": "started (UTC)", "ended": "ended (UTC)", "segments": "segments of the training"},
+    **{"power_source": "power", "criterion_settings": "criterion", "training_settings": "training"},
+}
+
+
+def write_pages(tables: Tables, folder: Path, results: str) -> int:
+    """Write `folder`/pages/dataset=…/….html for every network of the runs, and remove older ones; their number.
+
+    `results` is the results folder as commands name it. The names are those of the networks' folders in the results.
+    """
+    results = shlex.quote(results)
+    for old in (folder / FOLDER).glob("dataset=*"):
+        shutil.rmtree(old)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    shown, held = TEMPLATES.get_template("network.html.j2"), _Networks(tables)
+    for row in tables.runs.to_dict("records"):
+        run = run_of(row)
+        path = folder / page_of(run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        back = "../" * page_of(run).count("/")
+        path.write_text(shown.render(held.page(row, run), results=results, back=back), encoding="utf-8")
+    return len(tables.runs)
+
+
+def page_of(run: Run) -> str:
+    """The page of a network, relative to the report."""
+    return f"{FOLDER}/{run.folder.removeprefix('networks/')}.html"
+
+
+def run_of(row: Row) -> Run:
+    """The network of a row of the table runs."""
+    values = {name: None if pd.isna(row[name]) else row[name] for name in RUN}
+    return Run(**{str(name): value for name, value in values.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class _Networks:
+    tables: Tables
+
+    @cached_property
+    def curves(self) -> dict[Run, list[tuple[float, float]]]:
+        """Epoch and test accuracy of every network."""
+        rows = self.tables.curves
+        known = {key: list(zip(own["epoch"], own["test_accuracy"], strict=True)) for key, own in _grouped(rows, RUN)}
+        return {run_of(dict(zip(RUN, key, strict=True))): points for key, points in known.items()}
+
+    @cached_property
+    def scores(self) -> dict[tuple[Any, ...], list[Row]]:
+        """Blocks with their scores, by what chose them."""
+        return {key: own.to_dict("records") for key, own in _grouped(self.tables.scores, CHOICE)}
+
+    @cached_property
+    def tests(self) -> dict[Run, list[Row]]:
+        """Accuracies under every condition."""
+        found = _grouped(self.tables.robustness, RUN)
+        return {run_of(dict(zip(RUN, key, strict=True))): own.to_dict("records") for key, own in found}
+
+    def page(self, row: Row, run: Run) -> dict[str, Any]:
+        """What network.html.j2 shows."""
+        ticket = f"{row['family']}, {at(run.removed)}" if run.removed else "dense"
+        return {
+            "title": f"{run.dataset} · {run.network}, {ticket}, seed {run.seed}" + (f", draw {run.draw}" * (run.draw > 0)),
+            "dense": page_of(run.dense).removeprefix(f"{FOLDER}/") if run.removed else None,
+            "folder": run.folder,
+            "weights": paths.trained_weights(run.folder),
+            "result": [*_result(row, run), *_cost(row)],
+            "blocks": _bars(self.scores.get(_choice(run), []), row["removed_blocks"], bool(run.removed)),
+            "curve": _curve(self.curves.get(run, []), self.curves.get(run.dense, []) if run.removed else []),
+            "tests": [_test(one) for one in self.tests.get(run, [])],
+            "provenance": list(_provenance(row)),
+        }
+
+
+def _grouped(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    return iter(rows.groupby(keys, sort=False, dropna=False))  # type: ignore[call-overload, no-any-return]
+
+
+def _choice(run: Run) -> tuple[Any, ...]:
+    values = dataclasses.asdict(run) | {"structure": SCORED_AS.get(run.structure, run.structure)}
+    return tuple(values[name] for name in CHOICE)
+
+
+def _result(row: Row, run: Run) -> Iterator[tuple[str, str]]:
+    yield "accuracy", percent(row["accuracy"])
+    if run.removed:
+        yield "dense network of that seed", percent(row["dense_accuracy"])
+        yield "difference", f"{signed(row['delta_accuracy'])} percentage points"
+        yield "trained from", start(run.rewind)
+        if row["removed_blocks"] is not None and len(row["removed_blocks"]):
+            yield "removed blocks", ", ".join(row["removed_blocks"])
+    yield "trained for", f"{row['epochs']:.0f} epochs, {row['train_images']:.0f} images"
+
+
+def _cost(row: Row) -> Iterator[tuple[str, str]]:
+    for words, name, unit, saved in (
+        ("MACs", "macs", "", "macs_reduction"),
+        ("parameters", "params", "", ""),
+        ("training memory", "memory_bytes", "B", "memory_reduction"),
+    ):
+        less = f", {percent(row[saved])} less than dense" if saved and row[saved] else ""
+        yield words, scaled(row[name], unit, LARGE).rstrip() + less
+    yield "latency", f"{number(row['latency_ms'])} ms"
+    yield "training time", f"{seconds(row['train_seconds'])}, speed-up {factor(row['train_speedup'])}"
+    yield "energy", scaled(row["energy_kwh"], "Wh", WATT_HOURS)
+    yield "CO2", scaled(row["co2_kg"], "g", GRAMS)
+
+
+def _provenance(row: Row) -> Iterator[tuple[str, str]]:
+    for name, words in PROVENANCE.items():
+        value = row[name]
+        if isinstance(value, str) and value.startswith("{"):
+            value = ", ".join(f"{key} {one}" for key, one in json.loads(value).items()) or ABSENT
+        if not pd.isna(value):
+            yield words, f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _test(row: Row) -> tuple[str, str, str, str]:
+    level = "" if not row["level"] else f"{row['level']:g}/255" if "attack" in row["kind"] else f"{row['level']:g}"
+    return str(row["name"]).replace("_", " "), level, number(row["accuracy"]), signed(row["delta_accuracy"])
+
+
+def _bars(scored: list[Row], removed: Any, pruned: bool) -> dict[str, Any] | None:
+    """A bar for every block, as high as its score; heights from the lowest score, or 0, to the highest."""
+    if not scored:
+        return None
+    gone = set() if removed is None else set(removed)
+    known = [float(one["score"]) for one in scored if not pd.isna(one["score"])]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    side, bars, x = min(34.0, WIDTH / (len(scored) + 4)), [], 0.0
+    for place, one in enumerate(scored):
+        x += GAP if place and one["stage"] != scored[place - 1]["stage"] else 0
+        score = 0.0 if pd.isna(one["score"]) else float(one["score"])
+        ends = sorted(HEIGHT * (1 - (value - low) / ((high - low) or 1)) for value in (0.0, score))
+        fate = "can't go" if not one["removable"] else "removed" if one["block"] in gone else "kept" if pruned else ""
+        bars.append({"x": x, "y": ends[0], "height": ends[1] - ends[0], "fate": fate, **one})
+        x += side
+    return {"bars": bars, "width": x, "side": side - 3, "height": HEIGHT}
+
+
+def _curve(own: list[tuple[float, float]], dense: list[tuple[float, float]]) -> dict[str, Any] | None:
+    """Polylines of test accuracy by epoch, in a box of WIDTH by HEIGHT."""
+    if len(own) < 2:
+        return None
+    every = own + dense
+    last, values = max(epoch for epoch, _ in every), [value for _, value in every]
+    low, high = min(values), max(values)
+
+    def line(points: list[tuple[float, float]]) -> str:
+        scale = (high - low) or 1
+        return " ".join(f"{WIDTH * e / last:.1f},{HEIGHT * (1 - (value - low) / scale):.1f}" for e, value in points)
+
+    return {"own": line(own), "dense": line(dense), "low": low, "high": high, "last": int(last)}
