@@ -74,7 +74,7 @@ def difference_picture(tables: Tables, xi: str) -> Picture:
 def tradeoff_picture(tables: Tables, xi: str) -> Picture:
     """Difference to dense against MACs saved, a panel per dataset and network, all with the same axes."""
     entries = looks(tables.runs)
-    rows = first_starts(at_tolerance(tables.summary, xi))
+    rows = at_tolerance(tables.summary, xi)
     rows = rows.assign(control=rows["is_control"].astype(bool)).dropna(subset=["macs_reduction", "mean"])
     ends = rows[["mean", "low", "high"]].stack()
     bottom, top = (ends.min(), ends.max()) if len(ends) else (0.0, 0.0)

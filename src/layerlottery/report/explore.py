@@ -14,8 +14,8 @@ from markupsafe import Markup
 from layerlottery import paths
 from layerlottery.config.evaluation import MAIN_CORRUPTIONS
 from layerlottery.config.studies import Run
-from layerlottery.report.style import UNCHOSEN, Look, looks
-from layerlottery.report.tables import Tables, drawn_criteria, group_name
+from layerlottery.report.style import Look, looks
+from layerlottery.report.tables import Tables, group_name
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import at, visible
 
@@ -51,7 +51,7 @@ def quantities(tables: Tables) -> pd.DataFrame:
     runs = tables.runs.assign(**{name: tables.runs[name] * factor for name, factor in UNITS.items()})
     runs = runs.assign(
         group=[group_name(one) for one in runs[["dataset", "network"]].itertuples(index=False)],
-        control=runs["criterion"].isin(drawn_criteria(runs, UNCHOSEN)) | runs["rewind"].eq("random"),
+        control=runs["family"].isin(tables.summary.loc[tables.summary["is_control"].astype(bool), "family"]),
     )
     names = zip(runs["group"], runs["family"], runs["removed"], strict=True)
     runs["ticket"] = [f"{group}, {family}, {at(p)}" if p else f"{group}, {family}" for group, family, p in names]
@@ -101,4 +101,4 @@ def vega() -> Markup:
     import vl_convert
 
     # the text of no string in it may end the element
-    return Markup(vl_convert.javascript_bundle().replace("</script", r"<\/script"))  # noqa: S704 - a library's code
+    return Markup(vl_convert.javascript_bundle(None).replace("</script", r"<\/script"))  # noqa: S704 - a library's code

@@ -66,7 +66,10 @@ def forest(tables: Tables, xi: str) -> Forest | None:
     axis = _Axis.of(pd.concat(shown.values()))
     entries = looks(tables.runs)
     marks = [
-        (group_name(group) if len(groups) > 1 else "", tuple(axis.mark(row, entries) for row in rows.to_dict("records")))
+        (
+            group_name(group) if len(groups) > 1 else "",
+            tuple(axis.mark(row, entries) for row in rows.to_dict("records")),
+        )
         for group, rows in shown.items()
     ]
     left_out = sum(map(len, groups.values())) - sum(map(len, shown.values()))

@@ -65,8 +65,8 @@ def page_of(run: Run) -> str:
 
 def run_of(row: Row) -> Run:
     """The network of a row of the table runs."""
-    values = {name: None if pd.isna(row[name]) else row[name] for name in RUN}
-    return Run(**{str(name): value for name, value in values.items()})
+    values: dict[str, Any] = {name: None if pd.isna(row[name]) else row[name] for name in RUN}
+    return Run(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,8 @@ class _Networks:
         """What network.html.j2 shows."""
         ticket = f"{row['family']}, {at(run.removed)}" if run.removed else "dense"
         return {
-            "title": f"{run.dataset} · {run.network}, {ticket}, seed {run.seed}" + (f", draw {run.draw}" * (run.draw > 0)),
+            "title": f"{run.dataset} · {run.network}, {ticket}, seed {run.seed}"
+            + (f", draw {run.draw}" * (run.draw > 0)),
             "dense": page_of(run.dense).removeprefix(f"{FOLDER}/") if run.removed else None,
             "folder": run.folder,
             "weights": paths.trained_weights(run.folder),
@@ -108,7 +109,7 @@ class _Networks:
 
 
 def _grouped(rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
-    return iter(rows.groupby(keys, sort=False, dropna=False))  # type: ignore[call-overload, no-any-return]
+    return iter(rows.groupby(keys, sort=False, dropna=False))
 
 
 def _choice(run: Run) -> tuple[Any, ...]:

@@ -74,7 +74,10 @@ def _named(results: Path) -> str:
 
 def linked(tables: Path, output: Path) -> list[tuple[str, str]]:
     """What lies beside the page: words and relative addresses."""
-    beside = [("tables (Parquet)", tables), ("configuration, versions, machines (manifest.json)", tables.parent / "manifest.json")]
+    beside = [
+        ("tables (Parquet)", tables),
+        ("configuration, versions, machines (manifest.json)", tables.parent / "manifest.json"),
+    ]
     return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside]
 
 

@@ -134,7 +134,7 @@ def present(entries: Iterable[str], rows: pd.DataFrame, by: str = "criterion") -
 def legend(
     entries: Mapping[str, Look], rows: pd.DataFrame, dense: Look | None = THICK, by: str = "criterion"
 ) -> Legend:
-    """The names that appear, after the dense networks, if those are drawn; more than MOST_NAMES stand in the figures."""
+    """The names that appear, after the dense networks, if those are drawn; where they are too many, figures name them."""
     first = (("dense", dense),) if dense else ()
     held = present(entries, rows, by)
     return (*first, *((name, entries[name]) for name in held if len(held) <= MOST_NAMES))

@@ -113,7 +113,7 @@ def _names(structure: str, criterion: str | None, scored_at: str | None, rewind:
 
 
 def family_name(criterion: str, variant: str) -> str:
-    """How a criterion's tickets of one variant are called; depths_1_1_0, which a control is called, reads as numbers."""
+    """How a criterion's tickets of one variant are called; a control's depths_1_1_0 reads as numbers."""
     if criterion.startswith(f"{DEPTHS}_"):
         criterion = f"{DEPTHS} {criterion.removeprefix(f'{DEPTHS}_').replace('_', '-')}"
     return f"{criterion} ({variant})" if variant else criterion

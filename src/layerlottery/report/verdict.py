@@ -87,7 +87,8 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     if not judged:
         return f"{tolerance} can't be computed, so no ticket can be judged."
     count = rows["verdict_holm"].value_counts()
-    against = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if verdict in count)
+    counts = (f"{count[verdict]} {verdict}" if len(rows) > 1 else verdict for verdict in VERDICTS if verdict in count)
+    against = ", ".join(counts)
     return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network: {against}."
 
 
