@@ -80,8 +80,8 @@ def forest(tables: Tables, xi: str) -> Forest | None:
 def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most so many rows, tickets before controls.
 
-    Where there are more, one of each family: the most blocks removed that is proven to win, else its highest mean. Where
-    even these are too many, those with the most blocks removed in a proven win; a quarter is left to the controls.
+    Where there are more, one of each family: the most blocks removed that is proven to win, else its highest mean.
+    Where even these are too many, those with the most blocks removed in a proven win; controls keep a quarter.
     """
     rows = rows.assign(control=rows["is_control"].astype(bool))
     if len(rows) > most:

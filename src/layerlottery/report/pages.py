@@ -1,4 +1,4 @@
-"""A page for each network, made from the tables alone: result, removed blocks, curve, cost, tests, provenance, command."""
+"""A page for each network, from the tables alone: result, removed blocks, curve, cost, tests, provenance, command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from layerlottery import paths
 from layerlottery.config.criteria import SCORED_AS
 from layerlottery.config.studies import Run
 from layerlottery.report.tables import Tables
-from layerlottery.report.texts import TEMPLATES, TEXTS
+from layerlottery.report.texts import TEMPLATES
 from layerlottery.words import ABSENT, at, factor, number, percent, scaled, seconds, signed, start
 
 Row = Mapping[Hashable, Any]

@@ -57,8 +57,10 @@ SHAPES = ((16, 0), (4, 45), (3, 0), (4, 0), (3, 180), (5, 0), (3, 90), (6, 0), (
 UNCHOSEN = (*DRAWN, DEPTHS)
 FIXED = tuple(
     dict.fromkeys(
-        ["snip", "grasp", "l1", "kl", "cka"]
-        + sorted(name for function, one in FORMULAS.items() if function not in UNCHOSEN for name in one.names)
+        (
+            *("snip", "grasp", "l1", "kl", "cka"),
+            *sorted(name for function, one in FORMULAS.items() if function not in UNCHOSEN for name in one.names),
+        )
     )
 )
 DASHES = ("", "4 2", "1 2", "6 2 1 2", "8 3", "2 1")
@@ -134,7 +136,7 @@ def present(entries: Iterable[str], rows: pd.DataFrame, by: str = "criterion") -
 def legend(
     entries: Mapping[str, Look], rows: pd.DataFrame, dense: Look | None = THICK, by: str = "criterion"
 ) -> Legend:
-    """The names that appear, after the dense networks, if those are drawn; where they are too many, figures name them."""
+    """The names that appear, after the dense networks, if those are drawn; figures name what is too many."""
     first = (("dense", dense),) if dense else ()
     held = present(entries, rows, by)
     return (*first, *((name, entries[name]) for name in held if len(held) <= MOST_NAMES))
