@@ -85,8 +85,9 @@
     const ranked = shown.toSorted((a, b) => (b[heads[0]] ?? -Infinity) - (a[heads[0]] ?? -Infinity)).slice(0, most);
     element("networks").querySelector("tbody").replaceChildren(...ranked.map(row => {
       const made = line("td", [row.name, ...heads.map(name => row[name] === null ? "–" : String(+row[name].toPrecision(4)).replace("-", "−"))], heads.map(name => held.axes[name]));
+      if (!/^[\w.=/-]+$/.test(folder(row))) return made;
       const link = document.createElement("a");
-      [link.href, link.textContent] = [encodeURI(`pages/${folder(row).replace("networks/", "")}.html`), row.name];
+      [link.href, link.textContent] = [`pages/${folder(row).replace("networks/", "")}.html`, row.name];
       made.firstChild.replaceChildren(link);
       return made;
     }));

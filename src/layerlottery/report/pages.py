@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Hashable, Iterator, Mapping
@@ -39,8 +40,8 @@ PROVENANCE = {
 }
 
 
-def write_pages(tables: Tables, folder: Path, results: str) -> int:
-    """Write `folder`/pages/dataset=…/….html for every network of the runs, and remove older ones; their number.
+def write_pages(tables: Tables, folder: Path, results: str) -> None:
+    """Write `folder`/pages/dataset=…/….html for every network of the runs, and remove older ones.
 
     `results` is the results folder as commands name it. The names are those of the networks' folders in the results.
     """
@@ -51,11 +52,13 @@ def write_pages(tables: Tables, folder: Path, results: str) -> int:
     shown, held = TEMPLATES.get_template("network.html.j2"), _Networks(tables)
     for row in tables.runs.to_dict("records"):
         run = run_of(row)
+        # no benchmark gives such names: they are no part of a path
+        if not all(re.fullmatch(r"[\w.-]+", str(value), re.ASCII) for value in dataclasses.asdict(run).values()):
+            continue
         path = folder / page_of(run)
         path.parent.mkdir(parents=True, exist_ok=True)
         back = "../" * page_of(run).count("/")
         path.write_text(shown.render(held.page(row, run), results=results, back=back), encoding="utf-8")
-    return len(tables.runs)
 
 
 def page_of(run: Run) -> str:

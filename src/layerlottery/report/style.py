@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -108,17 +109,15 @@ def looks(runs: pd.DataFrame) -> dict[str, Look]:
     """
     grey = drawn_criteria(runs, UNCHOSEN)
     names = sorted(set(tickets(runs)["criterion"]))
-    coloured = sorted((name for name in names if name not in grey), key=_fixed)
-    own = [name for name in coloured if name not in FIXED]
-    found = {name: _look(_fixed(name) if name in FIXED else len(FIXED) + own.index(name)) for name in coloured}
+    coloured = [name for name in names if name not in grey]
+    places = {name: FIXED.index(name) for name in coloured if name in FIXED}
+    free = (place for place in count() if place not in places.values())
+    places |= {name: next(free) for name in coloured if name not in FIXED}
+    found = {name: _look(place) for name, place in sorted(places.items(), key=lambda one: one[1])}
     drawn = [name for name in names if name in grey]
     return found | {
         name: Look(RANDOM, place, DASHES[(place - 1) % len(DASHES)]) for place, name in enumerate(drawn, start=1)
     }
-
-
-def _fixed(name: str) -> int:
-    return FIXED.index(name) if name in FIXED else len(FIXED)
 
 
 def _look(place: int) -> Look:
