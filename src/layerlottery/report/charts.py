@@ -27,6 +27,7 @@ from layerlottery.words import MINUS
 
 Draw: TypeAlias = Callable[[Axes, pd.DataFrame], None]
 SEED = 3.2 / 6.5  # size of a single seed's mark, its mean's being 1
+ROOM = 0.35  # for names beside the marks, as a part of an axis
 BY_REMOVED = ["criterion", "removed"]
 
 
@@ -115,13 +116,14 @@ def _dots(axes: Axes, x: pd.Series, y: pd.Series, look: Look, *, size: float, al
 
 
 def direct_labels(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
-    """Names (height, text, colour) at the right edge, in the order of their heights and set apart."""
-    low, high = axes.get_ylim()
+    """Names (height, text, colour) in room made at the right, in the order of their heights and set apart."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     step, floor = 0.075 * (high - low), low
     for height, text, colour in sorted(ends):
+        axes.set_xlim(left, right + ROOM * (right - left))
         floor = max(height, floor)
-        place = (1.01, floor)
-        axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=colour, annotation_clip=False)
+        place = (1.02 / (1 + ROOM), floor)
+        axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=colour)
         floor += step
 
 

@@ -13,21 +13,25 @@
     row.name = `${alone ? row.ticket.slice(row.group.length + 2) : row.ticket}, seed ${row.seed}${row.draw ? `, draw ${row.draw}` : ""}`;
     row.command = `${held.command}${folder(row)}/weights.safetensors`;
     row.words = row.name.toLowerCase();
+    row.facts = [...row.words.split(/[\s,()·]+/), `seed=${row.seed}`, `draw=${row.draw}`, `p=${row.removed}`, `removed=${row.removed}`];
   }
 
   // what the filter leaves, and of it what the box holds
-  const words = () => element("filter").value.toLowerCase().split(/[\s,]+/).filter(Boolean);
-  const passes = row => words().every(word => row.words.split(/[\s,()]+/).includes(word) || (word.length > 2 && row.words.includes(word)));
+  const words = () => element("filter").value.toLowerCase().replace(/\b(seed|draw|p|removed)[\s=]+(\d+)/g, "$1=$2").split(/[\s,]+/).filter(Boolean);
+  const passes = row => words().every(word => row.facts.includes(word) || (word.length > 2 && row.words.includes(word)));
   const inside = row => !box || ["x", "y"].every(way => {
     const value = row[chosen[way + box.view]];
     return value !== null && value >= box[way][0] && value <= box[way][1];
   });
 
+  const seen = view => rows.filter(row => passes(row) && row[chosen["x" + view]] !== null && row[chosen["y" + view]] !== null)
+    .map(row => ({...row, on: inside(row)}));
+
   function spec(view) {
     const [x, y] = [chosen["x" + view], chosen["y" + view]], ink = style("--ink"), muted = style("--muted"), grid = style("--grid");
     const families = Object.keys(held.looks), own = box && box.view === view ? {x: box.x, y: box.y} : undefined;
     const scale = {zero: false, nice: true, padding: 8};
-    const shown = rows.filter(row => passes(row) && row[x] !== null && row[y] !== null).map(row => ({...row, on: inside(row)}));
+    const shown = seen(view);
     return {
       width: "container", height: 300, background: null, autosize: {type: "fit", contains: "padding"},
       data: {name: "rows", values: shown},
@@ -49,6 +53,7 @@
     const made = await vegaEmbed(element("view" + view), spec(view), {actions: false, renderer: rows.length > 800 ? "canvas" : "svg"});
     if (views[view]) views[view].finalize();
     views[view] = made.view;
+    element("view" + view).firstElementChild.ariaHidden = "true";
     made.view.addSignalListener("box", (_, held) => boxed(view, held));
   }
 
@@ -67,8 +72,7 @@
     clearTimeout(told);
     told = setTimeout(() => {
       for (const view of [1, 2]) {
-        const change = vega.changeset().modify(() => true, "on", row => inside(row));
-        if (views[view]) views[view].change("rows", change).run();
+        if (views[view]) views[view].data("rows", seen(view)).run();
       }
       list();
       layerlottery.remember();
@@ -100,7 +104,7 @@
     texts.forEach((text, place) => {
       const cell = document.createElement(place ? kind : "th");
       cell.textContent = text;
-      cell.scope = kind === "th" ? "col" : "row";
+      if (cell.tagName === "TH") cell.scope = kind === "th" ? "col" : "row";
       if (place && labels.length) cell.dataset.label = labels[place - 1];
       made.append(cell);
     });

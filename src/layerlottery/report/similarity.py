@@ -50,9 +50,9 @@ def layer_picture(tables: Tables) -> Picture:
             axes.axvline(edge - 0.5, color=GRID, linewidth=1.2)
         series = over_seeds(own, ["criterion", "position"], "cka").sort_values("position", kind="stable")
         lines(axes, series, entries, "position", mark=3.4)
-        name_ends(axes, series, entries, "position")
         _up_to_one(axes, series)
         whole_steps(axes, own["position"])
+        name_ends(axes, series, entries, "position")
         axes.set_xlabel("block of the dense network")
 
     panels = [replace(size, key=one.key) for one in facets(tables, held, "layer") for size in one.sizes(1)]
