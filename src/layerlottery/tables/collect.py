@@ -25,6 +25,7 @@ from layerlottery.store.artifacts import read_stamped, read_stamped_table
 from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import canonical, digest
 from layerlottery.store.schemas import IDENTITY, arrow_schema
+from layerlottery.tables.answers import check
 from layerlottery.tables.writing import Row, from_rows, in_schema
 
 Facts = dict[str, Any]
@@ -91,6 +92,7 @@ def _read(results: Path, runs: Placed, name: str, chain: Chain) -> Iterator[tupl
             for file in FILES[name]:
                 path = Path(file(f"{results}/{run.folder}"))
                 table, stamp = read_stamped_table(path)
+                check(path, table)
                 chain.say(path, stamp.inputs)
                 yield place, run, table
 

@@ -383,6 +383,17 @@ def test_a_damaged_network_leaves_no_table(results, tmp_path):
     assert list((tmp_path / "tables").iterdir()) == []
 
 
+def test_answers_that_disagree_with_the_accuracy_are_named(results, tmp_path):
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / paths.attack(TICKET.folder)
+    rows = [row | {"answers": bytes(7), "images_hash": "a"} for row in read_table(path).to_pylist()]
+    write_table(path, pa.Table.from_pylist(rows), config_hash="a")
+    with pytest.raises(
+        LayerLotteryError, match=r"rewind=0/attack\.parquet: answers: found 0 of 50 right; the accuracy"
+    ):
+        aggregate(tmp_path, settings())
+
+
 def test_a_condition_that_the_dense_network_lacks_is_named(results, tmp_path):
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
     path = tmp_path / paths.attack(Run("digits", "resnet20", 0).folder)
