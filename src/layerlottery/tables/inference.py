@@ -53,7 +53,10 @@ class Contrasts:
 
     @classmethod
     def between(cls, ours: pd.DataFrame, theirs: pd.DataFrame, networks: int) -> Contrasts:
-        """Of frames with the columns contrast, seed and place; a seed that one side lacks does not count."""
+        """Of frames with the columns contrast, seed and place; a seed that one side lacks does not count.
+
+        A network that stands in several rows of a contrast and seed counts as often in their mean.
+        """
         keys = [pd.MultiIndex.from_frame(side[["contrast", "seed"]]) for side in (ours, theirs)]
         rows = keys[0].unique().intersection(keys[1].unique()).sort_values()
         sides = (_weights(rows, key, side["place"], networks) for key, side in zip(keys, (ours, theirs), strict=True))
@@ -83,9 +86,10 @@ class Contrasts:
 def _weights(rows: pd.MultiIndex, keys: pd.MultiIndex, places: pd.Series, networks: int) -> sparse.csr_array:
     at = rows.get_indexer(keys)
     known = at >= 0
-    counts = np.bincount(at[known], minlength=len(rows))
-    held = (1 / counts[at[known]], (at[known], places.to_numpy()[known]))
-    return sparse.csr_array(held, shape=(len(rows), networks))
+    counted = (np.ones(known.sum()), (at[known], places.to_numpy()[known]))
+    weights = sparse.csr_array(counted, shape=(len(rows), networks))
+    weights.data /= np.repeat(weights.sum(axis=1), np.diff(weights.indptr))
+    return weights
 
 
 class Inference:
