@@ -11,7 +11,7 @@ import pandas as pd
 from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name
-from layerlottery.tables.statistics import VERDICTS
+from layerlottery.tables.statistics import UNDECIDED, VERDICTS
 from layerlottery.words import at, counted, interval, number, percent, ranges
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
@@ -136,7 +136,7 @@ def _power(rows: pd.DataFrame) -> Statements:
         return []
     ends = " to ".join(dict.fromkeys(number(one) for one in (known.min(), known.max())))
     said = f"True differences of {ends} percentage points are found with 80 % power, before correction."
-    open_ = rows[rows["verdict_holm"] == "undecided"]
+    open_ = rows[rows["verdict_holm"] == UNDECIDED]
     more = open_["more_seeds"].dropna()
     if len(more):
         ends = " to ".join(dict.fromkeys(f"{one:.0f}" for one in (more.min(), more.max())))
