@@ -10,7 +10,7 @@ from statsmodels.stats.power import TTestPower
 from tests.unit.report.conftest import Benchmark as Planted
 from tests.unit.report.conftest import write_benchmark
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.planning.deciding import CHURN, SEED_SD, found, next_values, tells
 from layerlottery.store.artifacts import read_table, write_facts
