@@ -36,11 +36,11 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
         every = at_tolerance(own.summary, xi)
         rows = chosen(every)
         controls = control_statements(own.runs, own.comparisons)
-        told = not rows.empty and rows["seeds"].max() > 1
+        learned = not nothing_learned(rows)
+        told = learned and not rows.empty and rows["seeds"].max() > 1
+        won = _controls_won(every, drawn) if learned else []
         statements = [*_proven(rows), *_verdicts(rows), *_best(rows), *_power(rows)] if told else []
-        found.append(
-            Finding(group_name(group), headline(rows, xi), [*statements, *controls, *_controls_won(every, drawn)])
-        )
+        found.append(Finding(group_name(group), headline(rows, xi), [*statements, *controls, *won]))
     return found
 
 
@@ -62,6 +62,10 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     """What the rows of one dataset, network and tolerance prove, corrected for the number of tests."""
     if rows.empty:
         return "Only dense networks were trained: there is no ticket to judge."
+    if nothing_learned(rows):
+        dense, chance = (rows["accuracy"] - rows["delta_accuracy"]).mean(), rows["chance"].iloc[0]
+        reached = f"the dense network reaches {number(dense)} %, not shown to be above chance, {number(chance)} %"
+        return f"Nothing was learned: {reached}, so no ticket is judged."
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
     total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:
@@ -73,6 +77,11 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     count = rows["verdict_holm"].value_counts()
     against = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if verdict in count)
     return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network: {against}."
+
+
+def nothing_learned(rows: pd.DataFrame) -> bool:
+    """Whether the dense networks beside these tickets are at chance, as far as is known."""
+    return bool(rows["learned"].eq(False).any())
 
 
 def _wins(rows: pd.DataFrame) -> str:

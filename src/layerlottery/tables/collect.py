@@ -42,7 +42,8 @@ CLEAN = ("accuracy", "nll", "brier", "ece", "temperature", "nll_scaled", "brier_
 CONDITION = ["kind", "name", "level"]
 # read beside the columns of a result table; `place` numbers the networks
 BESIDE = pa.schema(
-    {"place": pa.int64(), "architecture": pa.string(), "temperature": pa.float64(), "function": pa.string()}
+    {"place": pa.int64(), "architecture": pa.string(), "classes": pa.int64()}
+    | {"temperature": pa.float64(), "function": pa.string()}
     | {"answers": pa.binary(), "images_hash": pa.string(), "predicted": pa.binary()}
 )
 # what several files of one network fill
@@ -141,6 +142,7 @@ def _network(results: Path, run: Run, profile: Facts | None, lacoste: float, cha
         ticket = _facts(paths.ticket_facts(folder), chain)
         chosen = {"removed_blocks": ticket["removed_blocks"], "ties": ticket["tied"], "budget": ticket["budget"]}
         chosen["architecture"] = digest(ticket["architecture"])
+        chosen["classes"] = ticket["architecture"].get("classes")
         chosen["criterion_settings"] = _text(ticket["criterion_settings"])
     return chosen | training | _used(segments, lacoste)
 
