@@ -1,6 +1,7 @@
 """Whether anything was learned, on toy networks of known chance."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 from tests.unit.tables.test_agreement import kept
@@ -77,3 +78,15 @@ def test_networks_that_guess_seldom_seem_to_learn():
     random = np.random.default_rng(0)
     found = [judged(random.integers(0, 5, (5, IMAGES)), 3)[1] for _ in range(300)]
     assert np.mean(found) <= 0.025
+
+
+def test_each_network_has_a_chance_of_its_own():
+    rows = dense([0]) + ticket([(0, 0.0)]) + dense([0], network="resnet32") + ticket([(0, 0.0)], network="resnet32")
+    networks = placed(rows).assign(classes=[np.nan, 4, np.nan, np.nan])
+    measured = Measured(np.array([90.0, 90, 90, 90]), np.full(4, 1.0))
+    found = against_chance(networks, measured, Answers(), SETTINGS)
+    assert found.index.tolist() == [("digits", "resnet20"), ("digits", "resnet32")]
+    assert found["learned"].tolist() == [True, None]
+    assert found["chance"].iloc[0] == 25.0
+    # as the table takes them
+    assert pa.array(found["learned"], pa.bool_(), from_pandas=True).to_pylist() == [True, None]
