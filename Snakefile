@@ -6,7 +6,7 @@ import sys
 from snakemake.utils import min_version
 
 from layerlottery import paths
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.begin import begin

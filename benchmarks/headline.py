@@ -35,6 +35,9 @@ class Resampled(Answers):
         super().__init__()
         self._right = right
 
+    def lists(self, places: Sequence[int], conditions: Sequence[ConditionName]) -> np.ndarray:
+        return np.zeros(len(places), np.intp)
+
     def right(self, places: Sequence[int], conditions: Sequence[ConditionName]) -> np.ndarray:
         return self._right[list(places)]
 

@@ -13,8 +13,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from layerlottery.config.benchmark import first_line
 from layerlottery.config.criteria import CRITERIA, CriterionSettings
+from layerlottery.config.loading import first_line
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
 from layerlottery.criteria.own import scores_of

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tests.workflow.project import ROOT, clone, job_table
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 
 TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
 RULES = set(re.findall(r"^rule (\w+):", TEXT, re.MULTILINE)) | set(re.findall(r"^use rule \w+ as (\w+)", TEXT, re.M))

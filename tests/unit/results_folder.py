@@ -115,8 +115,8 @@ def write_detection(root, run):
 
 def architecture(run):
     if run.structure == "filters":
-        return {"depth": 20, "filters": [7, 16]}
-    return {"depth": 20, "removed_blocks": REMOVED[run.seed] if run.removed else []}
+        return {"depth": 20, "classes": 10, "filters": [7, 16]}
+    return {"depth": 20, "classes": 10, "removed_blocks": REMOVED[run.seed] if run.removed else []}
 
 
 def cost(run):

@@ -12,7 +12,7 @@ import yaml
 
 from layerlottery import paths
 from layerlottery.cli.reference import configuration_schema, data_dictionary
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.overlay import completed
 from layerlottery.config.stages import STAGES
 from layerlottery.store.schemas import ABOUT, PAPER_TABLES, TABLES

@@ -49,7 +49,7 @@ def test_the_text_says_what_the_headline_says(tables):
 
 
 def test_the_default_benchmark_is_the_one_that_was_run(tables):
-    from layerlottery.config.benchmark import load_benchmark
+    from layerlottery.config.loading import load_benchmark
     from layerlottery.config.reading import read_yaml
     from layerlottery.store.artifacts import read_table
 

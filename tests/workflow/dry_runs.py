@@ -17,7 +17,7 @@ import snakemake.executors
 import snakemake.report
 import snakemake.workflow
 
-import layerlottery.config.benchmark
+import layerlottery.config.loading
 import layerlottery.runtime.begin  # noqa: F401
 from layerlottery.config.stages import STAGES
 

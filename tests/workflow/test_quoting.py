@@ -14,7 +14,7 @@ from PIL import Image
 from tests.workflow.project import ROOT, TINY
 
 from layerlottery import paths
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts
 

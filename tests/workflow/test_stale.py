@@ -2,7 +2,7 @@
 
 from tests.workflow.project import FIRST, GROWN, PER_SEED, TINY, announced, edited
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.store import lock
 from layerlottery.upkeep.stale import asked_files, find_stale
 

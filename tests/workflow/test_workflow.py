@@ -7,7 +7,7 @@ import yaml
 from tests.workflow.project import DENSE, EVERY_JOB, FIRST, ROOT, TICKET, TINY, clone, job_table
 
 from layerlottery import paths
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.store import lock
 from layerlottery.store.artifacts import read_table
 from layerlottery.upkeep.stale import find_stale

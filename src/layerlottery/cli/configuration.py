@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from layerlottery.cli.stages import FILE, Command
-from layerlottery.config.benchmark import Benchmark, load_benchmark
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.reading import read_yaml
 from layerlottery.errors import LayerLotteryError
 

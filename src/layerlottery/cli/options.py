@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from layerlottery.config.base import Settings, read_options
-from layerlottery.config.benchmark import first_line
+from layerlottery.config.loading import first_line
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import one_line, terminal
 

@@ -7,12 +7,12 @@ study never trains again what exists. This module imports no torch: the Snakefil
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol, Self, cast, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from layerlottery import paths
 from layerlottery.config.base import Distinct, Name, Seed, Settings, later
@@ -27,8 +27,6 @@ from layerlottery.config.evaluation import (
     ShiftSettings,
 )
 from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
-from layerlottery.config.overlay import completed
-from layerlottery.config.reading import check_size, read_yaml
 from layerlottery.config.results import (
     EnergySettings,
     MarginSettings,
@@ -48,9 +46,7 @@ from layerlottery.config.studies import (
     scored_folder,
 )
 from layerlottery.config.training import TrainingSettings
-from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
-from layerlottery.words import terminal
 
 
 class Wildcards(Protocol):
@@ -155,9 +151,9 @@ class Benchmark(Settings):
         if self.report.xi not in self.statistics.xi:
             raise ValueError(f"report.xi: found {self.report.xi}; allowed: the values of statistics.xi")
         self._check_endpoints()
-        names = [study.name for study in self.studies]
-        if len(set(names)) < len(names):
-            raise ValueError(f"studies: found the names {', '.join(names)}; each study needs its own")
+        names = Counter(study.name for study in self.studies)
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise ValueError(f"studies: found the name {twice[0]} twice; each study needs its own")
         for study in self.studies:
             _check_names(f"studies.{study.name}.datasets", study.datasets, self.datasets)
             _check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
@@ -392,51 +388,3 @@ def _check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> 
     for name in found:
         if name not in allowed:
             raise ValueError(f"{key}: found {name!r}; allowed: {', '.join(sorted(allowed))}")
-
-
-def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
-    """Validate a configuration; raises one line that names the key, what was found and what is allowed.
-
-    `files` are where it was read: the name of the file that it `extends` is relative to the only one of them. They
-    are looked at once more, for their reader keeps the last of two equal keys.
-    """
-    if len(files) > 1 and config.get("extends") is not None:
-        names = " and ".join(map(str, files))
-        raise LayerLotteryError(f"configuration: extends: found in {names} together; allowed: one configuration file")
-    for file in files:
-        read_yaml(Path(file))
-    try:
-        check_size(config)
-    except ValueError as error:
-        raise LayerLotteryError(f"configuration: {error}") from None
-    whole = completed(config, Path(files[0] if files else "config.yaml").parent)
-    try:
-        return Benchmark.model_validate(whole)
-    except ValidationError as error:
-        raise LayerLotteryError(f"configuration: {first_line(error)}") from None
-
-
-def first_line(error: ValidationError) -> str:
-    """The first problem of a validation error, and how many more there are."""
-    problem = error.errors(include_url=False)[0]
-    # which member of a union it was stands there in angle brackets, and not in the configuration
-    key = ".".join(str(part) for part in problem["loc"] if str(part)[:1] != "<")
-    text = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "missing":
-        text = "missing; this key is needed"
-    elif problem["type"] != "value_error":
-        text = f"found {canonical_or_repr(problem['input'])}; {text[0].lower()}{text[1:]}"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    # a name from a file may hold what moves a terminal's cursor
-    return terminal(" ".join(f"{key[:100]}: {text[:400]}{more}".removeprefix(": ").split()))
-
-
-def canonical_or_repr(value: Any) -> str:
-    """A short text of whatever stood in the configuration."""
-    try:
-        text = canonical(value)
-    except (TypeError, ValueError):
-        text = repr(value)
-    except RecursionError:
-        text = type(value).__name__
-    return text if len(text) <= 60 else text[:57] + "..."

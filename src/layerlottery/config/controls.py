@@ -6,8 +6,8 @@ controls themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import chain, count, product
 from typing import Any
 
 from layerlottery.config.criteria import DEPTHS, DRAWN, CriterionSettings
@@ -27,17 +27,23 @@ def with_controls(
     """
     found: list[Study] = []
     brought: Criteria = {}
+    taken = {study.name for study in studies}
     for study in studies:
         found.append(study.model_copy(update={"controls": []}))
         for control in _wanted(study):
             for changes, criteria in _grids(study, control, network, criterion):
                 given = {one: getattr(study, one) for one in ("datasets", "networks", "seeds", "removed")}
-                name = f"{study.name[:30]}.{control}"
-                number = sum(one.name.startswith(name) for one in found)
-                given["name"] = f"{name}.{number}" if number else name
+                given["name"] = _free(f"{study.name[:30]}.{control}", taken)
+                taken.add(given["name"])
                 found.append(Study.model_validate(given | changes))
                 brought |= criteria
     return found, brought
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, or with the first number behind it that no study has."""
+    numbered = (f"{name}.{number}" for number in count(1))
+    return next(one for one in chain([name], numbered) if one not in taken)
 
 
 def _wanted(study: Study) -> list[str]:

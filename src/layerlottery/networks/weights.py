@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from layerlottery.config.benchmark import first_line
+from layerlottery.config.loading import first_line
 from layerlottery.config.networks import CustomSettings, Network
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import outermost

@@ -21,13 +21,14 @@ from layerlottery.store.schemas import arrow_schema
 from layerlottery.tables.looks import level
 from layerlottery.tables.measures import CLEAN_ACCURACY, PRIMARY
 from layerlottery.tables.power import detectable
-from layerlottery.tables.statistics import holm, p_within
+from layerlottery.tables.statistics import SINGLE, UNDECIDED, holm, p_within
 from layerlottery.words import at, counted, number
 
 # before the first run: the share of images that one of two networks answers right, and the standard deviation over
 # seeds of their difference beyond that, percentage points
 CHURN, SEED_SD = 0.05, 0.3
 MOST, NAMED = 1000, 8
+OPEN = (UNDECIDED, SINGLE)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def found(benchmark: Benchmark, results: Path) -> Found:
     rows = summary[(summary["xi"] == xi) & ~summary["is_control"].astype(bool)]
     if rows.empty:
         raise LayerLotteryError(f"{tables}: no ticket at ξ = {xi}; run snakemake --cores all first")
-    undecided = rows[rows["verdict_holm"].isin(("undecided", "single seed"))]
+    undecided = rows[rows["verdict_holm"].isin(OPEN)]
     more, others = undecided["more_seeds"].dropna(), list(_open_endpoints(inferred, rows))
     planned = said["configuration"].get("statistics", {})
     return Found(
@@ -95,7 +96,7 @@ def _open_endpoints(inferred: pd.DataFrame, tickets: pd.DataFrame) -> Iterator[s
     p = pd.Series(p_within(found, rows["xi_points"]), rows.index).where(rows["unit"] == "%")
     corrected = p.groupby([rows["dataset"], rows["network"]]).transform(holm)
     within = corrected <= (1 - rows["confidence"]) / 2
-    for row in rows[rows["outcome"].isin(("undecided", "single seed")) & ~within].to_dict("records"):
+    for row in rows[rows["outcome"].isin(OPEN) & ~within].to_dict("records"):
         name = "" if pd.isna(row["name"]) else f", {row['name']}"
         level = "" if pd.isna(row["level"]) else f" at {row['level']:g}/255"
         yield f"{row['measure']}{name}{level} of {_named(row)}"
@@ -117,8 +118,10 @@ def tells(benchmark: Benchmark, images: dict[str, int]) -> Iterator[str]:
     """What the seeds of a benchmark can tell of each network, from its tables or, before them, from stated defaults."""
     tables = Path(paths.table(f"{benchmark.results}/tables", "summary"))
     if tables.exists():
-        rows = read_result_table(tables, arrow_schema("summary")).to_pandas().drop_duplicates(["dataset", "network"])
-        for row in rows.dropna(subset=["detectable"]).to_dict("records"):
+        rows = read_result_table(tables, arrow_schema("summary")).to_pandas().dropna(subset=["detectable"])
+        # the noisiest of its tickets and controls: all others are told at least as well
+        largest = rows.loc[rows.groupby(["dataset", "network"], sort=False)["detectable"].idxmax()]
+        for row in largest.to_dict("records"):
             yield _telling(row["dataset"], row["network"], row["seeds"], row["detectable"], "as found so far")
         return
     kinds: dict[tuple[str, str], list[Run]] = {}

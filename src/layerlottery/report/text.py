@@ -13,6 +13,7 @@ from layerlottery.config.results import ReportSettings
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name
 from layerlottery.report.verdict import chosen, headline, seeds_words, tolerance_words
+from layerlottery.tables.statistics import UNDECIDED
 from layerlottery.words import factor, interval, number, terminal
 
 WIDTH = 80
@@ -28,7 +29,7 @@ COLUMNS = {
     "speed": 5,
 }
 
-UNDECIDED, WINS = "undecided", {True: "yes", False: "no"}
+WINS = {True: "yes", False: "no"}
 REMARK = """\
 win: not worse than dense by more than ξ, as the paper defines winning tickets.
 verdict: equivalent within ξ; otherwise better, worse or undecided.

@@ -11,7 +11,7 @@ import pandas as pd
 from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name
-from layerlottery.tables.statistics import VERDICTS
+from layerlottery.tables.statistics import UNDECIDED, VERDICTS
 from layerlottery.words import at, counted, interval, number, percent, ranges
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
@@ -36,11 +36,11 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
         every = at_tolerance(own.summary, xi)
         rows = chosen(every)
         controls = control_statements(own.runs, own.comparisons)
-        told = not rows.empty and rows["seeds"].max() > 1
+        learned = not nothing_learned(rows)
+        told = learned and not rows.empty and rows["seeds"].max() > 1
+        won = _controls_won(every, drawn) if learned else []
         statements = [*_proven(rows), *_verdicts(rows), *_best(rows), *_power(rows)] if told else []
-        found.append(
-            Finding(group_name(group), headline(rows, xi), [*statements, *controls, *_controls_won(every, drawn)])
-        )
+        found.append(Finding(group_name(group), headline(rows, xi), [*statements, *controls, *won]))
     return found
 
 
@@ -78,6 +78,10 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     """What the rows of one dataset, network and tolerance prove, corrected for the number of tests."""
     if rows.empty:
         return "Only dense networks were trained: there is no ticket to judge."
+    if nothing_learned(rows):
+        dense, chance = (rows["accuracy"] - rows["delta_accuracy"]).mean(), rows["chance"].iloc[0]
+        reached = f"the dense network reaches {number(dense)} %, not shown to be above chance, {number(chance)} %"
+        return f"Nothing was learned: {reached}, so no ticket is judged."
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
     total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:
@@ -90,6 +94,11 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     counts = (f"{count[verdict]} {verdict}" if len(rows) > 1 else verdict for verdict in VERDICTS if verdict in count)
     against = ", ".join(counts)
     return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network: {against}."
+
+
+def nothing_learned(rows: pd.DataFrame) -> bool:
+    """Whether the dense networks beside these tickets are at chance, as far as is known."""
+    return bool(rows["learned"].eq(False).any())
 
 
 def _wins(rows: pd.DataFrame) -> str:
@@ -161,7 +170,7 @@ def _power(rows: pd.DataFrame) -> Statements:
         return []
     ends = " to ".join(dict.fromkeys(number(one) for one in (known.min(), known.max())))
     said = f"True differences of {ends} percentage points are found with 80 % power, before correction."
-    open_ = rows[rows["verdict_holm"] == "undecided"]
+    open_ = rows[rows["verdict_holm"] == UNDECIDED]
     more = open_["more_seeds"].dropna()
     if len(more):
         ends = " to ".join(dict.fromkeys(f"{one:.0f}" for one in (more.min(), more.max())))

@@ -20,9 +20,10 @@ from layerlottery.store.chain import Chain
 from layerlottery.store.schemas import TABLES
 from layerlottery.tables.agreement import agreement
 from layerlottery.tables.answers import Answers
+from layerlottery.tables.chance import against_chance
 from layerlottery.tables.collect import read_ahead, read_batch, read_scores
 from layerlottery.tables.comparisons import comparisons
-from layerlottery.tables.inference import Inference
+from layerlottery.tables.inference import NETWORK, Inference
 from layerlottery.tables.measures import CLEAN_ACCURACY
 from layerlottery.tables.pairing import Pairing
 from layerlottery.tables.resilience import Measurements, resilience
@@ -46,9 +47,10 @@ def aggregate(results: Path, settings: AggregateSettings) -> dict[str, int]:
         if any(run.removed for run in runs):
             found = pd.concat(networks, ignore_index=True).join(measured.differences())
             inference = Inference(found, answers, statistics)
-            inferred = resilience(found, measured, inference)
-            tables["summary"].add(summary(found, inferred, statistics))
-            tables["comparisons"].add(comparisons(found, measured.of(CLEAN_ACCURACY, len(found)), inference))
+            inferred, accuracy = resilience(found, measured, inference), measured.of(CLEAN_ACCURACY, len(found))
+            chance = against_chance(found, accuracy, answers, statistics)
+            tables["summary"].add(summary(found, inferred, statistics).join(chance, on=NETWORK))
+            tables["comparisons"].add(comparisons(found, accuracy, inference))
             tables["resilience"].add(inferred)
             tables["agreement"].add(agreement(found, answers))
         if scores := add_scores(results, scorings, tables["scores"], chain):

@@ -12,10 +12,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from layerlottery.tables.answers import Answers
+from layerlottery.tables.answers import NOTHING, Answers
 from layerlottery.tables.inference import NETWORK
 from layerlottery.tables.measures import CLEAN
-from layerlottery.tables.seeds import NAMES, shapes
+from layerlottery.tables.seeds import NAMES, WHOLE, shapes
 from layerlottery.tables.statistics import Array, Places
 
 START = [*NETWORK, "structure", "scored_at", "removed", "rewind"]
@@ -24,20 +24,29 @@ PAIRS = 256
 
 
 def agreement(networks: pd.DataFrame, answers: Answers) -> pd.DataFrame:
-    """One row per ticket, and per dense network, and what it is set beside; empty where no answers were kept.
+    """One row per ticket, and per dense network, and what it is set beside, where answers of a pair were kept.
 
     dense: the dense network of the same seed. itself: the same of other seeds. ticket: those of another criterion, of
     the same seed, size and start, each two once. `networks` are all rows of the table runs, in their order.
     """
     rows = networks.assign(blocks=networks["removed_blocks"].map(tuple), architecture=shapes(networks))
-    kinds = rows.groupby(NAMES, sort=False, dropna=False)
-    found = [
-        pd.DataFrame(_measured(rows, answers, pairs), index=[0]).assign(
-            **rows.iloc[pairs[0, 0]][NAMES], beside=beside, criterion_other=other
-        )
-        for beside, other, pairs in _pairs(rows, kinds)
-    ]
-    return pd.concat(found, ignore_index=True).dropna(subset="churn") if found else pd.DataFrame()
+    kinds, sheets = rows.groupby(NAMES, sort=False, dropna=False), _sheets(answers, len(rows))
+    found = []
+    for beside, other, pairs in _pairs(rows, kinds):
+        first, second = sheets[pairs].T
+        kept = pairs[(first == second) & (first != NOTHING)]
+        if len(kept):
+            measured = pd.DataFrame(_measured(rows, answers, kept, sheets), index=[0])
+            found.append(measured.assign(**rows.iloc[pairs[0, 0]][NAMES], beside=beside, criterion_other=other))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def _sheets(answers: Answers, networks: int) -> Places:
+    """(networks,): which answers to clean images can be compared, by a common number; −1 where some were not kept."""
+    places = range(networks)
+    kept = np.column_stack([answers.lists(places, [CLEAN]), answers.predicts(places)])
+    numbers = np.unique(kept, axis=0, return_inverse=True)[1].reshape(-1)
+    return np.where((kept[:, 0] == NOTHING) | (kept[:, 1] == 0), NOTHING, numbers)
 
 
 def _pairs(rows: pd.DataFrame, kinds: pd.api.typing.DataFrameGroupBy) -> Iterator[tuple[str, str | None, Places]]:
@@ -57,27 +66,26 @@ def _pairs(rows: pd.DataFrame, kinds: pd.api.typing.DataFrameGroupBy) -> Iterato
                 yield "ticket", other, both[["place", "place_other"]].to_numpy()
 
 
-def _measured(rows: pd.DataFrame, answers: Answers, pairs: Places) -> dict[str, float]:
+def _measured(rows: pd.DataFrame, answers: Answers, pairs: Places, sheets: Places) -> dict[str, float]:
     """Means over pairs, in percent of the images; shares of pairs with the same blocks and architecture."""
     first, second = pairs.T
     blocks, architectures = (rows[name].to_numpy() for name in ("blocks", "architecture"))
-    whole = rows["structure"].isin(("none", "layers")).to_numpy()
+    whole = rows["structure"].isin(WHOLE).to_numpy()
     same = {
         "same_blocks": np.mean((blocks[first] == blocks[second]) & whole[first] & whole[second]),
         "same_architecture": np.mean(architectures[first] == architectures[second]),
     }
-    parts = [_alike(answers, pairs[start : start + PAIRS]) for start in range(0, len(pairs), PAIRS)]
-    means = np.average(parts, axis=0, weights=[min(PAIRS, len(pairs) - PAIRS * at) for at in range(len(parts))])
-    return dict(zip(("churn", "both_wrong", "agreement"), 100 * means, strict=True)) | same | {"pairs": len(pairs)}
+    alike = [pairs[sheets[first] == sheet] for sheet in np.unique(sheets[first])]
+    parts = [_alike(answers, own[start : start + PAIRS]) for own in alike for start in range(0, len(own), PAIRS)]
+    means = 100 * np.sum(parts, axis=0) / len(pairs)
+    return dict(zip(("churn", "both_wrong", "agreement"), means, strict=True)) | same | {"pairs": len(pairs)}
 
 
 def _alike(answers: Answers, pairs: Places) -> Array:
-    """Shares of images: one right, none right, the same class predicted; NaN where answers were not kept."""
+    """Shares of images, summed over pairs: one right, none right, the same class predicted."""
     places, at = np.unique(pairs, return_inverse=True)
     right, classes = answers.right(places.tolist(), [CLEAN]), answers.predicted(places.tolist())
-    if right is None or classes is None:
-        return np.full(3, np.nan)
     first, second = at.reshape(-1, 2).T
     known = right[first], right[second]
     shares = known[0] != known[1], (known[0] + known[1]) == 0, classes[first] == classes[second]
-    return np.array([one.mean() for one in shares])
+    return np.array([one.mean(axis=1).sum() for one in shares])

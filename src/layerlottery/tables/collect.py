@@ -25,6 +25,7 @@ from layerlottery.store.artifacts import read_stamped, read_stamped_table
 from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import canonical, digest
 from layerlottery.store.schemas import IDENTITY, arrow_schema
+from layerlottery.tables.answers import check
 from layerlottery.tables.writing import Row, from_rows, in_schema
 
 Facts = dict[str, Any]
@@ -41,7 +42,8 @@ CLEAN = ("accuracy", "nll", "brier", "ece", "temperature", "nll_scaled", "brier_
 CONDITION = ["kind", "name", "level"]
 # read beside the columns of a result table; `place` numbers the networks
 BESIDE = pa.schema(
-    {"place": pa.int64(), "architecture": pa.string(), "temperature": pa.float64(), "function": pa.string()}
+    {"place": pa.int64(), "architecture": pa.string(), "classes": pa.int64()}
+    | {"temperature": pa.float64(), "function": pa.string()}
     | {"answers": pa.binary(), "images_hash": pa.string(), "predicted": pa.binary()}
 )
 # what several files of one network fill
@@ -91,6 +93,7 @@ def _read(results: Path, runs: Placed, name: str, chain: Chain) -> Iterator[tupl
             for file in FILES[name]:
                 path = Path(file(f"{results}/{run.folder}"))
                 table, stamp = read_stamped_table(path)
+                check(path, table)
                 chain.say(path, stamp.inputs)
                 yield place, run, table
 
@@ -139,6 +142,7 @@ def _network(results: Path, run: Run, profile: Facts | None, lacoste: float, cha
         ticket = _facts(paths.ticket_facts(folder), chain)
         chosen = {"removed_blocks": ticket["removed_blocks"], "ties": ticket["tied"], "budget": ticket["budget"]}
         chosen["architecture"] = digest(ticket["architecture"])
+        chosen["classes"] = ticket["architecture"].get("classes")
         chosen["criterion_settings"] = _text(ticket["criterion_settings"])
     return chosen | training | _used(segments, lacoste)
 

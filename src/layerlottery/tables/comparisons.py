@@ -59,12 +59,13 @@ CONTROLS = {
 }
 
 # controls that draw what the ticket chose: where the choice leaves one architecture, both are drawn alike
-SAME_LAW = ("random", "random_spread", "architecture")
+SAME_LAW = ("random", "random_spread")
 
 
 def comparisons(networks: pd.DataFrame, accuracy: Measured, inference: Inference) -> pd.DataFrame:
-    """One row per ticket and control that shares a seed with it; draws are averaged within a seed first.
+    """One row per ticket and control that shares a seed with it; pairs of draws are averaged within a seed first.
 
+    The control `architecture` are other architectures than that of the network which they stand beside.
     `networks` are all rows of the table runs, `accuracy` is that on clean test images.
     """
     tickets = pruned(networks)
@@ -92,11 +93,11 @@ def _compared(
     tickets: pd.DataFrame, pairs: pd.DataFrame, control: Control, accuracy: Measured, inference: Inference
 ) -> pd.DataFrame:
     """Of every ticket with such a control its inference, bootstrap, and how much both have in common."""
-    ours, theirs = _sides(tickets, pairs, control)
-    contrasts, settings = Contrasts.between(ours, theirs, len(accuracy.values)), inference.settings
+    shared, settings = _shared(tickets, pairs, control), inference.settings
+    ours = shared[["contrast", "seed", "place"]]
+    contrasts = Contrasts.between(ours, ours.assign(place=shared["place_other"]), len(accuracy.values))
     found, samples = inference.of(contrasts, accuracy), contrasts.samples(accuracy.values).to_numpy()
     ends = bootstraps(samples, confidence=settings.confidence, resamples=settings.resamples)
-    shared = ours.merge(theirs, on=["contrast", *control.paired], suffixes=("", "_other"))
     layers = shared["structure"].eq("layers") & shared["structure_other"].eq("layers")
     same = pd.DataFrame(
         {
@@ -112,10 +113,14 @@ def _compared(
 
 
 def _null_by_construction(rows: pd.DataFrame) -> pd.Series:
-    """Where there is nothing to find: the networks are the same, or of one architecture and equally drawn."""
+    """Where there is nothing to find: the networks are the same, or of one architecture and equally drawn.
+
+    So is a ticket of the only architecture of its size, beside other architectures.
+    """
+    same = rows["same_architecture"] == 1
     identical = (rows["same_blocks"] == 1) & (rows["same_start"] == 1)
-    alike = (rows["same_architecture"] == 1) & (rows["drawn"] == 1) & rows["control"].isin(SAME_LAW)
-    return identical | alike
+    alike = same & (rows["drawn"] == 1) & rows["control"].isin(SAME_LAW)
+    return identical | alike | (same & (rows["control"] == "architecture"))
 
 
 def _pairs(tickets: pd.DataFrame) -> pd.DataFrame:
@@ -139,10 +144,14 @@ def _others(pairs: pd.DataFrame, control: Control) -> pd.DataFrame:
     return found[same | ~same.groupby(found["ticket"]).transform("any")]
 
 
-def _sides(tickets: pd.DataFrame, pairs: pd.DataFrame, control: Control) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Networks of the tickets and of their controls, by `contrast`; those without a partner do not count."""
+def _shared(tickets: pd.DataFrame, pairs: pd.DataFrame, control: Control) -> pd.DataFrame:
+    """Pairs of networks of the tickets and of their controls, by `contrast`; the other's columns end in _other."""
     ours = tickets[NEEDED].assign(contrast=tickets["ticket"])
     others = tickets[[*NEEDED, "ticket"]].rename(columns={"ticket": "ticket_other"})
     theirs = pairs[["ticket", "ticket_other"]].merge(others).rename(columns={"ticket": "contrast"})
-    keys = [pd.MultiIndex.from_frame(side[["contrast", *control.paired]]) for side in (ours, theirs)]
-    return ours[keys[0].isin(keys[1])], theirs[keys[1].isin(keys[0])]
+    shared = ours.merge(theirs, on=["contrast", *control.paired], suffixes=("", "_other"))
+    if control.value != DEPTHS:
+        return shared
+    unequal = shared["architecture"] != shared["architecture_other"]
+    # a ticket that no other architecture stands beside keeps its own
+    return shared[unequal | ~unequal.groupby(shared["contrast"]).transform("any")]

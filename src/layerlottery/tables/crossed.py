@@ -51,9 +51,9 @@ class Table(NamedTuple):
 
 
 def pool(answers: npt.NDArray[Any]) -> Pool:
-    """φ of answers (networks, seeds, images); 1 where one network or one seed leaves nothing to estimate it from."""
+    """φ of answers (networks, seeds, images); 1 where one network or seed, or none, tells nothing of it."""
     count, seeds, images = answers.shape
-    df = (count - 1) * (seeds - 1)
+    df = max(count - 1, 0) * (seeds - 1)
     if not df or images < 2:
         return Pool(1.0, df)
     cells = answers.mean(axis=2, dtype=np.float64)

@@ -25,7 +25,7 @@ OUTLIERS = ["outliers", "score"]
 KEPT = [
     *(column.name for column in IDENTITY),
     *("place", "architecture", "removed_blocks", "accuracy", "train_seconds", "energy_kwh", "power_source"),
-    "criterion_settings",
+    *("criterion_settings", "config_hash", "classes"),
 ]
 SAVINGS = {"macs": "macs", "params": "params", "memory": "memory_bytes", "energy": "energy_kwh"}
 

@@ -12,6 +12,8 @@ from layerlottery.config.studies import FRESH
 from layerlottery.store.schemas import TICKET
 
 NAMES = [column.name for column in TICKET]
+# structures whose blocks are whole or gone: of dense_at_cost all are there
+WHOLE = ("none", "layers", "dense_at_cost")
 
 
 def pruned(networks: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +37,7 @@ def shapes(networks: pd.DataFrame) -> pd.Series:
     lost = networks["removed_blocks"].map(lambda names: ",".join(sorted(one.rpartition(".")[0] for one in names)))
     for cost in ("macs", "params"):
         lost = lost + " " + networks[cost].astype(str)
-    return lost.where(networks["structure"].isin(("none", "layers")), networks["architecture"])
+    return lost.where(networks["structure"].isin(WHOLE), networks["architecture"])
 
 
 def identities(tickets: pd.DataFrame) -> pd.DataFrame:

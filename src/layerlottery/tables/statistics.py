@@ -33,6 +33,7 @@ RESAMPLED = 2**21
 Verdict = Literal["better", "equivalent", "worse", "undecided"]
 VERDICTS = get_args(Verdict)
 SINGLE, NULL = "single seed", "null by construction"
+UNDECIDED: Verdict = "undecided"
 # below so many seeds the bootstrap covers 78 to 83 % where it says 95
 BOOTSTRAPPED = 10
 
@@ -219,7 +220,7 @@ def verdicts(
     level = np.asarray(level)
     with np.errstate(invalid="ignore"):
         told = [np.asarray(equivalent) <= level / 2, ~(np.asarray(differs) <= level), found["mean"] > 0]
-    return np.select([found["seeds"] < 2, *told], [SINGLE, "equivalent", "undecided", "better"], "worse")
+    return np.select([found["seeds"] < 2, *told], [SINGLE, "equivalent", UNDECIDED, "better"], "worse")
 
 
 def outcome(found: pd.DataFrame, differs: npt.ArrayLike, level: npt.ArrayLike) -> npt.NDArray[np.str_]:

@@ -12,6 +12,7 @@ from layerlottery.tables.power import detectable, more_seeds
 from layerlottery.tables.seeds import are_controls, identities, per_seed, pruned, samples
 from layerlottery.tables.statistics import (
     ROUNDING,
+    UNDECIDED,
     Array,
     averages,
     bootstraps,
@@ -112,7 +113,9 @@ def _judged(rows: pd.DataFrame, tickets: pd.DataFrame) -> pd.DataFrame:
 
 
 def _more_seeds(rows: pd.DataFrame) -> Array:
+    """Of what Holm's correction leaves undecided; the first of its steps is stricter than some ticket's own."""
     names = ("delta_accuracy", "seed_variance", "image_variance", "delta_df", "seeds", "xi_points")
     given = (rows[name].fillna(0 if name == "image_variance" else np.nan).to_numpy(float) for name in names)
     # the first step of Holm's correction over tickets and primary endpoints
-    return more_seeds(*given, level=(rows["alpha"] / rows["family"]).to_numpy())
+    found = more_seeds(*given, level=(rows["alpha"] / rows["family"]).to_numpy())
+    return np.where(rows["verdict_holm"] == UNDECIDED, found, np.nan)

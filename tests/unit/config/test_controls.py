@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.networks import named_network
 from layerlottery.config.studies import CONTROLS
 from layerlottery.errors import LayerLotteryError
@@ -80,6 +80,20 @@ def test_studies_whose_long_names_begin_alike_have_controls_of_their_own():
     ]
     names = [study.name for study in loaded(*studies).studies]
     assert len(names) == len(set(names)) == 2 + 2 * 5 + 3
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_controls_take_no_name_of_a_users_study(first):
+    own = [STUDY | {"name": name, "criteria": ["l1"], "removed": [1]} for name in ("one.fresh", "one.fresh.1")]
+    asking = [STUDY | {"removed": [2], "controls": ["fresh"]}]
+    benchmark = loaded(*(own + asking if first else asking + own))
+    criteria = {study.name: study.criteria for study in benchmark.studies}
+    assert criteria == {"one": ["snip"], "one.fresh": ["l1"], "one.fresh.1": ["l1"], "one.fresh.2": ["snip"]}
+
+
+def test_two_studies_of_one_name_are_named():
+    with pytest.raises(LayerLotteryError, match=r"studies: found the name one twice; each study needs its own$"):
+        loaded(STUDY | {"removed": [2], "controls": "all"}, STUDY | {"removed": [1]})
 
 
 def test_a_criterion_of_ones_own_is_not_taken_for_a_control():

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from layerlottery.cli.configuration import load_configuration
 from layerlottery.cli.upkeep import stale
-from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.limits import check_limits
+from layerlottery.config.loading import load_benchmark
 from layerlottery.errors import LayerLotteryError
 
 TEXT = Path("config.yaml").read_text(encoding="utf-8")

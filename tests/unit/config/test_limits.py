@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError, create_model
 
 from layerlottery.config.base import Settings
-from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.limits import check_limits, published
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.networks import StagedSettings
 from layerlottery.data.prepare import LOADERS
 from layerlottery.errors import LayerLotteryError

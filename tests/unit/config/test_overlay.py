@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.overlay import completed
 from layerlottery.errors import LayerLotteryError
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.reading import LARGEST, read_yaml
 from layerlottery.errors import LayerLotteryError
 

@@ -1,6 +1,6 @@
 """What of a configuration a stage sees: the same settings give the same text, and only what it sees changes it."""
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.studies import Run
 
 CHOICES = {"datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": ["random"], "removed": [1, 2]}

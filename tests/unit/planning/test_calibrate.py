@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.planning import calibrate
 from layerlottery.planning.images import ImageCounts
 

@@ -10,10 +10,10 @@ from statsmodels.stats.power import TTestPower
 from tests.unit.report.conftest import Benchmark as Planted
 from tests.unit.report.conftest import write_benchmark
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.planning.deciding import CHURN, SEED_SD, found, next_values, tells
-from layerlottery.store.artifacts import write_facts
+from layerlottery.store.artifacts import read_table, write_facts
 
 CONFIG = {
     "datasets": {"digits": {"source": "digits"}},
@@ -82,6 +82,16 @@ def test_after_a_run_its_tables_tell(tmp_path):
     benchmark = finished(tmp_path, planted={("snip", 1): (0.4, 0.9)})
     (said,) = tells(benchmark, {})
     assert said.endswith("as found so far")
+
+
+@pytest.mark.parametrize("noisier", ["random", "snip"])
+def test_of_a_networks_tickets_the_noisiest_tells(tmp_path, noisier):
+    spread = {(name, 1): (0.4, 3.0 if name == noisier else 0.5) for name in ("random", "snip")}
+    benchmark = finished(tmp_path, planted=spread)
+    (said,) = tells(benchmark, {})
+    every = read_table(tmp_path / "tables" / "summary.parquet").to_pandas()["detectable"]
+    assert every.max() > 3 * every.min()
+    assert f"true differences of {every.max():.2f} pp" in said
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.evaluation import ATTACKS
+from layerlottery.config.loading import load_benchmark
 from layerlottery.planning.estimate import Estimate, Measured
 from layerlottery.planning.images import ImageCounts
 from layerlottery.planning.jobs import Job, Record

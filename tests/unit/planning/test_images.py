@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.planning.images import image_counts

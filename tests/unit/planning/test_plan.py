@@ -2,7 +2,7 @@
 
 import pytest
 
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.planning import calibrate
 from layerlottery.planning import plan as planning
 from layerlottery.planning.estimate import Measured

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from tests.unit.report.conftest import write_rows
 
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import read_tables
@@ -29,7 +30,30 @@ def test_verdict_names_what_is_proven(planted):
 def rows_of(*tickets, seeds=3):
     """Rows of a summary: (winning, winning after correction, verdict after correction)."""
     columns = ["winning", "winning_holm", "verdict_holm"]
-    return pd.DataFrame(tickets, columns=columns).assign(seeds=seeds, tickets=len(tickets), xi_points=1.0)
+    return pd.DataFrame(tickets, columns=columns).assign(seeds=seeds, tickets=len(tickets), xi_points=1.0, learned=None)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_where_nothing_was_learned_nothing_wins(seeds):
+    rows = rows_of(*[(True, True, "equivalent")] * 2, seeds=seeds)
+    rows = rows.assign(accuracy=[10.0, 12.0], delta_accuracy=[-1.0, 1.0], chance=11.5, won=1)
+    assert "nothing was learned" not in headline(rows.assign(learned=True), "1").lower()
+    text = headline(rows.assign(learned=False), "1")
+    assert text == (
+        "Nothing was learned: the dense network reaches 11.00 %, not shown to be above chance, 11.50 %, "
+        "so no ticket is judged."
+    )
+
+
+def test_a_group_at_chance_lists_no_winners(make, tmp_path):
+    folder = make(tmp_path, planted={("random", 1): (0.5, 0.1), ("snip", 1): (0.6, 0.1)}, criteria=("random", "snip"))
+    assert said(findings(read_tables(folder), "1")[0], "Random won too")
+    rows = read_table(folder / "summary.parquet").to_pylist()
+    write_rows(folder, "summary", [row | {"learned": False, "chance": 96.0} for row in rows])
+    (finding,) = findings(read_tables(folder), "1")
+    assert finding.headline.startswith("Nothing was learned: the dense network reaches 93.")
+    terms = ("Proven to win", "Undecided", "Highest mean", "Random won too")
+    assert not [term for term in terms if said(finding, term)]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,15 @@ from layerlottery.tables.answers import Answers
 IMAGES, CLASSES = 37, 5
 
 
-def kept(predicted, labels):
-    """Answers as aggregation collects them."""
+def kept(predicted, labels, lacking=(), images=None):
+    """Answers as aggregation collects them, but for places that lack them; `images` names each one's list."""
     held = Answers()
     rows = [
-        {"place": place, "kind": "clean", "name": "clean", "level": 0.0, "images": len(labels), "images_hash": "a"}
+        {"place": place, "kind": "clean", "name": "clean", "level": 0.0, "images": len(labels)}
+        | {"images_hash": "a" if images is None else images[place]}
         | {"answers": np.packbits(own == labels).tobytes(), "predicted": own.astype(np.uint8).tobytes()}
         for place, own in enumerate(predicted)
+        if place not in lacking
     ]
     schema = {"answers": pa.binary(), "predicted": pa.binary()}
     table = pa.Table.from_pylist(rows)
@@ -106,3 +108,43 @@ def test_equal_blocks_and_architectures_are_counted(benchmark):
     (beside,) = [row for row in rows if (row["criterion"], row["beside"]) == ("snip", "dense")]
     assert (pair["same_blocks"], pair["same_architecture"]) == (1.0, 1.0)
     assert (beside["same_blocks"], beside["same_architecture"]) == (0.0, 0.0)
+
+
+def test_pairs_that_lack_answers_are_left_out_and_no_others(benchmark):
+    networks, predicted, labels = benchmark
+    (lacking,) = networks.loc[(networks["criterion"] == "snip") & (networks["seed"] == 1), "place"]
+    rows = {
+        (row["criterion"], row["beside"]): row
+        for row in records(agreement(networks, kept(predicted, labels, [lacking])))
+    }
+    row = rows["snip", "dense"]
+    pairs = networks.loc[(networks["criterion"] == "snip") & (networks["seed"] != 1), ["place", "dense"]].to_numpy()
+    assert row["pairs"] == 2
+    assert [row[name] for name in ("churn", "both_wrong", "agreement")] == pytest.approx(
+        by_hand(pairs, predicted, labels)
+    )
+    assert (rows["snip", "itself"]["pairs"], rows["snip", "ticket"]["pairs"]) == (1, 2)
+    assert (rows["random", "itself"]["pairs"], rows[None, "itself"]["pairs"]) == (3, 3)
+
+
+def test_answers_to_other_images_are_not_compared(benchmark):
+    networks, predicted, labels = benchmark
+    # seeds 1 and 2 were tested on another list than seed 0
+    images = ["a" if seed == 0 else "b" for seed in networks["seed"]]
+    rows = {
+        (row["criterion"], row["beside"]): row
+        for row in records(agreement(networks, kept(predicted, labels, images=images)))
+    }
+    assert (rows["snip", "dense"]["pairs"], rows["snip", "itself"]["pairs"]) == (3, 1)
+    pairs = networks.loc[networks["criterion"] == "snip", ["place", "dense"]].to_numpy()
+    assert rows["snip", "dense"]["churn"] == pytest.approx(by_hand(pairs, predicted, labels)[0])
+
+
+def test_dense_networks_trained_for_less_keep_the_dense_architecture():
+    rows = dense([0, 1]) + [row | {"draw": 0} for row in ticket([(0, 0.0), (1, 0.0)], structure="dense_at_cost")]
+    networks = placed(rows).assign(architecture=lambda rows: "hash " + rows["structure"])
+    networks["removed_blocks"] = [[] for _ in rows]
+    labels = np.zeros(IMAGES, int)
+    found = records(agreement(networks, kept(np.zeros((4, IMAGES), int), labels)))
+    (row,) = [row for row in found if row["beside"] == "dense"]
+    assert (row["same_architecture"], row["same_blocks"]) == (1.0, 1.0)

@@ -136,6 +136,41 @@ def test_all_architectures_of_a_size_are_one_control():
     assert (row["difference"], row["same_architecture"]) == (1.0, 0.0)
 
 
+def depths(accuracies, architecture):
+    name = f"depths_{architecture}"
+    return rows_of(accuracies, "depths", criterion=name, rewind="random", architecture=architecture)
+
+
+def test_the_tickets_own_architecture_is_no_other_one():
+    # each seed chose another
+    snip = [row | {"architecture": "ab"[row["seed"]]} for row in rows_of({0: [91.0], 1: [95.0]})]
+    first, second = depths({0: [50.0], 1: [90.0]}, "a"), depths({0: [88.0], 1: [50.0]}, "b")
+    row = compare(snip, first, second)["snip", "layers", "0", "architecture"]
+    assert (row["seeds"], row["difference"], row["same_architecture"]) == (2, (3 + 5) / 2, 0.0)
+    assert row["outcome"] != "null by construction"
+
+
+def test_each_draw_has_its_own_other_architectures():
+    snip = [row | {"architecture": "ab"[row["draw"]]} for row in rows_of({0: [91.0, 95.0]})]
+    controls = [depths({0: [accuracy]}, name) for name, accuracy in (("a", 90.0), ("b", 88.0), ("c", 84.0))]
+    row = compare(snip, *controls)["snip", "layers", "0", "architecture"]
+    by_hand = np.mean([91 - 88, 91 - 84, 95 - 90, 95 - 84])
+    assert (row["difference"], row["same_architecture"]) == (pytest.approx(by_hand), 0.0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"scored_at": "trained"}, {"rewind": "25"}])
+def test_without_another_architecture_there_is_nothing_to_find(changes):
+    snip = rows_of(SNIP, architecture="a", **changes)
+    row = compare(snip, depths(SNIP, "a"))["snip", "layers", changes.get("rewind", "0"), "architecture"]
+    assert (row["outcome"], row["same_architecture"], row["p_value"]) == ("null by construction", 1.0, None)
+
+
+def test_a_seed_without_another_architecture_does_not_count():
+    snip = [row | {"architecture": "ab"[row["seed"] > 0]} for row in rows_of(SNIP)]
+    row = compare(snip, depths({0: [50.0], 1: [90.0], 2: [91.0]}, "a"))["snip", "layers", "0", "architecture"]
+    assert (row["seeds"], row["difference"]) == (2, pytest.approx((4 + 5) / 2))
+
+
 def test_a_fresh_start_is_paired_with_the_same_draw():
     # the draw chose the architecture, so only the first is the same one
     found = compare(rows_of({0: [91.0, 40.0], 1: [92.0, 40.0]}), rows_of({0: [90.0], 1: [90.0]}, rewind="random"))

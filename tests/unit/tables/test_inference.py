@@ -119,6 +119,47 @@ def test_networks_without_answers_leave_a_group_to_its_seeds(three):
     assert found["method"].to_dict() == {"resnet20": "seeds and images", "resnet32": "seeds"}
 
 
+def test_a_network_without_answers_leaves_its_own_contrasts_to_their_seeds(three):
+    networks, answers = three
+    lacking = networks.loc[(networks["removed"] == 1) & (networks["seed"] == 2), "place"].tolist()
+    rows = inferred(networks, SETTINGS, answers, lacking)[0].set_index("removed")
+    assert rows["method"].to_dict() == {1: "seeds", 2: "seeds and images"}
+    assert rows.loc[1, "se"] == pytest.approx(rows.loc[1, "sd"] / np.sqrt(SEEDS))
+    # of the other one, all that answered in every seed are the pool
+    tables, every = by_hand(networks, answers)
+    expected = contrast(tables[2], pool(np.delete(every, 1, axis=0)))
+    assert (rows.loc[2, "se"], rows.loc[2, "df"]) == (pytest.approx(100 * expected.se), pytest.approx(expected.df))
+
+
+def test_without_a_pool_a_contrast_has_its_own_noise():
+    # each seed has a draw of its own, so that no kind of network has all seeds but the dense one, which lacks answers
+    seeds = [(seed, 0.0) for seed in range(SEEDS)]
+    networks, answers = answered(placed(dense(range(SEEDS)) + ticket(seeds) + ticket(seeds, removed=2)))
+    measured, inference = inferred(networks, SETTINGS, answers, range(SEEDS))[1:]
+    ours, theirs = (networks.loc[networks["removed"] == size, ["seed", "place"]].assign(contrast=0) for size in (1, 2))
+    (row,) = inference.of(Contrasts.between(ours, theirs, len(networks)), measured).to_dict("records")
+    table = answers[ours["place"]].astype(float) - answers[theirs["place"]]
+    expected = contrast(table, pool(answers[None, ours["place"]]))
+    assert row["method"] == "seeds and images"
+    assert (row["se"], row["df"]) == (pytest.approx(100 * expected.se), pytest.approx(expected.df))
+
+
+def test_one_training_under_two_names_is_once_in_the_pool(three):
+    networks, answers = three
+    plain = inferred(networks, SETTINGS, answers)[0].set_index(["criterion", "removed"])
+    copy = networks[networks["removed"] == 1].assign(criterion="depths_1_0_0", rewind="random")
+    rows = pd.concat([networks.assign(config_hash=networks["place"]), copy.assign(config_hash=copy["place"])])
+    whole = placed(rows.drop(columns=["place", "dense"]).to_dict("records"))
+    again = np.concatenate([answers, answers[copy["place"]]])
+    found = inferred(whole, SETTINGS, again)[0].set_index(["criterion", "removed"])
+    for name in ("se", "df"):
+        assert found.loc[plain.index, name].tolist() == pytest.approx(plain[name].tolist())
+    assert found.loc[("depths_1_0_0", 1), "se"] == pytest.approx(plain["se"].iloc[0])
+    # what only answers alike, trained on its own, does count
+    other = inferred(whole.assign(config_hash=whole["place"]), SETTINGS, again)[0]
+    assert (other["df"].to_numpy() > found["df"].to_numpy()).any()
+
+
 def test_one_seed_infers_nothing_whatever_the_images():
     networks, answers = answered(placed(dense([0]) + ticket([(0, 0.0)])))
     row = inferred(networks, SETTINGS, answers)[0].iloc[0]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from layerlottery import paths
 from layerlottery.cli.main import cli
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, write_document, write_table

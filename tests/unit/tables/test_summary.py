@@ -169,6 +169,14 @@ def test_differences_that_agree_by_chance_decide_nothing():
     assert (row["verdict"], row["verdict_holm"]) == ("undecided", "undecided")
 
 
+def test_more_seeds_are_for_what_the_correction_leaves_open():
+    # Holm's second step, 0.025, decides what its first, 0.0167, does not
+    rows = summarize(planted([0.0001, 0.01, 0.1]))
+    assert [row["p_difference"] for row in rows] == pytest.approx([0.0002, 0.02, 0.2], rel=1e-6)
+    assert [row["verdict_holm"] for row in rows] == ["better", "better", "undecided"]
+    assert [row["more_seeds"] is None for row in rows] == [True, True, False]
+
+
 def test_rewinds_are_tickets_of_their_own():
     rows = dense([0, 1]) + [row for rewind in ("0", "25", "random") for row in ticket([(0, 1.0)], rewind=rewind)]
     assert [(row["rewind"], row["networks"]) for row in summarize(rows)] == [("0", 1), ("25", 1), ("random", 1)]

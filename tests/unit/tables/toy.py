@@ -13,13 +13,17 @@ FAMILY = ["dataset", "network", "seed"]
 
 
 class Kept:
-    """Answers (places, images) to the clean test set alone, or none."""
+    """Answers (places, images) to the clean test set alone, or none; `lacking` are places whose were not kept."""
 
-    def __init__(self, answers=None):
-        self.answers = answers
+    def __init__(self, answers=None, lacking=()):
+        self.answers, self.lacking = answers, lacking
+
+    def lists(self, places, conditions):
+        return np.array([-1 if self.answers is None or place in self.lacking else 0 for place in places])
 
     def right(self, places, conditions):
-        return None if self.answers is None else self.answers[places]
+        assert not set(self.lacking) & set(places)
+        return self.answers[places]
 
 
 class OnlyAccuracy:
@@ -45,6 +49,8 @@ def placed(rows):
     if "criterion_settings" not in networks:
         networks["criterion_settings"] = [json.dumps({"function": name}) for name in networks["criterion"]]
     networks["architecture"] = networks["architecture"].fillna(networks["place"].astype(str))
+    if "config_hash" not in networks:
+        networks["config_hash"] = [f"training {place}" for place in networks["place"]]
     # blocks of their own, in the stage that an architecture is named after
     lost = zip(networks["removed_blocks"], networks["architecture"], networks["place"], strict=True)
     networks["removed_blocks"] = [own or [f"{stage}.{at}"] for own, stage, at in lost]
@@ -54,9 +60,9 @@ def placed(rows):
     return networks
 
 
-def inferred(networks, settings, answers=None):
+def inferred(networks, settings, answers=None, lacking=()):
     """What the table resilience says of the accuracy of these networks, and what infers it."""
-    measured, inference = OnlyAccuracy(networks), Inference(networks, Kept(answers), settings)
+    measured, inference = OnlyAccuracy(networks), Inference(networks, Kept(answers, lacking), settings)
     return resilience(networks, measured, inference), measured.measured, inference
 
 

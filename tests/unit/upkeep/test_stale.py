@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from layerlottery.cli.configuration import load_configuration
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import lock
 from layerlottery.training.alone import alone

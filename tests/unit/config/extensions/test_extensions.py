@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from tests.unit.config.extensions.conftest import EXAMPLES, told
 
-from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.criteria import CriterionSettings
 from layerlottery.config.evaluation import AttackSettings
 from layerlottery.config.extensions import TRUSTED, UntrustedCodeError, load, load_trusted, trust
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.networks import CustomSettings, NetworkSettings
 from layerlottery.errors import Interrupted
 from layerlottery.networks.weights import dense_architecture, load_network
@@ -112,7 +112,7 @@ def test_a_configuration_is_read_without_running_code_and_without_torch(mine):
     mine.write_text(CODE + "raise SystemExit('it was run')")
     program = f"""
 import sys
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.config.extensions import trust
 made = load_benchmark({CONFIG!r})
 trust(*made.networks.values())

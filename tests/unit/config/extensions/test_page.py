@@ -9,7 +9,7 @@ import yaml
 from tests.unit.config.extensions.conftest import EXAMPLES, ROOT, told
 
 from layerlottery.cli.reference import configuration_schema
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 
 
 @pytest.fixture
