@@ -15,12 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from layerlottery.report.style import Look, looks
 from layerlottery.report.tables import Tables, at_tolerance, group_name
+from layerlottery.tables.statistics import UNDECIDED
 from layerlottery.words import at, interval, ranges, signed
 
 # rows that a screen and a phone's hold, and the fewest of a network; what is left out stands under Every ticket
 SCREEN, PHONE, LEAST = 14, 8, 4
 MARGIN = 0.06
-UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
@@ -130,23 +130,24 @@ class _Axis:
         mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
         known = not math.isnan(low)
         verdict = str(row["verdict_holm"] or "")
+        wins, learned = row["winning_holm"] is True, row["learned"] is not False
         sides = ("left" if known and low < self.low else "", "right" if known and high > self.high else "")
         return Mark(
             name=f"{row['family']}, {at(ranges([row['removed']]))}",
             look=entries[str(row["criterion"])],
             control=bool(row["is_control"]),
             roomy=bool(row["roomy"]),
-            filled=row["winning_holm"] is True or verdict not in ("", UNDECIDED),
+            filled=learned and (wins or verdict not in ("", UNDECIDED)),
             mean=self.place(mean),
             low=self.place(low if known else mean),
             high=self.place(high if known else mean),
             cut=" ".join(filter(None, sides)),
             text=interval(mean, low, high),
-            verdict=_words(verdict, row["winning_holm"] is True),
+            verdict=_words(verdict, wins=wins) if learned else "nothing learned",
         )
 
 
-def _words(verdict: str, wins: bool) -> str:
+def _words(verdict: str, *, wins: bool) -> str:
     if not wins:
         return verdict
     return "wins" if verdict in ("", UNDECIDED) else f"{verdict}, wins"

@@ -48,7 +48,10 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     """The first sentence of the page: the only network's headline, or how many tickets win in how many networks."""
     if len(found) == 1:
         return found[0].headline
-    held = [rows for own in tables.by_group.values() if len(rows := chosen(at_tolerance(own.summary, xi)))]
+    every = [rows for own in tables.by_group.values() if len(rows := chosen(at_tolerance(own.summary, xi)))]
+    held = [rows for rows in every if not nothing_learned(rows)]
+    if every and not held:
+        return "Nothing was learned: no dense network is shown to be above chance, so no ticket is judged."
     rows = pd.concat(held) if held else pd.DataFrame()
     if rows.empty:
         return found[0].headline
@@ -57,7 +60,8 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     places = sum(bool(one["winning_holm"].eq(True).any()) for one in held)
     won = int(rows["winning_holm"].eq(True).sum())
     said = f"{_subject(rows, won)} proven to win, in {places} of {len(found)} networks" if won else "No win is proven"
-    return f"{said} ({tolerance_words(xi)}, {seeds_words(rows)}, corrected within each network)."
+    idle = f" In {len(every) - len(held)} nothing was learned." if len(held) < len(every) else ""
+    return f"{said} ({tolerance_words(xi)}, {seeds_words(rows)}, corrected within each network).{idle}"
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:
