@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from tests.browser.test_report_page import CHROMIUM, DRIVER, address, browser, show
@@ -136,10 +137,14 @@ def test_the_filter_narrows_figures_and_tables(page):
 
 def test_hovering_names_the_network_and_its_command(browser, address):
     page = drawn(show(browser, address))
-    dot = page.find_element("css selector", "#view2 .mark-symbol path")
-    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", dot)
-    ActionChains(page).move_to_element(dot).perform()
-    WebDriverWait(page, 10).until(lambda _: "snakemake" in page.find_element("id", "vg-tooltip-element").text)
+    page.execute_script("document.getElementById('view2').scrollIntoView({block: 'center'})")
+
+    def hovered(_):
+        dot = page.find_elements("css selector", "#view2 .mark-symbol path")[-1]
+        ActionChains(page).move_by_offset(3, 3).move_to_element(dot).perform()
+        return "snakemake" in page.find_element("id", "vg-tooltip-element").text
+
+    WebDriverWait(page, 20, ignored_exceptions=[StaleElementReferenceException]).until(hovered)
     said = page.find_element("id", "vg-tooltip-element").text
     assert "seed" in said
     assert "networks/dataset=digits/network=resnet32/seed=" in said

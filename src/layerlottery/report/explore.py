@@ -91,7 +91,7 @@ def _looks(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def _symbol(look: Look | None) -> str:
-    corners = look.marker if look else [(-1.0, 0.2), (-1.0, -0.2), (1.0, -0.2), (1.0, 0.2)]
+    corners = look.marker if look else [(-1.0, 0.4), (-1.0, -0.4), (1.0, -0.4), (1.0, 0.4)]
     return "M" + "L".join(f"{x},{-y}" for x, y in corners) + "Z"
 
 
