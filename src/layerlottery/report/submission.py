@@ -113,7 +113,7 @@ def recipe(one: Submission, group: Group) -> dict[str, Any]:
         "computed in": " and ".join(sorted(rows["precision"].dropna().unique())),
         **flat("data", {key: value for key, value in data.items() if key not in NOT_RECIPE}),
         "data.images": " and ".join(map(str, sorted(rows["train_images"].dropna().unique()))),
-        **flat("network", named),
+        **(flat("network", named) if named else {}),
         **flat("revision", {name: revisions.get(name) for name in REVISIONS}),
     }
 

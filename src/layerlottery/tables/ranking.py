@@ -42,9 +42,9 @@ def ranking(networks: pd.DataFrame, answers: Answers, alpha: pd.Series) -> Ranki
     """Rank tickets of one data set, architecture and recipe, each among those with as many blocks removed.
 
     `networks` are rows of the table runs, of one benchmark after the other, numbered from 0, with further columns:
-    `source`, which benchmark; `ticket`, its number, below 0 for each benchmark's dense networks; `images`, how many it was tested on;
-    `answered`, text that tells its answers from others'; `listed`, which list of images these are to. `alpha` is the
-    level of each ticket's verdicts, by its number; a pair has the stricter one of its two.
+    `source`, which benchmark; `ticket`, its number, below 0 for each benchmark's dense networks; `images`, how many it
+    was tested on; `answered`, text that tells its answers from others'; `listed`, which list of images these are to.
+    `alpha` is the level of each ticket's verdicts, by its number; a pair has the stricter one of its two.
     """
     stands = _standing(networks)
     held = networks.assign(accuracy=networks["accuracy"].where(networks["ticket"].map(stands).eq(networks["ticket"])))
