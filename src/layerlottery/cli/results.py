@@ -45,12 +45,25 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
     manifest(tables, output, gather(Benchmark, settings, {}))
 
 
-@stage("report", TABLES, OUTPUT)
-def report(**given: Any) -> None:
-    """Write the self-contained HTML report."""
-    from layerlottery.report.report import report
+@stage(
+    "report",
+    click.option("--tables", type=FOLDER, default="results/tables", show_default=True, help="folder of the tables"),
+    click.option("--output", type=FILE, help="page to write  [default: report/ beside the tables]"),
+    click.option("--against", type=FOLDER, help="another results folder: a page of both, ticket by ticket"),
+)
+def report(settings: ReportSettings, tables: Path, output: Path | None, against: Path | None) -> None:
+    """Write the self-contained HTML report, or with --against a page that sets two runs side by side."""
+    if against is None:
+        from layerlottery.report.report import report
 
-    report(**given)
+        report(tables, output or tables.parent / "report" / "index.html", settings)
+    else:
+        from layerlottery.report.against import against as beside
+        from layerlottery.report.against import results_of
+
+        output = output or tables.parent / "report" / "against.html"
+        beside(results_of(tables), against, output, settings)
+        click.echo(terminal(output.resolve()))
 
 
 @click.command()

@@ -180,7 +180,7 @@ def _row(values: dict[Hashable, Any]) -> Row:
         figure(values["mce"]),
         count(values["seeds"]),
         verdict(values["verdict_holm"]),
-        Cell(str(values["folder"])),
+        Cell(str(values["folder"]), tone="name"),
     )
     return Row(cells, control)
 

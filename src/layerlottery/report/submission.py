@@ -24,6 +24,7 @@ NOT_RECIPE = ("location", "download", "official", "shifted", "strict")
 # of these only rounding and speed depend, and `precision` is known as what was computed in
 MACHINE = ("precision", "compile", "channels_last")
 REVISIONS = ("prepare", "initialize", "train")
+NOT_SET = "not set"
 # digits of a recipe's hash that are shown
 SHOWN = 8
 
@@ -131,30 +132,34 @@ def _settings(text: str) -> dict[str, Any]:
 
 
 def flat(prefix: str, value: Any) -> dict[str, Any]:
-    """Nested settings by dotted keys; a list that holds objects by their names, or else their places."""
-    return dict(_flat(prefix, value))
-
-
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
-        named = [one.get("name", place) if isinstance(one, dict) else place for place, one in enumerate(value)]
-        value = dict(zip(map(str, named), value, strict=True))
-    if isinstance(value, dict) and value:
-        for name, part in value.items():
-            yield from _flat(f"{key}.{name}" if key else str(name), part)
-    else:
-        yield key, value
+    """Nested settings by dotted keys."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    return {key: held for name, part in value.items() for key, held in flat(f"{prefix}.{name}", part).items()}
 
 
 def differing(held: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, str]]]:
-    """Of each key that does not hold one value throughout, the values as text; a key that is missing is a default."""
+    """Of each key that does not hold one value throughout, the values as text."""
     keys = dict.fromkeys(key for one in held.values() for key in one)
-    found = [(key, {name: _shown(one, key) for name, one in held.items()}) for key in keys]
+    found = [(key, {name: _shown(one.get(key, NOT_SET)) for name, one in held.items()}) for key in keys]
     return [(key, values) for key, values in found if len(set(values.values())) > 1]
 
 
-def _shown(held: Mapping[str, Any], key: str) -> str:
-    if key not in held:
-        return "default"
-    value = held[key]
+def changes(key: str, one: Any, other: Any) -> Iterator[tuple[str, str, str]]:
+    """Where two nested settings differ: dotted key and both values as text; studies go by their names."""
+    one, other = _named(one), _named(other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in dict.fromkeys([*one, *other]):
+            yield from changes(f"{key}.{name}" if key else str(name), one.get(name, NOT_SET), other.get(name, NOT_SET))
+    elif one != other:
+        yield key, _shown(one), _shown(other)
+
+
+def _named(value: Any) -> Any:
+    if not isinstance(value, list) or not all(isinstance(one, dict) and "name" in one for one in value):
+        return value
+    return {str(one["name"]): {key: held for key, held in one.items() if key != "name"} for one in value}
+
+
+def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -103,9 +103,11 @@ def _ranks(pairs: pd.DataFrame, stands: pd.Series) -> pd.DataFrame:
             better[at[winner], at[other]] = True
     _close(better)
     compared = {ticket for side in PAIR for ticket in pairs.loc[pairs["p_value"].notna(), side]}
-    ranks = pd.DataFrame({"better_than": better.sum(axis=1), "worse_than": better.sum(axis=0)}, index=tickets)
-    ranks["rank"] = (1.0 + ranks["worse_than"]).where(ranks.index.isin(compared))
     every = stands[stands.index >= 0]
+    # a ticket counts as often as it is there
+    times = every.value_counts().reindex(tickets).to_numpy(int)
+    ranks = pd.DataFrame({"better_than": better @ times, "worse_than": times @ better}, index=tickets)
+    ranks["rank"] = (1.0 + ranks["worse_than"]).where(ranks.index.isin(compared))
     return ranks.reindex(every).set_axis(every.index)
 
 
