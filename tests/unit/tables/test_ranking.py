@@ -47,7 +47,10 @@ def ranks_of(accuracies, **given):
 
 
 def test_pairs_are_paired_t_tests_corrected_by_holm():
-    own = {(0, name): scattered(mean, number) for number, (name, mean) in enumerate(zip("abcd", (90, 90.3, 91, 94)))}
+    own = {
+        (0, name): scattered(mean, number)
+        for number, (name, mean) in enumerate(zip("abcd", (90, 90.3, 91, 94), strict=True))
+    }
     pairs = ranked(own).pairs.set_index(["first", "second"])
     expected = {}
     for first, second in combinations(range(4), 2):
