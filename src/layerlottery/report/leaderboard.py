@@ -97,6 +97,19 @@ def leaderboard(folders: Sequence[Path], output: Path, xi: str) -> int:
     if output.suffix not in (".html", ".htm"):
         raise LayerLotteryError(f"--output: found {output}; allowed: a name that ends in .html")
     submissions = read_submissions(folders)
+    sections, rows = _sections(submissions, xi)
+    made_by = digest([xi, *(one.manifest for one in submissions)])
+    page = TEMPLATES.get_template("leaderboard.html.j2").render(
+        sections=sections, tolerance=tolerance_words(xi), folders=counted(len(submissions), "folder", "folders")
+    )
+    table = pa.Table.from_pandas(rows[[*KEPT]], preserve_index=False).replace_schema_metadata(None)
+    write_table(output.with_suffix(".parquet"), table, config_hash=made_by)
+    write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by)
+    return len(rows)
+
+
+def _sections(submissions: Sequence[Submission], xi: str) -> tuple[list[Section], pd.DataFrame]:
+    """What the page shows, and the rows of all its tables."""
     sections: list[Section] = []
     found: list[pd.DataFrame] = []
     for group, contests in _contests(submissions).items():
@@ -106,15 +119,7 @@ def leaderboard(folders: Sequence[Path], output: Path, xi: str) -> int:
             found.append(rows)
             parts.append(_part(contest, rows, order, f"{len(sections)}-{len(parts)}"))
         sections.append(Section(f"group{len(sections)}", group_name(group), _apart(contests), tuple(parts)))
-    made_by = digest([xi, *(one.manifest for one in submissions)])
-    page = TEMPLATES.get_template("leaderboard.html.j2").render(
-        sections=sections, tolerance=tolerance_words(xi), folders=counted(len(submissions), "folder", "folders")
-    )
-    whole = pd.concat(found)[[*KEPT]]
-    table = pa.Table.from_pandas(whole, preserve_index=False).replace_schema_metadata(None)
-    write_table(output.with_suffix(".parquet"), table, config_hash=made_by)
-    write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by)
-    return len(whole)
+    return sections, pd.concat(found)
 
 
 def _contests(submissions: Sequence[Submission]) -> dict[Group, list[Contest]]:
@@ -268,6 +273,6 @@ def _corruptions(contest: Contest) -> Iterable[str]:
         for held in [within(one.tables.robustness, contest.group)]
         if len(own := held[held["kind"] == "corruption"])
     }
-    return ["mCE: folders tested other corruptions, severities or images, so that it can't be compared between them."][
-        : len(kinds) > 1
-    ]
+    if len(kinds) < 2:
+        return []
+    return ["mCE: folders tested other corruptions, severities or images, so that it can't be compared between them."]
