@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from tests.unit.tables.toy import Kept, answers_of
+from tests.unit.tables.toy import Kept, answers_of, inferred, placed
 
+from layerlottery.config.results import StatisticsSettings
+from layerlottery.tables.comparisons import comparisons
 from layerlottery.tables.ranking import ranking
 
 SEEDS = range(8)
@@ -159,3 +161,22 @@ def test_without_a_difference_few_tables_have_any_rank_but_the_first():
         wrong += ranked(own).ranks["rank"].max() > 1
     # 5 % at most; 31 of 400 leave that at the level 0.01
     assert wrong <= 31
+
+
+def test_within_one_benchmark_a_pair_is_what_its_table_of_comparisons_says():
+    held, answers = with_answers({0: "same", 1: "same"})
+    # one benchmark: a control drawn at random beside a criterion
+    held = held[held["ticket"] != -2].assign(
+        source=0, criterion=held["criterion"].replace({"a": "snip", "b": "random"})
+    )
+    answers, held = answers[held.index], held.reset_index(drop=True).assign(place=range(len(held)))
+    (pair,) = ranking(held, Kept(answers), pd.Series(0.05, range(2))).pairs.to_dict("records")
+    networks = placed(
+        held.drop(columns=["place", "source", "ticket", "images", "answered", "listed"]).to_dict("records")
+    )
+    _, measured, inference = inferred(networks, StatisticsSettings(), answers)
+    (row,) = comparisons(networks, measured, inference).query("control == 'random'").to_dict("records")
+    assert row["method"] == pair["method"] == "seeds and images"
+    assert [pair[name] for name in ("difference", "low", "high", "p_value")] == pytest.approx(
+        [row[name] for name in ("difference", "low", "high", "p_value")]
+    )
