@@ -1,4 +1,4 @@
-"""Commands of the stages that make tables and pages: aggregate, tabulate, manifest, report; and the summary."""
+"""Commands of the stages that make tables and pages: aggregate, tabulate, manifest, report; summary, leaderboard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from layerlottery.cli.options import gather
-from layerlottery.cli.stages import FOLDER, OUTPUT, stage, with_settings
+from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, stage, with_settings
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.results import ReportSettings
 from layerlottery.words import terminal
@@ -45,12 +45,45 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
     manifest(tables, output, gather(Benchmark, settings, {}))
 
 
-@stage("report", TABLES, OUTPUT)
-def report(**given: Any) -> None:
-    """Write the self-contained HTML report."""
-    from layerlottery.report.report import report
+@stage(
+    "report",
+    click.option("--tables", type=FOLDER, default="results/tables", show_default=True, help="folder of the tables"),
+    click.option("--output", type=FILE, help="page to write  [default: report/ beside the tables]"),
+    click.option("--against", type=FOLDER, help="another results folder: a page of both, ticket by ticket"),
+)
+def report(settings: ReportSettings, tables: Path, output: Path | None, against: Path | None) -> None:
+    """Write the self-contained HTML report, or with --against a page that sets two runs side by side."""
+    if against is None:
+        from layerlottery.report.report import report
 
-    report(**given)
+        report(tables, output or tables.parent / "report" / "index.html", settings)
+    else:
+        from layerlottery.report.against import against as beside
+        from layerlottery.report.against import results_of
+
+        output = output or tables.parent / "report" / "against.html"
+        beside(results_of(tables), against, output, settings)
+        click.echo(terminal(output.resolve()))
+
+
+@click.command()
+@click.argument("results", type=FOLDER, nargs=-1, required=True)
+@click.option("--output", type=FILE, default="leaderboard.html", show_default=True, help="page; its rows go beside it")
+@click.option("--xi", default="1", show_default=True, help="tolerance of the verdicts: percentage points, or sd")
+def leaderboard(results: tuple[Path, ...], output: Path, xi: str) -> None:
+    """Rank the tickets of many results folders on one page, where their networks share a recipe.
+
+    Each folder needs tables/ and manifest.json, and must pass `layerlottery verify`.
+    """
+    from layerlottery.report.leaderboard import leaderboard
+    from layerlottery.report.tables import tolerance_name
+    from layerlottery.upkeep.verify import require_good
+
+    wanted = tolerance_name(gather(ReportSettings, "{}", {"xi": xi}))
+    for folder in dict.fromkeys(results):
+        require_good(folder)
+    rows = leaderboard(results, output, wanted)
+    click.echo(terminal(f"{rows} tickets: {output.resolve()} and {output.with_suffix('.parquet').name}"))
 
 
 @click.command()
@@ -64,4 +97,4 @@ def summary(settings: ReportSettings, results: Path) -> None:
     click.echo(terminal(f"\nreport: {(results / 'report' / 'index.html').resolve()}"))
 
 
-COMMANDS = (aggregate, tabulate, manifest, report, summary)
+COMMANDS = (aggregate, tabulate, manifest, report, leaderboard, summary)

@@ -100,6 +100,17 @@ def described(found: Findings) -> list[str]:
     return [*lines, ", ".join(total)]
 
 
+def require_good(results: Path) -> None:
+    """Raise LayerLotteryError, in one line, unless a finished benchmark lies there and every file of it is good."""
+    if held(results):
+        raise LayerLotteryError(f"{results}: in use by a benchmark ({holder(results / NAME)}); wait for its end")
+    found = verify(results)
+    if not found.good:
+        first, *others = described(found)[:-1]
+        more = f" (and {len(others)} more lines of layerlottery verify)" if others else ""
+        raise LayerLotteryError(f"{results}: does not pass verification: {first}{more}")
+
+
 def require_unused(results: Path) -> None:
     """Raise LayerLotteryError while a benchmark runs in a results folder."""
     if held(results):
