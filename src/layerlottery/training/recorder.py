@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +26,7 @@ from layerlottery.words import one_line
 
 # beside TensorBoard's files: what each tracker holds of a training that has not ended
 STATE = "state.json"
-# for a tracker that does not come to an end, seconds
+# for a tracker that does not come to an end after the training, seconds
 PATIENCE = 60
 LONGEST = 300  # characters of an error that a tracker's package has written
 # what a tracker shows together has one word before the slash
@@ -51,6 +54,7 @@ class Recorder:
     wanted: Mapping[str, str]
     say: Callable[[str], None]
     trackers: dict[str, Tracker] = field(default_factory=dict)
+    forgetful: bool = False
 
     def __post_init__(self) -> None:
         self.state = self.folder / self.name / STATE
@@ -103,8 +107,9 @@ class Recorder:
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()
-            if self.trackers:
-                self._say(f"{self.state}: {error.strerror}")
+            if self.trackers and not self.forgetful:
+                self._say(f"{self.state}: {error.strerror}; a resumed training may tell an epoch twice")
+            self.forgetful = True
 
     def _leaving_out(self, name: str) -> _LeavingOut:
         return _LeavingOut(self, name)
@@ -146,8 +151,18 @@ def _own_output() -> TextIO:
     return mine
 
 
+def _leave_in_time() -> None:
+    """End this process some time after the training closed the pipe, also where a tracker hangs."""
+    pipe = select.poll()
+    pipe.register(0, 0)  # its closing, which is always told
+    pipe.poll()
+    time.sleep(PATIENCE)
+    os._exit(1)
+
+
 def main() -> None:
     """Record one training, to the end of the pipe that it holds."""
+    threading.Thread(target=_leave_in_time, daemon=True).start()
     # in a terminal's group and in a job's they are meant for the training
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -170,7 +185,6 @@ def main() -> None:
             finished = True
         else:
             recorder.record(row)
-    signal.alarm(PATIENCE)
     recorder.close(finished=finished)
 
 
