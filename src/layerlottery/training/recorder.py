@@ -83,7 +83,8 @@ class Recorder:
             with self._leaving_out(name):
                 tracker.close(finished=finished)
         if finished:
-            self.state.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.state.unlink()
 
     def _held(self) -> dict[str, dict[str, Any]]:
         with suppress(OSError, ValueError, KeyError, TypeError):

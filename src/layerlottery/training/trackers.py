@@ -117,11 +117,11 @@ class MLflow:
     """A run in the experiment, on the server that MLFLOW_TRACKING_URI names."""
 
     def __init__(self, run: Watched) -> None:
+        if not os.environ.get(SERVER):
+            raise LayerLotteryError(f"{SERVER} names no server")
         import mlflow
         from mlflow.entities import Metric
 
-        if not os.environ.get(SERVER):
-            raise LayerLotteryError(f"{SERVER} names no server")
         self._metric, self._client = Metric, mlflow.MlflowClient()
         self.id, self.written = run.id, run.written
         if self.id:
