@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -26,6 +27,7 @@ from layerlottery.words import one_line
 
 # beside TensorBoard's files: what each tracker holds of a training that has not ended
 STATE = "state.json"
+ID = re.compile(r"[\w-]{0,64}", re.ASCII)
 # for a tracker that does not come to an end after the training, seconds
 PATIENCE = 60
 LONGEST = 300  # characters of an error that a tracker's package has written
@@ -91,8 +93,10 @@ class Recorder:
             held = json.loads(self.state.read_text(encoding="utf-8"))
             if held["fingerprint"] == self.fingerprint:
                 return {
-                    name: {"id": str(one["id"]), "written": int(one["written"])}
+                    name: {"id": one["id"], "written": int(one["written"])}
                     for name, one in held["trackers"].items()
+                    # trackers make files and addresses of it, and a results folder may be somebody else's
+                    if ID.fullmatch(one["id"])
                 }
         return {}
 
@@ -103,7 +107,9 @@ class Recorder:
         temporary = self.state.with_name(f".{STATE}.{os.getpid()}")
         try:
             self.state.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(held), encoding="utf-8")
+            temporary.unlink(missing_ok=True)
+            with temporary.open("x", encoding="utf-8") as file:
+                json.dump(held, file)
             temporary.replace(self.state)
         except OSError as error:
             with suppress(OSError):

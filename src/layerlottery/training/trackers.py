@@ -38,7 +38,7 @@ class Watched:
 
 
 class Tracker(Protocol):
-    """An open run of a tracker: its id, and the last epoch that it holds."""
+    """An open run of a tracker: its id, "" where it needs none, and the last epoch that it holds."""
 
     id: str
     written: int
@@ -60,7 +60,7 @@ class TensorBoard:
             from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        self.id, self.written = run.name, run.written
+        self.id, self.written = "", run.written
         self._event, self._scalar = Event, summary.scalar
         folder = run.folder / run.name
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from layerlottery.networks.initialize import initialize_network
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.training import live
 from layerlottery.training.live import named
-from layerlottery.training.recorder import STATE
+from layerlottery.training.recorder import STATE, Recorder
 from layerlottery.training.train import train
 from layerlottery.upkeep.curves import tell
 from layerlottery.upkeep.stale import find_stale
@@ -181,6 +181,14 @@ def test_switched_on_halfway_the_first_epochs_are_told_too(undisturbed, training
     assert timeless(training.folder()) == timeless(undisturbed.folder())
 
 
+@pytest.mark.parametrize("planted", ["[]", "{", '{"fingerprint": 1}', "null", '{"fingerprint": "", "trackers": []}'])
+def test_a_state_that_is_none_means_a_new_run(training, planted):
+    training.folder().mkdir(parents=True)
+    (training.folder() / STATE).write_text(planted)
+    training.run()
+    assert [step for step, _ in seen(training.folder())["loss/train"]] == [1, 2, 3, 4, 5]
+
+
 def test_another_recipe_begins_anew_and_hides_the_old_curve(training, monkeypatch):
     training.stopped(4)
     monkeypatch.setattr(sys.modules[__name__], "RECIPE", RECIPE.model_copy(update={"learning_rate": 0.01}))
@@ -266,6 +274,20 @@ def test_killed_and_stopped_in_the_middle_it_shows_what_an_undisturbed_one_shows
         statuses.append(process.wait())
     assert statuses in ([75, -9, 0], [75, 0, 0])
     assert timeless(training.folder()) == timeless(undisturbed.folder())
+
+
+def recorded(root, **told):
+    """A recorder for no tracker, over a state that names a tracker's id."""
+    state = root / "run" / STATE
+    state.parent.mkdir(parents=True, exist_ok=True)
+    state.write_text(json.dumps({"fingerprint": "f", "trackers": {"wandb": {"id": "abc-1", "written": 3} | told}}))
+    return Recorder(root, "run", {}, 60, "f", {}, print)._held()
+
+
+def test_an_id_from_a_file_is_no_path(tmp_path):
+    assert recorded(tmp_path) == {"wandb": {"id": "abc-1", "written": 3}}
+    for hostile in ("../../elsewhere", "a/b", "a b", "x" * 65, "é", 3, None):
+        assert recorded(tmp_path, id=hostile) == {}
 
 
 # names
