@@ -56,7 +56,7 @@ documents: .venv/installed  ## make the reference texts that follow from the cod
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "layerlottery needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,slurm,autoattack,export,timm]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,slurm,autoattack,export,timm,tensorboard,wandb,mlflow]"
 	touch $@
 
 lock: .venv/installed  ## write the versions that are installed now into constraints.txt

@@ -21,6 +21,8 @@ FRESH_START = DENSE + "/rewind=random"
 RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
 
+LIVE = "live"
+
 PRUNING = r"structure=[^/]+/criterion=[^/]+/draw=\d+/scored_at=[^/]+/removed=\d+"
 
 WILDCARDS = {
@@ -98,6 +100,11 @@ class Folders:
     def kept(self, pattern: str) -> str:
         """Weights of earlier epochs that a dense training keeps; Snakemake does not own them."""
         return f"{self.results}/checkpoints/{pattern}/kept"
+
+    @property
+    def live(self) -> str:
+        """Learning curves as trackers want them; Snakemake does not own them."""
+        return f"{self.results}/{LIVE}"
 
     def report(self) -> str:
         return f"{self.results}/report/index.html"
@@ -270,6 +277,11 @@ def place(path: Path) -> str | None:
     """A file's path below its results folder, which says what it is of; None outside of the layout."""
     found = located(path)
     return found[1] if found else None
+
+
+def wildcards(place: str) -> dict[str, str]:
+    """The values of the wildcards in a path below a results folder, by name."""
+    return dict(part.split("=", 1) for part in place.split("/") if "=" in part)
 
 
 def renamed(path: str) -> str:

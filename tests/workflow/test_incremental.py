@@ -163,6 +163,7 @@ NOTHING = {
     "a default of a study written out": Edit(study(0, rewinds=[0], draws=1, fills=[]), {}),
     "threads": Edit(sets("resources", training_threads=2, evaluation_threads=3), {}),
     "the warm worker": Edit(sets("resources", warm_worker=False), {}),
+    "live curves": Edit(sets("logging", tensorboard=True, wandb="project", mlflow="experiment"), {}),
 }
 EDITS = {
     f"{kind}: {name}": edit

@@ -74,14 +74,19 @@ def _allowed(schema: Mapping[str, Any]) -> list[str]:
     return ["JSON" if kind == "object" else kind.upper()]
 
 
-def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Mapping[str, Any]) -> Model:
-    """Settings from JSON text with the given options laid over it; raises one line about the first bad value."""
+def gather(
+    adapter: type[Model] | TypeAdapter[Model], settings: str, options: Mapping[str, Any], *, key: str = "settings"
+) -> Model:
+    """Settings from JSON text with the given options laid over it; raises one line about the first bad value.
+
+    `key` is the name of the option that the text was given with.
+    """
     try:
         values = json.loads(settings)
     except (ValueError, RecursionError) as error:
-        raise LayerLotteryError(f"--settings: not JSON ({error}); found {settings[:60]!r}") from None
+        raise LayerLotteryError(f"--{key}: not JSON ({error}); found {settings[:60]!r}") from None
     if not isinstance(values, dict):
-        raise LayerLotteryError(f"--settings: found {settings[:60]!r}; allowed: a JSON object")
+        raise LayerLotteryError(f"--{key}: found {settings[:60]!r}; allowed: a JSON object")
     for name, given in options.items():
         if given not in (None, ()):
             values[name] = _read(given) if isinstance(given, str) else [_read(one) for one in given]
@@ -89,7 +94,7 @@ def gather(adapter: type[Model] | TypeAdapter[Model], settings: str, options: Ma
     try:
         return validator.validate_python(values)
     except ValidationError as error:
-        raise LayerLotteryError(f"settings: {first_line(error)}") from None
+        raise LayerLotteryError(f"{key}: {first_line(error)}") from None
 
 
 def _read(text: str) -> Any:

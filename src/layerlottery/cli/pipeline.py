@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from layerlottery.cli.options import gather
 from layerlottery.cli.stages import (
     DATA,
     FILE,
@@ -25,6 +26,7 @@ from layerlottery.cli.stages import (
     whole_number,
 )
 from layerlottery.config.criteria import Scored, Structure
+from layerlottery.config.live import VARIABLE, LoggingSettings
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 
@@ -102,9 +104,22 @@ TRAINING = (
 )
 
 
+def _read_logging(_context: click.Context, _option: click.Parameter, given: str) -> LoggingSettings:
+    return gather(LoggingSettings, given, {}, key="logging")
+
+
 @stage("train", output_folder("folder for weights.safetensors, curve.parquet and training.json"), *TRAINING)
 @whole_number("--start-epoch", 0, "first epochs left out")
 @click.option("--keep", type=click.IntRange(1), multiple=True, help="epoch whose weights are kept; repeat for several")
+@click.option(
+    "--logging",
+    envvar=VARIABLE,
+    show_envvar=True,
+    default="{}",
+    metavar="JSON",
+    callback=_read_logging,
+    help='trackers of live curves: {"tensorboard": true, "wandb": "project", "mlflow": "experiment"}',
+)
 @on_machine
 def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
     """Train a network from given weights. SIGTERM saves a checkpoint and exits with 75."""

@@ -1,4 +1,4 @@
-"""Commands that look after a results folder: show, verify, diff, stale."""
+"""Commands that look after a results folder: show, verify, diff, stale, curves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
-from layerlottery.cli.stages import FOLDER
+from layerlottery.cli.stages import FOLDER, with_settings
+from layerlottery.config.live import LoggingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import terminal
 
@@ -80,6 +81,17 @@ def stale(files: Sequence[Path], values: Sequence[str], results: str | None, rem
         click.echo(terminal(line))
 
 
+@click.command()
+@with_settings(LoggingSettings)
+@click.option("--results", type=FOLDER, default="results", show_default=True)
+def curves(settings: LoggingSettings, results: Path) -> None:
+    """Tell trackers of the learning curves of finished trainings, as `logging` does while they train."""
+    from layerlottery.upkeep.curves import tell
+
+    for line in tell(results, settings):
+        click.echo(terminal(line))
+
+
 @click.command(hidden=True, context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def clean(words: tuple[str, ...]) -> None:
@@ -87,4 +99,4 @@ def clean(words: tuple[str, ...]) -> None:
     raise LayerLotteryError("clean --stale: now called stale; its --yes is now stale --remove")
 
 
-COMMANDS = (show, verify, diff, stale, clean)
+COMMANDS = (show, verify, diff, stale, curves, clean)

@@ -26,6 +26,7 @@ from layerlottery.config.evaluation import (
     OutlierSettings,
     ShiftSettings,
 )
+from layerlottery.config.live import LoggingSettings
 from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
 from layerlottery.config.results import (
     EnergySettings,
@@ -107,6 +108,7 @@ class Benchmark(Settings):
     margins: MarginSettings = Field(MarginSettings(), description="what counts as agreement with a printed figure")
     report: ReportSettings = Field(ReportSettings(), description="the page")
     resources: ResourceSettings = Field(ResourceSettings(), description="how jobs use the machine")
+    logging: LoggingSettings = Field(LoggingSettings(), description="where learning curves can be watched live")
 
     @field_validator("results")
     @classmethod
@@ -364,7 +366,9 @@ class Benchmark(Settings):
 
     def manifest_slice(self) -> str:
         """The whole configuration, but for what no result depends on; reading it gives the same benchmark."""
-        chosen = self.model_dump(mode="json", exclude_defaults=True, exclude={"results", "resources", "criteria"})
+        chosen = self.model_dump(
+            mode="json", exclude_defaults=True, exclude={"results", "resources", "logging", "criteria"}
+        )
         changed = {name: _changes(name, settings) for name, settings in self.criteria.items()}
         criteria = {name: values for name, values in changed.items() if values}
         return canonical(chosen | ({"criteria": criteria} if criteria else {}))

@@ -79,7 +79,10 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     gc.set_threshold(100_000)
     # weights files name the code of user-supplied networks; jobs only run code that the configuration names
     trust(*benchmark.networks.values())
+    benchmark.logging.announce()
     if workflow.is_main_process:
+        for line in benchmark.logging.missing():
+            print(terminal(f"layerlottery: {line}"), file=sys.stderr)
         check_profiles(sys.argv[1:])
         check_limits(benchmark)
     dry = workflow.output_settings.dryrun

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from layerlottery import paths
+from layerlottery.config.live import LoggingSettings
 from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter, EnergyReading
 from layerlottery.cost.gpu import find_gpu
@@ -21,9 +22,12 @@ from layerlottery.store.chain import Chain
 from layerlottery.training.alone import alone
 from layerlottery.training.ended import ended, leave, taken_over
 from layerlottery.training.journal import Journal, Segment
+from layerlottery.training.live import live_curves
 from layerlottery.training.loop import CHECKPOINT_SECONDS
 from layerlottery.training.recipe import products
 from layerlottery.training.session import Session, begin
+
+NOWHERE = LoggingSettings()
 
 
 def train(
@@ -40,6 +44,7 @@ def train(
     keep: Collection[int] = (),
     kept: Path | None = None,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+    logging: LoggingSettings = NOWHERE,
 ) -> dict[str, Any]:
     """Train the network in `weights` on the prepared set `data` and write three files into the folder `output`.
 
@@ -47,15 +52,19 @@ def train(
     facts. A rewound ticket starts after epoch `start_epoch`. The weights after the epochs in `keep` go into the
     folder `kept`, for the stage rewind. A signal to stop raises Interrupted with a checkpoint or the results saved; the
     same call goes on from there, also after the process was killed. If another process works on the same training,
-    waits for it and takes over what it finished.
+    waits for it and takes over what it finished. `logging` names trackers that are told of each epoch; nothing that
+    happens to them fails a training.
     """
     with alone(checkpoint) as waited:
         session = begin(
             weights, data, settings, seed=seed, device=device, start_epoch=start_epoch, checkpoint=checkpoint
         )
 
+        told = [on_epoch]
+
         def after(row: dict[str, float]) -> None:
-            on_epoch(row)
+            for tell in told:
+                tell(row)
             if kept is not None and row["epoch"] in keep:
                 session.save_weights(Path(paths.kept_weights(str(kept), str(row["epoch"]))))
 
@@ -65,7 +74,10 @@ def train(
             done = ended(output, session.fingerprint) if waited else None
             done = done or taken_over(checkpoint, output, session.fingerprint)
             if done is None:
-                done = _write(output, session, facts, _measured_run(session, checkpoint))
+                with live_curves(logging, output, session) as tell:
+                    told.append(tell)
+                    segments = _measured_run(session, checkpoint)
+                done = _write(output, session, facts, segments)
             leave(checkpoint, output, stop=session.trainer.stop.requested)
     return done
 
