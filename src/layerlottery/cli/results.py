@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.options import gather
 from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, stage, with_settings
 from layerlottery.config.benchmark import Benchmark
@@ -50,10 +51,30 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
     click.option("--tables", type=FOLDER, default="results/tables", show_default=True, help="folder of the tables"),
     click.option("--output", type=FILE, help="page to write  [default: report/ beside the tables]"),
     click.option("--against", type=FOLDER, help="another results folder: a page of both, ticket by ticket"),
+    click.option("--partial", is_flag=True, help="while the benchmark runs: the networks that are finished"),
+    configfiles("with --partial: the benchmark"),
+    CONFIG,
 )
-def report(settings: ReportSettings, tables: Path, output: Path | None, against: Path | None) -> None:
-    """Write the self-contained HTML report, or with --against a page that sets two runs side by side."""
-    if against is None:
+def report(
+    settings: ReportSettings,
+    tables: Path,
+    output: Path | None,
+    against: Path | None,
+    partial: bool,
+    files: tuple[Path, ...],
+    values: tuple[str, ...],
+) -> None:
+    """Write the self-contained HTML report.
+
+    With --against it is a page that sets two runs side by side, with --partial one of a run that has not ended.
+    """
+    if partial:
+        from layerlottery.report.partial import partial_report
+
+        benchmark = load_configuration(files[0], changes(values, None))
+        output = output or tables.parent / "report" / "partial" / "index.html"
+        click.echo(terminal(f"{partial_report(tables.parent, benchmark, output)}: {output.resolve()}"))
+    elif against is None:
         from layerlottery.report.report import report
 
         report(tables, output or tables.parent / "report" / "index.html", settings)

@@ -32,17 +32,21 @@ THOUSANDS = (("k", 1.0), ("", 1e-3), ("m", 1e-6))
 NVIDIA = ("cuda_version", "driver_version")
 
 
-def report(tables: Path, output: Path, settings: ReportSettings) -> None:
+def report(
+    tables: Path, output: Path, settings: ReportSettings, *, results: Path | None = None, note: str = ""
+) -> None:
     """Write the page from the result tables and those of the paper's tables that are there.
 
     Raises LayerLotteryError when a table is missing or broken, or when settings.xi was not computed.
     """
     held = read_tables(tables)
     xi = tolerance_name(settings)
-    results = _named(tables.parent)
-    found, plot, links = findings(held, xi), forest(held, xi), linked(tables, output)
+    beside = results or tables.parent
+    named = _named(beside)
+    found, plot, links = findings(held, xi), forest(held, xi), linked(beside, output)
     page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,
+        note=note,
         headline=overall(found, held, xi),
         findings=found,
         forest_plot=plot,
@@ -53,13 +57,13 @@ def report(tables: Path, output: Path, settings: ReportSettings) -> None:
         confidence=f"{100 * confidence_of(held.summary):g}",
         tiles=tiles(held.runs),
         links=links,
-        held=explorer(held, results),
+        held=explorer(held, named),
         vega=vega(),
         sections=sections(held, read_paper(tables), xi),
         left_out=left_out(held),
         facts=measured(held.runs),
     )
-    write_pages(held, output.parent, results)
+    write_pages(held, output.parent, named)
     files, chain = sorted(tables.glob("*.parquet")), Chain()
     chain.read(*(file for file in files if file.stem in paths.TABLES + paths.PAPER))
     made_by = config_hash("report", settings, [file_digest(file) for file in files])
@@ -72,11 +76,11 @@ def _named(results: Path) -> str:
     return (results.resolve().relative_to(here) if results.resolve().is_relative_to(here) else results).as_posix()
 
 
-def linked(tables: Path, output: Path) -> list[tuple[str, str]]:
+def linked(results: Path, output: Path) -> list[tuple[str, str]]:
     """What lies beside the page: words and relative addresses."""
     beside = [
-        ("tables (Parquet)", tables),
-        ("configuration, versions, machines (manifest.json)", tables.parent / "manifest.json"),
+        ("tables (Parquet)", results / "tables"),
+        ("configuration, versions, machines (manifest.json)", results / "manifest.json"),
     ]
     return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside]
 

@@ -6,7 +6,7 @@ in memory is what tickets are paired with and what statistics are made from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -35,11 +35,17 @@ SCORING = ["dataset", "network", "seed", "criterion", "draw", "scored_at"]
 Tables = Mapping[str, ResultTable]
 
 
-def aggregate(results: Path, settings: AggregateSettings) -> dict[str, int]:
-    """Write the tables of all networks that the studies ask for; returns the number of rows of each."""
-    runs, statistics, chain = expand(settings.studies), settings.statistics, Chain()
+def aggregate(
+    results: Path, settings: AggregateSettings, *, there: Callable[[Run], bool] = lambda run: True
+) -> dict[str, int]:
+    """Write the tables of all networks that the studies ask for; returns the number of rows of each.
+
+    `there` may leave out networks and scorings, as those that are not finished; a ticket goes with its dense network.
+    """
+    runs, statistics, chain = list(filter(there, expand(settings.studies))), settings.statistics, Chain()
     # filters and weights have no blocks
     scorings = [scoring for scoring in expand_scorings(settings.studies) if scoring.structure == "layers"]
+    scorings = list(filter(there, scorings))
     with ExitStack() as opened:
         tables = {name: opened.enter_context(result_table(results, name, settings)) for name in TABLES}
         answers = Answers()

@@ -1,0 +1,52 @@
+"""The report of a benchmark that has not ended: of the networks that are there, and it says so."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from layerlottery import paths
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.stages import made
+from layerlottery.config.studies import AggregateSettings, Run, TabulateSettings
+from layerlottery.errors import LayerLotteryError
+from layerlottery.paper.tabulate import tabulate
+from layerlottery.report.report import report
+from layerlottery.tables.aggregate import aggregate
+
+
+def partial_report(results: Path, benchmark: Benchmark, output: Path) -> str:
+    """Write the page of the finished networks of `results`, from tables that are then forgotten; what it covers.
+
+    A network is finished where all its files are there, and its dense network's. Raises LayerLotteryError where none is.
+    """
+    finished = _finished(results)
+    runs = benchmark.runs()
+    held = [run for run in runs if finished(run)]
+    note = f"Partial: {len(held)} of {len(runs)} networks are finished"
+    if not held:
+        raise LayerLotteryError(
+            f"{results}: {len(held)} of {len(runs)} networks are finished, so there is no report yet"
+        )
+    with tempfile.TemporaryDirectory(prefix="layerlottery-") as folder:
+        view = Path(folder)
+        for name in ("networks", "datasets"):
+            (view / name).symlink_to((results / name).resolve())
+        aggregate(view, AggregateSettings.model_validate_json(benchmark.aggregate_slice()), there=finished)
+        tabulate(view / "tables", TabulateSettings.model_validate_json(benchmark.tabulate_slice()))
+        report(view / "tables", output, benchmark.report, results=results, note=f"{note}.")
+    return note
+
+
+def _finished(results: Path) -> Callable[[Run], bool]:
+    @cache
+    def there(run: Run) -> bool:
+        # a scoring is a run without removed blocks
+        if run.structure != "none" and not run.removed:
+            return Path(paths.scores(f"{results}/{run.scored}")).exists()
+        files = made({paths.TICKET if run.removed else paths.DENSE: [run.folder]})
+        return (not run.removed or there(run.dense)) and all((results / file).exists() for file in files)
+
+    return there
