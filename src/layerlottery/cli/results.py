@@ -13,6 +13,7 @@ from layerlottery.cli.options import gather
 from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, stage, with_settings
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.results import ReportSettings
+from layerlottery.errors import LayerLotteryError
 from layerlottery.words import terminal
 
 TABLES = click.option("--tables", type=FOLDER, required=True, help="folder of the tables")
@@ -76,6 +77,11 @@ def report(
         click.echo(terminal(f"{partial_report(tables.parent, benchmark, output)}: {output.resolve()}"))
     elif against is None:
         from layerlottery.report.report import report
+
+        if not (tables / "runs.parquet").exists():
+            raise LayerLotteryError(
+                f"{tables}: no tables yet; run snakemake --cores all, or see what is finished: --partial"
+            )
 
         report(tables, output or tables.parent / "report" / "index.html", settings)
     else:

@@ -80,14 +80,16 @@ def forest(tables: Tables, xi: str) -> Forest | None:
 def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most so many rows, tickets before controls.
 
-    Where there are more, one of each family: the most blocks removed that is proven to win, else its highest mean.
-    Where even these are too many, those with the most blocks removed in a proven win; controls keep a quarter.
+    Where there are more, the families take turns: each with the most blocks removed that is proven to win, else with
+    its highest mean. Controls keep a quarter.
     """
     rows = rows.assign(control=rows["is_control"].astype(bool))
     if len(rows) > most:
         ranked = rows.assign(kept=rows["winning_holm"].eq(True))
         ranked = ranked.assign(size=ranked["removed"].where(ranked["kept"], 0))
-        ranked = ranked.sort_values(["kept", "size", "mean"], ascending=False, kind="stable").drop_duplicates("family")
+        ranked = ranked.sort_values(["kept", "size", "mean"], ascending=False, kind="stable")
+        turns = ranked.groupby("family").cumcount()
+        ranked = ranked.loc[turns.sort_values(kind="stable").index]
         controls = ranked[ranked["control"]]
         tickets = ranked[~ranked["control"]].head(most - min(most // 4, len(controls)))
         kept = [*tickets.index, *controls.index[: most - len(tickets)]]

@@ -20,7 +20,8 @@ from layerlottery.tables.aggregate import aggregate
 def partial_report(results: Path, benchmark: Benchmark, output: Path) -> str:
     """Write the page of the finished networks of `results`, from tables that are then forgotten; what it covers.
 
-    A network is finished where all its files are there, and its dense network's. Raises LayerLotteryError where none is.
+    A network is finished where all its files but weights are there, and its dense network's. Raises LayerLotteryError
+    where none is.
     """
     finished = _finished(results)
     runs = benchmark.runs()
@@ -47,6 +48,7 @@ def _finished(results: Path) -> Callable[[Run], bool]:
         if run.structure != "none" and not run.removed:
             return Path(paths.scores(f"{results}/{run.scored}")).exists()
         files = made({paths.TICKET if run.removed else paths.DENSE: [run.folder]})
-        return (not run.removed or there(run.dense)) and all((results / file).exists() for file in files)
+        needed = (results / file for file in files if not file.endswith(".safetensors"))
+        return (not run.removed or there(run.dense)) and all(file.exists() for file in needed)
 
     return there
