@@ -46,8 +46,8 @@ class Lines:
         self.console.print(Text(terminal(text)), soft_wrap=True)
 
     def show(self, box: ConsoleRenderable) -> None:
-        """A box."""
-        self.console.print(box)
+        """A box, whose lines the terminal wraps."""
+        self.console.print(box, crop=False, overflow="ignore", no_wrap=True)
 
     def start(self) -> None:
         """The first job is about to begin."""
@@ -123,14 +123,14 @@ class Moving(Lines):
             words += [f"epoch {found.done}/{found.planned}", f"{found.accuracy} %", f"{duration(found.left)} left"]
         elif expected is not None and expected > job.seconds:
             words.append(f"{duration(expected - job.seconds)} left")
-        else:
+        elif job.seconds >= 1:
             words.append(f"for {duration(job.seconds)}")
         return " · ".join(words)
 
     def _bar(self) -> Table:
         run, left, row = self.run, self.run.left(), Table.grid(padding=(0, 1))
         words = f"{run.done}/{run.total} jobs · {100 * run.done // max(1, run.total)} %"
-        words += f" · {duration(left)} left" if left is not None else ""
+        words += f" · {duration(left)} left" if left else ""
         words += f" · {run.failed} failed" if run.failed else ""
         words += " · stopping, running jobs save their work" if self.stopping else ""
         row.add_row(ProgressBar(total=max(1, run.total), completed=run.done, width=30), Text(words))

@@ -42,6 +42,6 @@ def forecast(benchmark: Benchmark, jobs: Sequence[tuple[str, list[str]]], *, cor
         by = "by what finished jobs took"
         yield f"{which} about {duration(found.seconds)} with {counted(cores, 'core', 'cores')}, {by}"
     if found is not None and found.jobs < len(left):
-        rest = "" if not found.jobs else "of the others "
-        yield f"no job {rest}has been timed here yet: `layerlottery plan` measures this machine and estimates"
+        which = "the others" if found.jobs else "them"
+        yield f"finished jobs tell nothing of {which}: `layerlottery plan` measures this machine and estimates"
     yield DETAILS

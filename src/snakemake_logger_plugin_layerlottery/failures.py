@@ -7,8 +7,8 @@ import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rich.box import ROUNDED
-from rich.panel import Panel
+from rich.console import Group
+from rich.rule import Rule
 from rich.text import Text
 
 from layerlottery.words import one_line, terminal
@@ -28,17 +28,12 @@ class Failure:
     logs: tuple[str, ...]
     numbers: tuple[int, ...] = ()
 
-    def box(self) -> Panel:
-        """The name, the reason, the logs, and what to do next."""
+    def box(self) -> Group:
+        """The name, the reason, the logs, and what to do next; without sides, so that a path can be copied."""
         lines = [self.reason, *(f"log: {one_line(log)}" for log in self.logs)]
-        lines.append("go on: remove the cause and run the same command; what is done stays done")
-        return Panel(
-            Text("\n".join(map(terminal, lines))),
-            title=Text(terminal(f"failed: {self.name}")),
-            title_align="left",
-            border_style="red",
-            box=ROUNDED,
-        )
+        lines.append("to go on, remove the cause and run the same command; what is done stays done")
+        top = Rule(Text(terminal(f"failed: {self.name}"), style="bold"), align="left", style="red")
+        return Group(top, Text("\n".join(map(terminal, lines)), overflow="ignore", no_wrap=True), Rule(style="red"))
 
 
 def failure(name: str, logs: Sequence[str], *, said: str, status: int | None, numbers: tuple[int, ...]) -> Failure:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from layerlottery.config.stages import STAGE_OF_RULE, STAGES
 
-# below this share of the jobs their times say too little about the others
-TELLING = 0.05
+# where finished jobs tell of less than this share of the others, they tell too little
+TELLING = 0.5
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,14 @@ class Run:
 
     def left(self) -> float | None:
         """Seconds until the end, if jobs that are left take what others took; None while that says too little."""
-        spent = sum(map(sum, self._seconds.values()))
-        if not spent or self.done < TELLING * self.total:
+        left = {rule: count - self.ended[rule] for rule, count in self.rules.items()}
+        told = sum(count for rule, count in left.items() if self.expected(rule) is not None)
+        if not self.done or told < TELLING * sum(left.values()):
             return None
+        spent = sum(map(sum, self._seconds.values()))
         mean = spent / self.done
         running = list(self.running.values())
-        work = sum((count - self.ended[rule]) * (self.expected(rule) or mean) for rule, count in self.rules.items())
+        work = sum(count * (self.expected(rule) or mean) for rule, count in left.items())
         gone = sum(min(job.seconds, self.expected(job.rule) or mean) for job in running)
         at_once = max(1.0, (spent + gone) / self.seconds)
         return max(0.0, work - gone) / at_once

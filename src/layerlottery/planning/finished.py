@@ -53,6 +53,8 @@ def _done(benchmark: Benchmark, left: set[str]) -> list[Job]:
     """The benchmark's finished jobs by Snakemake's records; the folder may hold others' too."""
     results = benchmark.results
     found: dict[tuple[Any, ...], tuple[Job, list[str]]] = {}
+    if not (STATE / "metadata").is_dir():
+        return []
     asked = {f"{results}/{file}" for file in made(benchmark.places())} - left
     kept = ((path, output) for path, output in marked(results, STATE / "metadata") if output in asked)
     for path, output in islice(kept, ENOUGH):
