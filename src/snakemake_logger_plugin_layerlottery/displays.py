@@ -37,7 +37,8 @@ class Lines:
     """Lines that stay: one for each job where jobs are few or long, else one for each twentieth of them."""
 
     def __init__(self, console: Console, run: Run) -> None:
-        self.console, self.run, self.several, self.quiet = console, run, False, False
+        self.console, self.run = console, run
+        self.several = self.remote = self.quiet = False
         self._part = 0
         self._shown: set[str] = set()
 
@@ -68,7 +69,8 @@ class Lines:
         words += [network_name(job.about, several=self.several)] if job.about else []
         found = epochs(job.log) if job.stage == "train" else None
         words += [f"{found.accuracy} %"] if found else []
-        return " · ".join([*words, duration(job.seconds)])
+        # in a queue it has waited, too
+        return " · ".join([*words, duration(job.seconds) + (" after submission" if self.remote else "")])
 
     def _digest(self) -> str:
         run, stages = self.run, list(self.run.stages())
@@ -137,11 +139,11 @@ class Moving(Lines):
         return row
 
 
-def wants_lines(style: str, console: Console) -> bool:
-    """Whether lines are asked for, or all that can be shown."""
+def wants_lines(style: str, console: Console, *, remote: bool) -> bool:
+    """Whether lines are asked for, or all that can be shown, or what suits jobs on a cluster."""
     if style != "auto":
         return style == "lines"
-    return not console.is_terminal or console.is_dumb_terminal or bool(os.environ.get("CI"))
+    return remote or not console.is_terminal or console.is_dumb_terminal or bool(os.environ.get("CI"))
 
 
 def stream_of(*, stdout: bool) -> TextIO:

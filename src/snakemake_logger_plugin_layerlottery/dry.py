@@ -38,10 +38,10 @@ def forecast(benchmark: Benchmark, jobs: Sequence[tuple[str, list[str]]], *, cor
         yield f"no estimate of the time: {error}"
         found = None
     if found is not None and found.jobs:
-        which = "they take" if found.jobs == len(left) else f"{found.jobs} of them take"
-        by = "by what finished jobs took"
-        yield f"{which} about {duration(found.seconds)} with {counted(cores, 'core', 'cores')}, {by}"
+        which = "" if found.jobs == len(left) else f" for {found.jobs} of {len(left)} jobs"
+        with_cores = counted(cores, "core", "cores")
+        yield f"time left{which}: {duration(found.seconds)} with {with_cores}, by what finished jobs took"
     if found is not None and found.jobs < len(left):
-        which = "the others" if found.jobs else "them"
-        yield f"finished jobs tell nothing of {which}: `layerlottery plan` measures this machine and estimates"
+        which = "the others" if found.jobs else "these"
+        yield f"finished jobs do not tell how long {which} take: `layerlottery plan` measures this machine and estimates"
     yield DETAILS

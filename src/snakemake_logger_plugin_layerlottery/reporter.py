@@ -141,10 +141,10 @@ class Reporter:
                 self._forecast()
             return
         self.run.rules, self.run.began = rules, time.monotonic()
-        if not wants_lines(self.style, self.console) and not self.remote and not self.quiet:
-            several = self.display.several
-            self.display = Moving(self.console, self.run)
-            self.display.several = several
+        moving = not wants_lines(self.style, self.console, remote=self.remote) and not self.quiet
+        several, kind = self.display.several, Moving if moving else Lines
+        self.display = kind(self.console, self.run)
+        self.display.several, self.display.remote = several, self.remote
         self.display.quiet = bool(self.quiet & {"RULES", "PROGRESS"})
         if "PROGRESS" not in self.quiet:
             stages = ", ".join(stage.replace(" 0/", " ") for stage in self.run.stages())

@@ -22,7 +22,7 @@ class Job:
     about: Mapping[str, str]
     log: str | None = None
     command: str | None = None
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def stage(self) -> str:
