@@ -52,6 +52,7 @@ class Lines:
 
     def start(self) -> None:
         """The first job is about to begin."""
+        self._shown = set(self.run.stages())
 
     def finished(self, job: Job) -> None:
         """A job has ended well."""
