@@ -7,6 +7,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from layerlottery.runtime.protocol import fill_streams
+
 STREAMS = (1, 2)
 
 
@@ -17,18 +19,17 @@ class Capture:
     """
 
     def __init__(self) -> None:
+        fill_streams()
         self._file, self._read, self._rest = _file(), 0, b""
         self._before = {}
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        _flush()
         for number in STREAMS:
             self._before[number] = os.dup(number)
             os.dup2(self._file, number)
 
     def lines(self, *, last: bool = False) -> Iterator[str]:
         """Whole lines that came since the last call; at the `last` one also a line that has no end."""
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        _flush()
         while part := os.pread(self._file, 1 << 16, self._read):
             self._read += len(part)
             self._rest += part
@@ -41,12 +42,16 @@ class Capture:
 
     def restore(self) -> None:
         """Put the streams back."""
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        _flush()
         for number, before in self._before.items():
             os.dup2(before, number)
             os.close(before)
         os.close(self._file)
+
+
+def _flush() -> None:
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
 
 
 def _file() -> int:

@@ -24,11 +24,12 @@ WIDTH = 100  # columns of a box in a log
 LOOKS = 2.0  # a second, of the moving display
 
 
-def open_console(stream: TextIO, *, color: bool) -> Console:
+def open_console(stream: TextIO | None, *, color: bool) -> Console:
     """A console on a copy of the stream, which stays its own when the stream is led elsewhere."""
-    copy = stream
+    # a process may have been started without any
+    copy = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - kept to the end
     with contextlib.suppress(OSError, ValueError, AttributeError):  # a test's or a notebook's stream has no number
-        copy = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors="plain")
+        copy = os.fdopen(os.dup(copy.fileno()), "w", encoding=copy.encoding, errors="plain")
     width = None if copy.isatty() else WIDTH
     return Console(file=copy, width=width, no_color=not color or None, highlight=False, markup=False, emoji=False)
 
@@ -147,6 +148,6 @@ def wants_lines(style: str, console: Console, *, remote: bool) -> bool:
     return remote or not console.is_terminal or console.is_dumb_terminal or bool(os.environ.get("CI"))
 
 
-def stream_of(*, stdout: bool) -> TextIO:
+def stream_of(*, stdout: bool) -> TextIO | None:
     """Where Snakemake's output goes: stdout of dry runs, else stderr."""
     return sys.stdout if stdout else sys.stderr

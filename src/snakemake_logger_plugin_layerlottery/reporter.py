@@ -28,7 +28,7 @@ CHATTER = (
     *("Assuming unrestricted shared", "Singularity containers:", "Group jobs: inactive", "Job rate limit reached"),
     *("Complete log", "Elapsed time:", "Terminating processes", "Shutting down,", "Exiting because a job"),
     *("This was a dry-run", "Reasons:", "Some jobs were triggered", "Rules with provenance", "The run involves"),
-    *("Job ", "Cleaning up SLURM log", "Will exit after finishing", "Using workflow specific", "None"),
+    *("Job ", "Cleaning up SLURM log", "Using workflow specific", "None"),
 )
 OURS = "layerlottery: "
 RETRY = "Trying to restart job "
@@ -122,8 +122,11 @@ class Reporter:
         if interruption.requested():
             return f"stopped; {done}; the same command goes on"
         if run.done < run.total:
-            failed = f"{counted(run.failed, 'job', 'jobs')} failed; " if run.failed else "not finished; "
-            return f"{failed}{done}; the same command goes on when the cause is gone"
+            if not run.failed:
+                return f"not finished; {done}; the same command goes on"
+            return (
+                f"{counted(run.failed, 'job', 'jobs')} failed; {done}; remove the cause, and the same command goes on"
+            )
         report = f"; report: {self.benchmark.folders.report()}" if self.benchmark and self._whole else ""
         return f"{counted(run.total, 'job', 'jobs')} done in {duration(run.seconds)}{report}"
 

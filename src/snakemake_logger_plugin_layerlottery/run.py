@@ -44,7 +44,10 @@ def by_stage(jobs: Mapping[str, int]) -> dict[str, int]:
 
 
 class Run:
-    """Counts of one run. `rules` has the number of its jobs by rule, without those rules that only collect."""
+    """Counts of one run, which one thread changes while others read.
+
+    `rules` has the number of its jobs by rule, without those rules that only collect.
+    """
 
     def __init__(self) -> None:
         self.rules: dict[str, int] = {}
@@ -64,7 +67,7 @@ class Run:
     @property
     def done(self) -> int:
         """Jobs that ended well."""
-        return sum(self.ended.values())
+        return sum(list(self.ended.values()))
 
     @property
     def seconds(self) -> float:
@@ -73,9 +76,9 @@ class Run:
 
     def start(self, job: Job) -> None:
         """Count a job as running; a retry keeps its place."""
-        self.running[job.number] = job
         order = self._order[job.stage]
         order.setdefault(job.number, len(order) + 1)
+        self.running[job.number] = job
 
     def place(self, job: Job) -> str:
         """Which of its stage's jobs it is: 12/42."""
@@ -97,7 +100,7 @@ class Run:
 
     def expected(self, rule: str) -> float | None:
         """Mean seconds of finished jobs of the rule, else of its stage; None where there are none."""
-        siblings = [name for name in self._seconds if STAGE_OF_RULE[name].name == STAGE_OF_RULE[rule].name]
+        siblings = [name for name in list(self._seconds) if STAGE_OF_RULE[name].name == STAGE_OF_RULE[rule].name]
         found = self._seconds.get(rule) or [value for name in siblings for value in self._seconds[name]]
         return sum(found) / len(found) if found else None
 
@@ -107,7 +110,7 @@ class Run:
         told = sum(count for rule, count in left.items() if self.expected(rule) is not None)
         if not self.done or told < TELLING * sum(left.values()):
             return None
-        spent = sum(map(sum, self._seconds.values()))
+        spent = sum(map(sum, list(self._seconds.values())))
         mean = spent / self.done
         running = list(self.running.values())
         work = sum(count * (self.expected(rule) or mean) for rule, count in left.items())

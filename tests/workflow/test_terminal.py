@@ -154,7 +154,7 @@ def test_a_failure_is_a_box(lacking):
     start = next(number for number, line in enumerate(lines) if line.startswith("failed: attack · dense, seed 0 ─"))
     assert lines[start + 1].startswith(message)
     assert lines[start + 2] == f"log: {LOG}"
-    assert lines[-1] == "1 job failed; 0 of 1 jobs done; the same command goes on when the cause is gone"
+    assert lines[-1] == "1 job failed; 0 of 1 jobs done; remove the cause, and the same command goes on"
     assert ran.stderr.count(message) == 1
     assert not any(noise in ran.stderr for noise in NOISE)
     assert message in (lacking.root / LOG).read_text()
@@ -167,7 +167,7 @@ def test_a_failure_is_a_box_on_a_terminal(lacking):
     assert text.count("its content does not match its hash") == 1
     assert "failed: attack · dense, seed 0 ─" in text
     assert f"log: {LOG}" in text
-    assert text.rstrip().endswith("1 job failed; 0 of 1 jobs done; the same command goes on when the cause is gone")
+    assert text.rstrip().endswith("1 job failed; 0 of 1 jobs done; remove the cause, and the same command goes on")
     assert not any(noise in text for noise in NOISE)
 
 

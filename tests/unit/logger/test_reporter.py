@@ -147,7 +147,7 @@ def test_a_failure_is_named_with_reason_and_log(snake, tmp_path):
     said = snake.end()
     assert said.count("failed: shift · dense, seed 4") == 1
     assert f"weights: \\x1b[31m broken\nlog: {log}\n" in said
-    assert said.endswith("1 job failed; 0 of 2 jobs done; the same command goes on when the cause is gone\n")
+    assert said.endswith("1 job failed; 0 of 2 jobs done; remove the cause, and the same command goes on\n")
     for word in ("Traceback", "CalledProcessError", "WorkflowError", "Exiting", "\x1b"):
         assert word not in said
 
