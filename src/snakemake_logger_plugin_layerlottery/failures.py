@@ -21,12 +21,13 @@ KILLED = 128  # a shell's status of a command that a signal ended, less the sign
 
 @dataclass(frozen=True)
 class Failure:
-    """A job or a group of jobs that failed: its name, why, and where to look."""
+    """A job or a group of jobs that failed: its name, why, and where to look; its jobs' numbers, and how many broke."""
 
     name: str
     reason: str
     logs: tuple[str, ...]
     numbers: tuple[int, ...] = ()
+    broken: int = 1
 
     def box(self) -> Group:
         """The name, the reason, the logs, and what to do next; without sides, so that a path can be copied."""
@@ -36,13 +37,13 @@ class Failure:
         return Group(top, Text("\n".join(map(terminal, lines)), overflow="ignore", no_wrap=True), Rule(style="red"))
 
 
-def failure(name: str, logs: Sequence[str], *, said: str, status: int | None, numbers: tuple[int, ...]) -> Failure:
+def failure(name: str, logs: Sequence[str], *, said: str, status: int | None) -> Failure:
     """The failure of a job with these logs: the last error in them, else what was `said` of it, else how it ended."""
     found = [(log, error) for log in logs for error in marked(log, "ERROR")]
     if found:
         log, reason = found[-1]
-        return Failure(name, one_line(reason), (log,), numbers)
-    return Failure(name, one_line(said) or _ended(status), tuple(logs), numbers)
+        return Failure(name, one_line(reason), (log,))
+    return Failure(name, one_line(said) or _ended(status), tuple(logs))
 
 
 def _ended(status: int | None) -> str:

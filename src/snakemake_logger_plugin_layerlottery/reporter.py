@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from layerlottery.cli.surroundings import print_anywhere
@@ -28,7 +28,7 @@ CHATTER = (
     *("Assuming unrestricted shared", "Singularity containers:", "Group jobs: inactive", "Job rate limit reached"),
     *("Complete log", "Elapsed time:", "Terminating processes", "Shutting down,", "Exiting because a job"),
     *("This was a dry-run", "Reasons:", "Some jobs were triggered", "Rules with provenance", "The run involves"),
-    *("Job ", "Cleaning up SLURM log", "Using workflow specific", "None"),
+    *("Job ", "Submitted ", "Cleaning up SLURM log", "Using workflow specific", "None"),
 )
 OURS = "layerlottery: "
 RETRY = "Trying to restart job "
@@ -60,6 +60,7 @@ class Reporter:
         self.quiet = {kind.name for kind in self.settings.quiet or ()}
         self._seen: set[str] = set()
         self._statuses: dict[str, int] = {}
+        self._members: dict[str, int] = {}
         self._pending: list[tuple[float, Failure]] = []
         self._ours: list[str] = []
         self._planned: list[Any] = []
@@ -71,6 +72,7 @@ class Reporter:
         self._reports: dict[str, Callable[[Any], None]] = {
             "run_info": self._counts,
             "job_info": self._started,
+            "group_info": self._grouped,
             "job_finished": self._finished,
             "job_error": self._job_failed,
             "group_error": self._group_failed,
@@ -168,6 +170,10 @@ class Reporter:
         log = str(record.log[0]) if record.log else None
         self.run.start(Job(record.jobid, record.rule_name, about(outputs), log, record.shellcmd))
 
+    def _grouped(self, record: Any) -> None:
+        # a group is called by the name of one of its jobs
+        self._members |= {str(job.uuid()): int(job.jobid) for job in record.jobs}
+
     def _finished(self, record: Any) -> None:
         job = self.run.finish(record.job_id)
         if job is None:
@@ -207,9 +213,10 @@ class Reporter:
         if interruption.requested() or not names:
             return
         name = names[0] if len(names) == 1 else f"a group of {len(names)} jobs: {'; '.join(names)}"
-        found = failure(name, [str(log) for log in logs], said=said, status=status, numbers=tuple(numbers))
+        found = failure(name, [str(log) for log in logs], said=said, status=status)
+        found = replace(found, numbers=tuple(numbers), broken=len(names))
         self._pending.append((time.monotonic(), found))
-        self.run.failed += len(names)
+        self.run.failed += found.broken
 
     def _error(self, record: Any) -> None:
         text = record.getMessage()
@@ -222,15 +229,14 @@ class Reporter:
                 return
         self._once(text)
 
-    def _retried(self, number: str) -> None:
-        for entry in self._pending:
+    def _retried(self, name: str) -> None:
+        number = self._members.get(name, int(name) if name.isdecimal() else None)
+        for entry in [entry for entry in self._pending if number in entry[1].numbers]:
+            self._pending.remove(entry)
             found = entry[1]
-            if number in map(str, found.numbers):
-                self._pending.remove(entry)
-                self._told(found)
-                self.run.failed -= 1
-                self.display.say(f"tried again: {found.name}: {found.reason}")
-                return
+            self._told(found)
+            self.run.failed -= found.broken
+            self.display.say(f"tried again: {found.name}: {found.reason}")
 
     def _told(self, found: Failure) -> None:
         """A line that the command printed is in the box."""
@@ -241,7 +247,7 @@ class Reporter:
         while self._pending and self._pending[0][0] <= before:
             found = self._pending.pop(0)[1]
             if not found.logs and self._ours:
-                found = Failure(found.name, self._ours[-1].removeprefix(OURS), (), found.numbers)
+                found = replace(found, reason=self._ours[-1].removeprefix(OURS))
             self._told(found)
             self._boxes += 1
             if self._boxes <= BOXES:

@@ -200,6 +200,20 @@ def test_a_job_that_is_tried_again_has_not_failed(snake):
     assert "1 job done in" in said
 
 
+def test_a_group_that_is_tried_again_has_not_failed(snake):
+    snake.counts(shift=1, attack=1)
+    members = [SimpleNamespace(jobid=number, uuid=lambda number=number: f"uuid-{number}") for number in (1, 2)]
+    snake.send("group_info", "Group job g", jobs=members)
+    snake.start(1, "attack")
+    snake.start(2)
+    snake.send("group_error", "", job_error_info=[{"jobid": 1, "log": []}, {"jobid": 2, "log": []}], aux_logs=[])
+    snake.send(None, "Trying to restart job uuid-2.")
+    assert snake.reporter.run.failed == 0
+    said = snake.end()
+    assert "tried again: a group of 2 jobs: attack · dense, seed 0; shift · dense, seed 0: no reason" in said
+    assert "failed" not in said
+
+
 def test_of_many_failures_the_first_have_boxes_and_the_others_lines(snake):
     snake.counts(shift=50)
     for number in range(50):
