@@ -37,6 +37,10 @@ onsuccess:
     RUNTIME.succeed()
 
 
+onerror:
+    RUNTIME.fail()
+
+
 wildcard_constraints:
     **paths.WILDCARDS,
 

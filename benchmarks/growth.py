@@ -160,7 +160,7 @@ def by_jobs(turns: int) -> Curve:
         for seeds in SEEDS:
             file = _more_seeds(folder, seeds)
             text = snakemake(folder, "--dry-run", "--quiet", "rules", "--configfile", file)
-            counts.append(float(next(line.split()[1] for line in text.splitlines() if line.startswith("total"))))
+            counts.append(float(next(line.split()[1] for line in text.splitlines() if line.startswith("all "))))
             actions.append(lambda file=file: snakemake(folder, "--dry-run", "--quiet", "--configfile", file))
         seconds = timed(actions, turns)
     each = (seconds[-1] - seconds[0]) / (counts[-1] - counts[0])

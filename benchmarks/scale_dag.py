@@ -89,7 +89,7 @@ def snakemake(folder: Path, config: str, *words: str) -> tuple[str, float, float
 def dry_run(folder: Path, config: str, *words: str) -> Figures:
     """Plan once; the jobs are those that the printed table counts."""
     text, wall, cpu, gib = snakemake(folder, config, "--dry-run", *words)
-    total = re.search(r"^total +(\d+)$", text, re.MULTILINE)
+    total = re.search(r"^all +(\d+)$", text, re.MULTILINE)
     if not total and "Nothing to be done" not in text:
         sys.exit(f"no table of jobs: {text[-2000:]}")
     return Figures(int(total[1]) if total else 0, wall, cpu, gib)
@@ -97,7 +97,7 @@ def dry_run(folder: Path, config: str, *words: str) -> Figures:
 
 def finish(folder: Path, config: str) -> None:
     """Empty files for every output, and Snakemake's records of them."""
-    planned = snakemake(folder, config, "--dry-run")[0]
+    planned = snakemake(folder, config, "--dry-run", "--logger-layerlottery-style", "snakemake")[0]
     for outputs in re.findall(r"^    output: (.*)$", planned, re.MULTILINE):
         for name in outputs.split(", "):
             path = folder / name

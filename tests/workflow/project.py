@@ -14,6 +14,7 @@ from typing import NamedTuple
 import yaml
 
 ROOT = Path(__file__).parents[2]
+STYLE = "SNAKEMAKE_LOGGER_LAYERLOTTERY_STYLE"
 DENSE = "results/networks/dataset=digits/network=tiny/seed=0"
 TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=1/rewind=0"
 
@@ -91,7 +92,8 @@ class Project:
         """Run a command of the installed package in this folder."""
         scripts = str(Path(sys.executable).parent)
         environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-        environment |= options.pop("environment", {})
+        # Snakemake's own output names every job with its files; test_terminal.py asks for ours
+        environment |= {STYLE: "snakemake"} | options.pop("environment", {})
         return subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=600, **options
         )

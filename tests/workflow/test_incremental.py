@@ -294,7 +294,8 @@ def test_touched_files_run_nothing(touchable, names):
 
 def test_an_edited_module_runs_nothing_until_a_revision_says_so(touchable, tmp_path):
     package = tmp_path / "layerlottery"
-    shutil.copytree(ROOT / "src" / "layerlottery", package, ignore=shutil.ignore_patterns("__pycache__"))
+    # with the logger plugin beside it
+    shutil.copytree(ROOT / "src", tmp_path, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     for path in package.rglob("*.py"):
         path.write_text(path.read_text() + "\n# a comment\n")
     there = {"PYTHONPATH": str(tmp_path)}

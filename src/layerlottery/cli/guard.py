@@ -57,6 +57,9 @@ def _explain(error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     if isinstance(error, LayerLotteryError):
+        if error.__cause__ is not None:
+            # of a function of the user's, say: where it went wrong is for the log
+            _log_traceback(error.__cause__)
         _fail(str(error), 1)
     if isinstance(error, OSError):
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
@@ -65,12 +68,18 @@ def _explain(error: Exception) -> NoReturn:
 
 def _unforeseen(error: Exception) -> str:
     """One line about an error that is no user's; its traceback goes into the log, where there is one."""
-    log = _log_file()
-    for line in traceback.format_exc().splitlines() if log else ():
-        logging.getLogger("layerlottery").error("%s", line)
+    log = _log_traceback(error)
     where = f"traceback: {log}" if log else f"{TRACEBACK}=1 shows where"
     said = " ".join(str(error).split())[:LONGEST]
     return f"{' '.join(sys.argv[1:2])}: {type(error).__name__}: {said}; this was not foreseen; {where}"
+
+
+def _log_traceback(error: BaseException) -> str | None:
+    """Write where an error came from into the log; its file, if there is one."""
+    log = _log_file()
+    for line in "".join(traceback.format_exception(error)).splitlines() if log else ():
+        logging.getLogger("layerlottery").error("%s", line)
+    return log
 
 
 def _log_file() -> str | None:

@@ -130,7 +130,12 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
 
 
 class _Lines(logging.Formatter):
-    """A record is one line, whatever names are in it."""
+    """A record is one line, whatever names are in it; warnings and errors are marked."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname} {record.message}"
+        return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
         return terminal(one_line(super().format(record)))

@@ -13,7 +13,7 @@ from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.extensions import trust
 from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
-from layerlottery.runtime import dry_run, links, recovery, relay, requeue, scheduling, submission, warm
+from layerlottery.runtime import interruption, links, recovery, relay, requeue, scheduling, submission, warm
 from layerlottery.runtime.profiles import check_profiles
 from layerlottery.store import lock
 from layerlottery.words import terminal
@@ -58,6 +58,8 @@ class Runtime:
                 submission.check_words(map(str, [Path.cwd(), *typed.configfiles, *(typed.config_args or ())]))
         except LayerLotteryError as error:
             sys.exit(terminal(f"layerlottery: {error}"))
+        for display in _displays(workflow):
+            display.start()
         if workflow.local_exec and self.benchmark.resources.warm_worker:
             warm.start()
 
@@ -65,6 +67,16 @@ class Runtime:
         """After the last job: what trainings kept in case that theirs would be counted as failed can go."""
         if self.workflow.is_main_process:
             recovery.tidy(self.benchmark.results)
+
+    def fail(self) -> None:
+        """After a run that did not get to its end."""
+        if self.workflow.is_main_process:
+            interruption.end()
+
+
+def _displays(workflow: Any) -> list[Any]:
+    """Logger plugins of ours (snakemake_logger_plugin_layerlottery); none where another profile asks for others."""
+    return [one for one in workflow.logger_manager.get_log_handlers() if hasattr(one, "begin")]
 
 
 def _resumes(workflow: Any) -> bool:
@@ -81,13 +93,14 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     trust(*benchmark.networks.values())
     benchmark.logging.announce()
     if workflow.is_main_process:
+        interruption.listen()
         for line in benchmark.logging.missing():
             print(terminal(f"layerlottery: {line}"), file=sys.stderr)
         check_profiles(sys.argv[1:])
         check_limits(benchmark)
+        for display in _displays(workflow):
+            display.begin(workflow, benchmark)
     dry = workflow.output_settings.dryrun
-    if dry and any(kind.name == "PROGRESS" for kind in workflow.output_settings.quiet or ()):
-        dry_run.show_job_table()
     abandoned: Collection[str] = ()
     if not workflow.is_main_process:
         # SLURM signals only the first process of a job
