@@ -1,5 +1,6 @@
 """The forest plot's rows: where marks stand, which are filled, and which rows a screen holds."""
 
+import dataclasses
 import math
 import re
 
@@ -70,7 +71,7 @@ def test_controls_are_last_and_keep_a_quarter(held):
 
 def test_what_learned_nothing_wins_nothing(held):
     rows = held.summary.assign(learned=False)
-    (_, marks) = forest(type(held)(**vars(held) | {"summary": rows}), "1").groups[0]
+    (_, marks) = forest(dataclasses.replace(held, summary=rows), "1").groups[0]
     assert {(mark.filled, mark.verdict) for mark in marks} == {(False, "nothing learned")}
 
 
