@@ -84,7 +84,7 @@ def tradeoff_picture(tables: Tables, xi: str) -> Picture:
 
     def draw(axes: Axes, own: pd.DataFrame) -> None:
         axes.set_ylim(bottom - margin, top + margin)
-        axes.set_xlim(min(0, rows["macs_reduction"].min()), 1.08 * most)
+        axes.set_xlim(min(0, rows["macs_reduction"].min()) - 0.06 * most, 1.08 * most)
         tolerance_lines(axes, own)
         greyed = {name: Look(RANDOM, look.shape) for name, look in entries.items()}
         for held, known in ((own[own["control"]], greyed), (own[~own["control"]], entries)):

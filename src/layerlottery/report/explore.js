@@ -45,7 +45,7 @@
         opacity: {condition: {test: "datum.on", value: .8}, value: .1},
         tooltip: [{field: "name", title: "network"}, {field: y, title: held.axes[y]}, {field: x, title: held.axes[x]}, {field: "command", title: "made by"}],
       },
-      config: {axis: {labelColor: muted, titleColor: ink, gridColor: grid, domainColor: muted, tickColor: muted, labelFontSize: 12, titleFontSize: 12}, view: {stroke: null}, font: "inherit"},
+      config: {axis: {labelColor: muted, titleColor: ink, gridColor: grid, domainColor: muted, tickColor: muted, labelFontSize: 12, titleFontSize: 12}, view: {stroke: null}, font: getComputedStyle(document.body).fontFamily},
     };
   }
 
