@@ -119,7 +119,7 @@ def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
 @click.option("--epoch", type=click.IntRange(1), required=True, help="epoch after which the weights are wanted")
 @on_machine
 def rewind(epoch: int, threads: int, **given: Any) -> None:
-    """Weights of a dense network after an epoch: kept ones, or trained again."""
+    """Write the weights of a dense network after an epoch: kept ones, or trained again."""
     from layerlottery.training.progress import epoch_reporter
     from layerlottery.training.rewind import rewind
 
@@ -135,7 +135,7 @@ def rewind(epoch: int, threads: int, **given: Any) -> None:
 @whole_number("--batch-size", 128, "images a training step", least=1)
 @on_machine
 def profile(**given: Any) -> None:
-    """Parameters, MACs, training memory and latency of a dense network and its tickets."""
+    """Measure parameters, MACs, training memory and latency of a dense network and its tickets."""
     from layerlottery.cost.profile import profile
 
     profile(**given)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from layerlottery.cli.options import gather
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import FOLDER, OUTPUT, stage, with_settings
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.results import ReportSettings
@@ -53,7 +54,7 @@ def report(**given: Any) -> None:
     report(**given)
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @with_settings(ReportSettings)
 @click.option("--results", type=FOLDER, default="results", show_default=True)
 def summary(settings: ReportSettings, results: Path) -> None:
@@ -64,4 +65,4 @@ def summary(settings: ReportSettings, results: Path) -> None:
     click.echo(terminal(f"\nreport: {(results / 'report' / 'index.html').resolve()}"))
 
 
-COMMANDS = (aggregate, tabulate, manifest, report, summary)
+COMMANDS = (aggregate, tabulate, manifest, report)

@@ -10,16 +10,17 @@ from pathlib import Path
 import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import FOLDER
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import terminal
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @click.argument("results", type=FOLDER)
 @click.argument("other", type=FOLDER)
 def diff(results: Path, other: Path) -> None:
-    """Say where the tables of two results folders differ, times, energy and provenance aside; 1 if anywhere."""
+    """Say where the tables of two results folders differ, times and provenance aside. Exits with 1 if they do."""
     from layerlottery.upkeep.diff import differences
 
     found = differences(results / "tables", other / "tables")
@@ -30,7 +31,7 @@ def diff(results: Path, other: Path) -> None:
     click.echo("equal bit for bit, times, energy and provenance aside")
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="print the same as JSON")
 def show(result: Path, as_json: bool) -> None:
@@ -48,7 +49,7 @@ def show(result: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @click.option("--results", type=FOLDER, default="results", show_default=True)
 @click.option("--remove", is_flag=True, help="delete damaged files, and print the command that recreates them")
 def verify(results: Path, remove: bool) -> None:
@@ -66,7 +67,7 @@ def verify(results: Path, remove: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @configfiles("a benchmark whose files stay; repeat for several benchmarks (Snakemake would merge them into one)")
 @CONFIG
 @click.option("--results", metavar="FOLDER", help="results folder, in place of the configurations' own")
@@ -87,4 +88,4 @@ def clean(words: tuple[str, ...]) -> None:
     raise LayerLotteryError("clean --stale: now called stale; its --yes is now stale --remove")
 
 
-COMMANDS = (show, verify, diff, stale, clean)
+COMMANDS = (verify, diff, stale)

@@ -11,52 +11,18 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from pydantic import TypeAdapter
 
 from layerlottery.cli import options
-from layerlottery.cli.main import cli, main
-from layerlottery.config.criteria import CriterionSettings
-from layerlottery.config.data import Dataset, Digits, ImageFolder, ParquetImages, TorchvisionImages
+from layerlottery.cli.main import main
+from layerlottery.config.data import Dataset
 from layerlottery.config.evaluation import (
     AttackSettings,
-    CorruptionSettings,
-    EvaluationSettings,
-    OutlierSettings,
-    ShiftSettings,
 )
-from layerlottery.config.networks import (
-    NetworkSettings,
-    PreactResNetSettings,
-    TimmSettings,
-    TorchvisionSettings,
-    VisionTransformerSettings,
-    WideResNetSettings,
-)
-from layerlottery.config.results import ProfileSettings, ReportSettings
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.store.hashing import digest
-
-STAGES = {
-    "prepare": [Digits, ParquetImages, ImageFolder, TorchvisionImages],
-    "corrupt": [CorruptionSettings],
-    "outliers": [OutlierSettings],
-    "initialize": [
-        *(NetworkSettings, WideResNetSettings, PreactResNetSettings),
-        *(VisionTransformerSettings, TorchvisionSettings, TimmSettings),
-    ],
-    "score": [CriterionSettings],
-    "prune": [],
-    "train": [TrainingSettings],
-    "attack": [AttackSettings],
-    "shift": [ShiftSettings],
-    "evaluate": [EvaluationSettings],
-    "profile": [ProfileSettings],
-    "aggregate": [],
-    "report": [ReportSettings],
-}
 
 
 class Answer(NamedTuple):
@@ -206,33 +172,6 @@ def test_progress_goes_to_the_log(chain):
 
 def test_nothing_else_lies_in_the_folders(chain):
     assert list(chain.root.rglob(".*")) == []
-
-
-# help
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_help_shows_every_setting_with_its_default(stage):
-    answer = CliRunner().invoke(cli, [stage, "--help"], terminal_width=120)
-    assert answer.exit_code == 0
-    shown = " ".join(answer.output.split())
-    assert cli.commands[stage].help in shown
-    fields = {name: field for model in STAGES[stage] for name, field in model.model_fields.items()}
-    for name, field in fields.items():
-        assert f"--{name.replace('_', '-')} " in shown
-        if not field.is_required():
-            assert f"[default: {options._shown(field.default)}]" in shown
-
-
-def test_help_names_the_choices_and_units():
-    shown = " ".join(CliRunner().invoke(cli, ["train", "--help"], terminal_width=120).output.split())
-    assert "--schedule step|cosine|onecycle" in shown
-    assert "--epochs INTEGER passes over the training set [default: 200]" in shown
-
-
-def test_every_command_is_listed():
-    shown = CliRunner().invoke(cli, ["--help"]).output
-    assert all(re.search(rf"^  {stage} ", shown, re.MULTILINE) for stage in STAGES)
 
 
 # mistakes
