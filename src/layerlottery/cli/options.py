@@ -128,6 +128,11 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
     handler.setFormatter(_Lines("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
 
+def logs_to_terminal() -> bool:
+    """Whether progress is told on the terminal: no --log was given."""
+    return not any(isinstance(one, logging.FileHandler) for one in logging.getLogger("layerlottery").handlers)
+
+
 class _Lines(logging.Formatter):
     """A record is one line, whatever names are in it."""
 

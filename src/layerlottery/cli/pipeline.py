@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from layerlottery.cli.options import logs_to_terminal
 from layerlottery.cli.stages import (
     DATA,
     FILE,
@@ -27,6 +30,8 @@ from layerlottery.cli.stages import (
 from layerlottery.config.criteria import Scored, Structure
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
+
+log = logging.getLogger(__name__)
 
 
 @stage("prepare", output_folder("folder to write"))
@@ -73,7 +78,18 @@ def prune(data: Path | None, **given: Any) -> None:
     """Remove the lowest-scored blocks, or as many filters or weights; the kept ones keep their weights."""
     from layerlottery.networks.prune import prune
 
-    prune(**given, macs=None if data is None else _counting(data))
+    facts = prune(**given, macs=None if data is None else _counting(data))
+    # a job of a workflow leaves the counting to the stage profile, which does it once for all
+    if logs_to_terminal() and facts["structure"] != "dense_at_cost":
+        _say_macs(facts["architecture"])
+
+
+def _say_macs(architecture: dict[str, Any]) -> None:
+    from layerlottery.cost.network import macs_saved
+
+    # a network of the user's own is built by code that no configuration has named here
+    with suppress(LayerLotteryError):
+        log.info("%.0f %% fewer MACs", 100 * macs_saved(architecture))
 
 
 def _counting(data: Path) -> Callable[[Any], int]:

@@ -126,7 +126,7 @@ def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> st
 
 
 def start_rank(rewind: str) -> float:
-    """Sorts the weights that trainings start from: by epoch, a fresh draw last."""
+    """Sorts the weights that trainings start from: by epoch, fresh ones last."""
     return math.inf if rewind == FRESH else int(rewind)
 
 

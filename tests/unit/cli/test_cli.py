@@ -170,6 +170,25 @@ def test_progress_goes_to_the_log(chain):
     assert re.search(r"epoch 1/1 .*loss \d", (chain.root / "logs" / "train.log").read_text())
 
 
+def test_score_and_prune_say_what_they_did(chain, tmp_path):
+    scores, removed_blocks = read_facts(chain.scores), read_facts(chain.ticket)["removed_blocks"]
+    lowest = min((row for row in scores["blocks"] if row["removable"]), key=lambda row: row["score"])["name"]
+    assert re.search(rf"snip: of 6 scores the lowest, which go first: {lowest} \(", log_of(chain, "score"))
+    removed = f"removed {', '.join(removed_blocks)}; "
+    assert re.search(rf"{re.escape(removed)}\d+ % fewer parameters\n$", log_of(chain, "prune"))
+    # without a log the terminal hears it, and the MACs that the profile counts in a benchmark
+    outputs = "--output", tmp_path / "start", "--output-facts", tmp_path / "facts"
+    told = call("prune", *chain.prune_inputs(), *outputs).err
+    rows = read_facts(chain.root / "profile.json")["architectures"]
+    saved = 100 * (1 - rows[1]["macs"] / rows[0]["macs"])
+    assert removed in told
+    assert f" {saved:.0f} % fewer MACs\n" in told
+
+
+def log_of(chain, stage):
+    return (chain.root / "logs" / f"{stage}.log").read_text()
+
+
 def test_nothing_else_lies_in_the_folders(chain):
     assert list(chain.root.rglob(".*")) == []
 

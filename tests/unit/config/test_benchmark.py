@@ -231,6 +231,10 @@ RESNET = "resnet20 gives at most 3"
             "criteria.budget: found 'magic'; allowed: criteria of layers: random, random_spread, l1",
         ),
         (GIVEN | {"report": {"xi": 2.0}}, "report.xi: found 2.0; allowed: the values of statistics.xi"),
+        (
+            GIVEN | {"statistics": {"xi": [0.0, 2.0]}},
+            "statistics.xi: found 0.0, 2.0; allowed: with 1.0, or",
+        ),
         (GIVEN | {"studies": [STUDY, STUDY]}, "studies: found the names first, first; each study needs its own"),
         (GIVEN | {"studies": []}, "studies: found []; list should have at least 1 item"),
         ({"studies": [STUDY]}, "datasets: missing; this key is needed"),
