@@ -18,6 +18,7 @@ from layerlottery.cli.panels import COMMON, SETTINGS
 from layerlottery.config.base import Settings, read_options
 from layerlottery.config.benchmark import first_line
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store import joblog
 from layerlottery.words import one_line, terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -125,7 +126,7 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
     package = logging.getLogger("layerlottery")
     package.handlers = [handler]
     package.setLevel(logging.INFO)
-    handler.setFormatter(_Lines("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Lines("%(asctime)s %(marked)s", joblog.TIME))
 
 
 def logs_to_terminal() -> bool:
@@ -137,6 +138,7 @@ class _Lines(logging.Formatter):
     """A record is one line, whatever names are in it."""
 
     def format(self, record: logging.LogRecord) -> str:
+        record.marked = joblog.marked(record)
         return terminal(one_line(super().format(record)))
 
 

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import click
 
+from layerlottery.cli.completion import complete
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import FOLDER
 from layerlottery.errors import LayerLotteryError
+from layerlottery.upkeep.finding import find_run
 from layerlottery.words import terminal
+
+RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="results folder")
 
 
 @click.command(cls=PanelCommand)
@@ -32,13 +36,18 @@ def diff(results: Path, other: Path) -> None:
 
 
 @click.command(cls=PanelCommand)
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, required=True, metavar="NETWORK", shell_complete=complete)
+@RESULTS
 @click.option("--json", "as_json", is_flag=True, help="print the same as JSON")
-def show(result: Path, as_json: bool) -> None:
-    """Show what is known of one network: RESULT is its folder or a file in it. Exits with 1 if a file is damaged."""
+def show(words: tuple[str, ...], results: Path, as_json: bool) -> None:
+    """Show all that is known of one network. Exits with 1 if a file of it is damaged.
+
+    NETWORK is a folder, a file in it, or words that tell the network from others: snip removed=2 seed=0, dense seed=1.
+    Words are dense, fresh, names of criteria, networks, data sets and structures, and KEY=VALUE as in folders' names.
+    """
     from layerlottery.upkeep.show import describe, is_damaged
 
-    description = describe(result)
+    description = describe(_folder(words, results))
     if as_json:
         click.echo(json.dumps(description, indent=1))
     else:
@@ -49,13 +58,28 @@ def show(result: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _folder(words: Sequence[str], results: Path) -> Path:
+    """What was typed, if it is a path; otherwise the folder of the network that the words describe."""
+    if len(words) == 1 and ("/" in words[0] or Path(words[0]).exists()):
+        return Path(words[0])
+    run, others = find_run(results, words)
+    if others:
+        click.echo(terminal(f"the plainest of several that fit; the others differ in {others}"), err=True)
+    return results / run.folder
+
+
 @click.command(cls=PanelCommand)
-@click.option("--results", type=FOLDER, default="results", show_default=True)
+@click.argument("folder", type=FOLDER, required=False)
+@RESULTS
 @click.option("--remove", is_flag=True, help="delete damaged files, and print the command that recreates them")
-def verify(results: Path, remove: bool) -> None:
-    """Check the hash, the place and the inputs of every file of a results folder. Exits with 1 unless all are good."""
+def verify(folder: Path | None, results: Path, remove: bool) -> None:
+    """Check the hash, the place and the inputs of every file of a results folder. Exits with 1 unless all are good.
+
+    FOLDER may be given in place of --results.
+    """
     from layerlottery.upkeep import verify as files
 
+    results = folder or results
     if remove:
         files.require_unused(results)
     found = files.verify(results)

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from layerlottery.config.criteria import DEPTHS, DRAWN, Structure
+from layerlottery.config.naming import family_name, variant_name
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
@@ -26,7 +27,6 @@ SETTING = ["structure", "criterion", "scored_at", "rewind"]
 TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
-CALLED = {"filters_at_macs": "filters, MACs", "dense_at_cost": "dense at cost"}
 STRUCTURES = ("none", *get_args(Structure))
 # columns of fixed words, on which it depends what is shown
 WORDS = {
@@ -110,19 +110,6 @@ def _names(structure: str, criterion: str | None, scored_at: str | None, rewind:
     own = str(criterion).startswith(f"{DEPTHS}_")
     variant = "" if own else variant_name(structure, scored_at, rewind)
     return variant, family_name(str(criterion), variant)
-
-
-def family_name(criterion: str, variant: str) -> str:
-    """How a criterion's tickets of one variant are called."""
-    return f"{criterion} ({variant})" if variant else criterion
-
-
-def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
-    """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
-    words = [CALLED.get(structure, structure)] if structure != "layers" else []
-    words += ["trained"] if scored_at == "trained" else []
-    words += ["fresh weights"] if rewind == FRESH else [f"rewind {rewind}"] if rewind != "0" else []
-    return ", ".join(words)
 
 
 def start_rank(rewind: str) -> float:
