@@ -22,7 +22,7 @@ from layerlottery.version import __version__
 _OF_STAGES = {command.name: command for command in (*pipeline.COMMANDS, *evaluation.COMMANDS, *results.COMMANDS)}
 # as they are listed: the titles of groups, and their commands
 GROUPS: dict[str, Sequence[click.Command]] = {
-    "Look at results": (results.summary, upkeep.show),
+    "Look at results": (results.summary, upkeep.status, upkeep.show),
     "Plan a benchmark": (plan, seeds),
     "Your own network": (evaluation.evaluate, export, networks),
     "Stages, in the order of the data": [_OF_STAGES[name] for name in STAGES],

@@ -18,7 +18,6 @@ from layerlottery.cli.panels import COMMON, SETTINGS
 from layerlottery.config.base import Settings, read_options
 from layerlottery.config.benchmark import first_line
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store import joblog
 from layerlottery.words import one_line, terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -126,7 +125,7 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
     package = logging.getLogger("layerlottery")
     package.handlers = [handler]
     package.setLevel(logging.INFO)
-    handler.setFormatter(_Lines("%(asctime)s %(marked)s", joblog.TIME))
+    handler.setFormatter(_Lines("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
 
 
 def logs_to_terminal() -> bool:
@@ -135,10 +134,14 @@ def logs_to_terminal() -> bool:
 
 
 class _Lines(logging.Formatter):
-    """A record is one line, whatever names are in it."""
+    """A record is one line, whatever names are in it; warnings and errors are marked."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        if record.levelno >= logging.WARNING:
+            record.message = f"{record.levelname} {record.message}"
+        return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        record.marked = joblog.marked(record)
         return terminal(one_line(super().format(record)))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from layerlottery.config.studies import FRESH, Run
+from collections.abc import Mapping
+from typing import Any
+
+from layerlottery.config.studies import FRESH
 
 CALLED = {"filters_at_macs": "filters, MACs", "dense_at_cost": "dense at cost"}
 
@@ -20,10 +23,18 @@ def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> st
     return ", ".join(words)
 
 
-def run_name(run: Run) -> str:
-    """One network in words: snip (fresh weights), 2 removed, seed 1, resnet20 on digits."""
-    chosen = ["dense"]
-    if run.criterion is not None:
-        chosen = [family_name(run.criterion, variant_name(run.structure, run.scored_at, run.rewind))]
-        chosen += [f"{run.removed} removed", *([f"draw {run.draw}"] if run.draw else [])]
-    return ", ".join([*chosen, f"seed {run.seed}", f"{run.network} on {run.dataset}"])
+def network_name(values: Mapping[str, Any]) -> str:
+    """A network in words, as snip (fresh weights), 2 removed, seed 1, resnet20 on digits; from its folder's parts.
+
+    Scores, starts of tickets and image sets have fewer parts, and these are named.
+    """
+    criterion, rewind = values.get("criterion"), str(values.get("rewind", "0"))
+    variant = variant_name(
+        values.get("structure", "layers") if criterion else "layers", values.get("scored_at"), rewind
+    )
+    words = [family_name(criterion or "dense", variant)] if "network" in values else []
+    words += [f"{values['removed']} removed"] if int(values.get("removed", 0)) else []
+    words += [f"draw {values['draw']}"] if int(values.get("draw", 0)) else []
+    words += [f"seed {values['seed']}"] if "seed" in values else []
+    words += [f"{values['network']} on {values['dataset']}" if "network" in values else values.get("dataset", "")]
+    return ", ".join(filter(None, words))

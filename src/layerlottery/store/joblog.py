@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 
 from layerlottery.store.regular import irregular
 
-TIME = "%Y-%m-%d %H:%M:%S"
-MARK = "error: "
+MARK = "ERROR "
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?P<text>.*)")
 TAIL = 20_000  # bytes: the longest line, and more
-
-
-def marked(record: logging.LogRecord) -> str:
-    """A record's message, marked if it is an error."""
-    message = record.getMessage()
-    return f"{MARK}{message}" if record.levelno >= logging.ERROR else message
 
 
 def last_line(log: Path) -> str | None:

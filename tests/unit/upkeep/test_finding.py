@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from layerlottery.cli.main import cli
-from layerlottery.config.naming import run_name
+from layerlottery.config.naming import network_name
 from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.upkeep.finding import find_run, run_of, stored_runs
@@ -107,7 +107,7 @@ def test_a_shell_completes_words(results, monkeypatch):
     # bash splits at =
     split = [*place.split(), "snip", "seed", "=", "1"]
     assert completed(results, "", words=split) == ["1"]
-    assert completed(results, "cli sta") == ["stale"]
+    assert completed(results, "cli sta") == ["stale", "status"]
 
 
 @pytest.mark.parametrize(
@@ -121,4 +121,4 @@ def test_a_shell_completes_words(results, monkeypatch):
     ],
 )
 def test_networks_are_named_as_in_the_tables(run, expected):
-    assert run_name(run) == expected
+    assert network_name({key: value for key, value in vars(run).items() if value is not None}) == expected
