@@ -109,6 +109,18 @@ class Estimate:
         return [mean(values) for values in zip(*timed, strict=True)]
 
 
+def wall_seconds(jobs: Sequence[Job], estimate: Estimate, at_once: int) -> float:
+    """Seconds on the clock: what all networks share runs alone, the rest fills the cores.
+
+    Never less than the slowest job of each rule, one after the other.
+    """
+    slowest: dict[str, float] = {}
+    for job in jobs:
+        slowest[job.rule] = max(slowest.get(job.rule, 0.0), estimate.seconds(job) / estimate.threads(job))
+    total = sum(estimate.seconds(job) / (at_once if job.network else 1) for job in jobs)
+    return max(total, sum(slowest.values()))
+
+
 def _left(job: Job, block: float) -> float:
     """The share of the network that a ticket keeps, `block` being that of a block; masks save nothing."""
     removed = 0 if job.wildcards.get("structure") == "weights" else int(job.wildcards.get("removed", 0))

@@ -73,7 +73,7 @@ def parse(summary: str, results: str) -> list[Job]:
     found: dict[tuple[str, tuple[tuple[str, str], ...]], list[tuple[str, bool]]] = {}
     for fields in (line.split("\t") for line in summary.splitlines()):
         if len(fields) == FIELDS and fields[2] in STAGE_OF_RULE:
-            job = fields[2], _wildcards(fields[0].removeprefix(f"{results}/"))
+            job = fields[2], wildcards_of(fields[0].removeprefix(f"{results}/"))
             found.setdefault(job, []).append((fields[0], fields[-1] == LEFT))
     return [
         Job(rule, dict(wildcards), tuple(file for file, _ in files), any(left for _, left in files))
@@ -81,7 +81,7 @@ def parse(summary: str, results: str) -> list[Job]:
     ]
 
 
-def _wildcards(output: str) -> tuple[tuple[str, str], ...]:
+def wildcards_of(output: str) -> tuple[tuple[str, str], ...]:
     """The key=value parts of a path; a start of tickets has one in its file's name."""
     parts = (part.partition("=") for part in output.removesuffix(".safetensors").split("/"))
     return tuple((name, value) for name, equals, value in parts if equals)

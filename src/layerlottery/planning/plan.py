@@ -12,7 +12,7 @@ from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.stages import STAGES
 from layerlottery.planning.deciding import tells
-from layerlottery.planning.estimate import Estimate
+from layerlottery.planning.estimate import Estimate, wall_seconds
 from layerlottery.planning.images import image_counts
 from layerlottery.planning.jobs import Job, Record, records
 from layerlottery.runtime.lease import gpu_jobs
@@ -103,18 +103,6 @@ def _test_images(benchmark: Benchmark, left: Sequence[Job]) -> dict[str, int]:
     stale = {job.wildcards["dataset"] for job in left if job.stage == "prepare"}
     names = dict.fromkeys(run.dataset for run in benchmark.runs())
     return {name: image_counts(benchmark, name, prepared=name not in stale).test for name in names}
-
-
-def wall_seconds(jobs: Sequence[Job], estimate: Estimate, at_once: int) -> float:
-    """Seconds on the clock: what all networks share runs alone, the rest fills the cores.
-
-    Never less than the slowest job of each rule, one after the other.
-    """
-    slowest: dict[str, float] = {}
-    for job in jobs:
-        slowest[job.rule] = max(slowest.get(job.rule, 0.0), estimate.seconds(job) / estimate.threads(job))
-    total = sum(estimate.seconds(job) / (at_once if job.network else 1) for job in jobs)
-    return max(total, sum(slowest.values()))
 
 
 def _estimate(benchmark: Benchmark, left: Sequence[Job], done: Sequence[Record], cores: int) -> Estimate:
