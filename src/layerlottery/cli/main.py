@@ -15,6 +15,7 @@ from layerlottery.cli.networks import networks
 from layerlottery.cli.panels import CONTEXT
 from layerlottery.cli.planning import plan
 from layerlottery.cli.seeds import seeds
+from layerlottery.cli.status import status
 from layerlottery.cli.surroundings import only_warn, print_anywhere
 from layerlottery.config.stages import STAGES
 from layerlottery.version import __version__
@@ -22,7 +23,7 @@ from layerlottery.version import __version__
 _OF_STAGES = {command.name: command for command in (*pipeline.COMMANDS, *evaluation.COMMANDS, *results.COMMANDS)}
 # as they are listed: the titles of groups, and their commands
 GROUPS: dict[str, Sequence[click.Command]] = {
-    "Look at results": (results.summary, upkeep.status, upkeep.show),
+    "Look at results": (results.summary, status, upkeep.show),
     "Plan a benchmark": (plan, seeds),
     "Your own network": (evaluation.evaluate, export, networks),
     "Stages, in the order of the data": [_OF_STAGES[name] for name in STAGES],

@@ -11,7 +11,6 @@ COMMON = "Common options"
 STYLE = {
     "theme": "default-slim",
     "text_markup": None,
-    "text_paragraph_linebreaks": "\n\n",
     "style_helptext_first_line": "",
     "style_option_help": "",
     # choices may be many: they wrap in the text, and a column of their own would cut them

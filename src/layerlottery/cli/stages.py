@@ -49,6 +49,7 @@ class _WholeNumber(click.ParamType[int]):
 
 FILE = File(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="results folder")
 
 
 def required_file(name: str, text: str) -> Callable[[Command], Command]:

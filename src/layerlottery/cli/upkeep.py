@@ -10,14 +10,12 @@ from pathlib import Path
 import click
 
 from layerlottery.cli.completion import complete
-from layerlottery.cli.configuration import CONFIG, changes, configfiles, configuration_of, load_configuration
+from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.cli.stages import FILE, FOLDER
+from layerlottery.cli.stages import FOLDER, RESULTS
 from layerlottery.errors import LayerLotteryError
 from layerlottery.upkeep.finding import find_run
 from layerlottery.words import terminal
-
-RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="results folder")
 
 
 @click.command(cls=PanelCommand)
@@ -56,28 +54,6 @@ def show(words: tuple[str, ...], results: Path, as_json: bool) -> None:
         click.echo(network_text(description))
     if is_damaged(description):
         sys.exit(1)
-
-
-@click.command(cls=PanelCommand)
-@click.argument("folder", type=FOLDER, required=False)
-@RESULTS
-@click.option("--configfile", "file", type=FILE, help="the benchmark, where the folder does not say of which it is")
-@CONFIG
-def status(folder: Path | None, results: Path, file: Path | None, values: Sequence[str]) -> None:
-    """Say how far a benchmark is, running or stopped: what is done, running, failed and left, and why jobs failed.
-
-    FOLDER may be given in place of --results. Run it where you run snakemake.
-    """
-    from layerlottery.upkeep.status import command, lines, require_folder
-    from layerlottery.upkeep.status import status as find
-
-    results = folder or results
-    require_folder(results)
-    benchmark = load_configuration(file, values) if file else configuration_of(results)
-    found = find(results, benchmark)
-    click.echo(terminal("\n".join(lines(found))))
-    if not found.running and not found.finished:
-        click.echo(terminal(f"\nto go on: {command(results)}"))
 
 
 def _folder(words: Sequence[str], results: Path) -> Path:

@@ -7,6 +7,7 @@ Reads only, takes no lock, and may look on while a benchmark runs. Imports no to
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.naming import network_name
-from layerlottery.config.stages import STAGES
+from layerlottery.config.stages import STAGES, Stage
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.recovery import STATE, marked
 from layerlottery.store import joblog, lock
@@ -26,13 +28,18 @@ from layerlottery.words import counted, one_line, terminal
 DONE, RUNNING, FAILED, LEFT = STATES = ("done", "running", "failed", "left")
 LISTED = 8  # jobs that are named of each state
 WIDTH = 80
+CORES = re.compile(r" (?:--cores|-c|--jobs|-j)[ =]?(\d+)\b")
 
 
 @dataclass(frozen=True)
 class StageJob:
-    """One job of a stage: the folder that it is about, its files and log, its state, and what its log says of that."""
+    """One job of a stage: the folder that it is about, its files and log, its state, and what its log says of that.
+
+    `rule` is Snakemake's name of it; of a training that runs, the log says the epoch.
+    """
 
     stage: str
+    rule: str
     folder: str
     files: tuple[str, ...]
     log: Path
@@ -49,12 +56,16 @@ class StageJob:
 
 @dataclass(frozen=True)
 class Status:
-    """The jobs of a benchmark in a results folder; `since` is when the Snakemake began that runs there, if one does."""
+    """The jobs of a benchmark in a results folder.
+
+    `since` is when the Snakemake began that runs there, if one does, and `cores` what the last one there was given.
+    """
 
     results: Path
     jobs: Sequence[StageJob]
     running: bool
     since: str | None
+    cores: int | None
 
     def counts(self) -> dict[str, Counter[str]]:
         """By stage the number of jobs in each state."""
@@ -90,8 +101,23 @@ def status(results: Path, benchmark: Benchmark) -> Status:
                 log = results / stage.extras(folder)[0]
                 works = any(Path(benchmark.results, file) in begun for file in files)
                 state, said = _state([results / file for file in files], log, works, since)
-                found.append(StageJob(stage.name, folder, files, log, state, said))
-    return Status(results, found, running, since.isoformat(sep=" ", timespec="minutes") if since else None)
+                found.append(StageJob(stage.name, _rule(stage, pattern, folder), folder, files, log, state, said))
+    return Status(results, found, running, _time(since), _cores(results))
+
+
+def _time(since: datetime | None) -> str | None:
+    return since.astimezone().strftime("%Y-%m-%d %H:%M") if since else None
+
+
+def _cores(results: Path) -> int | None:
+    found = CORES.search(lock.holder(results / lock.NAME))
+    return int(found[1]) if found else None
+
+
+def _rule(stage: Stage, pattern: str, folder: str) -> str:
+    """The rule that makes a stage's files in a folder: some stages have a second one for tickets, or for weights."""
+    second = pattern in (paths.TICKET, paths.FRESH_START) or "/structure=weights/" in folder
+    return stage.rules[-1 if second else 0] if stage.rules else stage.name
 
 
 def require_folder(results: Path) -> None:
@@ -103,7 +129,7 @@ def require_folder(results: Path) -> None:
 def _state(files: Sequence[Path], log: Path, works: bool, since: datetime | None) -> tuple[str, str]:
     """A job's state and what its log says of it; a failure of an earlier run waits for its next try in this one."""
     if works:
-        return RUNNING, joblog.last_line(log) or ""
+        return RUNNING, _progress(joblog.last_line(log) or "")
     if all(file.exists() for file in files):
         return DONE, ""
     reason = joblog.failure(log)
@@ -112,6 +138,12 @@ def _state(files: Sequence[Path], log: Path, works: bool, since: datetime | None
     if since is not None and datetime.fromtimestamp(log.stat().st_mtime).astimezone() < since:
         return LEFT, ""
     return FAILED, reason
+
+
+def _progress(said: str) -> str:
+    """Of what a training logs after an epoch its number and the test accuracy."""
+    parts = re.split(" {2,}", said)
+    return ", ".join(parts[:1] + [part for part in parts if part.startswith("test ")])
 
 
 def _since(results: Path) -> datetime | None:
