@@ -66,7 +66,7 @@ def configuration_of(results: Path) -> Benchmark:
     if (manifest := results / "manifest.json").exists():
         return load_benchmark(read_facts(manifest)["configuration"] | {"results": str(results)})
     named = ", ".join(files)
-    raise LayerLotteryError(f"{results}: no configuration here is of it (looked for: {named}); name it: --configfile FILE")
+    raise LayerLotteryError(f"{results}: {named} here is not of this folder; name its own: --configfile FILE")
 
 
 def _values(words: Sequence[str], *options: str) -> list[str]:

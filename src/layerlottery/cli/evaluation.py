@@ -86,4 +86,4 @@ def evaluate(threads: int, output: Path, **given: Any) -> None:
     click.echo(evaluation_text(output))
 
 
-COMMANDS = (corrupt, outliers, attack, shift, compare)
+COMMANDS = (corrupt, outliers, attack, shift, compare, evaluate)

@@ -20,14 +20,15 @@ from layerlottery.cli.surroundings import only_warn, print_anywhere
 from layerlottery.config.stages import STAGES
 from layerlottery.version import __version__
 
-_OF_STAGES = {command.name: command for command in (*pipeline.COMMANDS, *evaluation.COMMANDS, *results.COMMANDS)}
+FAMILIES = (*pipeline.COMMANDS, *evaluation.COMMANDS, *results.COMMANDS)
+_STAGES = sorted((one for one in FAMILIES if one.name in STAGES), key=lambda one: list(STAGES).index(str(one.name)))
 # as they are listed: the titles of groups, and their commands
 GROUPS: dict[str, Sequence[click.Command]] = {
-    "Look at results": (results.summary, status, upkeep.show),
-    "Plan a benchmark": (plan, seeds),
-    "Your own network": (evaluation.evaluate, export, networks),
-    "Stages, in the order of the data": [_OF_STAGES[name] for name in STAGES],
-    "Maintenance": (*upkeep.COMMANDS, *reference.COMMANDS),
+    "Look at results": [*(one for one in results.COMMANDS if one.name not in STAGES), status, upkeep.show],
+    "Plan a benchmark": [plan, seeds],
+    "Your own network": [*(one for one in evaluation.COMMANDS if one.name not in STAGES), export, networks],
+    "Stages, in the order of the data": _STAGES,
+    "Maintenance": [*upkeep.COMMANDS, *reference.COMMANDS],
 }
 
 

@@ -40,15 +40,17 @@ def status(folder: Path | None, results: Path, file: Path | None, values: Sequen
 
 def progress(results: Path, benchmark: Benchmark | None = None) -> Iterator[str]:
     """Lines on how far the benchmark in a results folder is, and the command that goes on."""
-    from layerlottery.upkeep.status import command, lines
+    from layerlottery.upkeep.status import command, named_jobs, sentence, table
     from layerlottery.upkeep.status import status as find
 
     benchmark = benchmark or configuration_of(results)
     found = find(results, benchmark)
-    yield from lines(found)
+    yield from table(found)
+    yield f"\n{sentence(found)}"
     if found.finished:
         return
     yield from _time_left(benchmark, found)
+    yield from named_jobs(found)
     if not found.running:
         yield f"\nto go on: {command(results)}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -71,9 +71,15 @@ def within(frame: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:
     return frame[(frame["dataset"] == group[0]) & (frame["network"] == group[1])]
 
 
-def read_tables(folder: Path) -> Tables:
-    """Read every result table of a folder. Raises LayerLotteryError when one is missing or broken."""
-    frames = {name: _read(folder / f"{name}.parquet", name) for name in TABLES}
+def read_tables(folder: Path, only: Collection[str] = tuple(TABLES)) -> Tables:
+    """Read the result tables of a folder, or `only` some: the others are empty.
+
+    Raises LayerLotteryError when one is missing or broken.
+    """
+    frames = {
+        name: _read(folder / f"{name}.parquet", name) if name in only else arrow_schema(name).empty_table().to_pandas()
+        for name in TABLES
+    }
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
     frames = {name: labelled(frame) for name, frame in frames.items()}
@@ -199,5 +205,5 @@ def at_tolerance(summary: pd.DataFrame, name: str) -> pd.DataFrame:
     rows = summary[summary["xi"] == name]
     if rows.empty and not summary.empty:
         known = ", ".join(dict.fromkeys(summary["xi"]))
-        raise LayerLotteryError(f"report.xi: {name} is not among the tolerances of statistics.xi ({known})")
+        raise LayerLotteryError(f"xi: found {name}; allowed: the tolerances of these tables, {known} (statistics.xi)")
     return rows

@@ -65,13 +65,16 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
     total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:
-        stayed = f"As a mere count, {int((rows['won'] > 0).sum())} of {total} stayed within {tolerance} of the dense"
+        won = int((rows["won"] > 0).sum())
+        which = f"{won} of {total} stayed" if len(rows) > 1 else f"the ticket {'stayed' if won else 'did not stay'}"
+        stayed = f"As a mere count, {which} within {tolerance} of the dense"
         said = f"{stayed} network of that seed." if judged else f"{tolerance} can't be computed from one seed either."
         return f"One seed, so nothing can be inferred. {said}"
     if not judged:
         return f"{tolerance} can't be computed, so no ticket can be judged."
     count = rows["verdict_holm"].value_counts()
-    against = ", ".join(f"{count[verdict]} {verdict}" for verdict in VERDICTS if verdict in count)
+    known = [verdict for verdict in VERDICTS if verdict in count]
+    against = ", ".join(verdict if len(rows) == 1 else f"{count[verdict]} {verdict}" for verdict in known)
     return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network: {against}."
 
 
@@ -82,6 +85,8 @@ def _wins(rows: pd.DataFrame) -> str:
     tests = f"{number_of} tests"
     if not kept:
         return f"No win is proven{f'; {before} of {len(rows)} before correcting for {tests}' if before else ''}"
+    if number_of == len(rows) == 1:
+        return "The ticket is proven to win"
     corrected = f", corrected for {tests}" if number_of > 1 else ""
     more = f"; {before} before correcting for {tests}" if before > kept else corrected
     return f"{kept} of {counted(len(rows), 'ticket', 'tickets')} {'is' if kept == 1 else 'are'} proven to win{more}"

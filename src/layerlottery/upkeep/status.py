@@ -18,7 +18,7 @@ from pathlib import Path
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.naming import network_name
-from layerlottery.config.stages import STAGES, Stage
+from layerlottery.config.stages import BENCHMARK, STAGES, Stage
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.recovery import STATE, marked
 from layerlottery.store import joblog, lock
@@ -101,6 +101,8 @@ def status(results: Path, benchmark: Benchmark) -> Status:
                 log = results / stage.extras(folder)[0]
                 works = any(Path(benchmark.results, file) in begun for file in files)
                 state, said = _state([results / file for file in files], log, works, since)
+                if pattern == BENCHMARK and state == DONE and any(job.state != DONE for job in found):
+                    state = LEFT  # it is of all the others, and made again after them
                 found.append(StageJob(stage.name, _rule(stage, pattern, folder), folder, files, log, state, said))
     return Status(results, found, running, _time(since), _cores(results))
 
@@ -153,13 +155,16 @@ def _since(results: Path) -> datetime | None:
         return None
 
 
-def lines(found: Status) -> Iterator[str]:
-    """A table of stages, the whole in a sentence, then the jobs that run and those that failed; 80 columns."""
+def table(found: Status) -> Iterator[str]:
+    """The number of jobs in each state, stage by stage."""
     yield f"{'stage':<12}" + "".join(f"{state:>9}" for state in STATES)
     counts = found.counts()
     for stage, row in (counts | {"all": sum(counts.values(), Counter())}).items():
         yield f"{stage:<12}" + "".join(f"{row[state]:>9}" for state in STATES)
-    yield f"\n{sentence(found)}"
+
+
+def named_jobs(found: Status) -> Iterator[str]:
+    """The jobs that run, in 80 columns, and those that failed with reason and log."""
     for job in found.of(RUNNING)[:LISTED]:
         yield _cut(f"  {job.name}{f': {job.said}' if job.said else ''}")
     for job in found.of(FAILED)[:LISTED]:
