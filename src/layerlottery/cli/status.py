@@ -53,6 +53,9 @@ def progress(results: Path, benchmark: Benchmark | None = None) -> Iterator[str]
     yield from named_jobs(found)
     if not found.running:
         yield f"\nto go on: {command(results)}"
+        if (results / "report" / "index.html").exists():
+            # Snakemake does not miss what lies behind a file that is there
+            yield "to get back files that were lost afterwards: layerlottery verify --remove"
 
 
 def _time_left(benchmark: Benchmark, found: Status) -> Iterator[str]:
