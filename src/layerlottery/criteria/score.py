@@ -176,14 +176,15 @@ def score(
         blocks = _block_facts(model, batch, settings, network, seed=chosen_by)
         write_facts(output, facts | blocks, config_hash=made_by, inputs=chain.inputs)
         told = _lowest({row["name"]: row["score"] for row in blocks["blocks"] if row["removable"]})
-    log.info("%s: %s", settings.function, told)
+    if told:
+        log.info("%s: %s", settings.function, told)
 
 
 def _lowest(scores: Mapping[str, float]) -> str:
-    """The names that would go first, with their scores."""
+    """The names that would go first, with their scores; "" where nothing can go."""
     lowest = sorted(scores, key=lambda name: scores[name])[:SAID]
     named = ", ".join(f"{name} ({scores[name]:.4g})" for name in lowest)
-    return f"of {len(scores)} scores the lowest, which go first: {named}"
+    return f"of {len(scores)} scores the lowest, which go first: {named}" if scores else ""
 
 
 def _check(settings: CriterionSettings, structure: Scored) -> None:

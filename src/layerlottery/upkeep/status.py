@@ -93,7 +93,7 @@ def status(results: Path, benchmark: Benchmark) -> Status:
     running = lock.held(results)
     since = _since(results) if running else None
     begun = {Path(path) for _, path in marked(benchmark.results, STATE / "incomplete")} if running else set()
-    places, found = benchmark.places(), []
+    places, found = benchmark.places(), list[StageJob]()
     for stage in STAGES.values():
         for pattern in stage.makes:
             for folder in places[pattern]:
