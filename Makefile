@@ -7,11 +7,14 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-slow test-kills test-dispatch test-slurm test-chaos lint types check bench report readme documents lock clean
+.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos lint types check bench readme documents lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
 	layerlottery summary
+
+help:  ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 test: .venv/installed  ## fast tests, a process a core
 	pytest --numprocesses $(CORES) --dist loadfile

@@ -147,7 +147,7 @@ def initial_weights(run: str) -> str:
 
 
 def start_weights(dense: str, rewind: str) -> str:
-    """The dense network's weights that tickets start from: θ0, θi after epoch i, or a fresh draw (`random`)."""
+    """The dense network's weights that tickets start from: θ0, θi after epoch i, or fresh ones (`random`)."""
     return initial_weights(dense) if rewind == "0" else f"{dense}/rewind={rewind}.safetensors"
 
 

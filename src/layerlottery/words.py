@@ -150,7 +150,7 @@ def either(values: Iterable[object]) -> str:
 
 
 def start(rewind: str) -> str:
-    """Weights that a training starts from: the initial ones, those after an epoch, or a fresh draw."""
+    """Weights that a training starts from: the initial ones, those after an epoch, or fresh ones."""
     return "fresh" if rewind == "random" else f"θ{rewind}"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import tomllib
 from itertools import chain
 from pathlib import Path
@@ -164,3 +165,11 @@ def test_every_promise_of_the_security_page_has_its_test():
     promised = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "security.md").read_text())
     assert len(promised) > 20
     assert [(file, name) for file, name in promised if f"def {name}(" not in (ROOT / file).read_text()] == []
+
+
+def test_make_help_lists_every_target_and_demo_comes_first():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^([a-z-]+) +\S", shown, re.MULTILINE) == targets
+    assert re.search(r"^[a-z-]+:", makefile, re.MULTILINE)[0] == "demo:"

@@ -31,8 +31,8 @@ def changes(values: Sequence[str], results: str | None) -> list[str]:
     return [*values, *([] if results is None else [f"results={results}"])]
 
 
-def load_configuration(file: Path, values: Sequence[str]) -> Benchmark:
-    """A benchmark as `snakemake --configfile FILE --config VALUES` reads it."""
+def load_configuration(file: Path, values: Sequence[str], *more: Path) -> Benchmark:
+    """A benchmark as `snakemake --configfile FILE MORE --config VALUES` reads it."""
     # Snakemake's own readers: a file read in another way could ask for other networks, and theirs would be removed
     from snakemake.cli import parse_config  # type: ignore[import-untyped]
     from snakemake.common.configfile import load_configfile  # type: ignore[import-untyped]
@@ -42,7 +42,42 @@ def load_configuration(file: Path, values: Sequence[str]) -> Benchmark:
     read_yaml(file)
     try:
         config: dict[str, Any] = load_configfile(file)
+        for other in more:
+            update_config(config, load_configfile(other))
         update_config(config, parse_config(values))
     except (WorkflowError, ValueError) as error:
         raise LayerLotteryError(f"{file}: {error}") from None
-    return load_benchmark(config, file)
+    return load_benchmark(config, file, *more)
+
+
+def configuration_of(results: Path) -> Benchmark:
+    """The benchmark that a results folder is of: as Snakemake last read it there, or as its manifest has it.
+
+    Files are looked for where the command runs. Raises LayerLotteryError when the folder is of none of these.
+    """
+    from layerlottery.store.artifacts import read_facts
+    from layerlottery.upkeep.verify import options_of
+
+    words = options_of(results)
+    files = _values(words, "--configfile", "--configfiles") or ["config.yaml"]
+    if all(Path(file).is_file() for file in files):
+        found = load_configuration(Path(files[0]), _values(words, "--config", "-C"), *map(Path, files[1:]))
+        if Path(found.results).resolve() == results.resolve():
+            return found
+    if (manifest := results / "manifest.json").exists():
+        return load_benchmark(read_facts(manifest)["configuration"] | {"results": str(results)})
+    named = ", ".join(files)
+    raise LayerLotteryError(f"{results}: {named} here is not of this folder; name its own: --configfile FILE")
+
+
+def _values(words: Sequence[str], *options: str) -> list[str]:
+    """What follows these options among the words of a command."""
+    found, wanted = list[str](), False
+    for word in words:
+        option, equals, value = word.partition("=")
+        if word.startswith("-"):
+            wanted = option in options
+            found += [value] if wanted and equals else []
+        elif wanted:
+            found.append(word)
+    return found

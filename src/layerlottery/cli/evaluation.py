@@ -9,6 +9,7 @@ import click
 
 from layerlottery.cli import stages
 from layerlottery.cli.options import gather
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import DATA, FILE, OUTPUT, OUTPUT_FACTS, WEIGHTS, on_machine, required_file, stage
 from layerlottery.config.data import OfficialSettings
 from layerlottery.config.evaluation import EvaluationSettings
@@ -40,7 +41,7 @@ def outliers(**given: Any) -> None:
 @click.option("--progress", type=FILE, help="file that lets an interrupted AutoAttack go on; removed after success")
 @on_machine
 def attack(threads: int, **given: Any) -> None:
-    """Accuracy of a trained network under adversarial attacks."""
+    """Measure the accuracy of a trained network under adversarial attacks."""
     from layerlottery.evaluation.attack import attack
 
     attack(**given)
@@ -55,7 +56,7 @@ def attack(threads: int, **given: Any) -> None:
 @required_file("--output-detection", "file to write: how well outliers are told apart")
 @on_machine
 def shift(threads: int, **given: Any) -> None:
-    """Accuracy and calibration of a trained network on clean, shifted and corrupted images; outliers told apart."""
+    """Measure a trained network on clean, shifted and corrupted images, and how well it tells outliers apart."""
     from layerlottery.evaluation.shift import shift
 
     shift(**given)
@@ -63,13 +64,13 @@ def shift(threads: int, **given: Any) -> None:
 
 @stage("compare", WEIGHTS, required_file("--dense", "trained weights of the dense network"), DATA, OUTPUT, on_machine)
 def compare(threads: int, **given: Any) -> None:
-    """Similarity of a trained ticket's features and its dense network's, layer by layer."""
+    """Compare the features of a trained ticket with its dense network's, layer by layer."""
     from layerlottery.evaluation.compare import compare
 
     compare(**given)
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @stages.with_settings(EvaluationSettings)
 @WEIGHTS
 @DENSE
@@ -77,7 +78,7 @@ def compare(threads: int, **given: Any) -> None:
 @stages.output_folder("folder for shift.parquet, detection.parquet, attack.parquet and the images behind them")
 @on_machine
 def evaluate(threads: int, output: Path, **given: Any) -> None:
-    """All tests of one trained network in one process, and what they say: corrupt, outliers, shift, attack."""
+    """Run all tests of one trained network and print what they say: corrupt, outliers, shift and attack at once."""
     from layerlottery.evaluation.evaluate import evaluate
     from layerlottery.report.evaluation import evaluation_text
 

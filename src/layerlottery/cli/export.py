@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.words import terminal
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option(
     "--output",

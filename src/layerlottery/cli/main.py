@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
+
 import click
+from rich_click import RichCommandPanel, RichGroup
 
 from layerlottery.cli import evaluation, pipeline, reference, results, upkeep
 from layerlottery.cli.export import export
 from layerlottery.cli.guard import run_guarded
 from layerlottery.cli.networks import networks
+from layerlottery.cli.panels import CONTEXT
 from layerlottery.cli.planning import plan
 from layerlottery.cli.seeds import seeds
+from layerlottery.cli.status import status
 from layerlottery.cli.surroundings import only_warn, print_anywhere
+from layerlottery.config.stages import STAGES
 from layerlottery.version import __version__
 
+FAMILIES = (*pipeline.COMMANDS, *evaluation.COMMANDS, *results.COMMANDS)
+# people ask for a report, too, as they do for a summary
+LOOKED_AT = [one for one in results.COMMANDS if one.name not in STAGES or one.name == "report"]
+_STAGES = sorted(
+    (one for one in FAMILIES if one.name in STAGES and one not in LOOKED_AT),
+    key=lambda one: list(STAGES).index(str(one.name)),
+)
+# as they are listed: the titles of groups, and their commands
+GROUPS: dict[str, Sequence[click.Command]] = {
+    "Look at results": [*LOOKED_AT, status, upkeep.show],
+    "Plan a benchmark": [plan, seeds],
+    "Your own network": [*(one for one in evaluation.COMMANDS if one.name not in STAGES), export, networks],
+    "Stages, in the order of the data": _STAGES,
+    "Maintenance": [*upkeep.COMMANDS, *reference.COMMANDS],
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+
+@click.group(
+    cls=RichGroup,
+    context_settings=CONTEXT,
+    panels=[RichCommandPanel(title, [str(one.name) for one in commands]) for title, commands in GROUPS.items()],
+)
 @click.version_option(__version__)
 def cli() -> None:
-    """Layer pruning at initialization, stage by stage. Snakemake calls the same commands."""
+    """Benchmark of layer pruning at initialization. `layerlottery COMMAND --help` explains a command's options."""
 
 
-for family in (pipeline, evaluation, results, upkeep, reference):
-    for command in family.COMMANDS:
-        cli.add_command(command)
-for command in (plan, seeds, export, networks):
+for command in (upkeep.clean, *chain.from_iterable(GROUPS.values())):
     cli.add_command(command)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.config.networks import NAMES, LibrarySettings, Network, Stem, named_network
 from layerlottery.errors import LayerLotteryError
 
@@ -49,7 +50,7 @@ def _settings(name: str, stem: Stem) -> Network:
     return settings.model_copy(update={"stem": stem}) if isinstance(settings, LibrarySettings) else settings
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @click.argument("names", nargs=-1, required=True)
 @click.option("--stem", type=click.Choice(["as_is", "small"]), default="as_is", help="of networks from libraries")
 @click.option("--channels", default=3, show_default=True)

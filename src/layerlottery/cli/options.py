@@ -9,17 +9,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-import click
+import rich_click as click
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from layerlottery.cli.panels import COMMON, SETTINGS
 from layerlottery.config.base import Settings, read_options
 from layerlottery.config.loading import first_line
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import one_line, terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+KINDS = {"object": "JSON", "boolean": "true|false"}
 Model = TypeVar("Model", bound=Settings)
 
 
@@ -32,7 +34,7 @@ def settings_options(*models: type[Settings]) -> Callable[[Command], Command]:
             kinds = [_metavar(model.model_fields[name]) for model in models if name in model.model_fields]
             command = _option(name, field, "|".join(dict.fromkeys(kinds)))(command)
         text = "settings as JSON; the options below replace single values"
-        return click.option("--settings", default="{}", metavar="JSON", help=text)(command)
+        return click.option("--settings", default="{}", metavar="JSON", panel=SETTINGS, help=text)(command)
 
     return decorate
 
@@ -46,6 +48,7 @@ def _option(name: str, field: FieldInfo, metavar: str) -> Callable[[Command], Co
         name,
         multiple=many,
         metavar=metavar,
+        panel=SETTINGS,
         help=f"{field.description or 'kind of these settings'}{repeat}{default}",
     )
 
@@ -71,7 +74,7 @@ def _allowed(schema: Mapping[str, Any]) -> list[str]:
     if choices:
         return list(map(str, choices))
     kind = str(schema.get("type", "value"))
-    return ["JSON" if kind == "object" else kind.upper()]
+    return [KINDS.get(kind, kind.upper())]
 
 
 def gather(
@@ -111,6 +114,7 @@ def log_option(command: Command) -> Command:
         callback=_open_log,
         expose_value=False,
         is_eager=True,
+        panel=COMMON,
         help=text,
     )(command)
 
@@ -127,6 +131,11 @@ def _open_log(context: click.Context, option: click.Parameter, path: Path | None
     package.handlers = [handler]
     package.setLevel(logging.INFO)
     handler.setFormatter(_Lines("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+
+
+def logs_to_terminal() -> bool:
+    """Whether progress is told on the terminal: no --log was given."""
+    return not any(isinstance(one, logging.FileHandler) for one in logging.getLogger("layerlottery").handlers)
 
 
 class _Lines(logging.Formatter):

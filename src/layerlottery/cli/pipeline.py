@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from layerlottery.cli.options import gather
+from layerlottery.cli.options import gather, logs_to_terminal
 from layerlottery.cli.stages import (
     DATA,
     FILE,
@@ -29,6 +31,8 @@ from layerlottery.config.criteria import Scored, Structure
 from layerlottery.config.live import VARIABLE, LoggingSettings
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
+
+log = logging.getLogger(__name__)
 
 
 @stage("prepare", output_folder("folder to write"))
@@ -75,7 +79,18 @@ def prune(data: Path | None, **given: Any) -> None:
     """Remove the lowest-scored blocks, or as many filters or weights; the kept ones keep their weights."""
     from layerlottery.networks.prune import prune
 
-    prune(**given, macs=None if data is None else _counting(data))
+    facts = prune(**given, macs=None if data is None else _counting(data))
+    # a job of a workflow leaves the counting to the stage profile, which does it once for all
+    if logs_to_terminal() and facts["structure"] != "dense_at_cost":
+        _say_macs(facts["architecture"])
+
+
+def _say_macs(architecture: dict[str, Any]) -> None:
+    from layerlottery.cost.network import macs_saved
+
+    # a network of the user's own is built by code that no configuration has named here
+    with suppress(LayerLotteryError):
+        log.info("%.0f %% fewer MACs", 100 * macs_saved(architecture))
 
 
 def _counting(data: Path) -> Callable[[Any], int]:
@@ -134,7 +149,7 @@ def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
 @click.option("--epoch", type=click.IntRange(1), required=True, help="epoch after which the weights are wanted")
 @on_machine
 def rewind(epoch: int, threads: int, **given: Any) -> None:
-    """Weights of a dense network after an epoch: kept ones, or trained again."""
+    """Write the weights of a dense network after an epoch: kept ones, or trained again."""
     from layerlottery.training.progress import epoch_reporter
     from layerlottery.training.rewind import rewind
 
@@ -150,7 +165,7 @@ def rewind(epoch: int, threads: int, **given: Any) -> None:
 @whole_number("--batch-size", 128, "images a training step", least=1)
 @on_machine
 def profile(**given: Any) -> None:
-    """Parameters, MACs, training memory and latency of a dense network and its tickets."""
+    """Measure parameters, MACs, training memory and latency of a dense network and its tickets."""
     from layerlottery.cost.profile import profile
 
     profile(**given)

@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import terminal
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @configfiles("the benchmark")
 @CONFIG
 @click.option("--results", metavar="FOLDER", help="results folder, in place of the configuration's own")

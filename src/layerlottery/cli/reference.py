@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.config.benchmark import Benchmark
-from layerlottery.store.schemas import ABOUT, PAPER, PAPER_TABLES, TABLES, Column
+
+if TYPE_CHECKING:
+    from layerlottery.store.schemas import Column
 
 
 def configuration_schema() -> str:
@@ -20,6 +24,8 @@ def configuration_schema() -> str:
 
 def data_dictionary() -> str:
     """Every column of every result table, as Markdown."""
+    from layerlottery.store.schemas import ABOUT, PAPER, PAPER_TABLES, TABLES
+
     parts = [
         "# Data dictionary\n",
         "The tables in `results/tables/` are Parquet files. This page is made by `layerlottery dictionary` from",
@@ -54,13 +60,13 @@ def _line(column: Column) -> str:
     return f"| `{column.name}` | {column.type} | {column.meaning}{mark} |"
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 def schema() -> None:
     """Print the JSON schema of the configuration file."""
     click.echo(configuration_schema(), nl=False)
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 def dictionary() -> None:
     """Print the data dictionary of the result tables as Markdown."""
     click.echo(data_dictionary(), nl=False)

@@ -10,10 +10,13 @@ import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.options import gather
-from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, stage, with_settings
+from layerlottery.cli.panels import PanelCommand
+from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, RESULTS, stage, with_settings
+from layerlottery.cli.status import progress
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.results import ReportSettings
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store.lock import NAME, held
 from layerlottery.words import terminal
 
 TABLES = click.option("--tables", type=FOLDER, required=True, help="folder of the tables")
@@ -93,7 +96,7 @@ def report(
         click.echo(terminal(output.resolve()))
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @click.argument("results", type=FOLDER, nargs=-1, required=True)
 @click.option("--output", type=FILE, default="leaderboard.html", show_default=True, help="page; its rows go beside it")
 @click.option("--xi", default="1", show_default=True, help="tolerance of the verdicts: percentage points, or sd")
@@ -113,15 +116,38 @@ def leaderboard(results: tuple[Path, ...], output: Path, xi: str) -> None:
     click.echo(terminal(f"{rows} tickets: {output.resolve()} and {output.with_suffix('.parquet').name}"))
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @with_settings(ReportSettings)
-@click.option("--results", type=FOLDER, default="results", show_default=True)
-def summary(settings: ReportSettings, results: Path) -> None:
-    """Print the summary table of a finished benchmark."""
-    from layerlottery.report.text import summary_text
+@click.argument("folder", type=FOLDER, required=False)
+@RESULTS
+def summary(settings: ReportSettings, folder: Path | None, results: Path) -> None:
+    """Print the summary table of a benchmark; before there is one, how far the run is. Exits with 1 without a table.
 
-    click.echo(summary_text(results / "tables", settings))
-    click.echo(terminal(f"\nreport: {(results / 'report' / 'index.html').resolve()}"))
+    FOLDER may be given in place of --results. Without --xi the tolerance is that of the report.
+    """
+    from layerlottery.report.text import reported, summary_text
+
+    results = folder or results
+    tables = results if (results / "summary.parquet").exists() else results / "tables"
+    if not (tables / "summary.parquet").exists():
+        return _not_yet(results)
+    click.echo(summary_text(tables, settings if "xi" in settings.model_fields_set else reported(results)))
+    page = results / "report" / "index.html"
+    if page.exists():
+        click.echo(terminal(f"\nreport: {page.resolve()}"))
+    if held(results):
+        click.echo("a benchmark is running here: these tables are of what was there before", err=True)
+    return None
+
+
+def _not_yet(results: Path) -> None:
+    """How far the run is that is to make the tables."""
+    if not (results / "networks").exists() and not (results / NAME).exists():
+        raise LayerLotteryError(f"{results}: no tables here, nor a benchmark; --results names a folder with tables/")
+    click.echo(terminal(f"{results}: no tables yet\n"), err=True)
+    for line in progress(results):
+        click.echo(terminal(line))
+    raise click.exceptions.Exit(1)
 
 
 COMMANDS = (aggregate, tabulate, manifest, report, leaderboard, summary)

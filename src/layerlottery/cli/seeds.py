@@ -7,20 +7,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
+from layerlottery.cli.panels import PanelCommand
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.errors import LayerLotteryError
-from layerlottery.planning.deciding import Found, found, next_values
-from layerlottery.planning.deciding import values as values_of
 from layerlottery.words import terminal
+
+if TYPE_CHECKING:
+    from layerlottery.planning.deciding import Found
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @configfiles("the benchmark")
 @CONFIG
 @click.option("--results", metavar="FOLDER", help="results folder, in place of the configuration's own")
@@ -39,6 +42,9 @@ def seeds(
     Looking again and again finds anything in the end: each look gets a part of the level (O'Brien and Fleming), which
     the configuration line that is printed tells the statistics. The same command goes on where it was stopped.
     """
+    from layerlottery.planning.deciding import found, next_values
+    from layerlottery.planning.deciding import values as values_of
+
     changed = changes(values, results)
     benchmark = load_configuration(files[0], changed)
     state = found(benchmark, Path(benchmark.results))
@@ -58,6 +64,8 @@ def seeds(
 
 
 def _say(state: Found, most: int, batch: int) -> None:
+    from layerlottery.planning.deciding import next_values
+
     click.echo(terminal(state.told))
     left = most - len(state.seeds)
     if not state.open:
@@ -77,6 +85,8 @@ def _lines(words: Sequence[str]) -> list[str]:
 
 
 def _looked(file: Path, words: Sequence[str], cores: str, benchmark: Benchmark) -> Found:
+    from layerlottery.planning.deciding import found
+
     _snakemake(file, words, cores)
     state = found(benchmark, Path(benchmark.results))
     click.echo(terminal(state.told))

@@ -11,10 +11,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import click
+import rich_click as click
 from pydantic import TypeAdapter
 
 from layerlottery.cli.options import gather, log_option, settings_options, union_fields
+from layerlottery.cli.panels import COMMON, PanelCommand
 from layerlottery.config.base import Settings
 from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
@@ -34,8 +35,21 @@ class File(click.Path):
         return path
 
 
+class _WholeNumber(click.ParamType[int]):
+    """A number from `least` to the largest that tables can hold, limits that help texts need not spell out."""
+
+    name = "integer"
+
+    def __init__(self, least: int) -> None:
+        self.limits = click.IntRange(least, 2**63 - 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return self.limits.convert(value, param, ctx)
+
+
 FILE = File(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="results folder")
 
 
 def required_file(name: str, text: str) -> Callable[[Command], Command]:
@@ -43,9 +57,12 @@ def required_file(name: str, text: str) -> Callable[[Command], Command]:
     return click.option(name, type=FILE, required=True, help=text)
 
 
-def whole_number(name: str, default: int, text: str, *, least: int = 0) -> Callable[[Command], Command]:
+def whole_number(
+    name: str, default: int, text: str, *, least: int = 0, panel: str | None = None
+) -> Callable[[Command], Command]:
     """An option that takes a number from `least` on, as far as tables can hold it."""
-    return click.option(name, type=click.IntRange(least, 2**63 - 1), default=default, show_default=True, help=text)
+    kind = _WholeNumber(least)
+    return click.option(name, type=kind, default=default, show_default=True, panel=panel, help=text)
 
 
 def output_folder(text: str) -> Callable[[Command], Command]:
@@ -92,7 +109,7 @@ def stage(name: str, *options: Callable[[Any], Any]) -> Callable[[Command], clic
         settings = STAGES[name].settings
         if settings is not None:
             command = with_settings(settings)(command)
-        return click.command(name)(log_option(command))
+        return click.command(name, cls=PanelCommand)(log_option(command))
 
     return decorate
 
@@ -115,6 +132,7 @@ def on_machine(command: Command) -> Command:
         default="auto",
         show_default=True,
         metavar="auto|cpu|cuda|cuda:N",
+        panel=COMMON,
         help=text,
     )(run)
-    return whole_number("--threads", 1, "CPU threads", least=1)(with_device)  # type: ignore[return-value]
+    return whole_number("--threads", 1, "CPU threads", least=1, panel=COMMON)(with_device)  # type: ignore[return-value]

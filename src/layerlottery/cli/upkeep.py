@@ -9,18 +9,21 @@ from pathlib import Path
 
 import click
 
+from layerlottery.cli.completion import complete
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
-from layerlottery.cli.stages import FOLDER, with_settings
+from layerlottery.cli.panels import PanelCommand
+from layerlottery.cli.stages import FOLDER, RESULTS, with_settings
 from layerlottery.config.live import LoggingSettings
 from layerlottery.errors import LayerLotteryError
+from layerlottery.upkeep.finding import find_run
 from layerlottery.words import terminal
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @click.argument("results", type=FOLDER)
 @click.argument("other", type=FOLDER)
 def diff(results: Path, other: Path) -> None:
-    """Say where the tables of two results folders differ, times, energy and provenance aside; 1 if anywhere."""
+    """Say where the tables of two results folders differ, times and provenance aside. Exits with 1 if they do."""
     from layerlottery.upkeep.diff import differences
 
     found = differences(results / "tables", other / "tables")
@@ -31,14 +34,19 @@ def diff(results: Path, other: Path) -> None:
     click.echo("equal bit for bit, times, energy and provenance aside")
 
 
-@click.command()
-@click.argument("result", type=click.Path(path_type=Path))
+@click.command(cls=PanelCommand)
+@click.argument("words", nargs=-1, required=True, metavar="NETWORK", shell_complete=complete)
+@RESULTS
 @click.option("--json", "as_json", is_flag=True, help="print the same as JSON")
-def show(result: Path, as_json: bool) -> None:
-    """Show what is known of one network: RESULT is its folder or a file in it. Exits with 1 if a file is damaged."""
+def show(words: tuple[str, ...], results: Path, as_json: bool) -> None:
+    """Show all that is known of one network. Exits with 1 if a file of it is damaged.
+
+    NETWORK is a folder, a file in it, or words that tell the network from others: snip removed=2 seed=0, dense seed=1.
+    Words are dense, fresh, names of criteria, networks, data sets and structures, and KEY=VALUE as in folders' names.
+    """
     from layerlottery.upkeep.show import describe, is_damaged
 
-    description = describe(result)
+    description = describe(_folder(words, results))
     if as_json:
         click.echo(json.dumps(description, indent=1))
     else:
@@ -49,13 +57,28 @@ def show(result: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
-@click.option("--results", type=FOLDER, default="results", show_default=True)
+def _folder(words: Sequence[str], results: Path) -> Path:
+    """What was typed, if it is a path; otherwise the folder of the network that the words describe."""
+    if len(words) == 1 and ("/" in words[0] or Path(words[0]).exists()):
+        return Path(words[0])
+    run, others = find_run(results, words)
+    if others:
+        click.echo(terminal(f"the plainest of several that fit; the others differ in {others}"), err=True)
+    return results / run.folder
+
+
+@click.command(cls=PanelCommand)
+@click.argument("folder", type=FOLDER, required=False)
+@RESULTS
 @click.option("--remove", is_flag=True, help="delete damaged files, and print the command that recreates them")
-def verify(results: Path, remove: bool) -> None:
-    """Check the hash, the place and the inputs of every file of a results folder. Exits with 1 unless all are good."""
+def verify(folder: Path | None, results: Path, remove: bool) -> None:
+    """Check the hash, the place and the inputs of every file of a results folder. Exits with 1 unless all are good.
+
+    FOLDER may be given in place of --results.
+    """
     from layerlottery.upkeep import verify as files
 
+    results = folder or results
     if remove:
         files.require_unused(results)
     found = files.verify(results)
@@ -67,7 +90,7 @@ def verify(results: Path, remove: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @configfiles("a benchmark whose files stay; repeat for several benchmarks (Snakemake would merge them into one)")
 @CONFIG
 @click.option("--results", metavar="FOLDER", help="results folder, in place of the configurations' own")
@@ -81,7 +104,7 @@ def stale(files: Sequence[Path], values: Sequence[str], results: str | None, rem
         click.echo(terminal(line))
 
 
-@click.command()
+@click.command(cls=PanelCommand)
 @with_settings(LoggingSettings)
 @click.option("--results", type=FOLDER, default="results", show_default=True)
 def curves(settings: LoggingSettings, results: Path) -> None:
@@ -99,4 +122,4 @@ def clean(words: tuple[str, ...]) -> None:
     raise LayerLotteryError("clean --stale: now called stale; its --yes is now stale --remove")
 
 
-COMMANDS = (show, verify, diff, stale, curves, clean)
+COMMANDS = (verify, diff, stale, curves)

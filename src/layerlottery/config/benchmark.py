@@ -150,8 +150,7 @@ class Benchmark(Settings):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        if self.report.xi not in self.statistics.xi:
-            raise ValueError(f"report.xi: found {self.report.xi}; allowed: the values of statistics.xi")
+        self._check_tolerances()
         self._check_endpoints()
         names = Counter(study.name for study in self.studies)
         if twice := [name for name, times in names.items() if times > 1]:
@@ -165,6 +164,14 @@ class Benchmark(Settings):
                 self._check_criterion(study, name)
             self._check_rewinds(study)
         return self
+
+    def _check_tolerances(self) -> None:
+        shown, known = self.report.xi, ", ".join(map(str, self.statistics.xi))
+        if shown in self.statistics.xi:
+            return
+        if "xi" in self.report.model_fields_set:
+            raise ValueError(f"report.xi: found {shown}; allowed: the values of statistics.xi ({known})")
+        raise ValueError(f"statistics.xi: found {known}; allowed: with {shown}, or set report.xi to one of these")
 
     def _check_endpoints(self) -> None:
         """Endpoints that the user names are measured; the default ones count where they are."""

@@ -97,7 +97,7 @@ class Study(Settings):
     )
     rewinds: Distinct[Epoch | Literal["random"]] = Field(
         [0],
-        description="epoch whose weights a ticket starts from; 0 is θ0, random a fresh initialization",
+        description="epoch whose weights a ticket starts from; 0 is θ0, random fresh weights",
         min_length=1,
     )
     draws: int = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.copies import copied
 from layerlottery.networks.masks import masked_weights
+from layerlottery.networks.weights import build
 
 # bytes of a number
 FLOAT32 = 4
+CIFAR_SIDE = 32
+# what an architecture says of that which a ticket lacks
+LOST = ("removed_blocks", "removals", "filters", "masked")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,17 @@ def macs(model: nn.Module, image_shape: tuple[int, ...], *, example: Tensor | No
     except Exception:
         # a network that looks at its values, or holds tensors that no module owns, has to compute
         return _counted(twin, image_shape, example)
+
+
+def macs_saved(architecture: Mapping[str, Any]) -> float:
+    """Share of the dense network's multiply-accumulates that a ticket's architecture lacks, 0 to 1.
+
+    Networks that take images of any size are counted with those of CIFAR, 32 x 32.
+    """
+    dense = {name: value for name, value in architecture.items() if name not in LOST} | {"removed_blocks": []}
+    side = architecture.get("image_size", CIFAR_SIDE)
+    own, whole = (macs(build(one), (one["channels"], side, side)) for one in (architecture, dense))
+    return 1 - own / whole
 
 
 def _counted(model: nn.Module, image_shape: tuple[int, ...], example: Tensor | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from layerlottery.store.chain import Chain
 from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
+SAID = 5  # scores that the log names
 
 # now: processes that are forked from one that holds this need not import them
 functions()
@@ -166,12 +167,24 @@ def score(
     if structure == "weights":
         scores = weight_scores(model, batch, settings, seed=chosen_by)
         write_tensors(output, scores, facts | {"layers": list(scores)}, config_hash=made_by, inputs=chain.inputs)
+        told = f"{sum(map(np.size, scores.values()))} weights scored"
     elif structure == "filters":
         groups = group_scores(model, batch, settings, seed=chosen_by)
         write_facts(output, facts | {"groups": groups}, config_hash=made_by, inputs=chain.inputs)
+        told = _lowest({f"{one['layer']} {one['index']}": one["score"] for one in groups})
     else:
         blocks = _block_facts(model, batch, settings, network, seed=chosen_by)
         write_facts(output, facts | blocks, config_hash=made_by, inputs=chain.inputs)
+        told = _lowest({row["name"]: row["score"] for row in blocks["blocks"] if row["removable"]})
+    if told:
+        log.info("%s: %s", settings.function, told)
+
+
+def _lowest(scores: Mapping[str, float]) -> str:
+    """The names that would go first, with their scores; "" where nothing can go."""
+    lowest = sorted(scores, key=lambda name: scores[name])[:SAID]
+    named = ", ".join(f"{name} ({scores[name]:.4g})" for name in lowest)
+    return f"of {len(scores)} scores the lowest, which go first: {named}" if scores else ""
 
 
 def _check(settings: CriterionSettings, structure: Scored) -> None:

@@ -8,6 +8,7 @@ costs need torch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +39,8 @@ from layerlottery.store.chain import Chain
 
 if TYPE_CHECKING:
     from torch import nn
+
+log = logging.getLogger(__name__)
 
 Facts = Mapping[str, Any]
 
@@ -83,7 +86,23 @@ def prune(
     chain.add(output, write_tensors(output, ticket.tensors, held, config_hash=made_by, inputs=chain.inputs))
     facts = {"structure": structure, "removed": removed, "architecture": architecture} | ticket.facts | ticket.metadata
     write_facts(output_facts, facts, config_hash=made_by, inputs=chain.inputs)
+    log.info("%s", _told(facts, tensors, ticket.tensors))
     return facts
+
+
+def _told(facts: Facts, dense: Mapping[str, Array], kept: Mapping[str, Array]) -> str:
+    """What was removed, and which share of the parameters went with it."""
+    if facts["structure"] == "dense_at_cost":
+        return f"nothing removed; to be trained for {100 * facts['training_share']:.0f} % of the dense training"
+    before, masked = parameter_count(dense), facts["architecture"].get("masked")
+    after = before - _masked_away(kept, masked) if masked else parameter_count(kept)
+    elements = facts["structure"].removesuffix("_at_macs") if after < before else "nothing"
+    gone = ", ".join(facts["removed_blocks"]) or elements
+    return f"removed {gone}; {100 * (1 - after / before):.0f} % fewer parameters"
+
+
+def _masked_away(kept: Mapping[str, Array], masked: Mapping[str, int]) -> int:
+    return sum(kept[f"{layer}.parametrizations.weight.original"].size - left for layer, left in masked.items())
 
 
 @dataclass(frozen=True)

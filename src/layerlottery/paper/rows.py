@@ -150,7 +150,7 @@ def named(ticket: TicketKey, *, epochs: int) -> str:
     """A ticket as the tables call it: hrank, p = 1, scored trained, rewind 25 of 200."""
     parts = [ticket.criterion, *([ticket.structure] if ticket.structure != "layers" else []), f"p = {ticket.removed}"]
     if ticket.rewind == FRESH:
-        parts.append("random re-initialization")
+        parts.append("fresh weights")
     elif ticket.rewind != "0" or ticket.scored_at == "trained":
         parts.append(f"rewind {ticket.rewind} of {epochs}")
     return ", ".join(parts)

@@ -14,7 +14,7 @@ from layerlottery.paper.rows import ACCURACY, Context, Words, named, row, seed_r
 SAVINGS = ("flops", "memory", "co2", "speedup")
 KERNELS = "mean absolute kernel sum"
 # beside random removal, which has columns of its own
-CONTROLS = {"fresh": "a fresh draw of the same architecture", "layers": "the layer ticket of the same budget"}
+CONTROLS = {"fresh": "fresh weights in the same architecture", "layers": "the layer ticket of the same budget"}
 
 
 def table_rows(table: str, context: Context) -> list[Row]:

@@ -18,6 +18,10 @@ Facts = Mapping[str, Any]
 Row = tuple[str, ...]
 
 KINDS = {"transfer": "transferred ", "minimum_norm": "minimum norm, "}
+# the clean test images that corruptions are made of, as the tables call them
+ORIGINALS = "corrupted images"
+# what the figures of outliers mean
+DETECTION = (("", "AUROC: 1 is perfect, 0.5 chance. FPR95: test images lost to find 95 % of the outliers."),)
 
 
 def evaluation_text(folder: Path, *, width: int | None = None) -> str:
@@ -28,7 +32,7 @@ def evaluation_text(folder: Path, *, width: int | None = None) -> str:
     with console.capture() as captured:
         section(console, "accuracy", condition_rows(row for rows in conditions for row in rows))
         section(console, "calibration", trust_rows(conditions[0]))
-        section(console, "outliers", detection_rows(found))
+        section(console, "outliers", [*detection_rows(found), *DETECTION])
     return "\n".join(line.rstrip() for line in captured.get().strip().splitlines())
 
 
@@ -48,7 +52,7 @@ def condition_rows(rows: Iterable[Facts]) -> Iterable[Row]:
     """Accuracies by level: severity of a corruption, epsilon of an attack in 1/255; least norms in 1/255."""
     for (kind, name), same in groupby(rows, key=lambda row: (row["kind"], row["name"])):
         tested = list(same)
-        title = KINDS.get(kind, "") + name.replace("_", " ")
+        title = _title(kind, name)
         if kind == "minimum_norm":
             # a file has no column of nulls
             norm = tested[0].get("norm")
@@ -56,14 +60,22 @@ def condition_rows(rows: Iterable[Facts]) -> Iterable[Row]:
             continue
         plain = len(tested) == 1 and not tested[0]["level"]
         levels = (f"{row['level']:g}: {number(row['accuracy'], 1)}" for row in tested)
-        yield title, percent(tested[0]["accuracy"]) if plain else f"{', '.join(levels)} %"
+        shown = percent(tested[0]["accuracy"]) if plain else f"{', '.join(levels)} %"
+        originals = kind == "clean" and name == ORIGINALS
+        yield title, f"{shown} of the images that are corrupted below" if originals else shown
+
+
+def _title(kind: str, name: str) -> str:
+    if kind == "clean" and name == ORIGINALS:
+        return "uncorrupted"
+    return KINDS.get(kind, "") + name.replace("_", " ")
 
 
 def trust_rows(rows: Iterable[Facts]) -> Iterable[Row]:
     """Calibration on the clean and the shifted test sets, scaled by the fitted temperature in brackets."""
     for row in rows:
         if row["kind"] in ("clean", "shift"):
-            yield row["name"], ", ".join(map(_trust, ("nll", "brier", "ece"), [row] * 3))
+            yield _title(row["kind"], row["name"]), ", ".join(map(_trust, ("nll", "brier", "ece"), [row] * 3))
 
 
 def _trust(name: str, row: Facts) -> str:
@@ -73,10 +85,10 @@ def _trust(name: str, row: Facts) -> str:
 
 
 def detection_rows(rows: Iterable[Facts]) -> Iterable[Row]:
-    """AUROC by score, the false positive rate at 95 % in brackets."""
+    """AUROC by score; in brackets FPR95, the share of test images taken for outliers where 95 % of these are found."""
     for (distance, name), same in groupby(rows, key=lambda row: (row["distance"], row["outliers"])):
         scores = [
-            f"{row['score']} {number(row['auroc'], 3)} ({number(row['fpr95'], 3)})"
+            f"{row['score']} {number(row['auroc'], 3)} (FPR95 {number(row['fpr95'], 3)})"
             for row in same
             if row["auroc"] is not None
         ]

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from layerlottery.report.evaluation import condition_rows, detection_rows, section
+from layerlottery.config.studies import FRESH
+from layerlottery.report.evaluation import DETECTION, condition_rows, detection_rows, section
 from layerlottery.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start, terminal
 
 Facts = Mapping[str, Any]
@@ -40,7 +41,8 @@ def _print(console: Console, description: Facts) -> None:
     section(console, "training", _energy(training))
     _table(console, SEGMENT, map(_segment, training["segments"]))
     section(console, "provenance", map(_provenance, description["provenance"].items()))
-    tested = [*condition_rows(description["evaluation"]), *detection_rows(description["detection"])]
+    found = [*detection_rows(description["detection"])]
+    tested = [*condition_rows(description["evaluation"]), *found, *(DETECTION if found else ())]
     section(console, "evaluation", [*tested, *_similarity(description["similarity"])])
     files = description["files"]
     section(console, "files", map(_file, files), styles=[STYLES.get(file["state"]) for file in files])
@@ -71,10 +73,14 @@ def _identity(identity: Facts) -> list[Row]:
         chosen = (
             f"{identity['structure']}, {counted(identity['removed'], 'block', 'blocks')} removed, scored by "
             f"{identity['criterion']} ({identity['scored_at']}, draw {identity['draw']}), "
-            f"trained from {start(identity['rewind'])}"
+            f"trained from {_start(identity['rewind'])}"
         )
     name = f"{identity['network']} on {identity['dataset']}, seed {identity['seed']}"
     return [("name", name), ("ticket", chosen), ("folder", identity["folder"])]
+
+
+def _start(rewind: str) -> str:
+    return "fresh weights" if rewind == FRESH else start(rewind)
 
 
 def _result(result: Facts) -> Iterable[Row]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from layerlottery.config.naming import family_name, variant_name
 from layerlottery.config.studies import FRESH
 from layerlottery.report.charts import Picture, lines, name_ends, picture, ranks, tolerance_lines
 from layerlottery.report.facets import facets
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.style import legend, looks
-from layerlottery.report.tables import GROUP, Tables, at_tolerance, family_name, start_rank, variant_name
+from layerlottery.report.tables import GROUP, Tables, at_tolerance, start_rank
 from layerlottery.words import start
 
 MOST_SIZES = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
+from layerlottery.config.naming import family_name, variant_name
 from layerlottery.report.charts import Picture, lines, picture, removed_axis, tolerance_lines
 from layerlottery.report.facets import Facet
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
@@ -14,10 +15,8 @@ from layerlottery.report.tables import (
     TICKET,
     Tables,
     at_tolerance,
-    family_name,
     first_starts,
     group_name,
-    variant_name,
 )
 
 LOOKS = {"layers": Look(INK, 0), "filters": Look(MUTED, 3, "4 2"), "weights": Look(MUTED, 2, "1 2")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from layerlottery.config.criteria import DEPTHS, DRAWN, Structure
+from layerlottery.config.naming import family_name, variant_name
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
@@ -26,7 +27,6 @@ SETTING = ["structure", "criterion", "scored_at", "rewind"]
 TICKET = ["family", "removed"]
 # what a table without these columns is about: rankings of blocks
 PLAIN = {"structure": "layers", "rewind": "0"}
-CALLED = {"filters_at_macs": "filters, equal MACs", "dense_at_cost": "dense, equal cost"}
 STRUCTURES = ("none", *get_args(Structure))
 # columns of fixed words, on which it depends what is shown
 WORDS = {
@@ -71,9 +71,15 @@ def within(frame: pd.DataFrame, group: tuple[str, str]) -> pd.DataFrame:
     return frame[(frame["dataset"] == group[0]) & (frame["network"] == group[1])]
 
 
-def read_tables(folder: Path) -> Tables:
-    """Read every result table of a folder. Raises LayerLotteryError when one is missing or broken."""
-    frames = {name: _read(folder / f"{name}.parquet", name) for name in TABLES}
+def read_tables(folder: Path, only: Collection[str] = tuple(TABLES)) -> Tables:
+    """Read the result tables of a folder, or `only` some: the others are empty.
+
+    Raises LayerLotteryError when one is missing or broken.
+    """
+    frames = {
+        name: _read(folder / f"{name}.parquet", name) if name in only else arrow_schema(name).empty_table().to_pandas()
+        for name in TABLES
+    }
     if frames["runs"].empty:
         raise LayerLotteryError(f"{folder / 'runs.parquet'}: no trained network in it, so there is nothing to report")
     frames = {name: labelled(frame) for name, frame in frames.items()}
@@ -112,23 +118,8 @@ def _names(structure: str, criterion: str | None, scored_at: str | None, rewind:
     return variant, family_name(str(criterion), variant)
 
 
-def family_name(criterion: str, variant: str) -> str:
-    """How a criterion's tickets of one variant are called; a control's depths_1_1_0 reads as numbers."""
-    if criterion.startswith(f"{DEPTHS}_"):
-        criterion = f"{DEPTHS} {criterion.removeprefix(f'{DEPTHS}_').replace('_', '-')}"
-    return f"{criterion} ({variant})" if variant else criterion
-
-
-def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
-    """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
-    words = [CALLED.get(structure, structure)] if structure != "layers" else []
-    words += ["trained"] if scored_at == "trained" else []
-    words += ["fresh weights"] if rewind == FRESH else [f"rewind {rewind}"] if rewind != "0" else []
-    return ", ".join(words)
-
-
 def start_rank(rewind: str) -> float:
-    """Sorts the weights that trainings start from: by epoch, a fresh draw last."""
+    """Sorts the weights that trainings start from: by epoch, fresh ones last."""
     return math.inf if rewind == FRESH else int(rewind)
 
 
@@ -214,5 +205,5 @@ def at_tolerance(summary: pd.DataFrame, name: str) -> pd.DataFrame:
     rows = summary[summary["xi"] == name]
     if rows.empty and not summary.empty:
         known = ", ".join(dict.fromkeys(summary["xi"]))
-        raise LayerLotteryError(f"report.xi: {name} is not among the tolerances of statistics.xi ({known})")
+        raise LayerLotteryError(f"xi: found {name}; allowed: the tolerances of these tables, {known} (statistics.xi)")
     return rows

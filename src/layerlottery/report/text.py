@@ -8,11 +8,14 @@ from textwrap import wrap
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from layerlottery.config.results import ReportSettings
+from layerlottery.errors import LayerLotteryError
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name
 from layerlottery.report.verdict import chosen, headline, seeds_words, tolerance_words
+from layerlottery.store.artifacts import read_facts
 from layerlottery.tables.statistics import UNDECIDED
 from layerlottery.words import factor, interval, number, terminal
 
@@ -20,7 +23,7 @@ WIDTH = 80
 # sizes of the columns; negative: aligned to the left
 COLUMNS = {
     "ticket": -20,
-    "p": 2,
+    "removed": 2,
     "acc.": 5,
     "Δ [low, high]": 20,
     "win": -5,
@@ -31,10 +34,13 @@ COLUMNS = {
 
 WINS = {True: "yes", False: "no"}
 REMARK = """\
+removed: residual blocks, or as much of other structures. acc.: accuracy, %.
+Δ: to the dense network of the same seed, percentage points, with its interval
+of {confidence} % for other seeds and other test images.
 win: not worse than dense by more than ξ, as the paper defines winning tickets.
 verdict: equivalent within ξ; otherwise better, worse or undecided.
 (in brackets): only before Holm's correction, over tickets or over controls.
-Intervals: {confidence} %, for other seeds and other test images."""
+MACs: saved. speed: of the training, dense = 1."""
 
 
 def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
@@ -42,7 +48,7 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
 
     Without settings it takes the default tolerance, or the first one that the table holds.
     """
-    held = read_tables(tables)
+    held = read_tables(tables, only=("runs", "summary"))
     if held.summary.empty:
         return "No ticket was trained: there is nothing to summarize."
     xi = tolerance_name(settings or ReportSettings.model_validate({}))
@@ -53,9 +59,18 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
         rows = at_tolerance(own.summary, xi)
         if not rows.empty:
             heading = f"{group_name(group)}, {seeds_words(rows)}"
-            lines += ["", heading[:WIDTH], _line(COLUMNS), *map(_ticket, rows.to_dict("records"))]
+            lines += ["", heading[:WIDTH], _heads(), *map(_ticket, rows.to_dict("records"))]
             lines += ["", *wrap(headline(chosen(rows), xi), WIDTH)]
     return terminal("\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))]))
+
+
+def reported(results: Path) -> ReportSettings | None:
+    """The settings of the report that a results folder holds; None where its manifest can't tell."""
+    try:
+        held = read_facts(results / "manifest.json")["configuration"]
+        return ReportSettings.model_validate(held.get("report", {}))
+    except (LayerLotteryError, LookupError, ValidationError):
+        return None
 
 
 def _ticket(values: dict[Hashable, Any]) -> str:
@@ -88,6 +103,14 @@ def _remark(rows: pd.DataFrame) -> str:
     if rows["seeds"].max() < 2:
         return "One seed: nothing can be inferred."
     return REMARK.format(confidence=f"{100 * confidence_of(rows):.3g}")
+
+
+def _heads() -> str:
+    """The heads of the columns; that of a narrow one begins above the names of tickets."""
+    first, second, *others = COLUMNS
+    whole = _line((first, "", *others))
+    end = -COLUMNS[first] + 1 + COLUMNS[second]
+    return first + second.rjust(end - len(first)) + whole[end:]
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -89,14 +89,16 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
     total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:
-        stayed = f"As a mere count, {int((rows['won'] > 0).sum())} of {total} stayed within {tolerance} of the dense"
+        won = int((rows["won"] > 0).sum())
+        which = f"{won} of {total} stayed" if len(rows) > 1 else f"the ticket {'stayed' if won else 'did not stay'}"
+        stayed = f"As a mere count, {which} within {tolerance} of the dense"
         said = f"{stayed} network of that seed." if judged else f"{tolerance} can't be computed from one seed either."
         return f"One seed, so nothing can be inferred. {said}"
     if not judged:
         return f"{tolerance} can't be computed, so no ticket can be judged."
     count = rows["verdict_holm"].value_counts()
-    counts = (f"{count[verdict]} {verdict}" if len(rows) > 1 else verdict for verdict in VERDICTS if verdict in count)
-    against = ", ".join(counts)
+    known = [verdict for verdict in VERDICTS if verdict in count]
+    against = ", ".join(verdict if len(rows) == 1 else f"{count[verdict]} {verdict}" for verdict in known)
     return f"{_wins(rows)} ({tolerance}, {seeds_words(rows)}). Against the dense network: {against}."
 
 

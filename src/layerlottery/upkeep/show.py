@@ -6,7 +6,6 @@ Imports no torch.
 from __future__ import annotations
 
 import os.path
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,8 +19,10 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.store.hashing import digest
 from layerlottery.tables.statistics import saved
+from layerlottery.upkeep.finding import run_of
 from layerlottery.upkeep.verify import options_of
 
+NETWORKS = "networks/dataset="  # with which a network's folder begins below the results folder
 KEPT_ANSWERS = ("answers", "images_hash", "predicted")
 
 Facts = dict[str, Any]
@@ -65,13 +66,10 @@ def find_network(path: Path) -> StoredNetwork:
     """The network whose folder `path` is or lies in; the name of a missing file will do."""
     for known in (path, path.resolve()):
         folder = known if known.is_dir() or not known.suffix else known.parent
-        for pattern in (paths.DENSE, paths.TICKET):
-            found = re.fullmatch(f"(?P<prefix>.*/)?{paths.expression(pattern)}", folder.as_posix())
-            if found and folder.is_dir():
-                values: dict[str, Any] = found.groupdict()
-                prefix = values.pop("prefix") or ""
-                numbers = {"seed", "draw", "removed"} & values.keys()
-                return StoredNetwork(prefix, Run(**values | {name: int(values[name]) for name in numbers}))
+        at = folder.as_posix().rfind(NETWORKS)
+        run = run_of(folder.as_posix()[at:])
+        if run is not None and folder.is_dir():
+            return StoredNetwork(folder.as_posix()[:at], run)
     if paths.renamed(path.as_posix()) != path.as_posix():
         raise LayerLotteryError(f"{path}: results of an earlier version, where removed= was density=; recreate them")
     raise LayerLotteryError(f"{path}: no network{'' if path.exists() else ' and no such file'}; {ALLOWED}")

@@ -77,6 +77,10 @@ RESNET = "resnet20 gives at most 3"
             changed(criteria=["snip"], structures=["filters"]) | {"criteria": {"snip": {"budget": "magic"}}},
             "criteria.budget: found 'magic'; allowed: criteria of layers: random, random_spread, l1",
         ),
+        (
+            GIVEN | {"statistics": {"xi": [0.0, 2.0]}},
+            "statistics.xi: found 0.0, 2.0; allowed: with 1.0, or",
+        ),
         (GIVEN | {"report": {"xi": 2.0}}, "report.xi: found 2.0; allowed: the values of statistics.xi"),
         (GIVEN | {"studies": [STUDY, STUDY]}, "studies: found the name first twice; each study needs its own"),
         (GIVEN | {"studies": []}, "studies: found []; list should have at least 1 item"),

@@ -34,7 +34,7 @@ def fresh(run, value, **columns):
 
 def test_re_initialization_takes_the_criterion_with_the_greatest_mean(context, run):
     runs = fresh(run, 0.2, criterion="pls") + fresh(run, 0.7, criterion="kl")
-    row = about(claim_rows(context(TRAINED, runs=runs)), "re-initialization")
+    row = about(claim_rows(context(TRAINED, runs=runs)), "fresh weights")
     assert (row["measured"], row["paper"], row["verdict"]) == (pytest.approx(0.71), 0.85, AGREES)
     assert "kl, p = 1" in row["note"]
     assert "of 2 means" in row["note"]
@@ -42,7 +42,7 @@ def test_re_initialization_takes_the_criterion_with_the_greatest_mean(context, r
 
 def test_re_initialization_of_more_blocks_is_not_what_the_paper_printed(context, run):
     runs = fresh(run, 0.2, criterion="pls") + fresh(run, 5.0, criterion="kl", removed=2)
-    row = about(claim_rows(context(TRAINED | {"removed": [1, 2]}, runs=runs)), "re-initialization")
+    row = about(claim_rows(context(TRAINED | {"removed": [1, 2]}, runs=runs)), "fresh weights")
     assert row["measured"] == pytest.approx(0.21)
 
 

@@ -90,7 +90,7 @@ def test_table_1_matches_by_the_share_of_the_training(context, run):
     assert papers == {"0": 0.74, "1": 0.46, "2": -0.03, "4": None, "random": None, "3": -0.17}
     items = {row["item"]: row["verdict"] for row in rows if row["criterion"] == "kl"}
     assert items["kl, p = 1, rewind 75 of 200"] == NOT_MEASURED
-    assert items["kl, p = 1, random re-initialization"] == items["kl, p = 1, rewind 4 of 8"] == NO_FIGURE
+    assert items["kl, p = 1, fresh weights"] == items["kl, p = 1, rewind 4 of 8"] == NO_FIGURE
     assert len(rows) == 20 + 2
 
 

@@ -135,7 +135,7 @@ def lines(description, width=120):
         "transferred pgd 0: 96.0, 0.5: 70.0 %",
         "minimum norm, fmn l2 median 12.50/255",
         "minimum norm, deepfool more than half can't be fooled",
-        "near, shuffled AUROC msp 0.750 (0.500), energy 0.875 (0.250)",
+        "near, shuffled AUROC msp 0.750 (FPR95 0.500), energy 0.875 (FPR95 0.250)",
         f"far, photographs {ABSENT}",
         "CKA to dense stage1.0 0.500, penultimate 0.750",
         "curve.parquet damaged: it is empty",

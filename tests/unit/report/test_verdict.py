@@ -182,8 +182,26 @@ def re_start(line: str, family: str, removed: int) -> bool:
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_summary_text_ends_with_what_may_be_inferred(make, tmp_path, seeds):
     tables = make(tmp_path, seeds=seeds, planted={}, criteria=("snip",), kinds=())
-    last = summary_text(tables).splitlines()[-1]
-    assert last == "One seed: nothing can be inferred." if len(seeds) == 1 else last.startswith("Intervals: 95 %")
+    said = summary_text(tables)
+    # of a single ticket nothing is counted
+    assert " of 1 ticket" not in said
+    if len(seeds) == 1:
+        assert said.endswith("One seed: nothing can be inferred.")
+    else:
+        assert "with its interval\nof 95 % for other seeds" in said
+
+
+def test_every_column_of_the_summary_text_is_explained(planted):
+    lines = summary_text(planted).splitlines()
+    heads = next(line for line in lines if line.startswith("ticket "))
+    explained = "\n".join(lines[-8:])
+    for name in ("removed", "acc.", "Δ", "win", "verdict", "MACs", "speed"):
+        assert name in heads
+        assert f"{name}:" in explained
+    # numbers stand under the end of their head
+    row = next(line for line in lines if line.startswith("snip  "))
+    end = heads.index("removed") + len("removed")
+    assert row[:end].split() == ["snip", row[end - 1]]
 
 
 def test_summary_text_keeps_long_names_apart(make, tmp_path):

@@ -1,0 +1,76 @@
+"""The command `status`, whose words `summary` says too as long as there are no tables. Heavy imports wait."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from layerlottery.cli.configuration import CONFIG, configuration_of, load_configuration
+from layerlottery.cli.panels import PanelCommand
+from layerlottery.cli.stages import FILE, FOLDER, RESULTS
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.errors import LayerLotteryError
+from layerlottery.words import counted, duration, terminal
+
+if TYPE_CHECKING:
+    from layerlottery.upkeep.status import Status
+
+
+@click.command(cls=PanelCommand)
+@click.argument("folder", type=FOLDER, required=False)
+@RESULTS
+@click.option("--configfile", "file", type=FILE, help="the benchmark, where the folder does not say of which it is")
+@CONFIG
+def status(folder: Path | None, results: Path, file: Path | None, values: Sequence[str]) -> None:
+    """Say how far a benchmark is, running or stopped: what is done, running, failed and left, and why jobs failed.
+
+    FOLDER may be given in place of --results. Run it where you run snakemake.
+    """
+    from layerlottery.upkeep.status import require_folder
+
+    require_folder(folder or results)
+    benchmark = load_configuration(file, values) if file else None
+    for line in progress(folder or results, benchmark):
+        click.echo(terminal(line))
+
+
+def progress(results: Path, benchmark: Benchmark | None = None) -> Iterator[str]:
+    """Lines on how far the benchmark in a results folder is, and the command that goes on."""
+    from layerlottery.upkeep.status import command, named_jobs, sentence, table
+    from layerlottery.upkeep.status import status as find
+
+    benchmark = benchmark or configuration_of(results)
+    found = find(results, benchmark)
+    yield from table(found)
+    yield f"\n{sentence(found)}"
+    if found.finished:
+        return
+    yield from _time_left(benchmark, found)
+    yield from named_jobs(found)
+    if not found.running:
+        yield f"\nto go on: {command(results)}"
+        if (results / "report" / "index.html").exists():
+            # Snakemake does not miss what lies behind a file that is there
+            yield "to get back files that were lost afterwards: layerlottery verify --remove"
+
+
+def _time_left(benchmark: Benchmark, found: Status) -> Iterator[str]:
+    """What the jobs that are left take, as far as finished ones tell."""
+    from layerlottery.planning.finished import estimate, jobs_of
+
+    left = [job for job in found.jobs if job.state != "done"]
+    files = [(job.rule, [f"{benchmark.results}/{file}" for file in job.files]) for job in left]
+    cores = found.cores or os.cpu_count() or 1
+    try:
+        timed = estimate(benchmark, jobs_of(files, benchmark.results), cores=cores)
+    except LayerLotteryError:  # of image sets that are not here
+        return
+    if timed.jobs:
+        whole = "what is left takes" if timed.jobs == len(left) else f"{timed.jobs} of the {len(left)} jobs left take"
+        yield f"{whole} about {duration(timed.seconds)} with {counted(cores, 'core', 'cores')}, by finished jobs"
+    if timed.jobs < len(left):
+        yield "finished jobs do not tell all: layerlottery plan measures this machine and estimates"

@@ -1,0 +1,43 @@
+"""How networks are called wherever people read of them: a criterion, and what sets a ticket apart from a plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from layerlottery.config.criteria import DEPTHS
+from layerlottery.config.studies import FRESH
+
+CALLED = {"filters_at_macs": "filters, equal MACs", "dense_at_cost": "dense, equal cost"}
+
+
+def family_name(criterion: str, variant: str) -> str:
+    """How a criterion's tickets of one variant are called; a control's depths_1_1_0 reads as numbers."""
+    if criterion.startswith(f"{DEPTHS}_"):
+        criterion = f"{DEPTHS} {criterion.removeprefix(f'{DEPTHS}_').replace('_', '-')}"
+    return f"{criterion} ({variant})" if variant else criterion
+
+
+def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
+    """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
+    words = [CALLED.get(structure, structure)] if structure != "layers" else []
+    words += ["trained"] if scored_at == "trained" else []
+    words += ["fresh weights"] if rewind == FRESH else [f"rewind {rewind}"] if rewind != "0" else []
+    return ", ".join(words)
+
+
+def network_name(values: Mapping[str, Any]) -> str:
+    """A network in words, as snip (fresh weights), 2 removed, seed 1, resnet20 on digits; from its folder's parts.
+
+    Scores, starts of tickets and image sets have fewer parts, and these are named.
+    """
+    criterion, rewind = values.get("criterion"), str(values.get("rewind", "0"))
+    variant = variant_name(
+        values.get("structure", "layers") if criterion else "layers", values.get("scored_at"), rewind
+    )
+    words = [family_name(criterion or "dense", variant)] if "network" in values else []
+    words += [f"{values['removed']} removed"] if int(values.get("removed", 0)) else []
+    words += [f"draw {values['draw']}"] if int(values.get("draw", 0)) else []
+    words += [f"seed {values['seed']}"] if "seed" in values else []
+    words += [f"{values['network']} on {values['dataset']}" if "network" in values else values.get("dataset", "")]
+    return ", ".join(filter(None, words))

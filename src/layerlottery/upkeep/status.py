@@ -1,0 +1,195 @@
+"""How far a benchmark is in its results folder: what is done, running, failed and left, stage by stage.
+
+A file that is there counts as done; whether its settings have changed since, Snakemake alone knows (`plan` asks it).
+Reads only, takes no lock, and may look on while a benchmark runs. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from layerlottery import paths
+from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.naming import network_name
+from layerlottery.config.stages import BENCHMARK, STAGES, Stage
+from layerlottery.errors import LayerLotteryError
+from layerlottery.runtime.recovery import STATE, marked
+from layerlottery.store import joblog, lock
+from layerlottery.upkeep.verify import options_of
+from layerlottery.words import counted, one_line, terminal
+
+DONE, RUNNING, FAILED, LEFT = STATES = ("done", "running", "failed", "left")
+LISTED = 8  # jobs that are named of each state
+WIDTH = 80
+CORES = re.compile(r" (?:--cores|-c|--jobs|-j)[ =]?(\d+)\b")
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """One job of a stage: the folder that it is about, its files and log, its state, and what its log says of that.
+
+    `rule` is Snakemake's name of it; of a training that runs, the log says the epoch.
+    """
+
+    stage: str
+    rule: str
+    folder: str
+    files: tuple[str, ...]
+    log: Path
+    state: str
+    said: str = ""
+
+    @property
+    def name(self) -> str:
+        """The job in words: train · snip, 2 removed, seed 1, resnet20 on digits."""
+        parts = (part.partition("=") for part in self.folder.split("/"))
+        about = network_name({key: value for key, equals, value in parts if equals})
+        return one_line(f"{self.stage} · {about}" if about else self.stage)
+
+
+@dataclass(frozen=True)
+class Status:
+    """The jobs of a benchmark in a results folder.
+
+    `since` is when the Snakemake began that runs there, if one does, and `cores` what the last one there was given.
+    """
+
+    results: Path
+    jobs: Sequence[StageJob]
+    running: bool
+    since: str | None
+    cores: int | None
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """By stage the number of jobs in each state."""
+        found: dict[str, Counter[str]] = {}
+        for job in self.jobs:
+            found.setdefault(job.stage, Counter())[job.state] += 1
+        return found
+
+    def of(self, state: str) -> list[StageJob]:
+        """The jobs in one state."""
+        return [job for job in self.jobs if job.state == state]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every file is there."""
+        return len(self.of(DONE)) == len(self.jobs)
+
+
+def status(results: Path, benchmark: Benchmark) -> Status:
+    """The state of every job of a benchmark, in a folder that may be another than the benchmark's own.
+
+    Raises LayerLotteryError when there is no such folder.
+    """
+    require_folder(results)
+    running = lock.held(results)
+    since = _since(results) if running else None
+    begun = {Path(path) for _, path in marked(benchmark.results, STATE / "incomplete")} if running else set()
+    places, found = benchmark.places(), list[StageJob]()
+    for stage in STAGES.values():
+        for pattern in stage.makes:
+            for folder in places[pattern]:
+                files = tuple(str(Path(file)) for file in stage.files(pattern, folder))
+                log = results / stage.extras(folder)[0]
+                works = any(Path(benchmark.results, file) in begun for file in files)
+                state, said = _state([results / file for file in files], log, works, since)
+                if pattern == BENCHMARK and state == DONE and any(job.state != DONE for job in found):
+                    state = LEFT  # it is of all the others, and made again after them
+                found.append(StageJob(stage.name, _rule(stage, pattern, folder), folder, files, log, state, said))
+    return Status(results, found, running, _time(since), _cores(results))
+
+
+def _time(since: datetime | None) -> str | None:
+    return since.astimezone().strftime("%Y-%m-%d %H:%M") if since else None
+
+
+def _cores(results: Path) -> int | None:
+    found = CORES.search(lock.holder(results / lock.NAME))
+    return int(found[1]) if found else None
+
+
+def _rule(stage: Stage, pattern: str, folder: str) -> str:
+    """The rule that makes a stage's files in a folder: some stages have a second one for tickets, or for weights."""
+    second = pattern in (paths.TICKET, paths.FRESH_START) or "/structure=weights/" in folder
+    return stage.rules[-1 if second else 0] if stage.rules else stage.name
+
+
+def require_folder(results: Path) -> None:
+    """Raise LayerLotteryError unless there is such a folder."""
+    if not results.is_dir():
+        raise LayerLotteryError(f"{results}: no such folder; --results names that of a benchmark")
+
+
+def _state(files: Sequence[Path], log: Path, works: bool, since: datetime | None) -> tuple[str, str]:
+    """A job's state and what its log says of it; a failure of an earlier run waits for its next try in this one."""
+    if works:
+        return RUNNING, _progress(joblog.last_line(log) or "")
+    if all(file.exists() for file in files):
+        return DONE, ""
+    reason = joblog.failure(log)
+    if reason is None or reason.startswith("interrupted"):
+        return LEFT, ""
+    if since is not None and datetime.fromtimestamp(log.stat().st_mtime).astimezone() < since:
+        return LEFT, ""
+    return FAILED, reason
+
+
+def _progress(said: str) -> str:
+    """Of what a training logs after an epoch its number and the test accuracy."""
+    parts = re.split(" {2,}", said)
+    return ", ".join(parts[:1] + [part for part in parts if part.startswith("test ")])
+
+
+def _since(results: Path) -> datetime | None:
+    try:
+        return datetime.fromisoformat(json.loads((results / lock.NAME).read_text(encoding="utf-8"))["start"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def table(found: Status) -> Iterator[str]:
+    """The number of jobs in each state, stage by stage."""
+    yield f"{'stage':<12}" + "".join(f"{state:>9}" for state in STATES)
+    counts = found.counts()
+    for stage, row in (counts | {"all": sum(counts.values(), Counter())}).items():
+        yield f"{stage:<12}" + "".join(f"{row[state]:>9}" for state in STATES)
+
+
+def named_jobs(found: Status) -> Iterator[str]:
+    """The jobs that run, in 80 columns, and those that failed with reason and log."""
+    for job in found.of(RUNNING)[:LISTED]:
+        yield _cut(f"  {job.name}{f': {job.said}' if job.said else ''}")
+    for job in found.of(FAILED)[:LISTED]:
+        yield f"\nfailed: {job.name}\n  {one_line(job.said)}\n  {one_line(job.log)}"
+    if (more := len(found.of(FAILED)) - LISTED) > 0:
+        yield f"and {more} more that failed"
+
+
+def sentence(found: Status) -> str:
+    """How far the benchmark is, in one sentence."""
+    done, total = len(found.of(DONE)), len(found.jobs)
+    if found.running:
+        since = f" since {found.since}" if found.since else ""
+        return f"{found.results}: running{since}; {done} of {counted(total, 'job is', 'jobs are')} done"
+    if found.finished:
+        return f"{found.results}: finished, all {total} jobs are done"
+    failed = f", {len(found.of(FAILED))} failed" if found.of(FAILED) else ""
+    return f"{found.results}: stopped; {done} of {counted(total, 'job is', 'jobs are')} done{failed}"
+
+
+def command(results: Path) -> str:
+    """The command that goes on with the benchmark that was last run in a folder."""
+    return shlex.join(["snakemake", "--cores", "all", *options_of(results)])
+
+
+def _cut(line: str) -> str:
+    line = terminal(line)
+    return line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"

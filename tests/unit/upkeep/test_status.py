@@ -1,0 +1,242 @@
+"""How far a benchmark is: counts beside the files that are there, failures by their logs, the state by the lock."""
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.test_cli import call
+
+from layerlottery import paths
+from layerlottery.cli.configuration import load_configuration
+from layerlottery.config.stages import STAGES, made
+from layerlottery.store import joblog, lock
+from layerlottery.store.artifacts import write_facts
+from layerlottery.upkeep.status import command, named_jobs, sentence, status, table
+
+CONFIG = """\
+datasets: {digits: {source: digits}}
+studies:
+  - name: one
+    datasets: [digits]
+    networks: [resnet20]
+    seeds: [0, 1]
+    criteria: [snip]
+    removed: [2]
+    rewinds: [0, random]
+"""
+DENSE = "networks/dataset=digits/network=resnet20/seed=0"
+TICKET = f"{DENSE}/structure=layers/criterion=snip/draw=0/scored_at=init/removed=2/rewind=random"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(CONFIG)
+    Path("results").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def benchmark(here):
+    return load_configuration(Path("config.yaml"), [])
+
+
+def make(*files):
+    for file in files:
+        path = Path("results", file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def logged(stage, folder, *lines):
+    path = Path(paths.Folders("results").log(stage, folder))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"2030-01-02 03:04:05 {line}\n" for line in lines))
+    return path
+
+
+def counts(found, state):
+    return {stage: row[state] for stage, row in found.counts().items() if row[state]}
+
+
+# states
+
+
+def test_a_folder_without_results_has_everything_left(benchmark):
+    found = status(Path("results"), benchmark)
+    expected = {"prepare": 1, "corrupt": 1, "outliers": 1, "initialize": 4, "score": 2, "prune": 4, "train": 6}
+    expected |= {"attack": 6, "shift": 6, "compare": 4, "profile": 2}
+    expected |= dict.fromkeys(("aggregate", "tabulate", "manifest", "report"), 1)
+    assert counts(found, "left") == expected
+    assert counts(found, "done") == {}
+    assert sentence(found) == f"results: stopped; 0 of {sum(expected.values())} jobs are done"
+
+
+def test_a_job_is_done_when_all_of_its_files_are_there(benchmark):
+    make(*made(benchmark.places()))
+    found = status(Path("results"), benchmark)
+    assert found.finished
+    assert list(table(found))[-1].split() == ["all", str(len(found.jobs)), "0", "0", "0"]
+    assert "finished, all" in sentence(found)
+    Path("results", paths.curve(TICKET)).unlink()
+    # what is made of everything is made again
+    again = dict.fromkeys(("train", "aggregate", "tabulate", "manifest", "report"), 1)
+    assert counts(status(Path("results"), benchmark), "left") == again
+
+
+def test_a_failed_job_has_its_reason_and_log(benchmark):
+    log = logged("train", TICKET, "epoch 1/2  loss 1", "ERROR Traceback", "ERROR the disk is full")
+    logged("train", DENSE, "epoch 1/2  loss 1", "ERROR interrupted: saved; run the same command again")
+    logged("attack", DENSE, "attacking")
+    found = status(Path("results"), benchmark)
+    assert counts(found, "failed") == {"train": 1}
+    name = "train · snip (fresh weights), 2 removed, seed 0, resnet20 on digits"
+    assert list(named_jobs(found)) == [f"\nfailed: {name}\n  the disk is full\n  {log}"]
+    assert sentence(found).endswith("jobs are done, 1 failed")
+
+
+def test_what_failed_and_was_then_made_is_done(benchmark):
+    logged("score", f"{DENSE}/structure=layers/criterion=snip/draw=0/scored_at=init", "ERROR no")
+    assert counts(status(Path("results"), benchmark), "failed") == {"score": 1}
+    make(paths.scores(f"{DENSE}/structure=layers/criterion=snip/draw=0/scored_at=init"))
+    assert counts(status(Path("results"), benchmark), "failed") == {}
+
+
+@pytest.fixture
+def held(here):
+    """Another process's hold of the results folder, as a Snakemake has it."""
+    taken = lock.acquire(Path("results"))
+    yield
+    taken.release()
+
+
+def marked(file):
+    """Snakemake's mark of a file that a job is making."""
+    path = Path(".snakemake", "incomplete", base64.urlsafe_b64encode(f"results/{file}".encode()).decode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_marked_jobs_run_while_the_folder_is_in_use(benchmark, held):
+    marked(paths.trained_weights(DENSE))
+    logged("train", DENSE, "epoch 3/9  loss 0.108  train 97.0 %  test 97.8 %  0.3 s")
+    found = status(Path("results"), benchmark)
+    assert counts(found, "running") == {"train": 1}
+    assert list(named_jobs(found)) == ["  train · dense, seed 0, resnet20 on digits: epoch 3/9, test 97.8 %"]
+    assert sentence(found).startswith("results: running since 20")
+
+
+def test_after_a_kill_nothing_runs(benchmark):
+    marked(paths.trained_weights(DENSE))
+    found = status(Path("results"), benchmark)
+    assert counts(found, "running") == {}
+    assert "stopped" in sentence(found)
+
+
+def test_a_failure_of_the_run_before_waits_for_this_one(benchmark, held):
+    log = logged("train", DENSE, "ERROR no")
+    os.utime(log, (0, 0))
+    assert counts(status(Path("results"), benchmark), "failed") == {}
+
+
+def test_every_line_fits_80_columns_and_shows_what_steers(benchmark, held):
+    marked(paths.trained_weights(DENSE))
+    logged("train", DENSE, "epoch \x1b[2J" + 100 * "x")
+    shown = [*table(status(Path("results"), benchmark)), *named_jobs(status(Path("results"), benchmark))]
+    assert max(map(len, shown)) <= 80
+    assert "\x1b" not in "".join(shown)
+
+
+@pytest.mark.parametrize("name", [*STAGES])
+def test_rules_are_those_of_the_stage(benchmark, name):
+    rules = {job.rule for job in status(Path("results"), benchmark).jobs if job.stage == name}
+    assert rules <= set(STAGES[name].rules or [name])
+    assert rules or name == "rewind"
+
+
+# logs
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("2030-01-02 03:04:05 fine\n", None),
+        ("2030-01-02 03:04:05 ERROR first\n2030-01-02 03:04:06 fine\n", None),
+        ("2030-01-02 03:04:05 ERROR the disk is full\n", "the disk is full"),
+        ("no time ERROR here\n", None),
+        (100_000 * "x" + "\n2030-01-02 03:04:05 ERROR late\n", "late"),
+    ],
+)
+def test_the_last_line_of_a_log_says_whether_it_failed(tmp_path, text, expected):
+    (tmp_path / "log").write_text(text)
+    assert joblog.failure(tmp_path / "log") == expected
+
+
+def test_no_log_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert [joblog.last_line(tmp_path / name) for name in ("pipe", "gone", ".")] == [None, None, None]
+
+
+# the commands
+
+
+def signed(words):
+    Path("results", lock.NAME).write_text(f'{{"command": "snakemake {words}"}}')
+
+
+def test_the_configuration_is_that_of_the_last_run(here):
+    Path("config.yaml").rename("mine.yaml")
+    signed("--cores 3 --configfile mine.yaml --config 'more_seeds=[7]'")
+    answer = call("status")
+    assert answer.status == 0, answer.err
+    assert "results: stopped; 0 of 58 jobs are done" in answer.out
+    assert answer.out.endswith("to go on: snakemake --cores all --configfile mine.yaml --config 'more_seeds=[7]'\n")
+    assert command(Path("results")) in answer.out
+
+
+def test_a_manifest_will_do(here, benchmark):
+    Path("config.yaml").unlink()
+    write_facts(Path("results/manifest.json"), {"configuration": {}}, config_hash="x")
+    assert "configuration" in call("status", "results").line
+    facts = {"configuration": json.loads(benchmark.manifest_slice())}
+    write_facts(Path("results/manifest.json"), facts, config_hash="x")
+    assert "of 41 jobs are done" in call("status", "results").out
+
+
+def test_a_folder_of_another_benchmark_asks_for_its_configuration(here):
+    Path("others").mkdir()
+    said = "others: config.yaml here is not of this folder; name its own: --configfile FILE"
+    assert call("status", "others").line == said
+    assert "0 of 41 jobs" in call("status", "others", "--configfile", "config.yaml").out
+    assert call("status", "gone").line == "gone: no such folder; --results names that of a benchmark"
+
+
+def test_summary_says_how_far_it_is_until_there_are_tables(here):
+    signed("--cores 2")
+    make(paths.training_facts(DENSE))
+    answer = call("summary")
+    assert answer.status == 1
+    assert answer.err == "results: no tables yet\n\n"
+    assert "0 of 41 jobs are done" in answer.out
+    assert answer.out.endswith("to go on: snakemake --cores all\n")
+    Path("others").mkdir()
+    said = "others: no tables here, nor a benchmark; --results names a folder with tables/"
+    assert call("summary", "--results", "others").line == said
+
+
+def test_summary_takes_a_folder_that_holds_only_tables():
+    demo = Path(__file__).parents[3] / "docs" / "demo"
+    answers = [call("summary", *words) for words in (["--results", demo], [demo], [demo / "tables"])]
+    assert {answer.status for answer in answers} == {0}, answers
+    assert len({answer.out for answer in answers}) == 1
+    assert call("summary", demo, "--xi", 3).line.startswith(
+        "xi: found 3; allowed: the tolerances of these tables, 0, 1"
+    )
+
+
+def test_verify_takes_a_folder(here):
+    assert call("verify", "gone").line == "gone: no such folder"
+    assert call("verify", "results").out == "0 files are intact\n"
