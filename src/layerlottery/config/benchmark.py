@@ -28,6 +28,7 @@ from layerlottery.config.evaluation import (
 )
 from layerlottery.config.live import LoggingSettings
 from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
+from layerlottery.config.resources import ResourceSettings
 from layerlottery.config.results import (
     EnergySettings,
     MarginSettings,
@@ -62,20 +63,6 @@ class Wildcards(Protocol):
     scored_at: str
     removed: str
     rewind: str
-
-
-class ResourceSettings(Settings):
-    """How jobs use the machine; no result depends on it."""
-
-    training_threads: int = Field(1, ge=1, le=1024, description="CPU threads of one training job")
-    evaluation_threads: int = Field(1, ge=1, le=1024, description="CPU threads of one scoring, attack or shift job")
-    checkpoint_seconds: float = Field(
-        60.0,
-        description="training time between two checkpoints, seconds: the most that a killed job loses",
-        ge=0,
-        le=1e6,
-    )
-    warm_worker: bool = Field(True, description="on this machine, import torch once for all jobs and not in each")
 
 
 class Benchmark(Settings):

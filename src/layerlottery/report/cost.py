@@ -7,6 +7,7 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
+from layerlottery.config.naming import CALLED
 from layerlottery.report.charts import Picture, lines, picture, removed_axis
 from layerlottery.report.facets import Facet
 from layerlottery.report.grids import Cell, Grid, grid, pivoted
@@ -31,7 +32,7 @@ def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
         rows = at_tolerance(own.summary, xi)
         rows = rows[rows["rewind"].map(start_rank).isin((0, math.inf))]
         costs = cost_by_removed(rows).sort_values("structure", key=lambda one: one.map(STRUCTURES.index), kind="stable")
-        other = costs["structure"].where(costs["structure"] != "layers")
+        other = costs["structure"].where(costs["structure"] != "layers").replace(CALLED)
         found.append(costs.assign(place=group_name(group) + (", " + other).fillna("")))
     return pd.concat(found, ignore_index=True)
 
