@@ -25,9 +25,13 @@ SHORT = {"factor": TIMES, "mean absolute kernel sum": ""}
 
 
 def read_paper(folder: Path) -> dict[str, pd.DataFrame]:
-    """The paper's tables that hold a measurement, in the paper's order. Raises when one is missing or broken."""
+    """The printed figures of the paper's tables that hold one beside a measurement, in the paper's order.
+
+    Its figure 3 is a plot, and prints none. Raises when a table is missing or broken.
+    """
     frames = read_paper_tables(folder)
-    return {name: frames[name] for name in paths.PAPER if frames[name]["measured"].notna().any()}
+    printed = {name: one if name == FIGURE else one[one["paper"].notna()] for name, one in frames.items()}
+    return {name: printed[name] for name in paths.PAPER if printed[name]["measured"].notna().any()}
 
 
 def paper_note(paper: dict[str, pd.DataFrame]) -> str:
