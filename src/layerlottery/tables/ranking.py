@@ -82,7 +82,8 @@ def _inferred(networks: pd.DataFrame, pairs: pd.DataFrame, answers: Answers) -> 
         return pd.DataFrame(columns=["mean", "low", "high", "p_value", "seeds", "method"], dtype=float)
     # networks of other benchmarks are other kinds, and those that answered other images are pooled apart
     names = networks["source"].astype(str) + " " + networks["criterion"].fillna("")
-    apart = networks.assign(criterion=names, network=networks["listed"].fillna(""))
+    # of copies only one is here (_standing)
+    apart = networks.assign(criterion=names, network=networks["listed"].fillna(""), config_hash=networks.index)
     keys = ["contrast", "seed", "place"]
     numbered = pairs.rename_axis("contrast").reset_index()
     ours, theirs = (numbered.merge(networks, left_on=side, right_on="ticket")[keys] for side in PAIR)

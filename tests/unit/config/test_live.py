@@ -5,8 +5,8 @@ import os
 import pytest
 
 from layerlottery.config import live
-from layerlottery.config.benchmark import load_benchmark
 from layerlottery.config.live import MODULES, VARIABLE, LoggingSettings
+from layerlottery.config.loading import load_benchmark
 from layerlottery.errors import LayerLotteryError
 
 STUDY = {

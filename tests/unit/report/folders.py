@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from layerlottery import paths
-from layerlottery.config.benchmark import load_benchmark
+from layerlottery.config.loading import load_benchmark
 from layerlottery.store.artifacts import read_table, write_document, write_table
 from layerlottery.store.schemas import arrow_schema
 from layerlottery.tables.manifest import manifest
