@@ -144,8 +144,8 @@ def test_answers_to_the_same_images_count_images_too():
 
 def test_lists_of_images_that_can_not_be_told_to_be_the_same_leave_the_seeds():
     class ByList(Kept):
-        def right(self, places, conditions):
-            return self.answers[places] if len({lists[place] for place in places}) == 1 else None
+        def lists(self, places, conditions):
+            return np.array([sorted(set(lists)).index(lists[place]) for place in places])
 
     held, answers = with_answers({0: "here", 1: "there"})
     lists = held["listed"].tolist()
