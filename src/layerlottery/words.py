@@ -133,9 +133,9 @@ def ranges(values: Iterable[int]) -> str:
     return ", ".join(shown)
 
 
-def at(removed: object) -> str:
-    """p = 3, on one line."""
-    return f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{removed}"
+def gone(removed: object) -> str:
+    """3 removed, on one line: residual blocks, or what stands for as many."""
+    return f"{removed}\N{NO-BREAK SPACE}removed"
 
 
 def counted(count: int, singular: str, plural: str) -> str:

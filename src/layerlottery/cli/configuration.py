@@ -56,7 +56,7 @@ def configuration_of(results: Path) -> Benchmark:
     Files are looked for where the command runs. Raises LayerLotteryError when the folder is of none of these.
     """
     from layerlottery.store.artifacts import read_facts
-    from layerlottery.upkeep.verify import options_of
+    from layerlottery.store.lock import options_of
 
     words = options_of(results)
     files = _values(words, "--configfile", "--configfiles") or ["config.yaml"]

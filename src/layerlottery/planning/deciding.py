@@ -22,7 +22,7 @@ from layerlottery.tables.looks import level
 from layerlottery.tables.measures import CLEAN_ACCURACY, PRIMARY
 from layerlottery.tables.power import detectable
 from layerlottery.tables.statistics import SINGLE, UNDECIDED, holm, p_within
-from layerlottery.words import at, counted, number
+from layerlottery.words import counted, gone, number
 
 # before the first run: the share of images that one of two networks answers right, and the standard deviation over
 # seeds of their difference beyond that, percentage points
@@ -81,7 +81,7 @@ def found(benchmark: Benchmark, results: Path) -> Found:
 
 
 def _named(row: dict[Any, Any]) -> str:
-    return f"{row['criterion']} at {at(row['removed'])} on {row['dataset']}, {row['network']}"
+    return f"{row['criterion']} with {gone(row['removed'])} on {row['dataset']}, {row['network']}"
 
 
 def _open_endpoints(inferred: pd.DataFrame, tickets: pd.DataFrame) -> Iterator[str]:

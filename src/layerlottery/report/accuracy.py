@@ -24,6 +24,7 @@ from layerlottery.report.charts import (
     tolerance_lines,
 )
 from layerlottery.report.facets import Facet, apart, facets, hidden, siblings
+from layerlottery.report.forest import judged
 from layerlottery.report.grids import Cell, Grid, interval_cells, per_network, pivoted, tone
 from layerlottery.report.series import over_seeds
 from layerlottery.report.style import BAND, INK, MOST_NAMES, RANDOM, Look, legend, looks
@@ -129,10 +130,6 @@ def _curves(rows: pd.DataFrame) -> pd.DataFrame:
     return curves.assign(bottom=bottom, top=top + 0.06 * max(top - bottom, 1))
 
 
-# by winning after and before the correction
-WON = {(True, True): "wins", (False, True): "wins uncorrected", (False, False): ""}
-
-
 def summary_grids(tables: Tables) -> list[Grid]:
     """One table per dataset and network: a row per ticket, the verdict at every tolerance."""
     return per_network(tables, "summary", lambda own: _summary(own.summary))
@@ -156,5 +153,9 @@ def _summary(rows: pd.DataFrame) -> pd.DataFrame:
 def _judged(row: dict[Hashable, Any]) -> Cell:
     if pd.isna(row["won"]):
         return Cell("not computable", "muted")
-    words = [str(row["verdict_holm"]), WON[row["winning_holm"] is True, row["winning"] is True]]
-    return Cell(", ".join(filter(None, words)), tone(row["verdict_holm"]))
+    if row["learned"] is False:
+        return Cell("nothing learned", "muted")
+    wins = row["winning_holm"] is True
+    word = judged(str(row["verdict_holm"]), wins=wins)
+    before = " (wins uncorrected)" if row["winning"] is True and not wins else ""
+    return Cell(word + before, "win" if wins else tone(row["verdict_holm"]))

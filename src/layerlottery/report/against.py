@@ -20,7 +20,7 @@ from layerlottery.report.texts import TEMPLATES
 from layerlottery.report.verdict import tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.hashing import digest
-from layerlottery.words import at, counted, number, ranges, seconds
+from layerlottery.words import counted, gone, number, ranges, seconds
 
 SIDES = ("A", "B")
 # of the manifest, what says how a run was made, beside its configuration
@@ -105,7 +105,7 @@ def _headline(both: pd.DataFrame) -> str:
 
 def _named(rows: pd.DataFrame) -> str:
     held = rows.groupby("family", sort=False)["removed"]
-    return "; ".join(f"{family} at {at(ranges(map(int, removed)))}" for family, removed in held)
+    return "; ".join(f"{family} with {gone(ranges(map(int, removed)))}" for family, removed in held)
 
 
 def _effects(both: pd.DataFrame, name: str) -> Board:

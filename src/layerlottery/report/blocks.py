@@ -17,7 +17,7 @@ from layerlottery.report.tables import Tables, group_name, tickets
 from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.words import number, probability
 
-WIDTH, LEFT, GAP = 420.0, 46.0, 10.0
+WIDTH, LEFT, GAP = 420.0, 72.0, 10.0
 LEVEL = 0.05  # of Friedman's test
 
 
@@ -89,7 +89,7 @@ def _agreement(rows: pd.DataFrame) -> pd.DataFrame:
             Cell(number(value), "heat", value * 0.8) if p < LEVEL else Cell(number(value), "muted")
             for value, p in zip(rows["kendall_w"], rows["p_value"], strict=True)
         ],
-        "p": [probability(value) for value in rows["p_value"]],
+        "p value": [probability(value) for value in rows["p_value"]],
         "rankings": rows["rankings"].tolist(),
         "blocks": rows["blocks"].tolist(),
     }

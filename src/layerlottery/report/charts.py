@@ -182,7 +182,7 @@ def tolerance_lines(axes: Axes, rows: pd.DataFrame) -> None:
 def removed_axis(axes: Axes, rows: pd.DataFrame) -> None:
     """Numbers of blocks removed."""
     whole_steps(axes, tickets(rows)["removed"] if "criterion" in rows else rows["removed"])
-    axes.set_xlabel("residual blocks removed (p)")
+    axes.set_xlabel("residual blocks removed")
 
 
 def whole_steps(axes: Axes, values: pd.Series) -> None:

@@ -11,7 +11,7 @@ from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.tables import Tables, tickets
 from layerlottery.report.texts import TEXTS
 from layerlottery.tables.statistics import NULL
-from layerlottery.words import at, counted, interval, ranges
+from layerlottery.words import counted, gone, interval, ranges
 
 MOST_NAMED = 4
 CONTROLS = TEXTS["controls"]
@@ -58,7 +58,7 @@ def _against(words: str, rows: pd.DataFrame) -> str:
 
 
 def _listed(rows: pd.DataFrame) -> str:
-    held = [f"{family} at {at(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
+    held = [f"{family} with {gone(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
     return "; ".join([*held[:MOST_NAMED], *([f"and {len(held) - MOST_NAMED} more"] if len(held) > MOST_NAMED else [])])
 
 
@@ -76,13 +76,13 @@ def _named(rows: pd.DataFrame) -> str:
 
 
 def _ticket(row: dict[Hashable, Any]) -> str:
-    return f"{row['family']} at {at(row['removed'])} ({interval(row['difference'], row['low'], row['high'])})"
+    return f"{row['family']} with {gone(row['removed'])} ({interval(row['difference'], row['low'], row['high'])})"
 
 
 def control_grids(tables: Tables) -> list[Grid]:
     """Per network, every ticket against every control that was trained."""
     held = set(tables.comparisons["control"])
-    shown = {name: one["term"].lower() for name, one in CONTROLS.items() if name in held}
+    shown = {name: one["term"][0].lower() + one["term"][1:] for name, one in CONTROLS.items() if name in held}
     return per_network(tables, "controls", lambda own: _differences(own.comparisons, shown))
 
 

@@ -66,6 +66,6 @@ def cost_grids(costs: pd.DataFrame) -> list[Grid]:
     means = zip(costs["quantity"], costs["mean"], strict=True)
     cells = [Cell((percent if quantity in SAVED else factor)(mean)) for quantity, mean in means]
     frame = pivoted(costs, "quantity", cells, ["place", "removed"])
-    frame = frame.rename_axis(index=["network", "p"]).reset_index("p")
+    frame = frame.rename_axis(index=["network", "removed"]).reset_index("removed")
     words = TEXTS["tables"]["costs"]
     return [grid("costs", words["title"], frame, words["note"])] if len(frame) else []

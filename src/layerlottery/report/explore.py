@@ -17,7 +17,7 @@ from layerlottery.config.studies import Run
 from layerlottery.report.style import Look, looks
 from layerlottery.report.tables import Tables, group_name
 from layerlottery.report.texts import TEXTS
-from layerlottery.words import at, visible
+from layerlottery.words import gone, visible
 
 RUN = [field.name for field in dataclasses.fields(Run)]
 # quantities are sent with so many digits: more than the eye sees
@@ -54,7 +54,7 @@ def quantities(tables: Tables) -> pd.DataFrame:
         control=runs["family"].isin(tables.summary.loc[tables.summary["is_control"].astype(bool), "family"]),
     )
     names = zip(runs["group"], runs["family"], runs["removed"], strict=True)
-    runs["ticket"] = [f"{group}, {family}, {at(p)}" if p else f"{group}, {family}" for group, family, p in names]
+    runs["ticket"] = [f"{group}, {family}, {gone(p)}" if p else f"{group}, {family}" for group, family, p in names]
     return runs.merge(_robustness(tables), how="left", on=RUN)
 
 

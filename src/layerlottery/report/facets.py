@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from layerlottery.report.tables import DENSE, Tables, group_name, tickets, variant_words, variants, within
-from layerlottery.words import ranges
+from layerlottery.words import gone, ranges
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Facet:
     def sizes(self, most: int) -> list[Facet]:
         """A panel per number of blocks removed, but at most so many, each with the dense networks."""
         shown = spread(self.removed, max(1, most))
-        return [self.narrowed(f"x{p}", f"p = {p}", self.rows[self.rows["removed"].isin((0, p))]) for p in shown]
+        return [self.narrowed(f"x{p}", gone(p), self.rows[self.rows["removed"].isin((0, p))]) for p in shown]
 
     @property
     def removed(self) -> list[int]:
@@ -56,19 +56,18 @@ def facets(tables: Tables, frame: pd.DataFrame, key: str) -> list[Facet]:
 
 
 def apart(held: Sequence[Facet], values: Sequence[str], most: int) -> list[Facet]:
-    """The panels, of which those with more than so many criteria become one for each; these share an axis.
+    """The panels, with an axis that those of a dataset and network share; one a criterion where these are too many.
 
-    Its ends, those of the columns `values`, stand in `bottom` and `top`.
+    The axis' ends, those of the columns `values`, stand in `bottom` and `top`.
     """
     found = []
     for one in held:
-        own = tickets(one.rows)
-        names = list(dict.fromkeys(own["criterion"]))
-        if len(names) <= most:
-            found.append(one)
-            continue
-        ends = one.rows[list(values)].stack()
+        ends = pd.concat([other.rows[list(values)] for other in held if other.group == one.group]).stack()
         rows = one.rows.assign(bottom=ends.min(), top=ends.max())
+        names = list(dict.fromkeys(tickets(rows)["criterion"]))
+        if len(names) <= most:
+            found.append(replace(one, rows=rows))
+            continue
         kept = (rows["criterion"].isna() | (rows["criterion"] == name) for name in names)
         found += [one.narrowed(f"c{place}", names[place], rows[part]) for place, part in enumerate(kept)]
     return found

@@ -16,11 +16,12 @@ from matplotlib.ticker import MaxNLocator
 from layerlottery.report.style import Look, looks
 from layerlottery.report.tables import Tables, at_tolerance, group_name
 from layerlottery.tables.statistics import UNDECIDED
-from layerlottery.words import at, interval, ranges, signed
+from layerlottery.words import gone, interval, ranges, signed
 
 # rows that a screen and a phone's hold, and the fewest of a network; what is left out stands under Every ticket
-SCREEN, PHONE, LEAST = 14, 8, 4
+SCREEN, PHONE, LEAST = 14, 9, 4
 MARGIN = 0.06
+DECIDED = ("better", "worse", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Forest:
-    """All rows by dataset and network, under one axis."""
+    """All rows by dataset and network, with the places of −ξ and +ξ there, under one axis."""
 
-    groups: tuple[tuple[str, tuple[Mark, ...]], ...]
+    groups: tuple[tuple[str, tuple[Mark, ...], tuple[float, ...]], ...]
     ticks: tuple[tuple[float, str], ...]
     zero: float
-    tolerance: tuple[float, ...]
     left_out: int
+
+    @property
+    def roomy(self) -> int:
+        """Rows that a phone leaves out."""
+        return sum(mark.roomy for _, marks, _ in self.groups for mark in marks)
 
 
 def forest(tables: Tables, xi: str) -> Forest | None:
@@ -69,12 +74,12 @@ def forest(tables: Tables, xi: str) -> Forest | None:
         (
             group_name(group) if len(groups) > 1 else "",
             tuple(axis.mark(row, entries) for row in rows.to_dict("records")),
+            axis.edges(rows),
         )
         for group, rows in shown.items()
     ]
     left_out = sum(map(len, groups.values())) - sum(map(len, shown.values()))
-    edges = tuple(axis.place(sign * axis.xi) for sign in (-1, 1) if axis.xi)
-    return Forest(tuple(marks), axis.ticks(), axis.place(0), edges, left_out)
+    return Forest(tuple(marks), axis.ticks(), axis.place(0), left_out)
 
 
 def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -123,6 +128,11 @@ class _Axis:
         share = (value - self.low) / (self.high - self.low)
         return round(100 * min(1.0, max(0.0, share)), 2)
 
+    def edges(self, rows: pd.DataFrame) -> tuple[float, ...]:
+        """−ξ and +ξ of a network: one standard deviation is another for each."""
+        xi = float(rows["xi_points"].max())
+        return tuple(self.place(sign * xi) for sign in (-1, 1) if xi > 0)
+
     def ticks(self) -> tuple[tuple[float, str], ...]:
         values = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
         digits = max(0, -math.floor(math.log10(values[1] - values[0])))
@@ -135,21 +145,22 @@ class _Axis:
         wins, learned = row["winning_holm"] is True, row["learned"] is not False
         sides = ("left" if known and low < self.low else "", "right" if known and high > self.high else "")
         return Mark(
-            name=f"{row['family']}, {at(ranges([row['removed']]))}",
+            name=f"{row['family']}, {gone(ranges([row['removed']]))}",
             look=entries[str(row["criterion"])],
             control=bool(row["is_control"]),
             roomy=bool(row["roomy"]),
-            filled=learned and (wins or verdict not in ("", UNDECIDED)),
+            filled=learned and (wins or verdict in DECIDED),
             mean=self.place(mean),
             low=self.place(low if known else mean),
             high=self.place(high if known else mean),
             cut=" ".join(filter(None, sides)),
             text=interval(mean, low, high),
-            verdict=_words(verdict, wins=wins) if learned else "nothing learned",
+            verdict=judged(verdict, wins=wins) if learned else "nothing learned",
         )
 
 
-def _words(verdict: str, *, wins: bool) -> str:
+def judged(verdict: str, *, wins: bool) -> str:
+    """A verdict and whether the ticket wins, in a word or two."""
     if not wins:
         return verdict
     return "wins" if verdict in ("", UNDECIDED) else f"{verdict}, wins"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from layerlottery.report.tables import DENSE, TICKET, Tables, group_name
 from layerlottery.report.texts import TEXTS
-from layerlottery.words import ABSENT, at, interval
+from layerlottery.words import ABSENT, gone, interval
 
 TONES = {"better": "win", "equivalent": "win", "agrees": "win", "worse": "lose", "disagrees": "lose"}
 
@@ -76,7 +76,7 @@ def grid(name: str, title: str, cells: pd.DataFrame, note: str = "", remarks: tu
 
 def _heading(key: Any) -> str:
     family, removed = key if isinstance(key, tuple) else (key, 0)
-    return f"{family}, {at(removed)}" if removed else str(family)
+    return f"{family}, {gone(removed)}" if removed else str(family)
 
 
 def _cell(value: Any) -> Cell:

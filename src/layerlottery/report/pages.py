@@ -19,7 +19,7 @@ from layerlottery.config.criteria import SCORED_AS
 from layerlottery.config.studies import Run
 from layerlottery.report.tables import Tables
 from layerlottery.report.texts import TEMPLATES
-from layerlottery.words import ABSENT, at, factor, number, percent, scaled, seconds, signed, start
+from layerlottery.words import ABSENT, factor, gone, number, percent, scaled, seconds, signed, start
 
 Row = Mapping[Hashable, Any]
 Pairs = list[tuple[str, str]]
@@ -96,7 +96,7 @@ class _Networks:
 
     def page(self, row: Row, run: Run) -> dict[str, Any]:
         """What network.html.j2 shows."""
-        ticket = f"{row['family']}, {at(run.removed)}" if run.removed else "dense"
+        ticket = f"{row['family']}, {gone(run.removed)}" if run.removed else "dense"
         return {
             "title": f"{run.dataset} · {run.network}, {ticket}, seed {run.seed}"
             + (f", draw {run.draw}" * (run.draw > 0)),

@@ -27,8 +27,10 @@ SHORT = {"factor": TIMES, "mean absolute kernel sum": ""}
 def read_paper(folder: Path) -> dict[str, pd.DataFrame]:
     """The printed figures of the paper's tables that hold one beside a measurement, in the paper's order.
 
-    Its figure 3 is a plot, and prints none. Raises when a table is missing or broken.
+    Its figure 3 is a plot, and prints none. There may be no such tables; raises when some are missing or broken.
     """
+    if not any(Path(paths.table(str(folder), name)).exists() for name in paths.PAPER):
+        return {}
     frames = read_paper_tables(folder)
     printed = {name: one if name == FIGURE else one[one["paper"].notna()] for name, one in frames.items()}
     return {name: printed[name] for name in paths.PAPER if printed[name]["measured"].notna().any()}

@@ -48,7 +48,8 @@ def _finished(results: Path) -> Callable[[Run], bool]:
         if run.structure != "none" and not run.removed:
             return Path(paths.scores(f"{results}/{run.scored}")).exists()
         files = made({paths.TICKET if run.removed else paths.DENSE: [run.folder]})
-        needed = (results / file for file in files if not file.endswith(".safetensors"))
+        # costs are profiled last, once all tickets of a seed are there
+        needed = (results / file for file in files if not file.endswith((".safetensors", "/profile.json")))
         return (not run.removed or there(run.dense)) and all(file.exists() for file in needed)
 
     return there

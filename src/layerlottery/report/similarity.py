@@ -14,7 +14,7 @@ from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import over_seeds
 from layerlottery.report.style import GRID, MOST_NAMES, legend, looks
 from layerlottery.report.tables import TICKET, Tables, first_starts
-from layerlottery.words import at, number
+from layerlottery.words import gone, number
 
 
 def penultimate(similarity: pd.DataFrame) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def similarity_grids(tables: Tables) -> list[Grid]:
 
 def _shades(rows: pd.DataFrame) -> pd.DataFrame:
     means = over_seeds(rows, TICKET, "cka").pivot_table(index="family", columns="removed", values="mean", sort=False)
-    return means.sort_index(axis=1).rename(columns=at).map(_shade)
+    return means.sort_index(axis=1).rename(columns=gone).map(_shade)
 
 
 def _shade(value: float) -> Cell:

@@ -47,6 +47,7 @@ def compared(tables: Tables, xi: str) -> pd.DataFrame:
     `family` is what all their structures share.
     """
     rows = first_starts(at_tolerance(tables.summary, xi))
+    rows = rows[rows["structure"].isin(LOOKS)]
     other = rows["structure"] != "layers"
     rows = _shared(rows[other.groupby([rows[name] for name in (*GROUP, *KEYS)]).transform("any")])
     return rows.sort_values(TICKET, key=lambda one: one if one.name == "removed" else pd.factorize(one)[0])

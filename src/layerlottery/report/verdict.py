@@ -12,20 +12,22 @@ from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name
 from layerlottery.tables.statistics import UNDECIDED, VERDICTS
-from layerlottery.words import at, counted, interval, number, percent, ranges
+from layerlottery.words import counted, gone, interval, number, percent, ranges
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 MOST_NAMED = 8
+NOT_LEARNED = "It is not shown that anything was learned"
 Statements = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on one dataset and network: a sentence and (term, text) statements."""
+    """The verdict on one dataset and network: a sentence, what controls make of it, and (term, text) pairs."""
 
     group: str
     headline: str
     statements: Statements
+    beside: str = ""
 
 
 def findings(tables: Tables, xi: str) -> list[Finding]:
@@ -40,7 +42,8 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
         told = learned and not rows.empty and rows["seeds"].max() > 1
         won = _controls_won(every, drawn) if learned else []
         statements = [*_proven(rows), *_verdicts(rows), *_best(rows), *_power(rows)] if told else []
-        found.append(Finding(group_name(group), headline(rows, xi), [*statements, *controls, *won]))
+        beside = " ".join(f"{term}: {text.partition(': ')[2]}" for term, text in won)
+        found.append(Finding(group_name(group), headline(rows, xi), [*statements, *controls, *won], beside))
     return found
 
 
@@ -51,7 +54,7 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     every = [rows for own in tables.by_group.values() if len(rows := chosen(at_tolerance(own.summary, xi)))]
     held = [rows for rows in every if not nothing_learned(rows)]
     if every and not held:
-        return "Nothing was learned: no dense network is shown to be above chance, so no ticket is judged."
+        return f"{NOT_LEARNED}: no dense network is told from chance, so no ticket is judged."
     rows = pd.concat(held) if held else pd.DataFrame()
     if rows.empty:
         return found[0].headline
@@ -60,7 +63,7 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     places = sum(bool(one["winning_holm"].eq(True).any()) for one in held)
     won = int(rows["winning_holm"].eq(True).sum())
     said = f"{_subject(rows, won)} proven to win, in {places} of {len(found)} networks" if won else "No win is proven"
-    idle = f" In {len(every) - len(held)} nothing was learned." if len(held) < len(every) else ""
+    idle = f" In {len(every) - len(held)} it is not shown that anything was learned." if len(held) < len(every) else ""
     return f"{said} ({tolerance_words(xi)}, {seeds_words(rows)}, corrected within each network).{idle}"
 
 
@@ -84,8 +87,8 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
         return "Only dense networks were trained: there is no ticket to judge."
     if nothing_learned(rows):
         dense, chance = (rows["accuracy"] - rows["delta_accuracy"]).mean(), rows["chance"].iloc[0]
-        reached = f"the dense network reaches {number(dense)} %, not shown to be above chance, {number(chance)} %"
-        return f"Nothing was learned: {reached}, so no ticket is judged."
+        reached = f"the dense network reaches {number(dense)} %, not told from chance, {number(chance)} %"
+        return f"{NOT_LEARNED}: {reached}, by {seeds_words(rows)}, so no ticket is judged."
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
     total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:
@@ -123,7 +126,7 @@ def _subject(rows: pd.DataFrame, count: int) -> str:
     """So many of the tickets are; the only one has its name."""
     if len(rows) == 1:
         only = rows.iloc[0]
-        return f"{only['family']} at {at(only['removed'])} is"
+        return f"{only['family']} with {gone(only['removed'])} is"
     return f"{count} of {counted(len(rows), 'ticket', 'tickets')} {'is' if count == 1 else 'are'}"
 
 
@@ -135,7 +138,7 @@ def seeds_words(rows: pd.DataFrame) -> str:
 
 def named(rows: pd.DataFrame) -> str:
     """Tickets as: grasp at p = 1, 2; snip at p = 1; so many at most."""
-    held = [f"{family} at {at(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
+    held = [f"{family} with {gone(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
     more = int((~rows["family"].isin(rows["family"].unique()[:MOST_NAMED])).sum())
     rest = [f"and {counted(more, 'ticket', 'tickets')} more, listed under Every ticket"] if more else []
     return "; ".join([*held[:MOST_NAMED], *rest])
@@ -192,7 +195,7 @@ def _last(rows: pd.DataFrame) -> list[dict[Hashable, Any]]:
 def _described(row: dict[Hashable, Any]) -> str:
     change = interval(row["mean"], row["low"], row["high"])
     return (
-        f"{row['family']} at {at(row['removed'])}, {change} percentage points against dense, "
+        f"{row['family']} with {gone(row['removed'])}, {change} percentage points against dense, "
         f"with {percent(row['macs_reduction'])} fewer MACs."
     )
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from layerlottery.errors import LayerLotteryError
 
 NAME = ".lock"
+# of the last Snakemake's command, what says which benchmark it was and where its jobs ran
+OPTIONS = ("--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile")
 # errors of a network file system without locks
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 # a process that only checks holds the lock for an instant, so a new holder retries before it gives up
@@ -148,3 +150,18 @@ def _unusable(path: Path, error: OSError) -> LayerLotteryError:
         return LayerLotteryError(f"{path}: is a symbolic link; delete it, a lock is never taken through one")
     reason = error.strerror or str(error)
     return LayerLotteryError(f"{path}: can't be locked ({reason}); `results` must be a folder that you may write to")
+
+
+def options_of(results: Path) -> list[str]:
+    """Configuration options of the last Snakemake here, as recorded in the lock's file."""
+    try:
+        words = shlex.split(json.loads((results / NAME).read_text(encoding="utf-8"))["command"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    chosen, wanted = [], False
+    for word in words:
+        if word.startswith("-"):
+            wanted = word.partition("=")[0] in OPTIONS
+        if wanted:
+            chosen.append(word)
+    return chosen

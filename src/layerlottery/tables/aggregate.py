@@ -6,9 +6,9 @@ in memory is what tickets are paired with and what statistics are made from.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -36,20 +36,22 @@ Tables = Mapping[str, ResultTable]
 
 
 def aggregate(
-    results: Path, settings: AggregateSettings, *, there: Callable[[Run], bool] = lambda run: True
+    results: Path, settings: AggregateSettings, *, there: Callable[[Run], bool] | None = None
 ) -> dict[str, int]:
     """Write the tables of all networks that the studies ask for; returns the number of rows of each.
 
-    `there` may leave out networks and scorings, as those that are not finished; a ticket goes with its dense network.
+    Of a benchmark that has not ended `there` tells which networks and scorings are there; a ticket goes with its dense
+    network, and costs may be missing.
     """
-    runs, statistics, chain = list(filter(there, expand(settings.studies))), settings.statistics, Chain()
+    kept, partial = there or (lambda run: True), there is not None
+    runs, statistics, chain = list(filter(kept, expand(settings.studies))), settings.statistics, Chain()
     # filters and weights have no blocks
     scorings = [scoring for scoring in expand_scorings(settings.studies) if scoring.structure == "layers"]
-    scorings = list(filter(there, scorings))
+    scorings = list(filter(kept, scorings))
     with ExitStack() as opened:
         tables = {name: opened.enter_context(result_table(results, name, settings)) for name in TABLES}
         answers = Answers()
-        networks, measured = add_networks(results, runs, settings.energy, tables, chain, answers)
+        networks, measured = add_networks(results, runs, settings.energy, tables, chain, answers, partial)
         if any(run.removed for run in runs):
             found = pd.concat(networks, ignore_index=True).join(measured.differences())
             inference = Inference(found, answers, statistics)
@@ -65,15 +67,22 @@ def aggregate(
 
 
 def add_networks(
-    results: Path, runs: Sequence[Run], energy: EnergySettings, tables: Tables, chain: Chain, answers: Answers
+    results: Path,
+    runs: Sequence[Run],
+    energy: EnergySettings,
+    tables: Tables,
+    chain: Chain,
+    answers: Answers,
+    unprofiled: bool = False,
 ) -> tuple[list[pd.DataFrame], Measurements]:
     """Write a row per trained network, and its rows for each condition, epoch and compared layer.
 
     Returns what statistics need of each network.
     """
-    pairing, measured = Pairing(results, runs, energy), Measurements()
+    pairing, measured = Pairing(results, runs, energy, unprofiled=unprofiled), Measurements()
     networks = []
-    for batch, said in read_ahead(partial(read_batch, results, energy.lacoste_intensity), list(enumerate(runs))):
+    read = functools.partial(read_batch, results, energy.lacoste_intensity, unprofiled=unprofiled)
+    for batch, said in read_ahead(read, list(enumerate(runs))):
         chain.join(said)
         networks.append(pairing.networks(batch["runs"], batch["costs"]))
         conditions, outliers = pairing.conditions(batch["robustness"]), pairing.outliers(batch["detection"])
@@ -91,7 +100,7 @@ def add_networks(
 def add_scores(results: Path, scorings: Sequence[Run], table: ResultTable, chain: Chain) -> list[pd.DataFrame]:
     """Write a row per scored network, criterion, draw and block; returns what their ranks are compared by."""
     found = []
-    for scores, said in read_ahead(partial(read_scores, results), scorings):
+    for scores, said in read_ahead(functools.partial(read_scores, results), scorings):
         chain.join(said)
         blocks = scores.select([*SCORING, "block", "removable", "score", "function"]).to_pandas()
         removable = blocks[blocks["removable"]]

@@ -5,6 +5,7 @@ Reading is most of what aggregation does: several processes share it where there
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -54,18 +55,31 @@ FILES: dict[str, tuple[Callable[[str], str], ...]] = {
     "similarity": (paths.similarity,),
 }
 
+COSTS = ("filters", "params", "macs", "memory_bytes", "latency_ms")
+NO_PROFILE: Facts = {
+    "dense": "",
+    "architectures": [{"architecture": ""} | dict.fromkeys(COSTS, math.nan)],
+    "latency_batch": 0,
+    "latency_threads": 0,
+}
 
-def read_batch(results: Path, lacoste: float, runs: Placed) -> tuple[dict[str, pa.Table], Chain]:
+
+def read_batch(
+    results: Path, lacoste: float, runs: Placed, *, unprofiled: bool = False
+) -> tuple[dict[str, pa.Table], Chain]:
     """The tables that some networks fill, `costs`, the architectures in dense networks' profiles, and what files say.
 
     `runs` lacks what comes from the dense network: costs and differences. `lacoste` is an intensity, kg a kWh.
+    `unprofiled`: the dense network of a benchmark that has not ended may lack its profile, and so all costs.
     Raises LayerLotteryError that names the file which is missing, damaged or made from others.
     """
     chain = Chain()
     tables = {name: identified(name, list(_read(results, runs, name, chain))) for name in FILES}
     tables["robustness"] = _distinct(tables["robustness"])
     dense = [run for _, run in runs if not run.removed]
-    profiles = {run: _facts(paths.profile(f"{results}/{run.folder}"), chain) for run in dense}
+    files = {run: paths.profile(f"{results}/{run.folder}") for run in dense}
+    left_out = [run for run, file in files.items() if unprofiled and not Path(file).exists()]
+    profiles = {run: NO_PROFILE if run in left_out else _facts(file, chain) for run, file in files.items()}
     rows = [
         vars(run) | {"place": place} | _network(results, run, profiles.get(run), lacoste, chain) | clean
         for (place, run), clean in zip(runs, _clean(results, runs, tables["robustness"]), strict=True)

@@ -31,10 +31,13 @@ SAVINGS = {"macs": "macs", "params": "params", "memory": "memory_bytes", "energy
 
 
 class Pairing:
-    """Remembers the rows of dense networks, which come before their tickets. `runs` are all networks by place."""
+    """Remembers the rows of dense networks, which come before their tickets. `runs` are all networks by place.
 
-    def __init__(self, results: Path, runs: Sequence[Run], energy: EnergySettings) -> None:
-        self._results, self._runs = results, runs
+    With `unprofiled` a benchmark that has not ended may lack profiles; networks then have no costs.
+    """
+
+    def __init__(self, results: Path, runs: Sequence[Run], energy: EnergySettings, *, unprofiled: bool = False) -> None:
+        self._results, self._runs, self._unprofiled = results, runs, unprofiled
         self._intensity = energy.carbon_intensity
         if self._intensity is None:
             self._intensity = carbon_intensity(energy.country)
@@ -47,7 +50,7 @@ class Pairing:
         """
         self._remember("costs", costs.to_pandas(), ARCHITECTURE)
         rows = runs.select(KEPT).to_pandas().merge(self._known["costs"], how="left", on=ARCHITECTURE)
-        if (lacking := rows["macs"].isna()).any():
+        if (lacking := rows["macs"].isna()).any() and not self._unprofiled:
             run = self._runs[rows["place"][lacking].iloc[0]]
             known = (self._known["costs"][FAMILY] == [run.dataset, run.network, run.seed]).all(axis=1).sum()
             path = paths.profile(f"{self._results}/{run.dense.folder}")

@@ -18,9 +18,9 @@ from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.store.hashing import digest
+from layerlottery.store.lock import options_of
 from layerlottery.tables.statistics import saved
 from layerlottery.upkeep.finding import run_of
-from layerlottery.upkeep.verify import options_of
 
 NETWORKS = "networks/dataset="  # with which a network's folder begins below the results folder
 KEPT_ANSWERS = ("answers", "images_hash", "predicted")

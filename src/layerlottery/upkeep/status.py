@@ -22,7 +22,7 @@ from layerlottery.config.stages import BENCHMARK, STAGES, Stage
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.recovery import STATE, marked
 from layerlottery.store import joblog, lock
-from layerlottery.upkeep.verify import options_of
+from layerlottery.store.lock import options_of
 from layerlottery.words import counted, one_line, terminal
 
 DONE, RUNNING, FAILED, LEFT = STATES = ("done", "running", "failed", "left")

@@ -6,7 +6,6 @@ beside them is left alone. Imports no torch.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
@@ -20,7 +19,7 @@ from layerlottery.errors import LayerLotteryError, what
 from layerlottery.store import seals
 from layerlottery.store.arrays import open_array
 from layerlottery.store.artifacts import read_facts
-from layerlottery.store.lock import NAME, held, holder
+from layerlottery.store.lock import NAME, held, holder, options_of
 from layerlottery.store.regular import irregular
 from layerlottery.store.stamps import Stamp, read_stamp
 from layerlottery.upkeep.belonging import foreign, missing
@@ -31,8 +30,6 @@ MADE = tuple(made(PLACES))
 # with work on its way: Snakemake does not know it, and a job does without it. Logs and locks hold no hash
 UNSEALED = (".log", ".lock")
 ON_THE_WAY = tuple(file for file in made(PLACES, extras=True) if not file.endswith(UNSEALED))
-# of the last Snakemake's command, what says which benchmark it was and where its jobs ran
-OPTIONS = ("--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile")
 
 
 def _expression(patterns: Iterable[str]) -> re.Pattern[str]:
@@ -197,18 +194,3 @@ def _stated(array: Path, facts: Path) -> str | None:
         return str(held["arrays"][array.name] if "arrays" in held else held["array"])
     except (LayerLotteryError, KeyError):
         return None
-
-
-def options_of(results: Path) -> list[str]:
-    """Configuration options of the last Snakemake here, as recorded in the lock's file."""
-    try:
-        words = shlex.split(json.loads((results / NAME).read_text(encoding="utf-8"))["command"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
-    chosen, wanted = [], False
-    for word in words:
-        if word.startswith("-"):
-            wanted = word.partition("=")[0] in OPTIONS
-        if wanted:
-            chosen.append(word)
-    return chosen
