@@ -22,6 +22,8 @@ RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
 
 LIVE = "live"
+# views of results, which are none themselves: live curves, a page for each network, a report of what is there so far
+VIEWS = (f"{LIVE}/", "report/pages/", "report/partial/")
 
 PRUNING = r"structure=[^/]+/criterion=[^/]+/draw=\d+/scored_at=[^/]+/removed=\d+"
 
@@ -108,10 +110,6 @@ class Folders:
 
     def report(self) -> str:
         return f"{self.results}/report/index.html"
-
-    def pages(self) -> str:
-        """A page per network, beside the report."""
-        return f"{self.results}/report/pages"
 
     def manifest(self) -> str:
         """Provenance of the tables: configuration, code, machines, hashes."""

@@ -57,8 +57,7 @@ rule report:
     input:
         [paths.table(FOLDERS.tables, name) for name in paths.TABLES + paths.PAPER],
     output:
-        page=FOLDERS.report(),
-        networks=directory(FOLDERS.pages()),
+        FOLDERS.report(),
     log:
         FOLDERS.log("report"),
     conda:
@@ -69,4 +68,4 @@ rule report:
         tables=subpath(input[0], parent=True),
         revision=STAGES["report"].revision,
     shell:
-        "layerlottery report --settings {params.settings:q} --tables {params.tables:q} --output {output.page:q} --log {log:q}"
+        "layerlottery report --settings {params.settings:q} --tables {params.tables:q} --output {output:q} --log {log:q}"

@@ -7,18 +7,24 @@
   const folder = row => held.folders[row.removed ? 1 : 0].replace(/\{(\w+)\}/g, (_, name) => row[name]);
   const style = name => getComputedStyle(document.body).getPropertyValue(name).trim();
   const most = 12, alone = new Set(rows.map(row => row.group)).size === 1, views = {};
-  let chosen = {}, box = null, told = 0;
+  let chosen = {}, box = null, told = 0, order = {by: "", up: false};
 
+  const known = /^[\w.=/-]+$/;
   for (const row of rows) {
-    row.name = `${alone ? row.ticket.slice(row.group.length + 2) : row.ticket}, seed ${row.seed}${row.draw ? `, draw ${row.draw}` : ""}`;
-    row.command = `${held.command}${folder(row)}/weights.safetensors`;
+    row.name = `${alone ? row.ticket.slice(row.group.length + 2) : row.ticket}, seed ${row.seed}${row.draw === "0" ? "" : `, draw ${row.draw}`}`;
+    row.folder = folder(row);
+    row.command = known.test(row.folder) ? `${held.command[0]}${row.folder}/weights.safetensors ${held.command[1]}`.trim() : "";
     row.words = row.name.toLowerCase();
-    row.facts = [...row.words.split(/[\s,()·]+/), `seed=${row.seed}`, `draw=${row.draw}`, `p=${row.removed}`, `removed=${row.removed}`];
+    const facts = ["dataset", "network", "seed", "structure", "criterion", "draw", "removed", "rewind"].map(name => `${name}=${row[name] ?? "dense"}`);
+    row.facts = [...row.words.split(/[\s,()·\u00a0]+/), ...facts, `p=${row.removed}`, row.criterion ?? "dense"].map(fact => fact.toLowerCase());
   }
 
-  // what the filter leaves, and of it what the box holds
-  const words = () => element("filter").value.toLowerCase().replace(/\b(seed|draw|p|removed)[\s=]+(\d+)/g, "$1=$2").split(/[\s,]+/).filter(Boolean);
-  const passes = row => words().every(word => row.facts.includes(word) || (word.length > 2 && row.words.includes(word)));
+  // what the filter leaves, and of it what the box holds; a word that is whole somewhere is meant as a whole
+  const words = () => element("filter").value.toLowerCase().replace(/\b(seed|draw|p|removed)[\s=]+(\d+)/g, "$1=$2")
+    .replace(/\b(\d+)\s+removed\b/g, "removed=$1").split(/[\s,]+/).filter(Boolean);
+  let wanted = [];
+  const want = () => { wanted = words().map(word => ({word, whole: rows.some(row => row.facts.includes(word))})); };
+  const passes = row => wanted.every(({word, whole}) => whole ? row.facts.includes(word) : row.words.includes(word));
   const inside = row => !box || ["x", "y"].every(way => {
     const value = row[chosen[way + box.view]];
     return value !== null && value >= box[way][0] && value <= box[way][1];
@@ -50,7 +56,7 @@
   }
 
   async function draw(view) {
-    const made = await vegaEmbed(element("view" + view), spec(view), {actions: false, renderer: rows.length > 800 ? "canvas" : "svg"});
+    const made = await vegaEmbed(element("view" + view), spec(view), {actions: false, tooltip: {theme: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"}, renderer: rows.length > 800 ? "canvas" : "svg"});
     if (views[view]) views[view].finalize();
     views[view] = made.view;
     element("view" + view).firstElementChild.ariaHidden = "true";
@@ -85,18 +91,28 @@
     element("count").textContent = `${shown.length} of ${rows.length} networks`;
     for (const row of document.querySelectorAll("tr[data-ticket]")) row.classList.toggle("elsewhere", some && !tickets.has(row.dataset.ticket));
     const heads = [...new Set(["y1", "x1", "y2", "x2"].map(place => chosen[place]))];
-    element("networks").querySelector("thead").replaceChildren(line("th", ["network", ...heads.map(name => held.axes[name])]));
-    const ranked = shown.toSorted((a, b) => (b[heads[0]] ?? -Infinity) - (a[heads[0]] ?? -Infinity)).slice(0, most);
-    element("networks").querySelector("tbody").replaceChildren(...ranked.map(row => {
-      const made = line("td", [row.name, ...heads.map(name => row[name] === null ? "–" : String(+row[name].toPrecision(4)).replace("-", "−"))], heads.map(name => held.axes[name]));
-      if (!/^[\w.=/-]+$/.test(folder(row))) return made;
+    const grid = element("networks"), cells = row => [row.name, ...heads.map(name => row[name] === null ? "–" : String(+row[name].toPrecision(4)).replace("-", "−"))];
+    const titles = ["network", ...heads.map(name => held.axes[name])], by = heads.includes(order.by) || order.by === "name" ? order.by : heads[0];
+    const last = order.up ? Infinity : -Infinity, way = order.up ? 1 : -1;
+    const ranked = shown.toSorted((a, b) => way * (by === "name" ? a.name.localeCompare(b.name, undefined, {numeric: true}) : (a[by] ?? last) - (b[by] ?? last) || 0));
+    grid.querySelector("thead").replaceChildren(line("th", titles));
+    grid.querySelector("tbody").replaceChildren(...ranked.slice(0, most).map(row => {
+      const made = line("td", cells(row), titles.slice(1));
+      if (!known.test(row.folder)) return made;
       const link = document.createElement("a");
-      [link.href, link.textContent] = [`pages/${folder(row).replace("networks/", "")}.html`, row.name];
+      [link.href, link.textContent] = [`${encodeURI(held.pages)}/${row.folder.replace("networks/", "")}.html`, row.name];
       made.firstChild.replaceChildren(link);
       return made;
     }));
-    element("more").textContent = shown.length > most ? `The first ${most} of ${shown.length}; drag a smaller box, or filter, for the others.` : "";
-    layerlottery.tools(element("networks"));
+    element("more").textContent = !shown.length ? "No network is called so, or lies in the box."
+      : shown.length > most ? `The first ${most} of ${shown.length}; copies hold all. Drag a smaller box, or filter, to see others.` : "";
+    layerlottery.tools(grid, {all: () => [titles, ...ranked.map(cells)], sort: column => {
+      const chosen = column ? heads[column - 1] : "name";
+      order = {by: chosen, up: chosen === by ? !order.up : !column};
+      list();
+      layerlottery.remember();
+    }});
+    grid.querySelectorAll("thead th")[by === "name" ? 0 : heads.indexOf(by) + 1].setAttribute("aria-sort", order.up ? "ascending" : "descending");
   }
 
   function line(kind, texts, labels = []) {
@@ -111,15 +127,18 @@
     return made;
   }
 
-  const both = () => { draw(1); draw(2); list(); };
+  const both = () => { want(); draw(1); draw(2); list(); };
   layerlottery.parts.explore = {
     write: () => [...places.filter(place => chosen[place] !== held.first[place]).map(place => [place, chosen[place]]),
       ...(element("filter").value ? [["show", element("filter").value]] : []),
+      ...(order.by ? [["by", `${order.by} ${order.up ? "up" : "down"}`]] : []),
       ...(box ? [["box", [box.view, ...box.x, ...box.y].map(value => +value.toPrecision(6)).join(" ")]] : [])],
     read: found => {
       for (const place of places) chosen[place] = axes.includes(found.get(place)) ? found.get(place) : held.first[place];
       for (const place of places) element(place).value = chosen[place];
       element("filter").value = found.get("show") ?? "";
+      const [by, way] = (found.get("by") ?? "").split(" ");
+      order = {by, up: way === "up"};
       const numbers = (found.get("box") ?? "").split(" ").map(Number);
       box = numbers.length === 5 && numbers.every(Number.isFinite) && [1, 2].includes(numbers[0]) ? {view: numbers[0], x: numbers.slice(1, 3), y: numbers.slice(3)} : null;
       both();
@@ -136,6 +155,8 @@
       layerlottery.remember();
     });
   }
+  const example = rows.find(row => row.removed && !row.control) ?? rows[0];
+  element("filter").placeholder = `${example.criterion ?? "dense"} removed=${example.removed} seed=${example.seed}`;
   element("filter").addEventListener("input", () => { both(); layerlottery.remember(); });
   element("clear").addEventListener("click", () => { [element("filter").value, box] = ["", null]; both(); layerlottery.remember(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", both);

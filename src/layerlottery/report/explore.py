@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -26,10 +27,11 @@ FIRST = {"x1": "macs_reduction", "y1": "delta_accuracy", "x2": "train_seconds", 
 UNITS = {"macs": 1e-6, "params": 1e-3, "memory_bytes": 1e-6, "energy_kwh": 1e3}
 
 
-def explorer(tables: Tables, results: str) -> Markup:
+def explorer(tables: Tables, results: str, options: Sequence[str] = (), pages: str = "pages") -> Markup:
     """What explore.js needs, as JSON that can stand in a page: columns, axes with their words, looks of families.
 
-    `results` is the results folder as commands name it.
+    `results` is the results folder as commands name it, `options` those that name the benchmark, `pages` the folder of
+    the networks' pages.
     """
     rows = quantities(tables)
     axes = {name: words for name, words in TEXTS["axes"].items() if rows[name].notna().any()}
@@ -39,7 +41,8 @@ def explorer(tables: Tables, results: str) -> Markup:
         "first": {place: name if name in axes else next(iter(axes)) for place, name in FIRST.items()},
         "looks": _looks(tables.runs, rows),
         "folders": [paths.DENSE, paths.TICKET],
-        "command": f"snakemake --cores all {shlex.quote(results)}/",
+        "command": [f"snakemake --cores all {shlex.quote(results)}/", shlex.join(options)],
+        "pages": pages,
     }
     text = json.dumps(whole, separators=(",", ":"), allow_nan=False)
     # nothing in a string may end the element that holds it
@@ -72,7 +75,11 @@ def _robustness(tables: Tables) -> pd.DataFrame:
 
 def _column(values: pd.Series) -> Any:
     """Numbers as they are, words as places in a list: names repeat."""
-    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
+    if values.name in ("seed", "draw"):
+        values = values.astype(str)  # may have more digits than JavaScript's numbers
+    elif pd.api.types.is_bool_dtype(values) or pd.api.types.is_integer_dtype(values):
+        return values.tolist()
+    elif pd.api.types.is_numeric_dtype(values):
         return [None if pd.isna(one) else float(f"{one:.{DIGITS}g}") for one in values]
     codes, words = pd.factorize(values)
     return {"words": [visible(one) for one in words], "codes": codes.tolist()}

@@ -13,16 +13,19 @@ from layerlottery.report.tables import DENSE, TICKET, Tables, group_name
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import ABSENT, gone, interval
 
+# tables whose rows stand for several tickets
+MERGED = ("rewinding", "structures")
 TONES = {"better": "win", "equivalent": "win", "agrees": "win", "worse": "lose", "disagrees": "lose"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, a CSS class and, in heat maps, a background between -1 and 1."""
+    """Text, a CSS class and, in heat maps, a background between -1 and 1; `ticket`: the name of one, at a row's head."""
 
     text: str
     tone: str = ""
     heat: float = math.nan
+    ticket: bool = False
 
     @property
     def style(self) -> str:
@@ -60,7 +63,7 @@ def per_network(tables: Tables, name: str, make: Callable[[Tables], pd.DataFrame
             alone = words["title"] and len(tables.by_group) == 1
             title = ", ".join(filter(None, [words["title"], "" if alone else group_name(group)]))
             made = grid(f"{name}{index}", title, cells, words["note"].format(**cells.attrs))
-            found.append(replace(made, place=group_name(group)))
+            found.append(replace(made, place="" if name in MERGED else group_name(group)))
     return found
 
 
@@ -70,13 +73,13 @@ def grid(name: str, title: str, cells: pd.DataFrame, note: str = "", remarks: tu
     What is missing is a dash.
     """
     first = "ticket" if list(cells.index.names) == TICKET else str(cells.index.name)
-    rows = [[Cell(_heading(key)), *map(_cell, row)] for key, *row in cells.itertuples(name=None)]
+    rows = [[_heading(key), *map(_cell, row)] for key, *row in cells.itertuples(name=None)]
     return Grid(name, title, [first, *map(str, cells.columns)], rows, note, remarks)
 
 
-def _heading(key: Any) -> str:
+def _heading(key: Any) -> Cell:
     family, removed = key if isinstance(key, tuple) else (key, 0)
-    return f"{family}, {gone(removed)}" if removed else str(family)
+    return Cell(f"{family}, {gone(removed)}", ticket=True) if removed else Cell(str(family))
 
 
 def _cell(value: Any) -> Cell:

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 WATT_HOURS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
 GRAMS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
 WIDTH, HEIGHT, GAP = 640.0, 150.0, 8.0
+KINDS = {"transfer": "made on the dense network: ", "minimum_norm": "minimum norm: "}
 PROVENANCE = {
     **{"config_hash": "configuration", "package_version": "layerlottery", "git_commit": "commit"},
     **{"torch_version": "torch", "cuda_version": "CUDA", "driver_version": "NVIDIA driver", "device": "device"},
@@ -40,30 +41,38 @@ PROVENANCE = {
 }
 
 
-def write_pages(tables: Tables, folder: Path, results: str) -> None:
-    """Write `folder`/pages/dataset=…/….html for every network of the runs, and remove older ones.
+def pages_of(report: Path) -> str:
+    """The folder of a report's pages, beside it: pages for index.html, and for others by their names."""
+    return FOLDER if report.stem == "index" else f"{report.stem}_{FOLDER}"
 
-    `results` is the results folder as commands name it. The names are those of the networks' folders in the results.
+
+def write_pages(tables: Tables, report: Path, results: str, options: Sequence[str] = ()) -> None:
+    """Write pages/dataset=…/….html beside the report for every network of the runs, and remove older ones.
+
+    `results` is the results folder as commands name it, `options` those that name the benchmark. The names are those of
+    the networks' folders in the results.
     """
+    folder, named = report.parent, pages_of(report)
     results = shlex.quote(results)
-    for old in (folder / FOLDER).glob("dataset=*"):
+    for old in (folder / named).glob("dataset=*"):
         shutil.rmtree(old)
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / named).mkdir(parents=True, exist_ok=True)
     shown, held = TEMPLATES.get_template("network.html.j2"), _Networks(tables)
     for row in tables.runs.to_dict("records"):
         run = run_of(row)
         # no benchmark gives such names: they are no part of a path
         if not all(re.fullmatch(r"[\w.-]+", str(value), re.ASCII) for value in dataclasses.asdict(run).values()):
             continue
-        path = folder / page_of(run)
+        path = folder / named / page_of(run)
         path.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"results": results, "options": shlex.join(options), "report": report.name}
         back = "../" * page_of(run).count("/")
-        path.write_text(shown.render(held.page(row, run), results=results, back=back), encoding="utf-8")
+        path.write_text(shown.render(held.page(row, run), **facts, back=back), encoding="utf-8")
 
 
 def page_of(run: Run) -> str:
-    """The page of a network, relative to the report."""
-    return f"{FOLDER}/{run.folder.removeprefix('networks/')}.html"
+    """The page of a network, in the folder of a report's pages."""
+    return f"{run.folder.removeprefix('networks/')}.html"
 
 
 def run_of(row: Row) -> Run:
@@ -94,19 +103,26 @@ class _Networks:
         found = _grouped(self.tables.robustness, RUN)
         return {run_of(dict(zip(RUN, key, strict=True))): own.to_dict("records") for key, own in found}
 
+    @cached_property
+    def outliers(self) -> dict[Run, list[Row]]:
+        """How well outliers are told."""
+        found = _grouped(self.tables.detection, RUN)
+        return {run_of(dict(zip(RUN, key, strict=True))): own.to_dict("records") for key, own in found}
+
     def page(self, row: Row, run: Run) -> dict[str, Any]:
         """What network.html.j2 shows."""
         ticket = f"{row['family']}, {gone(run.removed)}" if run.removed else "dense"
         return {
             "title": f"{run.dataset} · {run.network}, {ticket}, seed {run.seed}"
             + (f", draw {run.draw}" * (run.draw > 0)),
-            "dense": page_of(run.dense).removeprefix(f"{FOLDER}/") if run.removed else None,
+            "dense": page_of(run.dense) if run.removed else None,
             "folder": run.folder,
             "weights": paths.trained_weights(run.folder),
             "result": [*_result(row, run), *_cost(row)],
             "blocks": _bars(self.scores.get(_choice(run), []), row["removed_blocks"], bool(run.removed)),
             "curve": _curve(self.curves.get(run, []), self.curves.get(run.dense, []) if run.removed else []),
             "tests": [_test(one) for one in self.tests.get(run, [])],
+            "outliers": [_told(one) for one in self.outliers.get(run, [])],
             "provenance": list(_provenance(row)),
         }
 
@@ -155,8 +171,18 @@ def _provenance(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _test(row: Row) -> tuple[str, str, str, str]:
-    level = "" if not row["level"] else f"{row['level']:g}/255" if "attack" in row["kind"] else f"{row['level']:g}"
-    return str(row["name"]).replace("_", " "), level, number(row["accuracy"]), signed(row["delta_accuracy"])
+    attacked = row["kind"] in ("attack", "transfer", "minimum_norm")
+    level = f"{row['level']:g}/255" if attacked and row["level"] else f"{row['level']:g}" if row["level"] else ""
+    name = f"{KINDS.get(row['kind'], '')}{row['name']}".replace("_", " ")
+    untouched = (
+        ", the same images unattacked" if attacked and not row["level"] and row["kind"] != "minimum_norm" else ""
+    )
+    return name + untouched, level, number(row["accuracy"]), signed(row["delta_accuracy"])
+
+
+def _told(row: Row) -> tuple[str, str, str, str]:
+    name = f"{row['outliers']} told by {row['score']}".replace("_", " ")
+    return name, str(row["distance"]), number(row["auroc"], 3), signed(row["delta_auroc"], 3)
 
 
 def _bars(scored: list[Row], removed: Any, pruned: bool) -> dict[str, Any] | None:

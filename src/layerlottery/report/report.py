@@ -14,7 +14,7 @@ from layerlottery.config.results import ReportSettings
 from layerlottery.report.accuracy import tradeoff_picture
 from layerlottery.report.explore import explorer, vega
 from layerlottery.report.forest import Forest, forest
-from layerlottery.report.pages import write_pages
+from layerlottery.report.pages import pages_of, write_pages
 from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
@@ -23,6 +23,7 @@ from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.report.verdict import findings, overall, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.chain import Chain
+from layerlottery.store.lock import options_of
 from layerlottery.store.seals import file_digest
 from layerlottery.words import either, scaled, seconds
 
@@ -42,7 +43,7 @@ def report(
     held = read_tables(tables)
     xi = tolerance_name(settings)
     beside = results or tables.parent
-    named = _named(beside)
+    named, options = _named(beside), options_of(beside)
     found, plot, links = findings(held, xi), forest(held, xi), linked(beside, output)
     page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,
@@ -57,15 +58,16 @@ def report(
         confidence=f"{100 * confidence_of(held.summary):g}",
         tiles=tiles(held.runs),
         links=links,
-        held=explorer(held, named),
+        held=explorer(held, named, options, pages_of(output)),
         vega=vega(),
         sections=sections(held, read_paper(tables), xi),
         left_out=left_out(held),
         facts=measured(held.runs),
     )
-    write_pages(held, output.parent, named)
     files, chain = sorted(tables.glob("*.parquet")), Chain()
     chain.read(*(file for file in files if file.stem in paths.TABLES + paths.PAPER))
+    # not before all is known to be good
+    write_pages(held, output, named, options)
     made_by = config_hash("report", settings, [file_digest(file) for file in files])
     write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by, inputs=chain.inputs)
 
@@ -82,7 +84,7 @@ def linked(results: Path, output: Path) -> list[tuple[str, str]]:
         ("tables (Parquet)", results / "tables"),
         ("configuration, versions, machines (manifest.json)", results / "manifest.json"),
     ]
-    return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside]
+    return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside if path.exists()]
 
 
 def _forest_words(plot: Forest | None, held: Tables, xi: str) -> dict[str, str]:

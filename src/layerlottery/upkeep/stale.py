@@ -50,13 +50,13 @@ def _patterns() -> list[tuple[re.Pattern[str], str]]:
 def find_stale(results: Path, benchmarks: Sequence[Benchmark]) -> tuple[list[Stale], int]:
     """Files below `results` that no benchmark asks for, by path, and the number of files that are the user's own.
 
-    Links are the user's, and never followed. Live curves are neither: no result is among them.
+    Links are the user's, and never followed. Views of results are neither (paths.VIEWS).
     """
     asked = set[str]().union(*(asked_files(benchmark) for benchmark in benchmarks))
     stale, others = [], 0
     for path in _files(results):
         relative = path.relative_to(results).as_posix()
-        if relative in asked or _noted(relative) in asked or relative.startswith(f"{paths.LIVE}/"):
+        if relative in asked or _noted(relative) in asked or relative.startswith(paths.VIEWS):
             continue
         owner = None if path.is_symlink() else _owner(relative)
         if owner is None:
