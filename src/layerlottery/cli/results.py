@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
+from layerlottery.cli.configuration import CONFIG, changes, load_configuration
 from layerlottery.cli.options import gather
 from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, RESULTS, stage, with_settings
@@ -52,39 +52,49 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
 
 @stage(
     "report",
-    click.option("--tables", type=FOLDER, default="results/tables", show_default=True, help="folder of the tables"),
-    click.option("--output", type=FILE, help="page to write  [default: report/ beside the tables]"),
+    click.option("--tables", type=FOLDER, help="folder of the tables  [default: results/tables]"),
+    click.option("--output", type=FILE, help="page to write, .html  [default: report/ beside the tables]"),
     click.option("--against", type=FOLDER, help="another results folder: a page of both, ticket by ticket"),
     click.option("--partial", is_flag=True, help="while the benchmark runs: the networks that are finished"),
-    configfiles("with --partial: the benchmark"),
+    click.option("--configfile", "files", type=FILE, multiple=True, help="with --partial  [default: config.yaml]"),
     CONFIG,
 )
 def report(
     settings: ReportSettings,
-    tables: Path,
+    tables: Path | None,
     output: Path | None,
     against: Path | None,
     partial: bool,
     files: tuple[Path, ...],
     values: tuple[str, ...],
 ) -> None:
-    """Write the self-contained HTML report.
+    """Write the self-contained HTML report, of the folder's own settings where none are given.
 
     With --against it is a page that sets two runs side by side, with --partial one of a run that has not ended.
     """
+    if output is not None and output.suffix != ".html":
+        raise LayerLotteryError(f"--output: found {output.name}; allowed: a name that ends in .html")
+    if (files or values) and not partial:
+        raise LayerLotteryError("--configfile, --config: found without --partial; allowed: with it")
     if partial:
         from layerlottery.report.partial import partial_report
 
-        benchmark = load_configuration(files[0], changes(values, None))
-        output = output or tables.parent / "report" / "partial" / "index.html"
-        click.echo(terminal(f"{partial_report(tables.parent, benchmark, output)}: {output.resolve()}"))
-    elif against is None:
-        from layerlottery.report.report import report
+        benchmark = load_configuration(files[0] if files else Path("config.yaml"), changes(values, None))
+        results = tables.parent if tables else Path(benchmark.results)
+        output = output or results / "report" / "partial" / "index.html"
+        wanted = benchmark.report.model_copy(update=settings.model_dump(include=settings.model_fields_set))
+        click.echo(terminal(f"{partial_report(results, benchmark, wanted, output)}: {output.resolve()}"))
+        return
+    tables = tables or Path("results/tables")
+    if not (tables / "runs.parquet").exists() and against is None:
+        raise LayerLotteryError(f"{tables}: no tables yet; run snakemake --cores all, or see --partial")
+    # a stage's job says all of its settings, a person often none
+    if not settings.model_fields_set:
+        from layerlottery.report.text import reported
 
-        if not (tables / "runs.parquet").exists():
-            raise LayerLotteryError(
-                f"{tables}: no tables yet; run snakemake --cores all, or see what is finished: --partial"
-            )
+        settings = reported(tables.parent) or settings
+    if against is None:
+        from layerlottery.report.report import report
 
         report(tables, output or tables.parent / "report" / "index.html", settings)
     else:

@@ -20,7 +20,7 @@ TONES = {"better": "win", "equivalent": "win", "agrees": "win", "worse": "lose",
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, a CSS class and, in heat maps, a background between -1 and 1; `ticket`: the name of one, at a row's head."""
+    """Text, a CSS class and, in heat maps, a background between -1 and 1; `ticket`: it names one."""
 
     text: str
     tone: str = ""

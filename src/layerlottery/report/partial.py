@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.results import ReportSettings
 from layerlottery.config.stages import made
-from layerlottery.config.studies import AggregateSettings, Run, TabulateSettings
+from layerlottery.config.studies import AggregateSettings, Run
 from layerlottery.errors import LayerLotteryError
-from layerlottery.paper.tabulate import tabulate
 from layerlottery.report.report import report
 from layerlottery.tables.aggregate import aggregate
 
+NOTE = (
+    "{}. Files that are there count, whichever configuration made them, and costs only once they are profiled. "
+    "This is an early look: what it calls proven may not hold at the end."
+)
 
-def partial_report(results: Path, benchmark: Benchmark, output: Path) -> str:
+
+def partial_report(results: Path, benchmark: Benchmark, settings: ReportSettings, output: Path) -> str:
     """Write the page of the finished networks of `results`, from tables that are then forgotten; what it covers.
 
     A network is finished where all its files but weights are there, and its dense network's. Raises LayerLotteryError
@@ -31,14 +37,22 @@ def partial_report(results: Path, benchmark: Benchmark, output: Path) -> str:
         raise LayerLotteryError(
             f"{results}: {len(held)} of {len(runs)} networks are finished, so there is no report yet"
         )
-    with tempfile.TemporaryDirectory(prefix="layerlottery-") as folder:
+    with tempfile.TemporaryDirectory(prefix="layerlottery-") as folder, _named_as(folder, results):
         view = Path(folder)
         for name in ("networks", "datasets"):
             (view / name).symlink_to((results / name).resolve())
         aggregate(view, AggregateSettings.model_validate_json(benchmark.aggregate_slice()), there=finished)
-        tabulate(view / "tables", TabulateSettings.model_validate_json(benchmark.tabulate_slice()))
-        report(view / "tables", output, benchmark.report, results=results, note=f"{note}.")
+        report(view / "tables", output, settings, results=results, note=NOTE.format(note))
     return note
+
+
+@contextmanager
+def _named_as(folder: str, results: Path) -> Iterator[None]:
+    """Errors name the results, and not a folder that is gone when they are read."""
+    try:
+        yield
+    except LayerLotteryError as error:
+        raise LayerLotteryError(str(error).replace(folder, str(results))) from error
 
 
 def _finished(results: Path) -> Callable[[Run], bool]:

@@ -44,7 +44,7 @@ def report(
     xi = tolerance_name(settings)
     beside = results or tables.parent
     named, options = _named(beside), options_of(beside)
-    found, plot, links = findings(held, xi), forest(held, xi), linked(beside, output)
+    found, plot, links = findings(held, xi), forest(held, xi), linked(results / "tables" if results else tables, output)
     page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,
         note=note,
@@ -78,11 +78,11 @@ def _named(results: Path) -> str:
     return (results.resolve().relative_to(here) if results.resolve().is_relative_to(here) else results).as_posix()
 
 
-def linked(results: Path, output: Path) -> list[tuple[str, str]]:
+def linked(tables: Path, output: Path) -> list[tuple[str, str]]:
     """What lies beside the page: words and relative addresses."""
     beside = [
-        ("tables (Parquet)", results / "tables"),
-        ("configuration, versions, machines (manifest.json)", results / "manifest.json"),
+        ("tables (Parquet)", tables),
+        ("configuration, versions, machines (manifest.json)", tables.parent / "manifest.json"),
     ]
     return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside if path.exists()]
 

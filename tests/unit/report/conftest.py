@@ -270,16 +270,23 @@ def paper_rows(name: str) -> list[Row]:
     if name == "figure3":
         return [same | row for row in _heights()]
     rows = [
-        {"item": "snip, p = 1", "paper": 0.08, "measured": -0.42, "low": -1.0, "high": 0.16}
+        {"item": "snip, 1 removed", "paper": 0.08, "measured": -0.42, "low": -1.0, "high": 0.16}
         | {"verdict": "can't tell at this scale", "against_random": "undecided"},
-        {"item": "grasp, p = 1", "paper": 0.4, "measured": 0.71, "low": 0.61, "high": 0.81, "note": "one note; another"}
+        {
+            "item": "grasp, 1 removed",
+            "paper": 0.4,
+            "measured": 0.71,
+            "low": 0.61,
+            "high": 0.81,
+            "note": "one note; another",
+        }
         | {"verdict": "agrees", "against_random": "better"},
-        {"item": "grasp, p = 5", "paper": 0.12, "measured": -3.2, "low": -3.5, "high": -2.9, "note": "one note"}
+        {"item": "grasp, 5 removed", "paper": 0.12, "measured": -3.2, "low": -3.5, "high": -2.9, "note": "one note"}
         | {"verdict": "disagrees", "against_random": "worse"},
     ]
-    missing = {"item": "grasp, p = 9", "paper": 0.11, "seeds": 0, "random": None, "verdict": "not measured"}
+    missing = {"item": "grasp, 9 removed", "paper": 0.11, "seeds": 0, "random": None, "verdict": "not measured"}
     saved = {
-        "item": "grasp, p = 1",
+        "item": "grasp, 1 removed",
         "quantity": "training speed-up",
         "unit": "factor",
         "paper": 1.1,

@@ -96,7 +96,7 @@ def test_dense_networks_of_both(page, pair):
 
 
 def test_tickets_of_one_run_alone_are_named(page):
-    assert "only in B</dt><dd>l1 at" in page
+    assert "only in B</dt><dd>l1 with" in page
     assert "only in A" not in page
 
 

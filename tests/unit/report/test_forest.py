@@ -24,18 +24,18 @@ def test_a_row_for_each_ticket_that_finds_room(planted):
     tables = read_tables(planted)
     rows = at_tolerance(tables.summary, "1")
     plot = forest(tables, "1")
-    ((title, marks),) = plot.groups
+    ((title, marks, _),) = plot.groups
     assert title == ""
     assert len(marks) == min(SCREEN, len(rows))
     assert plot.left_out == len(rows) - len(marks)
-    said = {f"{family}, p = {p}": interval(*numbers) for family, p, *numbers in
+    said = {f"{family}, {p} removed": interval(*numbers) for family, p, *numbers in
             rows[["family", "removed", "mean", "low", "high"]].itertuples(index=False)}  # fmt: skip
     assert all(said[named(mark.name)] == mark.text for mark in marks)
 
 
 def test_marks_stand_in_proportion(planted):
     plot = forest(read_tables(planted), "1")
-    (_, marks), ticks = plot.groups[0], {named(text): place for place, text in plot.ticks}
+    (_, marks, edges), ticks = plot.groups[0], {named(text): place for place, text in plot.ticks}
     # two ticks give the scale: every mark's place follows from its figures
     (first, one), (last, other) = (
         (float(text.replace("\N{MINUS SIGN}", "-")), ticks[text]) for text in (min(ticks), max(ticks))
@@ -46,14 +46,14 @@ def test_marks_stand_in_proportion(planted):
         wanted = [one + scale * (value - first) for value in numbers]
         shown = [mark.mean, mark.low, mark.high]
         assert all(math.isclose(a, min(100, max(0, b)), abs_tol=0.15) for a, b in zip(shown, wanted, strict=True))
-    assert plot.tolerance == pytest.approx((plot.zero - scale, plot.zero + scale), abs=0.02)
+    assert edges == pytest.approx((plot.zero - scale, plot.zero + scale), abs=0.02)
 
 
 def test_filled_is_what_survives_the_correction(held):
     rows = at_tolerance(held.summary, "1")
-    filled = {mark.name: mark.filled for _, marks in forest(held, "1").groups for mark in marks}
+    filled = {mark.name: mark.filled for _, marks, _ in forest(held, "1").groups for mark in marks}
     for family, p, verdict, wins in rows[["family", "removed", "verdict_holm", "winning_holm"]].itertuples(index=False):
-        name = next((one for one in filled if named(one) == f"{family}, p = {p}"), None)
+        name = next((one for one in filled if named(one) == f"{family}, {p} removed"), None)
         if name is not None:
             assert filled[name] == (verdict != "undecided" or bool(wins))
     assert set(filled.values()) == {True, False}
@@ -71,7 +71,7 @@ def test_controls_are_last_and_keep_a_quarter(held):
 
 def test_what_learned_nothing_wins_nothing(held):
     rows = held.summary.assign(learned=False)
-    (_, marks) = forest(dataclasses.replace(held, summary=rows), "1").groups[0]
+    (_, marks, _) = forest(dataclasses.replace(held, summary=rows), "1").groups[0]
     assert {(mark.filled, mark.verdict) for mark in marks} == {(False, "nothing learned")}
 
 

@@ -11,7 +11,7 @@ from layerlottery.report.tables import read_tables
 @pytest.fixture(scope="module")
 def pages(planted, tmp_path_factory):
     tables, folder = read_tables(planted), tmp_path_factory.mktemp("report")
-    write_pages(tables, folder, "my results")
+    write_pages(tables, folder / "index.html", "my results")
     return tables, folder
 
 
@@ -22,7 +22,7 @@ def words(shown):
 def test_a_page_for_each_network(pages):
     tables, folder = pages
     rows = tables.runs.to_dict("records")
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.html")} == {
+    assert {path.relative_to(folder / "pages").as_posix() for path in folder.rglob("*.html")} == {
         page_of(run_of(row)) for row in rows
     }
     assert len(rows) == 51
@@ -31,7 +31,7 @@ def test_a_page_for_each_network(pages):
 def test_it_says_what_the_tables_say(pages):
     tables, folder = pages
     row = next(one for one in tables.runs.to_dict("records") if one["criterion"] == "snip" and one["removed"] == 3)
-    shown = (folder / page_of(run_of(row))).read_text(encoding="utf-8")
+    shown = (folder / "pages" / page_of(run_of(row))).read_text(encoding="utf-8")
     said = words(shown)
     assert f"accuracy {row['accuracy']:.1f}" in said
     assert f"removed blocks {', '.join(row['removed_blocks'])}" in said
@@ -59,7 +59,7 @@ def test_older_pages_go(pages, planted):
     old.parent.mkdir()
     old.write_text("", encoding="utf-8")
     own.write_text("", encoding="utf-8")
-    write_pages(tables, folder, "results")
+    write_pages(tables, folder / "index.html", "results")
     assert not old.exists()
     assert own.exists()
 
@@ -69,6 +69,6 @@ def test_a_name_that_is_a_path_has_no_page(make, tmp_path):
     folder = make(
         tmp_path / "tables", groups=groups, criteria=("snip",), removed=(1,), kinds=(), similar=False, fills=()
     )
-    write_pages(read_tables(folder), tmp_path / "report", "results")
+    write_pages(read_tables(folder), tmp_path / "report" / "index.html", "results")
     kept = {path.relative_to(tmp_path).parts[:3] for path in tmp_path.rglob("*.html")}
     assert kept == {("report", "pages", "dataset=fine")}

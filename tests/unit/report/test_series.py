@@ -217,10 +217,10 @@ def test_panels_are_headed_by_what_sets_them_apart(make, tmp_path):
     tables = read_tables(make(tmp_path, groups=groups, structures=("layers", "filters"), **facts))
     found = [size for one in facets(tables, tables.runs, "acc") for size in one.sizes(1)]
     assert [facet.heading for facet in found] == [
-        "p = 1, at initialization, resnet20",
-        "p = 1, filters, resnet20",
-        "p = 1, at initialization, resnet32",
-        "p = 1, filters, resnet32",
+        "1\N{NO-BREAK SPACE}removed, at initialization, resnet20",
+        "1\N{NO-BREAK SPACE}removed, filters, resnet20",
+        "1\N{NO-BREAK SPACE}removed, at initialization, resnet32",
+        "1\N{NO-BREAK SPACE}removed, filters, resnet32",
     ]
     assert len({facet.key for facet in found}) == 4
     assert all(facet.rows["criterion"].isna().sum() == 2 for facet in found), "the dense networks come along"

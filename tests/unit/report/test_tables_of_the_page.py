@@ -54,17 +54,17 @@ def test_every_ticket_has_its_row_and_verdict(planted):
     shown = cells(grid)
     assert len(shown) == 16
     (row,) = rows_of(planted, "summary", criterion="snip", removed=3, xi="1")
-    assert shown["snip, p = 3"]["Δ [low, high], pp"] == difference(
+    assert shown["snip, 3 removed"]["Δ [low, high], pp"] == difference(
         row["delta_accuracy"], row["delta_low"], row["delta_high"]
     )
-    assert shown["snip, p = 3"]["ξ = 1 pp"] == "worse"
-    assert shown["random, p = 1"]["ξ = 1 pp"] == "worse"
-    assert tone(grid, "snip, p = 3", "ξ = 1 pp") == "lose"
+    assert shown["snip, 3 removed"]["ξ = 1 pp"] == "worse"
+    assert shown["random, 1 removed"]["ξ = 1 pp"] == "worse"
+    assert tone(grid, "snip, 3 removed", "ξ = 1 pp") == "lose"
 
 
 def test_wins_are_told_beside_the_verdict(make, tmp_path):
     (grid,) = summary_grids(read_tables(make(tmp_path, draws=2, criteria=("grasp",), removed=(1,), kinds=())))
-    shown = cells(grid)["grasp, p = 1"]
+    shown = cells(grid)["grasp, 1 removed"]
     assert (shown["seeds"], shown["ξ = 1 pp"], shown["ξ = 0 pp"]) == ("3", "equivalent, wins", "better, wins")
 
 
@@ -75,9 +75,9 @@ def test_controls_show_the_paired_difference(everything, held):
     ]  # fmt: skip
     same = {"criterion": "grasp", "structure": "layers", "scored_at": "init", "rewind": "0", "removed": 1}
     (row,) = rows_of(everything, "comparisons", control="random", **same)
-    assert cells(grid)["grasp, p = 1"]["against random"] == difference(row["difference"], row["low"], row["high"])
-    assert tone(grid, "grasp, p = 1", "against random") == {"better": "win", "undecided": "muted"}[row["outcome"]]
-    assert cells(grid)["grasp, p = 2"]["against fresh weights"] == DASH
+    assert cells(grid)["grasp, 1 removed"]["against random"] == difference(row["difference"], row["low"], row["high"])
+    assert tone(grid, "grasp, 1 removed", "against random") == {"better": "win", "undecided": "muted"}[row["outcome"]]
+    assert cells(grid)["grasp, 2 removed"]["against fresh weights"] == DASH
 
 
 def test_rewinding_has_a_column_per_start(everything, held):
@@ -85,13 +85,15 @@ def test_rewinding_has_a_column_per_start(everything, held):
     assert grid.columns == ["ticket", "θ0", "θ4", "θ8", "fresh"]
     shown = cells(grid)
     (row,) = rows_of(everything, "summary", criterion="kl", scored_at="trained", rewind="8", removed=1, xi="1")
-    assert shown["kl (trained), p = 1"]["θ8"] == difference(row["delta_accuracy"], row["delta_low"], row["delta_high"])
-    assert shown["kl (trained), p = 1"]["fresh"] == DASH
-    assert shown["kl, p = 1"]["fresh"] != DASH
-    assert "kl, p = 2" not in shown, "only sizes with several starts"
+    assert shown["kl (trained), 1 removed"]["θ8"] == difference(
+        row["delta_accuracy"], row["delta_low"], row["delta_high"]
+    )
+    assert shown["kl (trained), 1 removed"]["fresh"] == DASH
+    assert shown["kl, 1 removed"]["fresh"] != DASH
+    assert "kl, 2 removed" not in shown, "only sizes with several starts"
     assert [panel.title for panel in rewinding_picture(held, "1").panels] == [
-        "p = 1, at initialization",
-        "p = 1, scored after training",
+        "1\N{NO-BREAK SPACE}removed, at initialization",
+        "1\N{NO-BREAK SPACE}removed, scored after training",
     ]
 
 
@@ -109,10 +111,10 @@ def test_structures_stand_beside_their_layer_ticket(everything, held):
     same = {"criterion": "random", "scored_at": "init", "rewind": "0", "removed": 1, "structure": "filters"}
     (row,) = rows_of(everything, "summary", xi="1", **same)
     (paired,) = rows_of(everything, "comparisons", control="layers", **same)
-    assert shown["random, p = 1"]["filters, Δ pp"] == difference(
+    assert shown["random, 1 removed"]["filters, Δ pp"] == difference(
         row["delta_accuracy"], row["delta_low"], row["delta_high"]
     )
-    assert shown["random, p = 1"]["filters to layers, pp"] == difference(
+    assert shown["random, 1 removed"]["filters to layers, pp"] == difference(
         paired["difference"], paired["low"], paired["high"]
     )
     assert [panel.title for panel in structures_picture(held, "1").panels][-1] == "random_spread"
@@ -129,20 +131,22 @@ def test_similarity_is_the_mean_over_seeds(everything, held):
     same = {"criterion": "grasp", "structure": "filters", "removed": 2, "layer": "penultimate"}
     values = [row["cka"] for row in rows_of(everything, "similarity", **same)]
     assert len(values) == 3
-    assert cells(grid)["grasp (filters)"]["p = 2"] == f"{sum(values) / 3:.3f}"
-    assert cells(grid)["grasp (trained, rewind 8)"]["p = 2"] == DASH
+    assert cells(grid)["grasp (filters)"]["2 removed"] == f"{sum(values) / 3:.3f}"
+    assert cells(grid)["grasp (trained, rewind 8)"]["2 removed"] == DASH
     assert [panel.title for panel in removal_picture(held).panels] == [
         "at initialization",
         "scored after training",
         "filters",
     ]
-    assert [panel.title.split(",")[0] for panel in layer_picture(held).panels] == ["p = 2", "p = 1", "p = 2"]
+    assert [panel.title.split(",")[0] for panel in layer_picture(held).panels] == [
+        f"{p}\N{NO-BREAK SPACE}removed" for p in (2, 1, 2)
+    ]
 
 
 def test_stability_shows_kendalls_w(held):
     (grid,) = stability_grids(held)
     assert list(cells(grid)) == ["grasp", "kl", "l1", "snip", "random", "random_spread"]
-    assert cells(grid)["kl"] == {"Kendall's W": "0.88", "p": "< 0.001", "rankings": "3", "blocks": "12"}
+    assert cells(grid)["kl"] == {"Kendall's W": "0.88", "p value": "< 0.001", "rankings": "3", "blocks": "12"}
 
 
 def test_rewound_tickets_do_not_pass_for_savings(make, tmp_path):
@@ -155,7 +159,7 @@ def test_paper_grid_by_hand(planted):
     assert list(paper) == ["table2", "figure3"]
     (grid,) = paper_grids(paper)
     shown = cells(grid)
-    assert shown["snip, p = 1"] == {
+    assert shown["snip, 1 removed"] == {
         "paper, pp": "+0.08",
         "measured, pp": f"{MINUS}0.42 [{MINUS}1.00, +0.16]",
         "seeds": "3",
@@ -163,12 +167,14 @@ def test_paper_grid_by_hand(planted):
         "random, pp": f"{MINUS}0.91",
         "against random": "undecided",
     }
-    assert shown["grasp, p = 9"]["verdict"] == "not measured"
-    assert {shown["grasp, p = 9"][name] for name in ("measured, pp", "seeds", "random, pp", "against random")} == {DASH}
+    assert shown["grasp, 9 removed"]["verdict"] == "not measured"
+    assert {shown["grasp, 9 removed"][name] for name in ("measured, pp", "seeds", "random, pp", "against random")} == {
+        DASH
+    }
     tones = {row: tone(grid, row, "verdict") for row in shown}
     assert list(tones.values()) == ["muted", "win", "lose", "muted"]
     assert grid.note == "Margins: Δ accuracy 0.5 pp."
-    assert grid.remarks == (("grasp, p = 1; grasp, p = 5", "one note"), ("grasp, p = 1", "another"))
+    assert grid.remarks == (("grasp, 1 removed; grasp, 5 removed", "one note"), ("grasp, 1 removed", "another"))
 
 
 def test_paper_note_names_the_scale_once_and_what_nobody_fills(planted):
@@ -182,7 +188,7 @@ def test_several_quantities_have_a_column_and_their_units(held, everything):
     row = table4.rows[-1]
     assert table4.columns[1] == "quantity"
     assert [cell.text for cell in row[:5]] == [
-        "grasp, p = 1",
+        "grasp, 1 removed",
         "training speed-up",
         f"1.10{TIMES}",
         f"1.08{TIMES} [1.05, 1.11]",

@@ -17,13 +17,13 @@ def said(finding: Finding, term: str) -> str:
 
 def test_verdict_names_what_is_proven(planted):
     (finding,) = findings(read_tables(planted), "1")
-    # of 12 tests, for the control is none: grasp at p = 1 is 1.7 above -1 with a standard error of 0.06
+    # of 12 tests, for the control is none: grasp with 1  removedis 1.7 above -1 with a standard error of 0.06
     assert finding.headline.startswith("1 of 12 tickets is proven to win, corrected for 12 tests (ξ")
     assert "3 seeds). Against the dense network: 1 worse, 11 und" in finding.headline
-    assert said(finding, "Proven to win") == "grasp at p = 1: not worse than dense by more than ξ."
-    assert said(finding, "Worse").startswith("snip at p = 3: less accurate")
-    assert "snip at p = 1\N{EN DASH}2, 4" in said(finding, "Undecided")
-    assert said(finding, "Most blocks removed in a proven win").startswith("grasp at p = 1, +0.7")
+    assert said(finding, "Proven to win") == "grasp with 1 removed: not worse than dense by more than ξ."
+    assert said(finding, "Worse").startswith("snip with 3 removed: less accurate")
+    assert "snip with 1\N{EN DASH}2, 4 removed" in said(finding, "Undecided")
+    assert said(finding, "Most blocks removed in a proven win").startswith("grasp with 1 removed, +0.7")
     assert "found with 80 % power, before correction" in said(finding, "Power")
 
 
@@ -40,8 +40,8 @@ def test_where_nothing_was_learned_nothing_wins(seeds):
     assert "nothing was learned" not in headline(rows.assign(learned=True), "1").lower()
     text = headline(rows.assign(learned=False), "1")
     assert text == (
-        "Nothing was learned: the dense network reaches 11.00 %, not shown to be above chance, 11.50 %, "
-        "so no ticket is judged."
+        "It is not shown that anything was learned: the dense network reaches 11.00 %, not told from chance, 11.50 %, "
+        f"by {seeds} seed{'s' * (seeds > 1)}, so no ticket is judged."
     )
 
 
@@ -51,7 +51,7 @@ def test_a_group_at_chance_lists_no_winners(make, tmp_path):
     rows = read_table(folder / "summary.parquet").to_pylist()
     write_rows(folder, "summary", [row | {"learned": False, "chance": 96.0} for row in rows])
     (finding,) = findings(read_tables(folder), "1")
-    assert finding.headline.startswith("Nothing was learned: the dense network reaches 93.")
+    assert finding.headline.startswith("It is not shown that anything was learned: the dense network reaches 93.")
     terms = ("Proven to win", "Undecided", "Highest mean", "Random won too")
     assert not [term for term in terms if said(finding, term)]
 
@@ -105,8 +105,8 @@ def test_random_and_fresh_weights_that_win_are_not_hidden(make, tmp_path):
     planted = {("random", 1): (0.5, 0.1), ("snip", 1): (0.6, 0.1)}
     tables = make(tmp_path, planted=planted, criteria=("random", "snip"), fresh=(1,), kinds=())
     (finding,) = findings(read_tables(tables), "1")
-    assert said(finding, "Random won too").startswith("random at p = 1: ")
-    assert "snip (fresh weights) at p = 1" in said(finding, "Fresh weights won too")
+    assert said(finding, "Random won too").startswith("random with 1 removed: ")
+    assert "snip (fresh weights) with 1 removed" in said(finding, "Fresh weights won too")
 
 
 RUNS = pd.DataFrame(
@@ -134,16 +134,16 @@ def test_controls_claim_only_what_stands_after_holm():
     )
     text = dict(control_statements(RUNS, rows))["Against random"].replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
-        "Better than random removal: snip at p = 2 (+2.50 [+2.20, +2.80]), snip at p = 1 (+0.50 [+0.20, +0.80]); "
+        "Better than random removal: snip with 2 removed (+2.50 [+2.20, +2.80]), snip with 1 removed (+0.50 [+0.20, +0.80]); "
         "no ticket is proven worse than random removal; 2 of 5 comparisons undecided; null by construction, with the "
-        "same blocks or architecture in every pair: grasp at p = 3. Corrected for 5 comparisons."
+        "same blocks or architecture in every pair: grasp with 3 removed. Corrected for 5 comparisons."
     )
 
 
 def test_filters_are_held_against_layers():
     rows = compared(("snip (filters)", 1, "layers", -0.9, -1.2, -0.6, "worse"))
     text = dict(control_statements(RUNS, rows))["Against layers"]
-    assert text.startswith("Worse than the layer ticket of the same budget: snip (filters) at p")
+    assert text.startswith("Worse than the layer ticket of the same budget: snip (filters) with 1")
     missing = dict(control_statements(RUNS, rows.assign(control="random")))["Missing controls"]
     assert "we can't tell which structure is better" in missing
 
@@ -151,7 +151,7 @@ def test_filters_are_held_against_layers():
 def test_long_lists_are_cut():
     rows = pd.DataFrame({"family": [f"c{index:02d}" for index in range(12) for _ in (1, 2)], "removed": [1, 2] * 12})
     text = named(rows)
-    assert text.count(" at p") == 8
+    assert text.count(" with 1") == 8
     assert text.endswith("; and 8 tickets more, listed under Every ticket")
 
 
