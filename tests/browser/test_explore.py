@@ -128,8 +128,8 @@ FIRST = f"return {TICKETS}.slice(0, 5).map(e => e.cells[0].textContent)"
 
 
 def test_the_filter_narrows_figures_and_tables(page):
-    page.find_element("id", "filter").send_keys("snip, seed 2")
-    wanted = [one for one in rows(page) if one["criterion"] == "snip" and one["seed"] == 2]
+    page.find_element("id", "filter").send_keys("snip seed=2")
+    wanted = [one for one in rows(page) if one["criterion"] == "snip" and one["seed"] == "2"]
     until(page, COUNT, f"{len(wanted)} of 147 networks")
     until(page, "return document.querySelectorAll('#view1 .mark-symbol path').length", len(wanted))
     assert "show=snip" in page.current_url
@@ -189,7 +189,7 @@ def test_tables_filter_and_copy(browser, address):
         button.click()
         copied[kind] = page.execute_script("return window.copied")
     lines = copied["CSV"].splitlines()
-    assert lines[0] == '"criterion","Kendall\'s W","p","rankings","blocks"'
+    assert lines[0] == '"criterion","Kendall\'s W","p value","rankings","blocks"'
     assert len(lines) == 2
     assert lines[1].startswith('"snip","0.88"')
     assert copied["LaTeX"].splitlines()[0] == r"\begin{tabular}{lrrrr}"
@@ -201,3 +201,57 @@ def test_a_strange_address_does_no_harm(browser, address):
         page = drawn(show(browser, f"{address}#{fragment}"))
         assert page.execute_script(COUNT) == "147 of 147 networks"
         assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_copied_figures_have_a_column_each(browser, address):
+    page = show(browser, address)
+    page.execute_script("navigator.clipboard.writeText = async words => { window.copied = words; }")
+    page.find_element("css selector", ".grid:has(> #table-summary0) button[aria-label$='CSV']").click()
+    heads, first = page.execute_script("return window.copied").splitlines()[:2]
+    named = '"ticket","seeds","accuracy, %","accuracy, % sd","Δ, pp","Δ, pp low","Δ, pp high"'
+    assert heads.startswith(named)
+    assert len(heads.split('","')) == len(first.split('","'))
+    assert [float(one) for one in first.split('","')[1:7]]
+
+
+def test_the_list_of_networks_is_whole_where_it_is_copied_and_sorted(browser, address):
+    page = drawn(show(browser, address))
+    page.execute_script("navigator.clipboard.writeText = async words => { window.copied = words; }")
+    page.execute_script("document.querySelector('#networks button[aria-label$=CSV]').click()")
+    assert len(page.execute_script("return window.copied").splitlines()) == 1 + 147
+    page.execute_script("document.querySelectorAll('#networks thead button')[3].click()")
+    shown = page.execute_script(
+        "return [...document.querySelectorAll('#networks tbody tr')].map(e => e.cells[3].textContent)"
+    )
+    best = sorted((one["accuracy"] for one in rows(page)), reverse=True)[:12]
+    assert [float(one) for one in shown] == pytest.approx(best, rel=1e-3)
+    assert "by=accuracy" in page.current_url
+
+
+def test_links_to_sections_leave_the_view_as_it_is(browser, address):
+    page = drawn(show(browser, address, opened=False))
+    page.find_element("id", "filter").send_keys("snip")
+    before = page.execute_script(COUNT)
+    assert before != "147 of 147 networks"
+    page.find_element("css selector", "nav a[href='#cost']").click()
+    assert page.execute_script("return document.querySelector('#cost details').open")
+    assert page.execute_script(COUNT) == before
+
+
+def test_nothing_found_says_so(browser, address):
+    page = drawn(show(browser, address))
+    page.find_element("id", "filter").send_keys("nobody")
+    until(page, COUNT, "0 of 147 networks")
+    assert page.find_element("id", "more").text.startswith("No network is called so")
+
+
+def test_dense_rows_stay_beside_the_differences(browser, address):
+    page = drawn(show(browser, address))
+    page.find_element("id", "filter").send_keys("snip")
+    until(page, "return document.querySelectorAll('tr.elsewhere').length > 0", True)
+    seen = page.execute_script(
+        "return [...document.querySelectorAll('#table-corruption0 ~ table tbody tr')]"
+        ".filter(e => e.getClientRects().length).map(e => e.cells[0].textContent)"
+    )
+    assert seen[0].startswith("dense")
+    assert len(seen) > 1

@@ -155,7 +155,7 @@ def test_verdict_comes_first(page):
 def test_links_lead_to_sections_and_open_them(browser, address):
     page = show(browser, address, opened=False)
     targets = page.execute_script("return [...document.querySelectorAll('nav a')].map(a => a.hash.slice(1))")
-    assert len(targets) == 14
+    assert len(targets) == 15
     page.find_element("css selector", "nav a[href='#robustness']").click()
     assert page.execute_script("return document.querySelector('#robustness details').open")
     show(browser, f"{address}#curves", opened=False)

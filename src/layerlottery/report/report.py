@@ -44,7 +44,7 @@ def report(
     xi = tolerance_name(settings)
     beside = results or tables.parent
     named, options = _named(beside), options_of(beside)
-    found, plot, links = findings(held, xi), forest(held, xi), linked(results / "tables" if results else tables, output)
+    found, plot = findings(held, xi), forest(held, xi)
     page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,
         note=note,
@@ -57,7 +57,7 @@ def report(
         several_seeds=int(held.runs["seed"].nunique()) > 1,
         confidence=f"{100 * confidence_of(held.summary):g}",
         tiles=tiles(held.runs),
-        links=links,
+        links=[] if note else linked(tables, output),
         held=explorer(held, named, options, pages_of(output)),
         vega=vega(),
         sections=sections(held, read_paper(tables), xi),
@@ -84,7 +84,8 @@ def linked(tables: Path, output: Path) -> list[tuple[str, str]]:
         ("tables (Parquet)", tables),
         ("configuration, versions, machines (manifest.json)", tables.parent / "manifest.json"),
     ]
-    return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside if path.exists()]
+    # the manifest may be written a moment later
+    return [(words, quote(os.path.relpath(path, output.parent))) for words, path in beside]
 
 
 def _forest_words(plot: Forest | None, held: Tables, xi: str) -> dict[str, str]:

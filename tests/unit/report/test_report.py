@@ -97,9 +97,9 @@ def test_page_is_self_contained(planted_page, everything_page):
         assert re.findall(r"<script\b([^>]*)>", shown) == [' type="application/json" id="held"', "", ""]
         shown = unscripted(shown)
         assert re.findall(r"<(?:script|link|img|iframe|object)\b|@import|url\((?!#)|\bsrc=", shown) == []
-        # beside the source only what lies beside the page: the tables' folder, and a manifest where there is one
+        # beside the source only what lies beside the page: the tables' folder, and the manifest beside it
         near = {one for one in re.findall(r'href="([^#"][^"]*)"', shown) if ":" not in one}
-        assert len(near) == 1
+        assert len(near) == 2
         assert set(re.findall(r'href="([^#"]*:[^"]*)"', shown)) == {"https://arxiv.org/abs/2301.10835"}
 
 

@@ -134,7 +134,8 @@ def test_controls_claim_only_what_stands_after_holm():
     )
     text = dict(control_statements(RUNS, rows))["Against random"].replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
-        "Better than random removal: snip with 2 removed (+2.50 [+2.20, +2.80]), snip with 1 removed (+0.50 [+0.20, +0.80]); "
+        "Better than random removal: snip with 2 removed (+2.50 [+2.20, +2.80]), "
+        "snip with 1 removed (+0.50 [+0.20, +0.80]); "
         "no ticket is proven worse than random removal; 2 of 5 comparisons undecided; null by construction, with the "
         "same blocks or architecture in every pair: grasp with 3 removed. Corrected for 5 comparisons."
     )
