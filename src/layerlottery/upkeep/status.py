@@ -51,7 +51,7 @@ class StageJob:
         """The job in words: train · snip, 2 removed, seed 1, resnet20 on digits."""
         parts = (part.partition("=") for part in self.folder.split("/"))
         about = network_name({key: value for key, equals, value in parts if equals})
-        return one_line(f"{self.stage} · {about}" if about else self.stage)
+        return f"{self.stage} · {about}" if about else self.stage
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,27 @@ def sentence(found: Status) -> str:
         return f"{found.results}: finished, all {total} jobs are done"
     failed = f", {len(found.of(FAILED))} failed" if found.of(FAILED) else ""
     return f"{found.results}: stopped; {done} of {counted(total, 'job is', 'jobs are')} done{failed}"
+
+
+def lost(found: Status) -> bool:
+    """Whether files are gone of jobs that had ended before the report was made, as far as logs tell.
+
+    Snakemake does not miss them: it asks for the report, which is there.
+    """
+    try:
+        reported = (found.results / "report" / "index.html").stat().st_mtime
+    except OSError:
+        return False
+    return any(_ended(job.log, reported) and _gone(job, found.results) for job in found.of(LEFT))
+
+
+def _gone(job: StageJob, results: Path) -> bool:
+    return not all((results / file).exists() for file in job.files)
+
+
+def _ended(log: Path, by: float) -> bool:
+    """Whether a job left its log by this time, and without an error."""
+    return joblog.last_line(log) is not None and joblog.failure(log) is None and log.stat().st_mtime <= by
 
 
 def command(results: Path) -> str:
