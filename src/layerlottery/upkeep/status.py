@@ -190,20 +190,23 @@ def lost(found: Status) -> bool:
 
     Snakemake does not miss them: it asks for the report, which is there.
     """
+    reported = _changed(found.results / "report" / "index.html")
+    return reported is not None and any(_ended(job, found.results, reported) for job in found.of(LEFT))
+
+
+def _ended(job: StageJob, results: Path, by: float) -> bool:
+    """Whether the files of a job are gone that had left its log by this time, and without an error."""
+    changed = _changed(job.log)
+    gone = not all((results / file).exists() for file in job.files)
+    return gone and changed is not None and changed <= by and joblog.failure(job.log) is None
+
+
+def _changed(path: Path) -> float | None:
+    """When a file was last written; None where there is none."""
     try:
-        reported = (found.results / "report" / "index.html").stat().st_mtime
+        return path.stat().st_mtime
     except OSError:
-        return False
-    return any(_ended(job.log, reported) and _gone(job, found.results) for job in found.of(LEFT))
-
-
-def _gone(job: StageJob, results: Path) -> bool:
-    return not all((results / file).exists() for file in job.files)
-
-
-def _ended(log: Path, by: float) -> bool:
-    """Whether a job left its log by this time, and without an error."""
-    return joblog.last_line(log) is not None and joblog.failure(log) is None and log.stat().st_mtime <= by
+        return None
 
 
 def command(results: Path) -> str:
