@@ -11,6 +11,7 @@ from tests.unit.report.folders import finished
 from layerlottery.config.results import ReportSettings
 from layerlottery.report.against import against
 from layerlottery.report.leaderboard import leaderboard
+from layerlottery.words import MINUS
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.skipif(
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 PARTS = {"criteria": ("random", "random_spread", "snip", "grasp"), "removed": (1, 3), "fresh": (1, 3), "fills": ()}
 PARTS |= {"kinds": ("corruption",), "similar": False}
-FIGURE = re.compile(r"[+−]?\d+(\.\d+)?[×%]?( \[.*\])?")
+FIGURE = re.compile(rf"[+{MINUS}]?\d+(\.\d+)?[×%]?( \[.*\])?")
 SIZES = {"phone": 390, "desk": 1440}
 # and the narrowest window that has lines, the widest that has cards
 WIDTHS = (390, 1440, 1041, 1040, 360)
