@@ -17,7 +17,7 @@ from layerlottery.report.paired_forest import Axis
 from layerlottery.report.submission import NOTHING_LEARNED, Group, Submission, changes, read_submissions
 from layerlottery.report.tables import dense, group_name, tolerance_name, within
 from layerlottery.report.texts import TEMPLATES
-from layerlottery.report.verdict import tolerance_words
+from layerlottery.report.verdict import NOT_LEARNED, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.hashing import digest
 from layerlottery.tables.statistics import VERDICTS
@@ -120,9 +120,7 @@ def _idle(both: pd.DataFrame) -> str:
     idle = [side for side, end in zip(SIDES, ENDS, strict=True) if both[f"said{end}"].eq(NOTHING_LEARNED).any()]
     if not idle:
         return ""
-    return (
-        f" Nothing was learned in {' and '.join(idle)}: dense is not shown to be above chance, so no ticket is judged."
-    )
+    return f" {NOT_LEARNED} in {' and '.join(idle)}: dense is not told from chance there, so no ticket is judged."
 
 
 def _named(rows: pd.DataFrame) -> str:

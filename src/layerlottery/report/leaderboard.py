@@ -29,7 +29,7 @@ from layerlottery.report.submission import (
 )
 from layerlottery.report.tables import dense, drawn_criteria, group_name, tickets, within
 from layerlottery.report.texts import TEMPLATES
-from layerlottery.report.verdict import tolerance_words
+from layerlottery.report.verdict import NOT_LEARNED, tolerance_words
 from layerlottery.store.artifacts import write_document, write_table
 from layerlottery.store.hashing import digest
 from layerlottery.tables.inference import BY_BOTH
@@ -264,7 +264,7 @@ def _comparisons(order: Ranking) -> Iterable[str]:
 
 def _idle(rows: pd.DataFrame) -> Iterable[str]:
     for name in rows.loc[rows["said"] == NOTHING_LEARNED, "folder"].unique():
-        yield f"{name}: nothing was learned; dense is not shown to be above chance, so no ticket is judged or ranked."
+        yield f"{NOT_LEARNED} in {name}: dense is not told from chance, so no ticket is judged or ranked."
 
 
 def _missing(contest: Contest, rows: pd.DataFrame) -> Iterable[str]:
