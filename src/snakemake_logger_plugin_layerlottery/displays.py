@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from layerlottery.config.naming import network_name
 from layerlottery.words import duration, terminal
 from snakemake_logger_plugin_layerlottery.following import epochs
-from snakemake_logger_plugin_layerlottery.names import network_name
 from snakemake_logger_plugin_layerlottery.run import Job, Run
 
 # so many jobs, or so long ones, have a line each; of others there is a line for each of these parts of a run

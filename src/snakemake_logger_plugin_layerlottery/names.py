@@ -1,14 +1,10 @@
-"""Jobs in the field's words: a stage, and the network that it is about."""
+"""What a job is about, of its first output; layerlottery.config.naming has the words for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from layerlottery.paths import WILDCARDS
-from layerlottery.words import one_line
-
-# as the report calls them
-STRUCTURES = {"filters_at_macs": "filters, MACs", "dense_at_cost": "dense at cost"}
 
 
 def about(outputs: Sequence[str]) -> dict[str, str]:
@@ -16,19 +12,3 @@ def about(outputs: Sequence[str]) -> dict[str, str]:
     path = outputs[0].removesuffix(".safetensors") if outputs else ""
     pairs = (part.partition("=") for part in path.split("/"))
     return {name: value for name, equals, value in pairs if equals and name in WILDCARDS}
-
-
-def network_name(found: Mapping[str, str], *, several: bool = False) -> str:
-    """A network in words: `snip, 2 removed, seed 1`; `several` also names its image set and architecture."""
-    words = [found[name] for name in ("dataset", "network") if name in found] if several or "seed" not in found else []
-    criterion = found.get("criterion", "dense" if "network" in found else None)
-    words += [criterion] if criterion else []
-    structure = found.get("structure", "layers")
-    words += [] if structure == "layers" else [STRUCTURES.get(structure, structure)]
-    words += [f"draw {found['draw']}"] if found.get("draw", "0") != "0" else []
-    words += ["trained"] if found.get("scored_at") == "trained" else []
-    words += [f"{found['removed']} removed"] if "removed" in found else []
-    rewind = found.get("rewind", "0")
-    words += ["fresh weights"] if rewind == "random" else [f"rewind {rewind}"] if rewind != "0" else []
-    words += [f"seed {found['seed']}"] if "seed" in found else []
-    return one_line(", ".join(words))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from layerlottery.cli.surroundings import print_anywhere
+from layerlottery.config.naming import network_name
 from layerlottery.config.stages import STAGE_OF_RULE
 from layerlottery.runtime import interruption
 from layerlottery.words import counted, duration
@@ -19,7 +20,7 @@ from snakemake_logger_plugin_layerlottery.capture import Capture
 from snakemake_logger_plugin_layerlottery.displays import Lines, Moving, open_console, stream_of, wants_lines
 from snakemake_logger_plugin_layerlottery.failures import Failure, exit_status, failure, first_of
 from snakemake_logger_plugin_layerlottery.following import marked
-from snakemake_logger_plugin_layerlottery.names import about, network_name
+from snakemake_logger_plugin_layerlottery.names import about
 from snakemake_logger_plugin_layerlottery.run import Job, Run
 
 # what Snakemake says without an event that this display says itself, or that only a developer reads

@@ -1,5 +1,6 @@
 """The leaderboard and two runs side by side as a browser shows them: accessible, sortable, cards on a phone."""
 
+import re
 from importlib import resources
 
 import pytest
@@ -10,6 +11,7 @@ from tests.unit.report.folders import finished
 from layerlottery.config.results import ReportSettings
 from layerlottery.report.against import against
 from layerlottery.report.leaderboard import leaderboard
+from layerlottery.words import MINUS
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.skipif(
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 PARTS = {"criteria": ("random", "random_spread", "snip", "grasp"), "removed": (1, 3), "fresh": (1, 3), "fills": ()}
 PARTS |= {"kinds": ("corruption",), "similar": False}
+FIGURE = re.compile(rf"[+{MINUS}]?\d+(\.\d+)?[×%]?( \[.*\])?")
 SIZES = {"phone": 390, "desk": 1440}
 # and the narrowest window that has lines, the widest that has cards
 WIDTHS = (390, 1440, 1041, 1040, 360)
@@ -199,3 +202,19 @@ def test_hostile_names_are_text(browser, pages):
         said = page.find_element("tag name", "body").text
         assert "a<script>b" in said
         assert "<img src=x onerror=" in said
+
+
+SIDES = """
+return [...document.querySelectorAll('.board table')].flatMap(table =>
+  [...table.rows].map(row => [...row.cells].map(cell => [
+    cell.localName, cell.className, cell.textContent.trim(), getComputedStyle(cell).textAlign])).flat())
+"""
+
+
+def test_figures_stand_on_the_right_and_names_on_the_left(browser, address):
+    held = show(browser, address, width=1440).execute_script(SIDES)
+    figures = [side for _, _, text, side in held if FIGURE.fullmatch(text)]
+    assert len(figures) > 20
+    assert set(figures) == {"right"}
+    names = [side for _, classes, _, side in held if {"name", "text"} & {*classes.split()}]
+    assert set(names) == {"left"}

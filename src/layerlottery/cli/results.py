@@ -20,6 +20,7 @@ from layerlottery.store.lock import NAME, held
 from layerlottery.words import terminal
 
 TABLES = click.option("--tables", type=FOLDER, required=True, help="folder of the tables")
+RUNNING = "a benchmark is running here: these tables are of what was there before"
 
 
 @stage("aggregate", click.option("--results", type=FOLDER, required=True, help="results folder"))
@@ -141,12 +142,17 @@ def summary(settings: ReportSettings, folder: Path | None, results: Path) -> Non
     tables = results if (results / "summary.parquet").exists() else results / "tables"
     if not (tables / "summary.parquet").exists():
         return _not_yet(results)
-    click.echo(summary_text(tables, settings if "xi" in settings.model_fields_set else reported(results)))
+    text = summary_text(tables, settings if "xi" in settings.model_fields_set else reported(results))
+    running = held(results)
+    if running:
+        # also where one of the two is piped
+        click.echo(f"{RUNNING}\n")
+    click.echo(text)
     page = results / "report" / "index.html"
     if page.exists():
         click.echo(terminal(f"\nreport: {page.resolve()}"))
-    if held(results):
-        click.echo("a benchmark is running here: these tables are of what was there before", err=True)
+    if running:
+        click.echo(RUNNING, err=True)
     return None
 
 

@@ -40,7 +40,7 @@ def status(folder: Path | None, results: Path, file: Path | None, values: Sequen
 
 def progress(results: Path, benchmark: Benchmark | None = None) -> Iterator[str]:
     """Lines on how far the benchmark in a results folder is, and the command that goes on."""
-    from layerlottery.upkeep.status import command, named_jobs, sentence, table
+    from layerlottery.upkeep.status import command, lost, named_jobs, sentence, table
     from layerlottery.upkeep.status import status as find
 
     benchmark = benchmark or configuration_of(results)
@@ -53,8 +53,7 @@ def progress(results: Path, benchmark: Benchmark | None = None) -> Iterator[str]
     yield from named_jobs(found)
     if not found.running:
         yield f"\nto go on: {command(results)}"
-        if (results / "report" / "index.html").exists():
-            # Snakemake does not miss what lies behind a file that is there
+        if lost(found):
             yield "to get back files that were lost afterwards: layerlottery verify --remove"
 
 

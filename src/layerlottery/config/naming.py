@@ -7,14 +7,20 @@ from typing import Any
 
 from layerlottery.config.criteria import DEPTHS
 from layerlottery.config.studies import FRESH
+from layerlottery.words import one_line
 
 CALLED = {"filters_at_macs": "filters, equal MACs", "dense_at_cost": "dense, equal cost"}
 
 
+def is_depths(criterion: str) -> bool:
+    """Whether tickets have given depths, so that their weights are always fresh and their names say all."""
+    return criterion.startswith(f"{DEPTHS}_")
+
+
 def family_name(criterion: str, variant: str) -> str:
-    """How a criterion's tickets of one variant are called; a control's depths_1_1_0 reads as numbers."""
-    if criterion.startswith(f"{DEPTHS}_"):
-        criterion = f"{DEPTHS} {criterion.removeprefix(f'{DEPTHS}_').replace('_', '-')}"
+    """How a criterion's tickets of one variant are called; a control's depths_1_1_0 reads as numbers, and no more."""
+    if is_depths(criterion):
+        return f"{DEPTHS} {criterion.removeprefix(f'{DEPTHS}_').replace('_', '-')}"
     return f"{criterion} ({variant})" if variant else criterion
 
 
@@ -26,18 +32,19 @@ def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> st
     return ", ".join(words)
 
 
-def network_name(values: Mapping[str, Any]) -> str:
+def network_name(values: Mapping[str, Any], *, several: bool = True) -> str:
     """A network in words, as snip (fresh weights), 2 removed, seed 1, resnet20 on digits; from its folder's parts.
 
-    Scores, starts of tickets and image sets have fewer parts, and these are named.
+    Scores, starts of tickets and image sets have fewer parts, and these are named. Where a benchmark does not have
+    `several`, data set and architecture are named only of what has no seed.
     """
     criterion, rewind = values.get("criterion"), str(values.get("rewind", "0"))
-    variant = variant_name(
-        values.get("structure", "layers") if criterion else "layers", values.get("scored_at"), rewind
-    )
+    structure = values.get("structure", "layers") if criterion else "layers"
+    variant = variant_name(structure, values.get("scored_at"), rewind)
     words = [family_name(criterion or "dense", variant)] if "network" in values else []
-    words += [f"{values['removed']} removed"] if int(values.get("removed", 0)) else []
-    words += [f"draw {values['draw']}"] if int(values.get("draw", 0)) else []
+    words += [f"{values['removed']} removed"] if str(values.get("removed", "0")) != "0" else []
+    words += [f"draw {values['draw']}"] if str(values.get("draw", "0")) != "0" else []
     words += [f"seed {values['seed']}"] if "seed" in values else []
-    words += [f"{values['network']} on {values['dataset']}" if "network" in values else values.get("dataset", "")]
-    return ", ".join(filter(None, words))
+    if several or "seed" not in values:
+        words += [f"{values['network']} on {values['dataset']}" if "network" in values else values.get("dataset", "")]
+    return one_line(", ".join(filter(None, words)))

@@ -14,15 +14,18 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.report.board import Board, Cell, Row, change, count, figure, ratio, texts, verdict
 from layerlottery.report.entries import ENTRY
 from layerlottery.report.paired_forest import Axis
-from layerlottery.report.submission import Group, Submission, changes, read_submissions
+from layerlottery.report.submission import NOTHING_LEARNED, Group, Submission, changes, read_submissions
 from layerlottery.report.tables import dense, group_name, tolerance_name, within
 from layerlottery.report.texts import TEMPLATES
-from layerlottery.report.verdict import tolerance_words
+from layerlottery.report.verdict import NOT_LEARNED, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.hashing import digest
-from layerlottery.words import counted, gone, number, ranges, seconds
+from layerlottery.tables.statistics import VERDICTS
+from layerlottery.words import ABSENT, counted, gone, number, ranges, seconds
 
 SIDES = ("A", "B")
+# of the columns that both runs have
+ENDS = ("", "_other")
 # of the manifest, what says how a run was made, beside its configuration
 FACTS = {
     "package_version": "version of layerlottery",
@@ -82,7 +85,7 @@ def results_of(tables: Path) -> Path:
 
 def _section(pair: Pair, group: Group, xi: str, name: str) -> Section:
     rows = [within(one.at(xi), group) for one in pair]
-    both = rows[0].merge(rows[1], on=ENTRY, suffixes=("", "_other"))
+    both = rows[0].merge(rows[1], on=ENTRY, suffixes=ENDS)
     boards = [_dense(pair, group, name)]
     if not both.empty:
         boards += [_effects(both, name), _costs(both, name)]
@@ -95,12 +98,29 @@ def _section(pair: Pair, group: Group, xi: str, name: str) -> Section:
 def _headline(both: pd.DataFrame) -> str:
     if both.empty:
         return "No ticket is in both runs."
-    changed = int((both["verdict_holm"] != both["verdict_holm_other"]).sum())
-    points = [both[f"xi_points{end}"].dropna() for end in ("", "_other")]
+    points = [both[f"xi_points{end}"].dropna() for end in ENDS]
     sizes = [number(one.iloc[0]) for one in points if len(one)]
-    said = f"{counted(len(both), 'ticket is', 'tickets are')} in both runs; the verdict differs in {changed}"
+    said = f"{counted(len(both), 'ticket is', 'tickets are')} in both runs; {_changed(both)}.{_idle(both)}"
     # one standard deviation of each run's own dense networks
-    return f"{said}. ξ is {sizes[0]} points in A and {sizes[1]} in B." if len(set(sizes)) > 1 else f"{said}."
+    return f"{said} ξ is {sizes[0]} points in A and {sizes[1]} in B." if len(set(sizes)) > 1 else said
+
+
+def _changed(both: pd.DataFrame) -> str:
+    """In how many tickets the verdicts differ, of those that have one in both runs."""
+    held = both[both[["said", "said_other"]].isin(VERDICTS).all(axis=1)]
+    if held.empty:
+        return "none has a verdict in both"
+    changed = int((held["said"] != held["said_other"]).sum())
+    among = f"of {len(held)} with a verdict in both, it" if len(held) < len(both) else "the verdict"
+    return f"{among} differs in {changed}"
+
+
+def _idle(both: pd.DataFrame) -> str:
+    """The runs of which no ticket is judged, since their dense networks are at chance."""
+    idle = [side for side, end in zip(SIDES, ENDS, strict=True) if both[f"said{end}"].eq(NOTHING_LEARNED).any()]
+    if not idle:
+        return ""
+    return f" {NOT_LEARNED} in {' and '.join(idle)}: dense is not told from chance there, so no ticket is judged."
 
 
 def _named(rows: pd.DataFrame) -> str:
@@ -110,17 +130,16 @@ def _named(rows: pd.DataFrame) -> str:
 
 def _effects(both: pd.DataFrame, name: str) -> Board:
     """Differences to dense and verdicts of both runs."""
-    ends = [both[f"{column}{end}"] for column in ("mean", "low", "high") for end in ("", "_other")]
+    ends = [both[f"{column}{end}"] for column in ("mean", "low", "high") for end in ENDS]
     axis = Axis.over(pd.concat(ends).tolist(), [*both["xi_points"], *both["xi_points_other"]])
     drawn = f"Δ on one axis, {axis.words}"
     columns = ("ticket", "p", drawn, "Δ, A", "Δ, B", "verdict, A", "verdict, B", "verdicts")
     rows = []
     for values in both.to_dict("records"):
-        one, other = ((values[f"mean{end}"], values[f"low{end}"], values[f"high{end}"]) for end in ("", "_other"))
-        words = [values["verdict_holm"], values["verdict_holm_other"]]
-        said = Cell("differ", tone="changed") if words[0] != words[1] else Cell("agree", tone="muted")
+        one, other = ((values[f"mean{end}"], values[f"low{end}"], values[f"high{end}"]) for end in ENDS)
+        words = [values["said"], values["said_other"]]
         drawing = Cell("", values["mean"], drawing=axis.drawing(one, other))
-        cells = (*_head(values), drawing, change(*one), change(*other), *map(verdict, words), said)
+        cells = (*_head(values), drawing, change(*one), change(*other), *map(verdict, words), _agreement(*words))
         rows.append(Row(cells, bool(values["is_control"])))
     note = (
         "Verdicts are corrected within each run. That two of them differ is no proof that the runs do: look at how "
@@ -129,14 +148,21 @@ def _effects(both: pd.DataFrame, name: str) -> Board:
     return Board(f"effects-{name}", "Difference to the dense network", columns, tuple(rows), sortable=True, note=note)
 
 
+def _agreement(one: Any, other: Any) -> Cell:
+    """Whether two verdicts are the same; a dash unless both are verdicts."""
+    if {one, other} <= {*VERDICTS}:
+        return Cell("agree", tone="muted") if one == other else Cell("differ", tone="changed")
+    return Cell(ABSENT, tone="muted")
+
+
 def _costs(both: pd.DataFrame, name: str) -> Board:
     """Accuracy and savings of both runs."""
     heads = ["accuracy, %", *COSTS]
     columns = ("ticket", "p", *(f"{head}, {side}" for head in heads for side in SIDES))
     rows = []
     for values in both.to_dict("records"):
-        cells = [figure(values[f"accuracy{end}"], 2) for end in ("", "_other")]
-        cells += [shown(values[f"{column}{end}"]) for column, shown in COSTS.values() for end in ("", "_other")]
+        cells = [figure(values[f"accuracy{end}"], 2) for end in ENDS]
+        cells += [shown(values[f"{column}{end}"]) for column, shown in COSTS.values() for end in ENDS]
         rows.append(Row((*_head(values), *cells), bool(values["is_control"])))
     note = "Speed-up and energy are against the dense networks of the same run, on its own machine."
     return Board(f"costs-{name}", "Accuracy and cost", columns, tuple(rows), sortable=True, note=note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from layerlottery.report.grids import tone
-from layerlottery.words import ABSENT, factor, interval, number
+from layerlottery.report.grids import tone as tone_of
+from layerlottery.words import ABSENT, MINUS, factor, interval, number
+
+FIGURE = re.compile(rf"[+{MINUS}]?\d|{ABSENT}$")
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,10 @@ class Board:
 
 
 def texts(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Board:
-    """A table of plain texts, whose first column names the rows."""
-    return Board(name, title, tuple(columns), tuple(Row(tuple(map(Cell, row))) for row in rows), note=note)
+    """A table of plain texts, whose first column names the rows; columns of words have the tone `text`."""
+    tones = ["" if all(map(FIGURE.match, column)) else "text" for column in zip(*rows, strict=True)]
+    cells = [[Cell(text, tone=tone) for text, tone in zip(row, tones, strict=True)] for row in rows]
+    return Board(name, title, tuple(columns), tuple(Row(tuple(row)) for row in cells), note=note)
 
 
 def figure(value: float, digits: int = 1, unit: str = "") -> Cell:
@@ -72,7 +77,7 @@ def change(mean: float, low: float, high: float) -> Cell:
 
 def verdict(word: Any) -> Cell:
     """A verdict in its colour."""
-    return Cell(ABSENT if pd.isna(word) else str(word), None, "" if pd.isna(word) else tone(str(word)))
+    return Cell(ABSENT if pd.isna(word) else str(word), None, "" if pd.isna(word) else tone_of(str(word)))
 
 
 def _sort(value: float) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from layerlottery.config.criteria import DEPTHS
 from layerlottery.config.studies import FRESH
@@ -17,6 +18,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.report.board import Board, Cell, Row, change, count, figure, ratio, texts, verdict
 from layerlottery.report.entries import ENTRY, joined, networks_of
 from layerlottery.report.submission import (
+    NOTHING_LEARNED,
     SHOWN,
     Group,
     Submission,
@@ -27,7 +29,7 @@ from layerlottery.report.submission import (
 )
 from layerlottery.report.tables import dense, drawn_criteria, group_name, tickets, within
 from layerlottery.report.texts import TEMPLATES
-from layerlottery.report.verdict import tolerance_words
+from layerlottery.report.verdict import NOT_LEARNED, tolerance_words
 from layerlottery.store.artifacts import write_document, write_table
 from layerlottery.store.hashing import digest
 from layerlottery.tables.inference import BY_BOTH
@@ -42,8 +44,8 @@ COLUMNS = (
 KEPT = (
     *("dataset", "network", "recipe", "folder", "rank", "better_than", "worse_than", "structure", "criterion"),
     *("scored_at", "removed", "rewind", "is_control", "seeds", "accuracy", "delta_accuracy", "delta_low", "delta_high"),
-    *("confidence", "xi", "xi_points", "winning_holm", "verdict_holm", "macs_reduction", "train_speedup"),
-    *("energy_reduction", "mce"),
+    *("confidence", "xi", "xi_points", "learned", "winning_holm", "verdict_holm", "macs_reduction"),
+    *("train_speedup", "energy_reduction", "mce"),
 )
 CONTROLS = {"random": "random removal", "random_spread": "random removal spread over stages", "fresh": "fresh weights"}
 
@@ -96,6 +98,7 @@ def leaderboard(folders: Sequence[Path], output: Path, xi: str) -> int:
     """
     if output.suffix not in (".html", ".htm"):
         raise LayerLotteryError(f"--output: found {output}; allowed: a name that ends in .html")
+    _require_own(output.with_suffix(".parquet"))
     submissions = read_submissions(folders)
     sections, rows = _sections(submissions, xi)
     made_by = digest([xi, *(one.manifest for one in submissions)])
@@ -106,6 +109,18 @@ def leaderboard(folders: Sequence[Path], output: Path, xi: str) -> int:
     write_table(output.with_suffix(".parquet"), table, config_hash=made_by)
     write_document(output, page, comment=("<!-- ", " -->"), config_hash=made_by)
     return len(rows)
+
+
+def _require_own(path: Path) -> None:
+    """Raise LayerLotteryError unless the table beside the page is a leaderboard's, or there is none."""
+    try:
+        own = not path.exists() or {"recipe", "better_than"} <= {*pq.read_schema(path).names}
+    except (pa.ArrowException, OSError):
+        own = False
+    if not own:
+        raise LayerLotteryError(
+            f"--output: {path} would be overwritten, and is no leaderboard's; allowed: a page with another name"
+        )
 
 
 def _sections(submissions: Sequence[Submission], xi: str) -> tuple[list[Section], pd.DataFrame]:
@@ -141,6 +156,8 @@ def _ranked(contest: Contest, xi: str) -> tuple[pd.DataFrame, Ranking]:
     rows = pd.concat([_rows(one, contest, xi).assign(source=place) for place, one in enumerate(contest.entrants)])
     rows = rows.reset_index(drop=True).rename_axis("ticket").reset_index()
     networks, answers = networks_of(contest.entrants, contest.group, rows)
+    idle = networks["ticket"].isin(rows.loc[rows["said"] == NOTHING_LEARNED, "ticket"])
+    networks["accuracy"] = networks["accuracy"].mask(idle)
     order = ranking(networks, answers, 1 - rows.set_index("ticket")["confidence"])
     rows = rows.drop(columns="rank").join(order.ranks, on="ticket")
     by = ["removed", "rank", "better_than", "mean"]
@@ -165,7 +182,13 @@ def _part(contest: Contest, rows: pd.DataFrame, order: Ranking, name: str) -> Pa
         head=1,
         sortable=True,
     )
-    remarks = [*_comparisons(order), *_missing(contest, rows), *_criteria(contest), *_corruptions(contest)]
+    remarks = [
+        *_comparisons(order),
+        *_idle(rows),
+        *_missing(contest, rows),
+        *_criteria(contest),
+        *_corruptions(contest),
+    ]
     settings = [(key, str(value)) for key, value in contest.recipe.items()]
     title = f"recipe {contest.name}"
     return Part(title, board, _folders(contest, name), tuple(remarks), settings)
@@ -184,7 +207,7 @@ def _row(values: dict[Hashable, Any]) -> Row:
         figure(values["energy_reduction"]),
         figure(values["mce"]),
         count(values["seeds"]),
-        verdict(values["verdict_holm"]),
+        verdict(values["said"]),
         Cell(str(values["folder"]), tone="name"),
     )
     return Row(cells, control)
@@ -230,13 +253,18 @@ def _apart(contests: Sequence[Contest]) -> Board | None:
 def _comparisons(order: Ranking) -> Iterable[str]:
     pairs, known = len(order.pairs), order.pairs["p_value"].notna()
     if not pairs:
-        return ["There is nothing to rank: no two tickets have as many blocks removed."]
+        return ["There is nothing to rank: no two tickets that are judged have as many blocks removed."]
     both = int((order.pairs["method"] == BY_BOTH).sum())
     told = int(order.pairs["outcome"].isin(("better", "worse")).sum())
     said = f"{counted(pairs, 'pair', 'pairs')} of tickets compared, {told} of them told apart after Holm's correction"
     said += f"; {both} by seeds and test images, {int(known.sum()) - both} by seeds alone"
     lacking = pairs - int(known.sum())
     return [f"{said}{f', {lacking} not at all for want of two common seeds' if lacking else ''}."]
+
+
+def _idle(rows: pd.DataFrame) -> Iterable[str]:
+    for name in rows.loc[rows["said"] == NOTHING_LEARNED, "folder"].unique():
+        yield f"{NOT_LEARNED} in {name}: dense is not told from chance, so no ticket is judged or ranked."
 
 
 def _missing(contest: Contest, rows: pd.DataFrame) -> Iterable[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from layerlottery.config.naming import network_name
 from layerlottery.config.studies import FRESH
 from layerlottery.report.evaluation import DETECTION, condition_rows, detection_rows, section
 from layerlottery.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start, terminal
@@ -19,7 +20,7 @@ LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 WATT_HOURS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
 SEGMENT = ("start (UTC)", "end (UTC)", "host", "SLURM job", "time", "energy")
 NUMBERS = {"score", "raw", "time", "energy"}
-STYLES = {"damaged": "bold red", "missing": "yellow", "foreign": "dim"}
+STYLES = {"damaged": "bold red", "missing": "yellow", "not yet": "dim", "foreign": "dim"}
 
 
 def network_text(description: Facts, *, width: int | None = None) -> str:
@@ -75,8 +76,7 @@ def _identity(identity: Facts) -> list[Row]:
             f"{identity['criterion']} ({identity['scored_at']}, draw {identity['draw']}), "
             f"trained from {_start(identity['rewind'])}"
         )
-    name = f"{identity['network']} on {identity['dataset']}, seed {identity['seed']}"
-    return [("name", name), ("ticket", chosen), ("folder", identity["folder"])]
+    return [("name", network_name(identity)), ("ticket", chosen), ("folder", identity["folder"])]
 
 
 def _start(rewind: str) -> str:

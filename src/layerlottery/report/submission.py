@@ -17,6 +17,7 @@ from layerlottery.report.tables import Tables, dense, read_tables, within
 from layerlottery.store.artifacts import read_facts
 from layerlottery.store.hashing import digest
 from layerlottery.store.seals import file_digest
+from layerlottery.tables.statistics import SINGLE
 
 Group = tuple[str, str]
 # where a data set lies, how it got there, and what is tested beside its clean test images
@@ -27,6 +28,8 @@ REVISIONS = ("prepare", "initialize", "train")
 NOT_SET = "not set"
 # digits of a recipe's hash that are shown
 SHOWN = 8
+# in place of a verdict
+NOTHING_LEARNED, ONE_SEED = "nothing learned", "no verdict (one seed)"
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,18 @@ class Submission:
         return _object(self.manifest.get("configuration"))
 
     def at(self, xi: str) -> pd.DataFrame:
-        """Rows of the summary at one tolerance; raises LayerLotteryError when it was not computed."""
+        """Rows of the summary at one tolerance; raises LayerLotteryError when it was not computed.
+
+        `said` is the verdict after correction, or why there is none; it is null where the tolerance is unknown.
+        """
         summary = self.tables.summary
         rows = summary[summary["xi"] == xi]
         if rows.empty and not summary.empty:
             known = ", ".join(dict.fromkeys(summary["xi"]))
             path = paths.table(f"{self.folder}/tables", "summary")
             raise LayerLotteryError(f"{path}: found the tolerances ξ = {known}; ξ = {xi} is none of them; see --xi")
-        return rows
+        said = rows["verdict_holm"].replace(SINGLE, ONE_SEED)
+        return rows.assign(said=said.mask(rows["learned"].eq(False), NOTHING_LEARNED))
 
 
 def read_submissions(folders: Sequence[Path]) -> list[Submission]:

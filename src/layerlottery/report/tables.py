@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from layerlottery.config.criteria import DEPTHS, DRAWN, Structure
-from layerlottery.config.naming import family_name, variant_name
+from layerlottery.config.criteria import DRAWN, Structure
+from layerlottery.config.naming import family_name, is_depths, variant_name
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
@@ -112,9 +112,7 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
 def _names(structure: str, criterion: str | None, scored_at: str | None, rewind: str) -> tuple[str, str]:
     if pd.isna(criterion):
         return DENSE, DENSE
-    # their weights are always fresh, and their names say all
-    own = str(criterion).startswith(f"{DEPTHS}_")
-    variant = "" if own else variant_name(structure, scored_at, rewind)
+    variant = "" if is_depths(str(criterion)) else variant_name(structure, scored_at, rewind)
     return variant, family_name(str(criterion), variant)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from layerlottery.config.naming import CALLED, family_name
 from layerlottery.config.results import ReportSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.report.series import confidence_of
@@ -17,7 +18,7 @@ from layerlottery.report.tables import at_tolerance, group_name, read_tables, to
 from layerlottery.report.verdict import chosen, headline, seeds_words, tolerance_words
 from layerlottery.store.artifacts import read_facts
 from layerlottery.tables.statistics import UNDECIDED
-from layerlottery.words import factor, interval, number, terminal
+from layerlottery.words import ABSENT, factor, interval, number, terminal
 
 WIDTH = 80
 # sizes of the columns; negative: aligned to the left
@@ -33,6 +34,9 @@ COLUMNS = {
 }
 
 WINS = {True: "yes", False: "no"}
+# variants whose usual names don't fit
+SHORT = {CALLED["filters_at_macs"]: "filters @MACs", CALLED["dense_at_cost"]: "dense @cost"}
+AT = "@MACs: with the MACs of the layer ticket. @cost: trained for its cost."
 REMARK = """\
 removed: residual blocks, or as much of other structures. acc.: accuracy, %.
 Δ: to the dense network of the same seed, percentage points, with its interval
@@ -74,24 +78,32 @@ def reported(results: Path) -> ReportSettings | None:
 
 
 def _ticket(values: dict[Hashable, Any]) -> str:
+    win = _corrected(WINS.get(values["winning"], ""), WINS.get(values["winning_holm"], ""), WINS[False])
+    verdict = _corrected(values["verdict"], values["verdict_holm"], UNDECIDED)
+    change = values["mean"], values["low"], values["high"]
     return _line(
         (
-            values["family"],
+            _name(values["criterion"], values["variant"]),
             f"{values['removed']}",
-            number(values["accuracy"]),
-            _interval(values["mean"], values["low"], values["high"]),
-            _corrected(WINS.get(values["winning"], ""), WINS.get(values["winning_holm"], ""), WINS[False]),
-            _corrected(values["verdict"], values["verdict_holm"], UNDECIDED),
+            _digits(lambda digits: number(values["accuracy"], digits), COLUMNS["acc."]),
+            _digits(lambda digits: interval(*change, digits), COLUMNS["Δ [low, high]"]),
+            *((ABSENT, ABSENT) if values["learned"] is False else (win, verdict)),
             f"{number(values['macs_reduction'], 0)} %",
             factor(values["train_speedup"]),
         )
     )
 
 
-def _interval(mean: float, low: float, high: float) -> str:
-    """With two digits, or one where that is too wide."""
-    fine = interval(mean, low, high)
-    return fine if len(fine) <= COLUMNS["Δ [low, high]"] else interval(mean, low, high, 1)
+def _name(criterion: str, variant: str) -> str:
+    """As elsewhere, but with a variant's short name: that its end is cut would hide the word that matters."""
+    for long, short in SHORT.items():
+        variant = variant.replace(long, short)
+    return family_name(criterion, variant)
+
+
+def _digits(write: Callable[[int], str], size: int) -> str:
+    """With two digits after the point, or as many of them as fit."""
+    return next((text for digits in (2, 1) if len(text := write(digits)) <= size), write(0))
 
 
 def _corrected(before: str, after: str, open_: str) -> str:
@@ -100,9 +112,11 @@ def _corrected(before: str, after: str, open_: str) -> str:
 
 
 def _remark(rows: pd.DataFrame) -> str:
-    if rows["seeds"].max() < 2:
-        return "One seed: nothing can be inferred."
-    return REMARK.format(confidence=f"{100 * confidence_of(rows):.3g}")
+    single = rows["seeds"].max() < 2
+    said = (
+        "One seed: nothing can be inferred." if single else REMARK.format(confidence=f"{100 * confidence_of(rows):.3g}")
+    )
+    return f"{said}\n{AT}" if rows["structure"].isin(CALLED).any() else said
 
 
 def _heads() -> str:

@@ -44,7 +44,8 @@ def ranking(networks: pd.DataFrame, answers: Answers, alpha: pd.Series) -> Ranki
     `networks` are rows of the table runs, of one benchmark after the other, numbered from 0, with further columns:
     `source`, which benchmark; `ticket`, its number, below 0 for each benchmark's dense networks; `images`, how many it
     was tested on; `answered`, text that tells its answers from others'; `listed`, which list of images these are to.
-    `alpha` is the level of each ticket's verdicts, by its number; a pair has the stricter one of its two.
+    A network without an accuracy is compared with none. `alpha` is the level of each ticket's verdicts, by its number;
+    a pair has the stricter one of its two.
     """
     stands = _standing(networks)
     held = networks.assign(accuracy=networks["accuracy"].where(networks["ticket"].map(stands).eq(networks["ticket"])))
@@ -62,7 +63,7 @@ def _standing(networks: pd.DataFrame) -> pd.Series:
 
     What was trained twice on one kind of machine says nothing twice: pools of noise would count it double.
     """
-    whole = networks.assign(mark=networks[MARKS].astype(str).agg(" ".join, axis=1))
+    whole = networks.assign(mark=networks[MARKS].astype(str).fillna("").agg(" ".join, axis=1))
     marks = whole.groupby("ticket")["mark"].agg(lambda own: "\n".join(sorted(own)))
     named = networks.drop_duplicates("ticket").set_index("ticket")[NAMES].join(marks)
     named["ticket"] = named.index

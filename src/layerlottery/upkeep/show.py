@@ -16,6 +16,7 @@ from layerlottery import paths
 from layerlottery.config.stages import made
 from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
+from layerlottery.store import lock
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.store.hashing import digest
 from layerlottery.store.lock import options_of
@@ -94,7 +95,8 @@ class StoredNetwork:
     def files(self) -> list[Facts]:
         """{file, state, reason, config_hash} of every file in the network's folder, then of those read elsewhere.
 
-        Names are relative to the folder. States: intact, damaged, missing; foreign is what no stage writes there.
+        Names are relative to the folder. States: intact, damaged, missing, or not yet there as long as a benchmark runs
+        in the results folder; foreign is what no stage writes there.
         """
         own = self.folder(self.run)
         for path in self._expected():
@@ -102,6 +104,9 @@ class StoredNetwork:
         found = {path: state for path, (state, _) in self._opened.items()}
         for path in sorted(str(path) for path in Path(own).iterdir() if path.is_file()):
             found.setdefault(path, _state("foreign"))
+        missing = [path for path, state in found.items() if state["state"] == "missing"]
+        if missing and lock.held(Path(self.prefix)):
+            found |= dict.fromkeys(missing, _state("not yet"))
         # the network's own come first
         order = sorted(found, key=lambda path: (os.path.dirname(path) != own, path))  # noqa: PTH120
         return [{"file": os.path.relpath(path, own)} | found[path] for path in order]

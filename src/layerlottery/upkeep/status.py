@@ -51,7 +51,7 @@ class StageJob:
         """The job in words: train · snip, 2 removed, seed 1, resnet20 on digits."""
         parts = (part.partition("=") for part in self.folder.split("/"))
         about = network_name({key: value for key, equals, value in parts if equals})
-        return one_line(f"{self.stage} · {about}" if about else self.stage)
+        return f"{self.stage} · {about}" if about else self.stage
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,30 @@ def sentence(found: Status) -> str:
         return f"{found.results}: finished, all {total} jobs are done"
     failed = f", {len(found.of(FAILED))} failed" if found.of(FAILED) else ""
     return f"{found.results}: stopped; {done} of {counted(total, 'job is', 'jobs are')} done{failed}"
+
+
+def lost(found: Status) -> bool:
+    """Whether files are gone of jobs that had ended before the report was made, as far as logs tell.
+
+    Snakemake does not miss them: it asks for the report, which is there.
+    """
+    reported = _changed(found.results / "report" / "index.html")
+    return reported is not None and any(_ended(job, found.results, reported) for job in found.of(LEFT))
+
+
+def _ended(job: StageJob, results: Path, by: float) -> bool:
+    """Whether the files of a job are gone that had left its log by this time, and without an error."""
+    changed = _changed(job.log)
+    gone = not all((results / file).exists() for file in job.files)
+    return gone and changed is not None and changed <= by and joblog.failure(job.log) is None
+
+
+def _changed(path: Path) -> float | None:
+    """When a file was last written; None where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def command(results: Path) -> str:

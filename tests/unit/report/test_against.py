@@ -130,6 +130,45 @@ def test_one_standard_deviation_is_said_to_be_each_runs_own(make, tmp_path):
     assert f"ξ is {sizes[0]} points in A and {sizes[1]} in B." in (tmp_path / "page.html").read_text()
 
 
+def test_where_nothing_was_learned_no_verdict_is_compared(make, tmp_path, pair):
+    idle = {"summary": {"learned": False}}
+    other = finished(lambda folder: make(folder, **PARTS), tmp_path / "other", columns=idle)
+    against(pair[0], other, tmp_path / "page.html", ReportSettings())
+    page = (tmp_path / "page.html").read_text()
+    rows = cells(page, "effects-group0")
+    assert [row[-3] for row in rows] == [summary(pair[0]).loc[(row[0], int(row[1])), "verdict_holm"] for row in rows]
+    assert {tuple(row[-2:]) for row in rows} == {("nothing learned", DASH)}
+    assert page.count('class="muted"><span>nothing learned<') == len(rows)
+    said = "none has a verdict in both. It is not shown that anything was learned in B: dense is not told from chance"
+    assert f"4 tickets are in both runs; {said}" in page
+
+
+def test_one_seed_gives_no_verdict_that_could_differ(make, tmp_path, pair):
+    one = finished(lambda folder: make(folder, **PARTS | {"seeds": (0,)}), tmp_path / "one")
+    against(one, pair[0], tmp_path / "page.html", ReportSettings())
+    page = (tmp_path / "page.html").read_text()
+    rows = cells(page, "effects-group0")
+    assert {(row[-3], row[-1]) for row in rows} == {("no verdict (one seed)", DASH)}
+    assert "single seed" not in page
+    assert "none has a verdict in both." in page
+    assert "anything was learned" not in page
+
+
+def test_only_pairs_of_verdicts_are_counted(make, tmp_path, pair):
+    # the verdicts of snip differ, of which one run has none at p = 1
+    rows = pd.read_parquet(pair[0] / "tables" / "summary.parquet")
+    held = iter(["single seed" if row.removed == 1 else "better" for row in rows.itertuples()])
+    other = finished(
+        lambda folder: make(folder, **PARTS),
+        tmp_path / "other",
+        columns={"summary": {"verdict_holm": lambda _: next(held)}},
+    )
+    against(pair[0], other, tmp_path / "page.html", ReportSettings())
+    page = (tmp_path / "page.html").read_text()
+    assert [row[-1] for row in cells(page, "effects-group0")] == [DASH, "differ"] * 2
+    assert "4 tickets are in both runs; of 2 with a verdict in both, it differs in 2." in page
+
+
 def test_other_data_sets_have_nothing_in_common(make, tmp_path, pair):
     other = finished(lambda folder: make(folder, **PARTS, groups=(("mine", "resnet20"),)), tmp_path / "other")
     against(pair[0], other, tmp_path / "page.html", ReportSettings())

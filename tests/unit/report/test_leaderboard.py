@@ -232,6 +232,44 @@ def test_an_output_that_is_no_page(folders, tmp_path):
     assert not (tmp_path / "page.md").exists()
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_table_beside_the_page_is_not_overwritten(folders, good, damaged):
+    path = good / "tables" / "summary.parquet"
+    if damaged:
+        path.write_bytes(b"no table")
+    before = path.read_bytes()
+    refused([folders[0], "--output", path.with_suffix(".html")], path, "is no leaderboard's", "another name")
+    assert path.read_bytes() == before
+    assert not path.with_suffix(".html").exists()
+
+
+def test_a_leaderboard_is_written_again(folders, tmp_path):
+    for one in folders[:2]:
+        assert run(one, "--output", tmp_path / "page.html") == (0, "")
+    assert set(pd.read_parquet(tmp_path / "page.parquet")["folder"]) == {"two"}
+
+
+def test_what_learned_nothing_has_no_rank_and_no_verdict(make, folders, tmp_path, board):
+    idle = TRAINED | {"summary": {"learned": False}}
+    other = finished(lambda folder: make(folder, **PARTS), tmp_path / "idle", columns=idle)
+    leaderboard([folders[0], other], tmp_path / "page.html", "1")
+    page, rows = (tmp_path / "page.html").read_text(), pd.read_parquet(tmp_path / "page.parquet")
+    lost = rows["folder"] == "idle"
+    assert rows.loc[lost, "rank"].isna().all()
+    assert (rows.loc[lost, ["better_than", "worse_than"]] == 0).all(axis=None)
+    assert page.count('class="muted"><span>nothing learned<') == lost.sum() > 0
+    assert "It is not shown that anything was learned in idle: dense is not told from chance, so no ticket" in page
+    assert "anything was learned in one" not in page
+    # others are ranked as if it were not there
+    leaderboard([folders[0]], tmp_path / "alone.html", "1")
+    by = ["removed", "criterion", "rewind"]
+    alone = pd.read_parquet(tmp_path / "alone.parquet").set_index(by)["rank"].sort_index()
+    pd.testing.assert_series_equal(rows[~lost].set_index(by)["rank"].sort_index(), alone)
+    leaderboard([other], tmp_path / "page.html", "1")
+    assert pd.read_parquet(tmp_path / "page.parquet")["rank"].isna().all()
+    assert "There is nothing to rank" in (tmp_path / "page.html").read_text()
+
+
 def test_folders_of_one_name_are_told_apart_by_what_holds_them(make, tmp_path):
     held = [
         finished(lambda folder: make(folder, **PARTS), tmp_path / name / "results", columns=TRAINED)

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from tests.unit.cli.test_cli import call
 from tests.unit.report.conftest import write_rows
 
 from layerlottery.report.controls import control_statements
@@ -9,6 +10,8 @@ from layerlottery.report.tables import read_tables
 from layerlottery.report.text import summary_text
 from layerlottery.report.verdict import Finding, findings, headline, named
 from layerlottery.store.artifacts import read_table
+from layerlottery.store.lock import acquire
+from layerlottery.words import MINUS
 
 
 def said(finding: Finding, term: str) -> str:
@@ -213,5 +216,67 @@ def test_summary_text_keeps_long_names_apart(make, tmp_path):
     assert len(set(names)) == len(names) == 3
 
 
+def test_summary_text_judges_no_ticket_where_nothing_was_learned(make, tmp_path):
+    folder = make(tmp_path, criteria=("snip",), removed=(1, 2), kinds=())
+    rows = read_table(folder / "summary.parquet").to_pylist()
+    write_rows(folder, "summary", [row | {"learned": False, "chance": 96.0} for row in rows])
+    text = summary_text(folder)
+    lines = [line.split() for line in text.splitlines() if line.startswith("snip ")]
+    assert [line[-5:-3] for line in lines] == [["\N{EN DASH}"] * 2] * 2
+    assert "not shown that anything was learned" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ((-1.5, -2.5, -0.5), "-1.50 [-2.50, -0.50]"),
+        ((-11.5, -22.25, -0.75), "-11.5 [-22.2, -0.8]"),
+        ((-11.5, -122.25, 122.25), "-12 [-122, +122]"),
+    ],
+)
+def test_summary_text_rounds_what_is_wider_than_its_column(make, tmp_path, change, shown):
+    folder = make(tmp_path, criteria=("snip",), removed=(1,), kinds=())
+    wide = dict(zip(("delta_accuracy", "delta_low", "delta_high"), change, strict=True)) | {"accuracy": 100.0}
+    rows = read_table(folder / "summary.parquet").to_pylist()
+    write_rows(folder, "summary", [row | wide for row in rows])
+    lines = summary_text(folder).splitlines()
+    heads, line = (next(one for one in lines if one.startswith(start)) for start in ("ticket ", "snip "))
+    assert f"100.0 {shown:>20} " in line.replace(MINUS, "-")
+    # so the columns after it keep their places
+    assert [heads.index(head) for head in ("win", "verdict")] == [line.index(word) for word in _words(line)]
+
+
+def _words(line: str) -> list[str]:
+    """The win and the verdict of a line of the summary."""
+    return line.split("] ")[1].split()[:2]
+
+
+def test_summary_text_names_equal_costs_in_short(make, tmp_path):
+    folder = make(
+        tmp_path, criteria=("snip", "c" * 40), structures=("layers", "filters_at_macs"), removed=(1,), kinds=()
+    )
+    text = summary_text(folder)
+    assert "snip (filters @MACs) " in text
+    assert "filters @MACs)  1" in text.split("\nccc")[-1]
+    (explained,) = [line for line in text.splitlines() if line.startswith("@")]
+    assert "@MACs: " in explained
+    assert max(map(len, text.splitlines())) <= 80
+    assert "@" not in summary_text(make(tmp_path / "plain", criteria=("snip",), removed=(1,), kinds=()))
+
+
 def test_summary_text_of_dense_networks_alone(make, tmp_path):
     assert "nothing to summarize" in summary_text(make(tmp_path, criteria=(), kinds=()))
+
+
+def test_the_summary_of_a_folder_in_use_begins_with_that(make, tmp_path):
+    make(tmp_path / "tables", criteria=("snip",), removed=(1,), kinds=())
+    before = call("summary", tmp_path)
+    lock = acquire(tmp_path)
+    try:
+        during = call("summary", tmp_path)
+    finally:
+        lock.release()
+    line = "a benchmark is running here: these tables are of what was there before\n"
+    assert (before.status, before.err) == (0, "")
+    assert (during.status, during.err) == (0, line)
+    assert during.out == f"{line}\n{before.out}"

@@ -180,3 +180,12 @@ def test_within_one_benchmark_a_pair_is_what_its_table_of_comparisons_says():
     assert [pair[name] for name in ("difference", "low", "high", "p_value")] == pytest.approx(
         [row[name] for name in ("difference", "low", "high", "p_value")]
     )
+
+
+def test_a_network_without_an_accuracy_is_compared_with_none():
+    own = {(0, "a"): scattered(90, 0), (0, "b"): dict.fromkeys(SEEDS, np.nan), (0, "c"): scattered(94, 2)}
+    found = ranked(own)
+    assert found.pairs[["first", "second"]].to_numpy().tolist() == [[0, 2]]
+    assert found.ranks["rank"].isna().tolist() == [False, True, False]
+    without = ranked({key: one for key, one in own.items() if key != (0, "b")})
+    assert found.pairs["p_holm"].tolist() == without.pairs["p_holm"].tolist()

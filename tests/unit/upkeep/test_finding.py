@@ -10,7 +10,9 @@ from layerlottery.cli.main import cli
 from layerlottery.config.naming import network_name
 from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
+from layerlottery.report.network import network_text
 from layerlottery.upkeep.finding import find_run, run_of, stored_runs
+from layerlottery.upkeep.show import describe
 from layerlottery.words import DASH
 
 DENSE = [Run("digits", "resnet20", seed) for seed in (0, 1)]
@@ -117,8 +119,11 @@ def test_a_shell_completes_words(results, monkeypatch):
         (FRESH, "snip (fresh weights), 2 removed, seed 0, resnet20 on digits"),
         (RANDOM[1], "random, 2 removed, draw 1, seed 0, resnet20 on digits"),
         (LATER, "l1 (trained, rewind 25), 1 removed, seed 0, resnet20 on digits"),
-        (FILTERS, "snip (filters, MACs), 2 removed, seed 0, resnet20 on digits"),
+        (FILTERS, "snip (filters, equal MACs), 2 removed, seed 0, resnet20 on digits"),
+        (replace(FRESH, criterion="depths_1_0_1"), "depths 1-0-1, 2 removed, seed 0, resnet20 on digits"),
     ],
 )
-def test_networks_are_named_as_in_the_tables(run, expected):
-    assert network_name({key: value for key, value in vars(run).items() if value is not None}) == expected
+def test_networks_are_named_as_in_the_tables(results, run, expected):
+    assert network_name(vars(run)) == expected
+    (results / run.folder).mkdir(parents=True, exist_ok=True)
+    assert expected in network_text(describe(results / run.folder), width=120)

@@ -21,7 +21,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network
 from layerlottery.report.network import network_text
 from layerlottery.store.artifacts import read_tensors, write_tensors
-from layerlottery.store.lock import NAME
+from layerlottery.store.lock import NAME, acquire
 from layerlottery.upkeep.show import _ranked, describe, is_damaged
 from layerlottery.words import ABSENT
 
@@ -268,6 +268,18 @@ def test_an_unfinished_network_shows_what_there_is(made):
         "ticket.json",
     }
     assert all(re.search(rf"^{name} +missing$", text, re.MULTILINE) for name in missing)
+
+
+def test_while_a_benchmark_runs_nothing_is_missing_yet(copied):
+    before = states(as_json(copied / FILTERS.folder))
+    lock = acquire(copied)
+    try:
+        text, found = shown(copied / FILTERS.folder)[1], states(as_json(copied / FILTERS.folder))
+    finally:
+        lock.release()
+    assert "missing" in before.values()
+    assert found == {name: "not yet" if state == "missing" else state for name, state in before.items()}
+    assert re.search(r"^attack.parquet +not yet$", text, re.MULTILINE)
 
 
 def test_without_its_dense_network_a_ticket_has_no_difference(copied):

@@ -197,6 +197,40 @@ def test_the_configuration_is_that_of_the_last_run(here):
     assert command(Path("results")) in answer.out
 
 
+@pytest.fixture
+def reported(here, benchmark):
+    """A run that ended: the files and logs of all jobs, and the report after them."""
+    make(*made(benchmark.places()))
+    for job in status(Path("results"), benchmark).jobs:
+        os.utime(logged(job.stage, job.folder, "done"), (1e9, 1e9))
+    os.utime("results/report/index.html", (1e9 + 1, 1e9 + 1))
+
+
+LOST = "lost afterwards: layerlottery verify --remove"
+
+
+def test_files_that_were_lost_after_the_report_can_be_had_again(reported):
+    assert LOST not in call("status").out
+    Path("results", paths.curve(TICKET)).unlink()
+    assert LOST in call("status").out
+
+
+@pytest.mark.parametrize("line", ["ERROR the disk is full", "ERROR interrupted: saved", "epoch 1/2  loss 1"])
+def test_what_a_later_run_left_to_do_is_not_lost(reported, line):
+    # Snakemake deletes what it makes again
+    Path("results", paths.curve(TICKET)).unlink()
+    logged("train", TICKET, line)
+    answer = call("status").out
+    assert "to go on: " in answer
+    assert LOST not in answer
+
+
+def test_what_a_changed_configuration_asks_for_is_not_lost(reported):
+    Path("config.yaml").write_text(CONFIG.replace("seeds: [0, 1]", "seeds: [0, 1, 2]"))
+    assert "to go on: " in call("status").out
+    assert LOST not in call("status").out
+
+
 def test_a_manifest_will_do(here, benchmark):
     Path("config.yaml").unlink()
     write_facts(Path("results/manifest.json"), {"configuration": {}}, config_hash="x")
