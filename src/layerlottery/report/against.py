@@ -133,7 +133,7 @@ def _effects(both: pd.DataFrame, name: str) -> Board:
     ends = [both[f"{column}{end}"] for column in ("mean", "low", "high") for end in ENDS]
     axis = Axis.over(pd.concat(ends).tolist(), [*both["xi_points"], *both["xi_points_other"]])
     drawn = f"Δ on one axis, {axis.words}"
-    columns = ("ticket", "p", drawn, "Δ, A", "Δ, B", "verdict, A", "verdict, B", "verdicts")
+    columns = ("ticket", "removed", drawn, "Δ, A", "Δ, B", "verdict, A", "verdict, B", "verdicts")
     rows = []
     for values in both.to_dict("records"):
         one, other = ((values[f"mean{end}"], values[f"low{end}"], values[f"high{end}"]) for end in ENDS)
@@ -158,7 +158,7 @@ def _agreement(one: Any, other: Any) -> Cell:
 def _costs(both: pd.DataFrame, name: str) -> Board:
     """Accuracy and savings of both runs."""
     heads = ["accuracy, %", *COSTS]
-    columns = ("ticket", "p", *(f"{head}, {side}" for head in heads for side in SIDES))
+    columns = ("ticket", "removed", *(f"{head}, {side}" for head in heads for side in SIDES))
     rows = []
     for values in both.to_dict("records"):
         cells = [figure(values[f"accuracy{end}"], 2) for end in ENDS]

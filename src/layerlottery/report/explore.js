@@ -2,7 +2,7 @@
 (() => {
   const held = JSON.parse(document.getElementById("held").textContent), columns = Object.entries(held.columns);
   const at = (column, row) => Array.isArray(column) ? column[row] : column.codes[row] < 0 ? null : column.words[column.codes[row]];
-  const rows = held.columns.seed.map((_, row) => Object.fromEntries(columns.map(([name, column]) => [name, at(column, row)])));
+  const rows = held.columns.removed.map((_, row) => Object.fromEntries(columns.map(([name, column]) => [name, at(column, row)])));
   const element = name => document.getElementById(name), axes = Object.keys(held.axes), places = ["x1", "y1", "x2", "y2"];
   const folder = row => held.folders[row.removed ? 1 : 0].replace(/\{(\w+)\}/g, (_, name) => row[name]);
   const style = name => getComputedStyle(document.body).getPropertyValue(name).trim();

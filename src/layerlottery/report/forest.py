@@ -16,10 +16,11 @@ from matplotlib.ticker import MaxNLocator
 from layerlottery.report.style import Look, looks
 from layerlottery.report.tables import Tables, at_tolerance, group_name
 from layerlottery.tables.statistics import UNDECIDED
-from layerlottery.words import gone, interval, ranges, signed
+from layerlottery.words import gone, interval, signed
 
 # rows that a screen and a phone's hold, and the fewest of a network; what is left out stands under Every ticket
 SCREEN, PHONE, LEAST = 14, 9, 4
+MOST_FIGURES = 3
 MARGIN = 0.06
 DECIDED = ("better", "worse", "equivalent")
 
@@ -52,6 +53,13 @@ class Forest:
     ticks: tuple[tuple[float, str], ...]
     zero: float
     left_out: int
+    # what all rows have removed, or nothing
+    size: str
+
+    @property
+    def few(self) -> bool:
+        """Whether a phone has room for the tickets' figures."""
+        return sum(not mark.control for _, marks, _ in self.groups for mark in marks) <= MOST_FIGURES
 
     @property
     def roomy(self) -> int:
@@ -70,16 +78,18 @@ def forest(tables: Tables, xi: str) -> Forest | None:
     shown = {group: rows.assign(roomy=~rows.index.isin(telling(rows, fewer).index)) for group, rows in shown.items()}
     axis = _Axis.of(pd.concat(shown.values()))
     entries = looks(tables.runs)
+    sizes = sorted({removed for rows in shown.values() for removed in rows["removed"]})
+    size = gone(sizes[0]) if len(sizes) == 1 else ""
     marks = [
         (
             group_name(group) if len(groups) > 1 else "",
-            tuple(axis.mark(row, entries) for row in rows.to_dict("records")),
+            tuple(axis.mark(row, entries, size) for row in rows.to_dict("records")),
             axis.edges(rows),
         )
         for group, rows in shown.items()
     ]
     left_out = sum(map(len, groups.values())) - sum(map(len, shown.values()))
-    return Forest(tuple(marks), axis.ticks(), axis.place(0), left_out)
+    return Forest(tuple(marks), axis.ticks(), axis.place(0), left_out, size)
 
 
 def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -138,14 +148,14 @@ class _Axis:
         digits = max(0, -math.floor(math.log10(values[1] - values[0])))
         return tuple((self.place(one), signed(one, digits)) for one in values if self.low < one < self.high)
 
-    def mark(self, row: dict[Hashable, Any], entries: dict[str, Look]) -> Mark:
+    def mark(self, row: dict[Hashable, Any], entries: dict[str, Look], size: str) -> Mark:
         mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
         known = not math.isnan(low)
         verdict = str(row["verdict_holm"] or "")
         wins, learned = row["winning_holm"] is True, row["learned"] is not False
         sides = ("left" if known and low < self.low else "", "right" if known and high > self.high else "")
         return Mark(
-            name=f"{row['family']}, {gone(ranges([row['removed']]))}",
+            name=str(row["family"]) if size else f"{row['family']}, {gone(row['removed'])}",
             look=entries[str(row["criterion"])],
             control=bool(row["is_control"]),
             roomy=bool(row["roomy"]),

@@ -37,7 +37,7 @@ from layerlottery.tables.ranking import Ranking, ranking
 from layerlottery.words import counted, either, number, ranges
 
 COLUMNS = (
-    *("rank", "ticket", "p", "Δ to dense [interval]", "accuracy, %", "MACs saved, %", "training speed-up"),
+    *("rank", "ticket", "removed", "Δ to dense [interval]", "accuracy, %", "MACs saved, %", "training speed-up"),
     *("energy saved, %", "mCE, %", "seeds", "verdict", "folder"),
 )
 # of the table beside the page
@@ -176,7 +176,7 @@ def _rows(one: Submission, contest: Contest, xi: str) -> pd.DataFrame:
 def _part(contest: Contest, rows: pd.DataFrame, order: Ranking, name: str) -> Part:
     board = Board(
         f"tickets{name}",
-        f"{counted(len(rows), 'ticket', 'tickets')}, ranked among those of equal p",
+        f"{counted(len(rows), 'ticket', 'tickets')}, ranked among those with as many blocks removed",
         COLUMNS,
         tuple(_row(values) for values in rows.to_dict("records")),
         head=1,
@@ -278,7 +278,7 @@ def _missing(contest: Contest, rows: pd.DataFrame) -> Iterable[str]:
         for name, words in CONTROLS.items():
             lacking = asked - {*held[name]["removed"]}
             if lacking:
-                yield f"{one.name}: the control {words} is missing at p = {ranges(map(int, lacking))}."
+                yield f"{one.name}: the control {words} is missing with {ranges(map(int, lacking))} removed."
 
 
 def _criteria(contest: Contest) -> Iterable[str]:
