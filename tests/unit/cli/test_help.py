@@ -55,7 +55,7 @@ def test_help_shows_every_setting_with_its_default(stage):
     answer = CliRunner().invoke(cli, [stage, "--help"], terminal_width=120)
     assert answer.exit_code == 0
     shown = " ".join(answer.output.split())
-    assert cli.commands[stage].help in shown
+    assert " ".join(cli.commands[stage].help.split()) in shown
     fields = {name: field for model in STAGES[stage] for name, field in model.model_fields.items()}
     for name, field in fields.items():
         assert f"--{name.replace('_', '-')} " in shown
@@ -74,7 +74,11 @@ def test_every_command_is_listed_once_with_all_of_its_sentences():
     listed = re.findall(r"^  ([a-z]+) ", shown, re.MULTILINE)
     assert sorted(listed) == sorted(name for name, command in cli.commands.items() if not command.hidden)
     # the group of stages is in their order
-    assert [name for name in listed if name in TABLE] == list(TABLE)
+    assert [name for name in listed if name in TABLE and name != "report"] == [
+        name for name in TABLE if name != "report"
+    ]
+    # people ask for it, too
+    assert listed[0] == "report"
     words = " ".join(shown.split())
     for name in listed:
         first = " ".join(cli.commands[name].help.split("\n\n")[0].split())

@@ -107,7 +107,7 @@ def lines(description, width=120):
 @pytest.mark.parametrize(
     "line",
     [
-        "name resnet20 on digits, seed 3",
+        "name l1 (rewind 2), 1 removed, draw 1, seed 3, resnet20 on digits",
         "ticket layers, 1 block removed, scored by l1 (init, draw 1), trained from θ2",
         "folder results/[red]here",
         "accuracy 97.5 %",
