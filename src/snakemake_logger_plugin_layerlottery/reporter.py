@@ -178,7 +178,7 @@ class Reporter:
     def _started(self, record: Any) -> None:
         outputs = [str(output) for output in record.output]
         if self.settings.dryrun:
-            self._planned.append((record.rule_name, outputs))
+            self._planned.append((record.rule_name, outputs, str(record.reason)))
             return
         if record.rule_name not in STAGE_OF_RULE:
             return  # it only collects

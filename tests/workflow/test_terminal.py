@@ -18,6 +18,7 @@ OURS = {STYLE: "auto"}
 ATTACK = f"{DENSE}/attack.parquet"
 LOG = f"results/logs/attack/{DENSE.removeprefix('results/')}.log"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 # of Snakemake's own output, and of Python's
 NOISE = ("Error in rule", "Traceback", "jobid:", "Select jobs", "Complete log", "WorkflowError", "RuleException")
 
@@ -27,8 +28,11 @@ def ours(project, *words, **options):
     return project.snakemake(*words, environment=OURS, **options)
 
 
-def on_terminal(project, *words, stop_at=None, seconds=300):
-    """What a run prints on a terminal, without escapes, and its status; Ctrl-C when `stop_at` is seen."""
+def on_terminal(project, *words, stop_at=None, seconds=300, hang_up=False):
+    """What a run prints on a terminal, without escapes, and its status; Ctrl-C when `stop_at` is seen.
+
+    With `hang_up` Snakemake alone gets SIGHUP in place of it.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *words]
     scripts = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
@@ -52,8 +56,12 @@ def on_terminal(project, *words, stop_at=None, seconds=300):
         while part := _read(main, limit):
             text += part
             if stop_at and re.search(stop_at, text):
-                os.killpg(process.pid, signal.SIGINT)
+                if hang_up:
+                    process.send_signal(signal.SIGHUP)
+                else:
+                    os.killpg(process.pid, signal.SIGINT)
                 stop_at = None
+        assert text.rfind(SHOW_CURSOR) >= text.rfind(HIDE_CURSOR)
         return ESCAPES.sub("", text).replace("\r", ""), process.wait(60)
     finally:
         process.kill()
@@ -140,6 +148,16 @@ def test_inside_a_job_snakemake_speaks_for_itself(lacking, mode):
     assert "1 job:" not in ran.stderr
     assert " done in " not in ran.stderr
     assert ("rule attack:" in ran.stderr) == (mode == "remote")
+
+
+@pytest.mark.parametrize("words", [("--quiet",), ("--quiet", "progress"), ("--quiet", "rules")])
+def test_a_quiet_run_ends_with_what_is_true(lacking, words):
+    ran = ours(lacking, ATTACK, *words)
+    assert ran.returncode == 0
+    assert ran.stderr.rstrip().splitlines()[-1].startswith("1 job done in ")
+    tamper(lacking)
+    failed = ours(lacking, ATTACK, "--forcerun", "attack", *words)
+    assert "1 job failed; 0 of 1 jobs done" in failed.stderr
 
 
 # how it fails
@@ -264,6 +282,15 @@ def test_a_dry_run_says_how_long_what_has_been_done_before_takes(copied):
     (copied.root / f"{TICKET}/shift.parquet").unlink()
     ran = ours(copied, "--dry-run", f"{TICKET}/shift.parquet")
     assert re.search(r"^time left: .*\d.* with 1 core, by what finished jobs took$", ran.stdout, re.MULTILINE)
+
+
+def test_finished_jobs_that_run_once_more_tell_of_themselves(copied):
+    said = ours(copied, "--dry-run", "--forceall").stdout
+    assert re.search(r"^time left: .*\d.* with 1 core, by what finished jobs took$", said, re.MULTILINE)
+    assert "do not tell" not in said
+    # those with other settings do not
+    said = ours(copied, "--dry-run", "--config", "training={epochs: 3}").stdout
+    assert "do not tell" in said
 
 
 def test_the_profiles_all_ask_for_it(copied):
