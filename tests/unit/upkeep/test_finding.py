@@ -101,7 +101,7 @@ def completed(results, line, *, words=None):
     typed = words or line.split(" ")
     given = {"COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1), "_CLI_COMPLETE": "bash_complete"}
     answer = CliRunner().invoke(cli, [], env=os.environ | given, prog_name="cli")
-    return [item.partition(",")[2] for item in answer.output.splitlines()]
+    return [item.partition(",")[2] for item in answer.output.split()]
 
 
 def test_a_shell_completes_words(results, monkeypatch):

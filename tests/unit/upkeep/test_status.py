@@ -276,6 +276,11 @@ def test_summary_takes_a_folder_that_holds_only_tables():
     )
 
 
+def test_a_tolerance_that_is_none_is_named_as_it_was_given(here):
+    said = "settings: xi: found -1; input should be greater than or equal to 0"
+    assert call("summary", "--xi", -1).line.startswith(said)
+
+
 def test_verify_takes_a_folder(here):
     assert call("verify", "gone").line == "gone: no such folder"
     answer = call("verify", "results")
