@@ -28,11 +28,8 @@ def ours(project, *words, **options):
     return project.snakemake(*words, environment=OURS, **options)
 
 
-def on_terminal(project, *words, stop_at=None, seconds=300, hang_up=False):
-    """What a run prints on a terminal, without escapes, and its status; Ctrl-C when `stop_at` is seen.
-
-    With `hang_up` Snakemake alone gets SIGHUP in place of it.
-    """
+def on_terminal(project, *words, stop_at=None, seconds=300, stop=signal.SIGINT):
+    """What a run prints on a terminal, without escapes, and its status; `stop` is sent when `stop_at` is seen."""
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *words]
     scripts = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
@@ -56,10 +53,7 @@ def on_terminal(project, *words, stop_at=None, seconds=300, hang_up=False):
         while part := _read(main, limit):
             text += part
             if stop_at and re.search(stop_at, text):
-                if hang_up:
-                    process.send_signal(signal.SIGHUP)
-                else:
-                    os.killpg(process.pid, signal.SIGINT)
+                os.killpg(process.pid, stop)
                 stop_at = None
         assert text.rfind(SHOW_CURSOR) >= text.rfind(HIDE_CURSOR)
         return ESCAPES.sub("", text).replace("\r", ""), process.wait(60)
@@ -231,10 +225,11 @@ def test_a_mistake_in_the_configuration_stays_one_line(copied):
 # how it is stopped
 
 
-def test_ctrl_c_ends_with_what_is_done(copied):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_hang_up_end_with_what_is_done(copied, stop):
     words = ["--configfile", "tiny.yaml", "--config", "training={epochs: 100000}"]
-    text, status = on_terminal(copied, *words, stop_at=r"epoch \d+/100000")
-    assert status == 130
+    text, status = on_terminal(copied, *words, stop_at=r"epoch \d+/100000", stop=stop)
+    assert status == 128 + stop
     assert re.search(r"stopped; 0 of 11 jobs done; the same command goes on\s*$", text)
     assert not any(noise in text for noise in (*NOISE, "failed", "interrupted"))
     # and it does go on: its state is there

@@ -42,9 +42,6 @@ def run_guarded(command: Callable[..., Any]) -> None:
         click.echo(terminal(shown.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        if _log_file():
-            # no failure, and no silence
-            logging.getLogger("layerlottery").error("interrupted")
         sys.exit(130)
     except Interrupted as told:
         # on SLURM the same job resumes later, however often its time runs out; elsewhere the caller decides
