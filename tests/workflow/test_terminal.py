@@ -14,6 +14,8 @@ import pytest
 import yaml
 from tests.workflow.project import DENSE, FIRST, STYLE, TICKET, TINY
 
+from layerlottery.store import lock
+
 OURS = {STYLE: "auto"}
 ATTACK = f"{DENSE}/attack.parquet"
 LOG = f"results/logs/attack/{DENSE.removeprefix('results/')}.log"
@@ -220,6 +222,19 @@ def test_a_mistake_in_the_configuration_stays_one_line(copied):
     assert ran.returncode == 1
     lines = [line for line in ran.stderr.splitlines() if line.strip() and not line.startswith("Using workflow")]
     assert lines == ['layerlottery: configuration: training.epochs: found "two"; input should be a valid integer']
+
+
+def test_a_second_run_in_one_folder_gives_the_reason_alone(lacking):
+    taken = lock.acquire(lacking.results)
+    try:
+        ran = ours(lacking, ATTACK)
+    finally:
+        taken.release()
+    assert ran.returncode == 1
+    lines = [line for line in ran.stderr.splitlines() if line.strip() and not line.startswith("Using workflow")]
+    assert lines[0] == "1 job: attack 1"
+    assert lines[1].startswith("layerlottery: results: in use by another benchmark (process ")
+    assert len(lines) == 2
 
 
 # how it is stopped
