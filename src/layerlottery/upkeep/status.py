@@ -94,7 +94,7 @@ def status(results: Path, benchmark: Benchmark) -> Status:
     require_folder(results)
     running = lock.held(results)
     since = _since(results) if running else None
-    begun, known = _recorded(benchmark, "incomplete"), cache(lambda: _recorded(benchmark, "metadata"))
+    begun, known = _recorded(results, benchmark, "incomplete"), cache(lambda: _recorded(results, benchmark, "metadata"))
     places, found = benchmark.places(), list[StageJob]()
     for stage in STAGES.values():
         for pattern in stage.makes:
@@ -102,9 +102,9 @@ def status(results: Path, benchmark: Benchmark) -> Status:
                 files = tuple(str(Path(file)) for file in stage.files(pattern, folder))
                 log = results / stage.extras(folder)[0]
                 kept = {Path(benchmark.results, file) for file in files}
-                works = running and not begun.isdisjoint(kept)
-                state, said = _state([results / file for file in files], log, works, since)
-                if not running and (not begun.isdisjoint(kept) or (state == LEFT and _silent(log, kept, known))):
+                unended = not begun.isdisjoint(kept)
+                state, said = _state([results / file for file in files], log, running and unended, since)
+                if (unended and not running) or (state == LEFT and _recent(log, since) and _silent(log, kept, known)):
                     # files of a job that was killed are made again
                     state, said = (FAILED, said) if state == FAILED else (LEFT, _unfinished(log))
                 if pattern == BENCHMARK and state == DONE and any(job.state != DONE for job in found):
@@ -113,8 +113,10 @@ def status(results: Path, benchmark: Benchmark) -> Status:
     return Status(results, found, running, _time(since), _cores(results))
 
 
-def _recorded(benchmark: Benchmark, kind: str) -> set[Path]:
+def _recorded(results: Path, benchmark: Benchmark, kind: str) -> set[Path]:
     """Files that Snakemake has a record of: in incomplete while a job makes them, in metadata once it has."""
+    if Path(benchmark.results).resolve() != results.resolve():
+        return set()
     return {Path(path) for _, path in marked(benchmark.results, STATE / kind)}
 
 
@@ -158,9 +160,15 @@ def _state(files: Sequence[Path], log: Path, works: bool, since: datetime | None
     reason = joblog.failure(log)
     if reason is None or reason.startswith("interrupted"):
         return LEFT, ""
-    if since is not None and datetime.fromtimestamp(log.stat().st_mtime).astimezone() < since:
-        return LEFT, ""
-    return FAILED, reason
+    return (FAILED, reason) if _recent(log, since) else (LEFT, "")
+
+
+def _recent(log: Path, since: datetime | None) -> bool:
+    """Whether a log is of the Snakemake that runs since then, or of any where none runs."""
+    try:
+        return since is None or datetime.fromtimestamp(log.stat().st_mtime).astimezone() >= since
+    except OSError:
+        return False
 
 
 def _progress(said: str) -> str:

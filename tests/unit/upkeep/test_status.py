@@ -158,6 +158,16 @@ def test_a_job_that_ended_without_a_word_is_told_from_one_whose_file_was_lost(be
     assert said == [f"\nfailed or killed, its log does not say why: {name}\n  {log}"]
 
 
+def test_a_job_that_ended_without_a_word_is_named_while_others_run(benchmark, held):
+    log = logged("attack", DENSE, "attacking")
+    marked(paths.trained_weights(DENSE), "metadata")
+    os.utime(log, (2**31, 2**31))
+    ended = f"failed or killed, its log does not say why: attack · dense, seed 0, resnet20 on digits\n  {log}"
+    assert list(named_jobs(status(Path("results"), benchmark))) == [f"\n{ended}"]
+    os.utime(log, (0, 0))
+    assert list(named_jobs(status(Path("results"), benchmark))) == []
+
+
 def test_a_failure_of_the_run_before_waits_for_this_one(benchmark, held):
     log = logged("train", DENSE, "ERROR no")
     os.utime(log, (0, 0))
