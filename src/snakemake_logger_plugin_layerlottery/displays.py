@@ -21,6 +21,7 @@ from snakemake_logger_plugin_layerlottery.run import Job, Run
 # so many jobs, or so long ones, have a line each; of others there is a line for each of these parts of a run
 FEW, LONG, PARTS = 20, 60.0, 20
 WIDTH = 100  # columns of a box in a log
+NO = ("", "0", "false", "no", "off")  # values of CI where there is none
 LOOKS = 2.0  # a second, of the moving display
 
 
@@ -145,7 +146,11 @@ def wants_lines(style: str, console: Console, *, remote: bool) -> bool:
     """Whether lines are asked for, or all that can be shown, or what suits jobs on a cluster."""
     if style != "auto":
         return style == "lines"
-    return remote or not console.is_terminal or console.is_dumb_terminal or bool(os.environ.get("CI"))
+    return remote or not console.is_terminal or console.is_dumb_terminal or _in_ci()
+
+
+def _in_ci() -> bool:
+    return os.environ.get("CI", "").strip().lower() not in NO
 
 
 def stream_of(*, stdout: bool) -> TextIO | None:

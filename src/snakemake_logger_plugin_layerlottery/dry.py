@@ -14,6 +14,8 @@ from snakemake_logger_plugin_layerlottery.run import by_stage
 if TYPE_CHECKING:
     from layerlottery.config.benchmark import Benchmark
 
+# in Snakemake's reason for a job with other parameters, code or inputs than when it last ran
+CHANGED = "changed since last execution"
 DETAILS = "each job with its files: --logger-layerlottery-style snakemake"
 
 
@@ -27,13 +29,14 @@ def table(rules: Mapping[str, int]) -> Table:
     return shown
 
 
-def forecast(benchmark: Benchmark, jobs: Sequence[tuple[str, list[str]]], *, cores: int) -> Iterator[str]:
-    """Lines on the time that jobs (rule, outputs) take, by what finished ones took; those say nothing of others."""
+def forecast(benchmark: Benchmark, jobs: Sequence[tuple[str, list[str], str]], *, cores: int) -> Iterator[str]:
+    """Lines on the time that jobs (rule, outputs, reason) take, by what finished ones took."""
     from layerlottery.planning.finished import estimate, jobs_of
 
-    left = jobs_of(jobs, benchmark.results)
+    left = jobs_of(((rule, outputs) for rule, outputs, _ in jobs), benchmark.results)
+    same = {output for _, outputs, reason in jobs if CHANGED not in reason for output in outputs}
     try:
-        found = estimate(benchmark, left, cores=cores)
+        found = estimate(benchmark, left, cores=cores, same=same)
     except LayerLotteryError as error:
         yield f"no estimate of the time: {error}"
         found = None

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from layerlottery.paths import WILDCARDS
 
 
-def about(outputs: Sequence[str]) -> dict[str, str]:
-    """The key=value parts of a job's first output, such as dataset, network and seed; {} for the tables."""
-    path = outputs[0].removesuffix(".safetensors") if outputs else ""
+def about(outputs: Sequence[str], results: str = "") -> dict[str, str]:
+    """The key=value parts of a job's first output below the results folder, such as dataset and seed; {} for tables."""
+    path = outputs[0].removeprefix(f"{results}/").removesuffix(".safetensors") if outputs else ""
     pairs = (part.partition("=") for part in path.split("/"))
     return {name: value for name, equals, value in pairs if equals and name in WILDCARDS}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from layerlottery.cli.surroundings import print_anywhere
@@ -21,6 +22,7 @@ from snakemake_logger_plugin_layerlottery.displays import Lines, Moving, open_co
 from snakemake_logger_plugin_layerlottery.failures import Failure, exit_status, failure, first_of
 from snakemake_logger_plugin_layerlottery.following import marked
 from snakemake_logger_plugin_layerlottery.names import about
+from snakemake_logger_plugin_layerlottery.printed import Printed
 from snakemake_logger_plugin_layerlottery.run import Job, Run
 
 # what Snakemake says without an event that this display says itself, or that only a developer reads
@@ -31,12 +33,10 @@ CHATTER = (
     *("This was a dry-run", "Reasons:", "Some jobs were triggered", "Rules with provenance", "The run involves"),
     *("Job ", "Submitted ", "Cleaning up SLURM log", "Using workflow specific", "None"),
 )
-OURS = "layerlottery: "
 RETRY = "Trying to restart job "
 # the last of Snakemake's errors repeats the others
 SUMMING_UP = "At least one job did not complete"
 PAUSE = 0.5  # seconds between looks at what jobs print
-NUMBER = re.compile(r"\d+")
 SETTLED = 2.0  # seconds after which a job that failed is not tried again
 BOXES = 3  # of failures; of more there is a line each
 
@@ -63,7 +63,8 @@ class Reporter:
         self._statuses: dict[str, int] = {}
         self._members: dict[str, int] = {}
         self._pending: list[tuple[float, Failure]] = []
-        self._ours: list[str] = []
+        self._printed = Printed(lambda line: self.display.say(line))
+        self._workflow: Any = None
         self._planned: list[Any] = []
         self._boxes = 0
         self._tables = 0
@@ -94,6 +95,8 @@ class Reporter:
     def begin(self, workflow: Any, benchmark: Any) -> None:
         """The configuration is known."""
         self.benchmark, self.cores = benchmark, workflow.resource_settings.cores or 1
+        self._workflow = workflow
+        self._printed.log = next(map(Path, workflow.logger_manager.get_logfile()), None)
         runs = benchmark.runs()
         self.display.several = len({(run.dataset, run.network) for run in runs}) > 1
 
@@ -110,23 +113,35 @@ class Reporter:
         if self._ticker is not None:
             self._ticker.join()
         with self.lock:
-            self._look(last=True)
-            self.display.end()
-            if self.capture is not None:
-                self.capture.restore()
-            if self.run.total and not self.settings.dryrun and "ALL" not in self.quiet:
-                self.display.say(self._end())
-            elif interruption.requested() and "ALL" not in self.quiet:
-                self.display.say("stopped; the same command goes on")
+            self._recount()
+            try:
+                self._look(last=True)
+                self.display.end()
+            finally:
+                # the terminal may be gone
+                if self.capture is not None:
+                    self.capture.restore()
+            if (end := self._end()) and "ALL" not in self.quiet:
+                self.display.say(end)
         self.console.file.flush()
+
+    def _recount(self) -> None:
+        """With --quiet progress Snakemake tells of no job that ended; its plan knows."""
+        dag = getattr(self._workflow, "dag", None)
+        if dag is not None and not self.settings.dryrun:
+            names = (job.rule.name for job in dag.finished_jobs)
+            self.run.ended = Counter(name for name in names if name in STAGE_OF_RULE)
 
     def _end(self) -> str:
         run, done = self.run, f"{self.run.done} of {self.run.total} jobs done"
+        if self.settings.dryrun or not run.total:
+            return "stopped; the same command goes on" if interruption.requested() else ""
         if interruption.requested():
             return f"stopped; {done}; the same command goes on"
         if run.done < run.total:
             if not run.failed:
-                return f"not finished; {done}; the same command goes on"
+                # before the first job a reason was given, or is about to be
+                return f"not finished; {done}; the same command goes on" if run.any_started else ""
             return (
                 f"{counted(run.failed, 'job', 'jobs')} failed; {done}; remove the cause, and the same command goes on"
             )
@@ -164,12 +179,13 @@ class Reporter:
     def _started(self, record: Any) -> None:
         outputs = [str(output) for output in record.output]
         if self.settings.dryrun:
-            self._planned.append((record.rule_name, outputs))
+            self._planned.append((record.rule_name, outputs, str(record.reason)))
             return
         if record.rule_name not in STAGE_OF_RULE:
             return  # it only collects
         log = str(record.log[0]) if record.log else None
-        self.run.start(Job(record.jobid, record.rule_name, about(outputs), log, record.shellcmd))
+        parts = about(outputs, self.benchmark.results if self.benchmark else "")
+        self.run.start(Job(record.jobid, record.rule_name, parts, log, record.shellcmd))
 
     def _grouped(self, record: Any) -> None:
         # a group is called by the name of one of its jobs
@@ -235,29 +251,22 @@ class Reporter:
         for entry in [entry for entry in self._pending if number in entry[1].numbers]:
             self._pending.remove(entry)
             found = entry[1]
-            self._told(found)
+            self._printed.told(found.reason)
             self.run.failed -= found.broken
             self.display.say(f"tried again: {found.name}: {found.reason}")
 
-    def _told(self, found: Failure) -> None:
-        """A line that the command printed is in the box."""
-        self._ours = [line for line in self._ours if line.removeprefix(OURS) not in found.reason]
-
     def _settle(self, *, last: bool = False) -> None:
-        before = time.monotonic() - (0 if last else SETTLED)
-        while self._pending and self._pending[0][0] <= before:
+        now = time.monotonic()
+        while self._pending and self._pending[0][0] <= now - (0 if last else SETTLED):
             found = self._pending.pop(0)[1]
-            if not found.logs and self._ours:
-                found = replace(found, reason=self._ours[-1].removeprefix(OURS))
-            self._told(found)
+            self._printed.told(found.reason)
             self._boxes += 1
             if self._boxes <= BOXES:
                 self.display.show(found.box())
             else:
                 self.display.say(f"failed: {found.name}: {found.reason}")
-        if last and not interruption.requested():
-            for line in self._ours:
-                self._once(line)
+        # a command prints its error before Snakemake tells of it, and then the failure has to settle
+        self._printed.release(now - (0 if last else 2 * SETTLED), visible=not interruption.requested())
 
     # everything else
 
@@ -270,9 +279,9 @@ class Reporter:
         if matters and text.strip() and not text.lstrip().startswith(CHATTER):
             self._once(text)
 
-    def _once(self, text: str, *, key: str | None = None) -> None:
-        if (key or text) not in self._seen:
-            self._seen.add(key or text)
+    def _once(self, text: str) -> None:
+        if text not in self._seen:
+            self._seen.add(text)
             self.display.say(text)
 
     def _watch(self) -> None:
@@ -283,11 +292,9 @@ class Reporter:
     def _look(self, *, last: bool = False) -> None:
         """Show what was printed since the last look, and failures that are final."""
         for line in self.capture.lines(last=last) if self.capture else ():
-            if line.startswith(OURS):
-                self._ours.append(line)
-            elif line.strip():
-                # the same warning from another process has another number and time
-                self._once(line, key=NUMBER.sub("0", line))
+            self._printed.take(line)
         if isinstance(self.display, Moving):
             self.display.stopping = interruption.requested()
         self._settle(last=last)
+        if last:
+            self._printed.end(self.capture.dropped if self.capture else 0)

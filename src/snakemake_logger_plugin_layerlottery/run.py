@@ -70,6 +70,11 @@ class Run:
         return sum(list(self.ended.values()))
 
     @property
+    def any_started(self) -> bool:
+        """Whether any job was started."""
+        return bool(self._order)
+
+    @property
     def seconds(self) -> float:
         """Since the run began."""
         return time.monotonic() - self.began

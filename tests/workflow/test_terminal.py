@@ -14,10 +14,13 @@ import pytest
 import yaml
 from tests.workflow.project import DENSE, FIRST, STYLE, TICKET, TINY
 
+from layerlottery.store import lock
+
 OURS = {STYLE: "auto"}
 ATTACK = f"{DENSE}/attack.parquet"
 LOG = f"results/logs/attack/{DENSE.removeprefix('results/')}.log"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 # of Snakemake's own output, and of Python's
 NOISE = ("Error in rule", "Traceback", "jobid:", "Select jobs", "Complete log", "WorkflowError", "RuleException")
 
@@ -27,8 +30,8 @@ def ours(project, *words, **options):
     return project.snakemake(*words, environment=OURS, **options)
 
 
-def on_terminal(project, *words, stop_at=None, seconds=300):
-    """What a run prints on a terminal, without escapes, and its status; Ctrl-C when `stop_at` is seen."""
+def on_terminal(project, *words, stop_at=None, seconds=300, stop=signal.SIGINT):
+    """What a run prints on a terminal, without escapes, and its status; `stop` is sent when `stop_at` is seen."""
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *words]
     scripts = str(Path(sys.executable).parent)
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
@@ -52,8 +55,9 @@ def on_terminal(project, *words, stop_at=None, seconds=300):
         while part := _read(main, limit):
             text += part
             if stop_at and re.search(stop_at, text):
-                os.killpg(process.pid, signal.SIGINT)
+                os.killpg(process.pid, stop)
                 stop_at = None
+        assert text.rfind(SHOW_CURSOR) >= text.rfind(HIDE_CURSOR)
         return ESCAPES.sub("", text).replace("\r", ""), process.wait(60)
     finally:
         process.kill()
@@ -142,6 +146,16 @@ def test_inside_a_job_snakemake_speaks_for_itself(lacking, mode):
     assert ("rule attack:" in ran.stderr) == (mode == "remote")
 
 
+@pytest.mark.parametrize("words", [("--quiet",), ("--quiet", "progress"), ("--quiet", "rules")])
+def test_a_quiet_run_ends_with_what_is_true(lacking, words):
+    ran = ours(lacking, ATTACK, *words)
+    assert ran.returncode == 0
+    assert ran.stderr.rstrip().splitlines()[-1].startswith("1 job done in ")
+    tamper(lacking)
+    failed = ours(lacking, ATTACK, "--forcerun", "attack", *words)
+    assert "1 job failed; 0 of 1 jobs done" in failed.stderr
+
+
 # how it fails
 
 
@@ -210,13 +224,27 @@ def test_a_mistake_in_the_configuration_stays_one_line(copied):
     assert lines == ['layerlottery: configuration: training.epochs: found "two"; input should be a valid integer']
 
 
+def test_a_second_run_in_one_folder_gives_the_reason_alone(lacking):
+    taken = lock.acquire(lacking.results)
+    try:
+        ran = ours(lacking, ATTACK)
+    finally:
+        taken.release()
+    assert ran.returncode == 1
+    lines = [line for line in ran.stderr.splitlines() if line.strip() and not line.startswith("Using workflow")]
+    assert lines[0] == "1 job: attack 1"
+    assert lines[1].startswith("layerlottery: results: in use by another benchmark (process ")
+    assert len(lines) == 2
+
+
 # how it is stopped
 
 
-def test_ctrl_c_ends_with_what_is_done(copied):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_hang_up_end_with_what_is_done(copied, stop):
     words = ["--configfile", "tiny.yaml", "--config", "training={epochs: 100000}"]
-    text, status = on_terminal(copied, *words, stop_at=r"epoch \d+/100000")
-    assert status == 130
+    text, status = on_terminal(copied, *words, stop_at=r"epoch \d+/100000", stop=stop)
+    assert status == 128 + stop
     assert re.search(r"stopped; 0 of 11 jobs done; the same command goes on\s*$", text)
     assert not any(noise in text for noise in (*NOISE, "failed", "interrupted"))
     # and it does go on: its state is there
@@ -264,6 +292,15 @@ def test_a_dry_run_says_how_long_what_has_been_done_before_takes(copied):
     (copied.root / f"{TICKET}/shift.parquet").unlink()
     ran = ours(copied, "--dry-run", f"{TICKET}/shift.parquet")
     assert re.search(r"^time left: .*\d.* with 1 core, by what finished jobs took$", ran.stdout, re.MULTILINE)
+
+
+def test_finished_jobs_that_run_once_more_tell_of_themselves(copied):
+    said = ours(copied, "--dry-run", "--forceall").stdout
+    assert re.search(r"^time left: .*\d.* with 1 core, by what finished jobs took$", said, re.MULTILINE)
+    assert "do not tell" not in said
+    # those with other settings do not
+    said = ours(copied, "--dry-run", "--config", "training={epochs: 3}").stdout
+    assert "do not tell" in said
 
 
 def test_the_profiles_all_ask_for_it(copied):

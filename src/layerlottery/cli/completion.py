@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,6 +16,9 @@ def complete(context: click.Context, _parameter: click.Parameter, incomplete: st
     """Words that would tell the network from others, or files where a path is typed."""
     if "/" in incomplete:
         return [CompletionItem(incomplete, type="file")]
+    if not incomplete and os.environ.get("COMP_WORDS", "").endswith("="):
+        # of bash's words this one is lost in click
+        incomplete = "="
     typed = [*(context.params.get("words") or ()), incomplete]
     # bash hands over seed=0 as three words, and takes back the last of them
     words = re.sub(r" ?= ?", "=", " ".join(typed)).split(" ")

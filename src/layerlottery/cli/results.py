@@ -11,7 +11,7 @@ import click
 from layerlottery.cli.configuration import CONFIG, changes, load_configuration
 from layerlottery.cli.options import gather
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, RESULTS, stage, with_settings
+from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, RESULTS, folder_given, stage, with_settings
 from layerlottery.cli.status import progress
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.results import ReportSettings
@@ -138,7 +138,7 @@ def summary(settings: ReportSettings, folder: Path | None, results: Path) -> Non
     """
     from layerlottery.report.text import reported, summary_text
 
-    results = folder or results
+    results = folder_given(folder, results)
     tables = results if (results / "summary.parquet").exists() else results / "tables"
     if not (tables / "summary.parquet").exists():
         return _not_yet(results)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import rich_click as click
+from click.core import ParameterSource
 from pydantic import TypeAdapter
 
 from layerlottery.cli.options import gather, log_option, settings_options, union_fields
@@ -50,6 +51,15 @@ class _WholeNumber(click.ParamType[int]):
 FILE = File(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="results folder")
+
+
+def folder_given(folder: Path | None, results: Path) -> Path:
+    """The results folder of a command that takes it as FOLDER or by --results; raises LayerLotteryError for both."""
+    context = click.get_current_context(silent=True)
+    source = context.get_parameter_source("results") if context else None
+    if folder is not None and source is ParameterSource.COMMANDLINE:
+        raise LayerLotteryError(f"--results: found {results} beside FOLDER {folder}; allowed: one of them")
+    return folder or results
 
 
 def required_file(name: str, text: str) -> Callable[[Command], Command]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from layerlottery.cli.configuration import CONFIG, configuration_of, load_configuration
+from layerlottery.cli.configuration import CONFIG, changes, configuration_of, load_configuration
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.cli.stages import FILE, FOLDER, RESULTS
+from layerlottery.cli.stages import FILE, FOLDER, RESULTS, folder_given
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import counted, duration, terminal
@@ -32,14 +33,24 @@ def status(folder: Path | None, results: Path, file: Path | None, values: Sequen
     """
     from layerlottery.upkeep.status import require_folder
 
-    require_folder(folder or results)
-    benchmark = load_configuration(file, values) if file else None
-    for line in progress(folder or results, benchmark):
+    results = folder_given(folder, results)
+    require_folder(results)
+    benchmark = load_configuration(file or Path("config.yaml"), values) if file or values else None
+    for line in progress(results, benchmark, _options(results, benchmark, file, values)):
         click.echo(terminal(line))
 
 
-def progress(results: Path, benchmark: Benchmark | None = None) -> Iterator[str]:
-    """Lines on how far the benchmark in a results folder is, and the command that goes on."""
+def _options(results: Path, benchmark: Benchmark | None, file: Path | None, values: Sequence[str]) -> list[str]:
+    """The options of Snakemake that say the same as those that were given."""
+    if benchmark is None:
+        return []
+    elsewhere = Path(benchmark.results).resolve() != results.resolve()
+    changed = changes(values, str(results) if elsewhere else None)
+    return [*(["--configfile", str(file)] if file else []), *(["--config", *changed] if changed else [])]
+
+
+def progress(results: Path, benchmark: Benchmark | None = None, given: Sequence[str] = ()) -> Iterator[str]:
+    """Lines on how far the benchmark in a results folder is, and the command that goes on, with options as `given`."""
     from layerlottery.upkeep.status import command, lost, named_jobs, sentence, table
     from layerlottery.upkeep.status import status as find
 
@@ -52,9 +63,10 @@ def progress(results: Path, benchmark: Benchmark | None = None) -> Iterator[str]
     yield from _time_left(benchmark, found)
     yield from named_jobs(found)
     if not found.running:
-        yield f"\nto go on: {command(results)}"
+        yield f"\nto go on: {command(results, given)}"
         if lost(found):
-            yield "to get back files that were lost afterwards: layerlottery verify --remove"
+            folder = shlex.quote(str(results))
+            yield f"to get back files that were lost afterwards: layerlottery verify --remove {folder}"
 
 
 def _time_left(benchmark: Benchmark, found: Status) -> Iterator[str]:

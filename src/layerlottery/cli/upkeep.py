@@ -12,7 +12,7 @@ import click
 from layerlottery.cli.completion import complete
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.cli.stages import FOLDER, RESULTS, with_settings
+from layerlottery.cli.stages import FOLDER, RESULTS, folder_given, with_settings
 from layerlottery.config.live import LoggingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.upkeep.finding import find_run
@@ -60,6 +60,9 @@ def show(words: tuple[str, ...], results: Path, as_json: bool) -> None:
 def _folder(words: Sequence[str], results: Path) -> Path:
     """What was typed, if it is a path; otherwise the folder of the network that the words describe."""
     if len(words) == 1 and ("/" in words[0] or Path(words[0]).exists()):
+        if Path(words[0], "networks").is_dir():
+            found = f"{words[0]}: found a results folder"
+            raise LayerLotteryError(f"{found}; allowed: a network's folder, or words: show dense --results {words[0]}")
         return Path(words[0])
     run, others = find_run(results, words)
     if others:
@@ -78,7 +81,7 @@ def verify(folder: Path | None, results: Path, remove: bool) -> None:
     """
     from layerlottery.upkeep import verify as files
 
-    results = folder or results
+    results = folder_given(folder, results)
     if remove:
         files.require_unused(results)
     found = files.verify(results)

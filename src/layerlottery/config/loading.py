@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from layerlottery.config.reading import check_size, read_yaml
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
 from layerlottery.words import terminal
+
+# which member of a union it was: in angle brackets, or as pydantic calls it; that does not stand in the configuration
+MEMBER = re.compile(r"<|constrained-\w+$|literal\[")
 
 
 def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
@@ -41,8 +45,7 @@ def load_benchmark(config: Mapping[str, Any], *files: str | Path) -> Benchmark:
 def first_line(error: ValidationError) -> str:
     """The first problem of a validation error, and how many more there are."""
     problem = error.errors(include_url=False)[0]
-    # which member of a union it was stands there in angle brackets, and not in the configuration
-    key = ".".join(str(part) for part in problem["loc"] if str(part)[:1] != "<")
+    key = ".".join(str(part) for part in problem["loc"] if not MEMBER.match(str(part)))
     text = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         text = "missing; this key is needed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -39,9 +39,13 @@ def jobs_of(planned: Iterable[tuple[str, Sequence[str]]], results: str) -> list[
     ]
 
 
-def estimate(benchmark: Benchmark, left: Sequence[Job], *, cores: int) -> Timed:
-    """The time of those jobs that finished ones tell of; raises LayerLotteryError when an image set can't be opened."""
-    done = list(records(_done(benchmark, {file for job in left for file in job.outputs}), benchmark.results))
+def estimate(benchmark: Benchmark, left: Sequence[Job], *, cores: int, same: Collection[str] = ()) -> Timed:
+    """The time of those jobs that finished ones tell of; raises LayerLotteryError when an image set can't be opened.
+
+    `same` are outputs of jobs that run once more as they did before, and so tell of themselves.
+    """
+    others = {file for job in left for file in job.outputs}.difference(same)
+    done = list(records(_done(benchmark, others), benchmark.results))
     if not done:
         return Timed(0, 0.0)
     found = _estimate(benchmark, left, done, cores)

@@ -1,4 +1,4 @@
-"""Ctrl-C in a Snakemake of ours: it is noted, and ends the process with the status that shells expect."""
+"""Ctrl-C in a Snakemake of ours, or a terminal that closes: it is noted, and the exit status is what shells expect."""
 
 from __future__ import annotations
 
@@ -6,29 +6,35 @@ import signal
 import sys
 from types import FrameType
 
-STATUS = 128 + signal.SIGINT
+SIGNALS = (signal.SIGINT, signal.SIGHUP)
 
-_told = False
+# the signal that came, 0 before any
+_told = 0
 
 
 def requested() -> bool:
     """Whether the user has asked to stop."""
-    return _told
+    return bool(_told)
 
 
 def listen() -> None:
-    """Note Ctrl-C from now on, and exit; Snakemake then stops its jobs. What ignores it, as under nohup, still does."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _stop)
+    """Note such signals from now on, and exit; Snakemake then stops its jobs. What nohup ignores stays ignored."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def end() -> None:
-    """After a run that failed: exit with the status of Ctrl-C if that was the reason."""
+    """After a run that failed: exit with the signal's status if that was the reason."""
     if _told:
-        sys.exit(STATUS)
+        sys.exit(_status())
+
+
+def _status() -> int:
+    return 128 + _told
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     global _told
-    _told = True
-    sys.exit(STATUS)
+    _told = number
+    sys.exit(_status())

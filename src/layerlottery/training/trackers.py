@@ -20,6 +20,8 @@ from typing import Any, Protocol
 from layerlottery.config.live import SERVER
 from layerlottery.errors import LayerLotteryError
 
+EVENTS = "events"  # their files' names begin with it
+
 
 @dataclass(frozen=True)
 class Watched:
@@ -51,7 +53,11 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """A file of events for each segment. It hides what an earlier one wrote of the epochs that it begins with."""
+    """A file of events for each segment. It hides what an earlier one wrote of the epochs that it begins with.
+
+    A training that begins anew in the same place has the place for itself: of hyperparameters TensorBoard shows the
+    first that it finds.
+    """
 
     def __init__(self, run: Watched) -> None:
         # not SummaryWriter: its thread dies of a full disk without a word, and its flush then waits for ever
@@ -64,8 +70,10 @@ class TensorBoard:
         self._event, self._scalar = Event, summary.scalar
         folder = run.folder / run.name
         folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"{EVENTS}.out.tfevents.*") if not run.written else ():
+            old.unlink(missing_ok=True)
         # two segments may begin within one second, of which their names are made
-        self._file = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        self._file = EventsWriter(str(folder / EVENTS), f".{os.getpid()}")
         self._add(step=run.written + 1, session_log=SessionLog(status=SessionLog.START))
         experiment, begin, self._end = summary.hparams(dict(run.facts), {"accuracy/test": 0.0})
         self._add(summary=experiment)

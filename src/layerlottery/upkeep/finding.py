@@ -114,4 +114,5 @@ def suggestions(results: Path, words: Sequence[str]) -> list[str]:
     found = {f"{key}={getattr(run, key)}" for run in runs for key in named if key not in BARE}
     found |= {str(getattr(run, key)) for run in runs for key in named if key in BARE and run.removed}
     found |= {DENSE for run in runs if not run.removed} | {FRESH_WEIGHTS for run in runs if run.rewind == FRESH}
-    return sorted(found)
+    # what is typed, or true of all of them, tells nothing
+    return sorted(word for word in found if not all(fits(run, word) for run in runs))

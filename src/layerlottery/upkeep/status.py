@@ -10,9 +10,10 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 from layerlottery import paths
@@ -28,6 +29,7 @@ from layerlottery.words import counted, one_line, terminal
 DONE, RUNNING, FAILED, LEFT = STATES = ("done", "running", "failed", "left")
 LISTED = 8  # jobs that are named of each state
 WIDTH = 80
+ENDED = "failed or killed, its log does not say why"
 CORES = re.compile(r" (?:--cores|-c|--jobs|-j)[ =]?(\d+)\b")
 
 
@@ -92,19 +94,40 @@ def status(results: Path, benchmark: Benchmark) -> Status:
     require_folder(results)
     running = lock.held(results)
     since = _since(results) if running else None
-    begun = {Path(path) for _, path in marked(benchmark.results, STATE / "incomplete")} if running else set()
+    begun, known = _recorded(results, benchmark, "incomplete"), cache(lambda: _recorded(results, benchmark, "metadata"))
     places, found = benchmark.places(), list[StageJob]()
     for stage in STAGES.values():
         for pattern in stage.makes:
             for folder in places[pattern]:
                 files = tuple(str(Path(file)) for file in stage.files(pattern, folder))
                 log = results / stage.extras(folder)[0]
-                works = any(Path(benchmark.results, file) in begun for file in files)
-                state, said = _state([results / file for file in files], log, works, since)
+                kept = {Path(benchmark.results, file) for file in files}
+                unended = not begun.isdisjoint(kept)
+                state, said = _state([results / file for file in files], log, running and unended, since)
+                if (unended and not running) or (state == LEFT and _recent(log, since) and _silent(log, kept, known)):
+                    # files of a job that was killed are made again
+                    state, said = (FAILED, said) if state == FAILED else (LEFT, _unfinished(log))
                 if pattern == BENCHMARK and state == DONE and any(job.state != DONE for job in found):
                     state = LEFT  # it is of all the others, and made again after them
                 found.append(StageJob(stage.name, _rule(stage, pattern, folder), folder, files, log, state, said))
     return Status(results, found, running, _time(since), _cores(results))
+
+
+def _recorded(results: Path, benchmark: Benchmark, kind: str) -> set[Path]:
+    """Files that Snakemake has a record of: in incomplete while a job makes them, in metadata once it has."""
+    if Path(benchmark.results).resolve() != results.resolve():
+        return set()
+    return {Path(path) for _, path in marked(benchmark.results, STATE / kind)}
+
+
+def _silent(log: Path, files: set[Path], made: Callable[[], set[Path]]) -> bool:
+    """Whether a job began and nothing says that it ended, well or not, in a folder where that would be known."""
+    return joblog.last_line(log) is not None and bool(made()) and made().isdisjoint(files)
+
+
+def _unfinished(log: Path) -> str:
+    """What is said of a job without an end; "" of one that was asked to stop."""
+    return "" if joblog.failure(log) else ENDED
 
 
 def _time(since: datetime | None) -> str | None:
@@ -137,9 +160,15 @@ def _state(files: Sequence[Path], log: Path, works: bool, since: datetime | None
     reason = joblog.failure(log)
     if reason is None or reason.startswith("interrupted"):
         return LEFT, ""
-    if since is not None and datetime.fromtimestamp(log.stat().st_mtime).astimezone() < since:
-        return LEFT, ""
-    return FAILED, reason
+    return (FAILED, reason) if _recent(log, since) else (LEFT, "")
+
+
+def _recent(log: Path, since: datetime | None) -> bool:
+    """Whether a log is of the Snakemake that runs since then, or of any where none runs."""
+    try:
+        return since is None or datetime.fromtimestamp(log.stat().st_mtime).astimezone() >= since
+    except OSError:
+        return False
 
 
 def _progress(said: str) -> str:
@@ -164,13 +193,18 @@ def table(found: Status) -> Iterator[str]:
 
 
 def named_jobs(found: Status) -> Iterator[str]:
-    """The jobs that run, in 80 columns, and those that failed with reason and log."""
+    """The jobs that run, in 80 columns, those that failed with reason and log, and those that ended without a word."""
     for job in found.of(RUNNING)[:LISTED]:
         yield _cut(f"  {job.name}{f': {job.said}' if job.said else ''}")
     for job in found.of(FAILED)[:LISTED]:
         yield f"\nfailed: {job.name}\n  {one_line(job.said)}\n  {one_line(job.log)}"
     if (more := len(found.of(FAILED)) - LISTED) > 0:
         yield f"and {more} more that failed"
+    silent = [job for job in found.of(LEFT) if job.said]
+    for job in silent[:LISTED]:
+        yield f"\n{job.said}: {job.name}\n  {one_line(job.log)}"
+    if (more := len(silent) - LISTED) > 0:
+        yield f"and {more} more {ENDED}"
 
 
 def sentence(found: Status) -> str:
@@ -209,9 +243,9 @@ def _changed(path: Path) -> float | None:
         return None
 
 
-def command(results: Path) -> str:
-    """The command that goes on with the benchmark that was last run in a folder."""
-    return shlex.join(["snakemake", "--cores", "all", *options_of(results)])
+def command(results: Path, given: Sequence[str] = ()) -> str:
+    """The command that goes on with a benchmark: with the options `given`, else those of its last Snakemake there."""
+    return shlex.join(["snakemake", "--cores", "all", *(given or options_of(results))])
 
 
 def _cut(line: str) -> str:

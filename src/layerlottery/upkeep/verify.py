@@ -6,11 +6,13 @@ beside them is left alone. Imports no torch.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from layerlottery import paths
@@ -63,14 +65,16 @@ class Findings:
 def verify(results: Path) -> Findings:
     """Check every file that the benchmark made below a results folder, with a bar on a terminal.
 
-    May look on while a benchmark runs there. Raises LayerLotteryError when there is no such folder.
+    May look on while a benchmark runs there. Raises LayerLotteryError when there is no such folder, or nothing in it
+    that a benchmark made.
     """
     if not results.is_dir():
         raise LayerLotteryError(f"{results}: no such folder")
     from rich.console import Console
     from rich.progress import track
 
-    files = sorted(results.rglob("*"))
+    # what vanishes meanwhile, such as a writer's temporary folder, is no error here
+    files = sorted(Path(folder, name) for folder, *names in os.walk(results) for name in chain(*names))
     ours = [path for path in files if OURS.fullmatch(_below(results, path))]
     found, running = Findings(), held(results)
     bar = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
@@ -82,6 +86,8 @@ def verify(results: Path) -> Findings:
         found.missing = missing(results, found.stamps)
         found.damaged |= foreign(results, found.stamps)
         found.intact -= len(found.damaged.keys() & found.stamps.keys())
+        if found == Findings():
+            raise LayerLotteryError(f"{results}: found no file that a benchmark made; allowed: a results folder")
     return found
 
 

@@ -57,3 +57,25 @@ capture.restore()
 def test_a_process_without_streams_is_no_obstacle():
     words = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-c", WITHOUT]
     assert subprocess.run(words).returncode == 0
+
+
+FLOOD = """
+import os, subprocess, sys
+from snakemake_logger_plugin_layerlottery.capture import MOST, Capture
+capture = Capture()
+code = "import os; os.write(2, b'a line that says much\\\\n' * 500_000)"
+subprocess.run([sys.executable, "-c", code])
+held = os.fstat(1).st_blocks
+kept = list(capture.lines())
+left, dropped = os.fstat(1).st_blocks, capture.dropped
+os.write(1, b"more\\n")
+more = list(capture.lines(last=True))
+capture.restore()
+print(len(kept) + dropped, len(set(kept[:-1])), len("".join(kept)) <= 2 * MOST, left < held / 100, more)
+"""
+
+
+def test_millions_of_lines_are_counted_and_not_kept():
+    ran = subprocess.run([sys.executable, "-c", FLOOD], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == "500000 1 True True ['more']\n"

@@ -40,3 +40,4 @@ def test_dense_networks_starts_and_image_sets():
     assert about(["out/tables/runs.parquet"]) == about([]) == {}
     assert about(["key=value/x.json"]) == {}
     assert network_name({"criterion": "a\x1b[31m", "network": "n", "seed": "0"}, several=False) == "a\\x1b[31m, seed 0"
+    assert about(["out/seed=9/datasets/dataset=digits/facts.json"], "out/seed=9") == {"dataset": "digits"}

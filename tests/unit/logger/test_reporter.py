@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import signal
 import threading
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ from rich.console import Console
 
 from layerlottery.runtime import interruption
 from snakemake_logger_plugin_layerlottery import reporter as module
+from snakemake_logger_plugin_layerlottery.displays import wants_lines
+from snakemake_logger_plugin_layerlottery.printed import SHOWN
 from snakemake_logger_plugin_layerlottery.reporter import BOXES, Reporter
 
 FOLDER = "results/networks/dataset=digits/network=tiny/seed={}"
@@ -235,7 +238,7 @@ def test_ctrl_c_is_no_failure(snake, monkeypatch):
     command = snake.start(1)
     snake.start(2)
     snake.finish(2)
-    monkeypatch.setattr(interruption, "_told", True)
+    monkeypatch.setattr(interruption, "_told", signal.SIGINT)
     snake.send(None, "Terminating processes on user request, this might take some time.")
     snake.fail(1, command, status=75)
     snake.send("error", "WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
@@ -251,6 +254,89 @@ def test_quiet_runs_say_less(monkeypatch, kinds, lines):
     snake.start(1)
     snake.finish(1)
     assert len(snake.end().splitlines()) == lines
+
+
+class Plan:
+    """Snakemake's plan and its log as far as the display asks for them."""
+
+    def __init__(self, log, *rules):
+        self.dag = SimpleNamespace(finished_jobs=[SimpleNamespace(rule=SimpleNamespace(name=rule)) for rule in rules])
+        self.logger_manager = SimpleNamespace(get_logfile=lambda: [str(log)])
+        self.resource_settings = SimpleNamespace(cores=1)
+
+
+def benchmark(results="results"):
+    folders = SimpleNamespace(report=lambda: "results/report/index.html")
+    return SimpleNamespace(results=results, folders=folders, runs=list)
+
+
+@pytest.mark.parametrize(
+    ("finished", "last"),
+    [(2, "2 jobs done in under 1 s; report: results/report/index.html"), (1, "not finished; 1 of 2 jobs done; ")],
+)
+def test_a_quiet_run_ends_with_what_the_plan_says(monkeypatch, tmp_path, finished, last):
+    snake = Snake(monkeypatch, quiet=[SimpleNamespace(name="PROGRESS")])
+    snake.reporter.begin(Plan(tmp_path / "log", *(finished * ["shift"]), "all"), benchmark())
+    snake.counts(shift=2, all=1)
+    for number in (1, 2):
+        snake.start(number)
+    lines = snake.end().splitlines()
+    assert lines[-1].startswith(last)
+    assert len(lines) == 1
+
+
+def test_a_run_that_was_refused_says_nothing_of_jobs(snake):
+    snake.counts(shift=2)
+    assert snake.end() == "2 jobs: shift 2\n"
+
+
+def test_a_results_folder_names_no_job(snake, tmp_path):
+    snake.reporter.begin(Plan(tmp_path / "log"), benchmark("results/seed=7/network=mine"))
+    snake.counts(prepare=1)
+    output = ["results/seed=7/network=mine/datasets/dataset=digits/facts.json"]
+    snake.send("job_info", jobid=1, rule_name="prepare", output=output, log=[], shellcmd="x")
+    assert snake.reporter.run.running[1].about == {"dataset": "digits"}
+    snake.end()
+
+
+@pytest.mark.parametrize(("value", "lines"), [("false", False), ("0", False), ("true", True), ("", False)])
+def test_ci_is_what_it_says(monkeypatch, value, lines):
+    monkeypatch.setenv("CI", value)
+    terminal = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"})
+    assert wants_lines("auto", terminal, remote=False) == lines
+
+
+def printed(snake, tmp_path, *lines):
+    """What is shown of lines that a job printed, and what the run's log got."""
+    log = tmp_path / "log"
+    log.touch()
+    snake.reporter.begin(Plan(log), benchmark())
+    snake.reporter.start()
+    os.write(2, "".join(f"{line}\n" for line in lines).encode())
+    return snake.end().splitlines(), log.read_text().splitlines()
+
+
+def test_lines_that_differ_in_digits_are_shown_up_to_a_bound(snake, tmp_path):
+    lines = [f"step {number}" for number in range(SHOWN + 7)]
+    shown, logged = printed(snake, tmp_path, *lines)
+    assert shown == [*lines[:SHOWN], f"7 more lines that jobs printed are in {tmp_path / 'log'}"]
+    assert logged == lines[SHOWN:]
+
+
+def test_warnings_that_differ_in_digits_are_shown_once(snake, tmp_path):
+    lines = ["x.py:3: UserWarning: slow", "x.py:4: UserWarning: slow", "UserWarning: other"]
+    assert printed(snake, tmp_path, *lines) == ([lines[0], lines[2]], [lines[1]])
+
+
+def test_a_line_of_a_job_is_its_error_only_if_it_says_the_same(snake, tmp_path):
+    log = tmp_path / "shift.log"
+    log.write_text("2026-01-01 10:00:00 ERROR x of y is broken\n")
+    snake.counts(shift=1)
+    snake.fail(1, snake.start(1, log=log), log)
+    lines = ["layerlottery: x", "layerlottery: x of y is broken", "layerlottery: hello"]
+    shown, _ = printed(snake, tmp_path, *lines)
+    assert [line for line in shown if line.startswith("layerlottery: ")] == [lines[0], lines[2]]
+    assert shown.count("x of y is broken") == 1
 
 
 def test_what_jobs_print_is_shown_once_and_harmless(snake):

@@ -41,7 +41,7 @@ def finished(folder, *, seeds=(0, 1, 2), planted=None, looks=(), most=None):
 
 def test_an_open_ticket_is_named_with_the_seeds_that_would_decide(tmp_path):
     state = found(finished(tmp_path, planted={("snip", 1): (0.4, 0.9)}), tmp_path)
-    assert state.open == ["snip at p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}1 on digits, resnet32"]
+    assert state.open == ["snip with 1\N{NO-BREAK SPACE}removed on digits, resnet32"]
     assert state.further > 0
     assert "3 seeds: undecided are snip" in state.told
 

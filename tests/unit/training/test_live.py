@@ -112,13 +112,18 @@ def test_tensorboard_shows_the_learning_curve(undisturbed):
     assert [value for _, value in shown["images_per_second"]] == pytest.approx(rates, rel=1e-6)
 
 
-def test_tensorboard_knows_the_hyperparameters_and_the_place(undisturbed):
+def hyperparameters(folder):
+    """What TensorBoard's tab of hyperparameters shows of a run."""
     from tensorboard.plugins.hparams import metadata
 
-    events = EventAccumulator(str(undisturbed.folder()))
+    events = EventAccumulator(str(folder))
     events.Reload()
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-    told = metadata.parse_session_start_info_plugin_data(content).hparams
+    return metadata.parse_session_start_info_plugin_data(content).hparams
+
+
+def test_tensorboard_knows_the_hyperparameters_and_the_place(undisturbed):
+    told = hyperparameters(undisturbed.folder())
     assert {name: told[name].string_value for name in ("dataset", "network", "criterion", "schedule")} == {
         "dataset": "digits",
         "network": "tiny",
@@ -189,13 +194,18 @@ def test_a_state_that_is_none_means_a_new_run(training, planted):
     assert [step for step, _ in seen(training.folder())["loss/train"]] == [1, 2, 3, 4, 5]
 
 
-def test_another_recipe_begins_anew_and_hides_the_old_curve(training, monkeypatch):
-    training.stopped(4)
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_recipe_begins_anew_and_takes_the_old_ones_place(training, monkeypatch, finished):
+    if finished:
+        training.run()
+    else:
+        training.stopped(4)
     monkeypatch.setattr(sys.modules[__name__], "RECIPE", RECIPE.model_copy(update={"learning_rate": 0.01}))
     training.run()
     shown = seen(training.folder())
     assert [step for step, _ in shown["loss/train"]] == [1, 2, 3, 4, 5]
     assert [value for _, value in shown["loss/train"]] == pytest.approx([row["train_loss"] for row in training.curve()])
+    assert hyperparameters(training.folder())["learning_rate"].number_value == 0.01
 
 
 STRICKEN = {

@@ -92,12 +92,18 @@ def test_show_takes_words_and_names_the_network(results):
     assert "trained from fresh weights" in " ".join(answer.output.split())
 
 
+def test_a_results_folder_is_no_network(results):
+    answer = CliRunner().invoke(cli, ["show", str(results)])
+    said = f"{results}: found a results folder; allowed: a network's folder, or words: show dense --results {results}"
+    assert str(answer.exception) == said
+
+
 def completed(results, line, *, words=None):
     """What click hands to bash after a typed line, whose last word is begun."""
     typed = words or line.split(" ")
     given = {"COMP_WORDS": " ".join(typed), "COMP_CWORD": str(len(typed) - 1), "_CLI_COMPLETE": "bash_complete"}
     answer = CliRunner().invoke(cli, [], env=os.environ | given, prog_name="cli")
-    return [item.partition(",")[2] for item in answer.output.splitlines()]
+    return [item.partition(",")[2] for item in answer.output.split()]
 
 
 def test_a_shell_completes_words(results, monkeypatch):
@@ -109,6 +115,10 @@ def test_a_shell_completes_words(results, monkeypatch):
     # bash splits at =
     split = [*place.split(), "snip", "seed", "=", "1"]
     assert completed(results, "", words=split) == ["1"]
+    assert completed(results, "", words=split[:-1]) == ["0", "1"]
+    # what is typed already, in other words too
+    assert completed(results, f"{place}dense ") == ["seed=0", "seed=1"]
+    assert completed(results, f"{place}rewind=random ") == []
     assert completed(results, "cli sta") == ["stale", "status"]
 
 

@@ -112,9 +112,9 @@ def held(here):
     taken.release()
 
 
-def marked(file):
-    """Snakemake's mark of a file that a job is making."""
-    path = Path(".snakemake", "incomplete", base64.urlsafe_b64encode(f"results/{file}".encode()).decode())
+def marked(file, kind="incomplete"):
+    """Snakemake's mark of a file that a job is making, or its record of one that a job has made."""
+    path = Path(".snakemake", kind, base64.urlsafe_b64encode(f"results/{file}".encode()).decode())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
 
@@ -133,6 +133,39 @@ def test_after_a_kill_nothing_runs(benchmark):
     found = status(Path("results"), benchmark)
     assert counts(found, "running") == {}
     assert "stopped" in sentence(found)
+
+
+def test_a_file_of_a_killed_job_is_left_and_the_job_is_named(benchmark):
+    make(*made(benchmark.places()))
+    marked(paths.trained_weights(DENSE))
+    log = logged("train", DENSE, "epoch 1/2  loss 1")
+    found = status(Path("results"), benchmark)
+    assert counts(found, "left")["train"] == 1
+    name = "train · dense, seed 0, resnet20 on digits"
+    assert list(named_jobs(found)) == [f"\nfailed or killed, its log does not say why: {name}\n  {log}"]
+    logged("train", DENSE, "epoch 1/2  loss 1", "ERROR interrupted: saved")
+    assert list(named_jobs(status(Path("results"), benchmark))) == []
+
+
+def test_a_job_that_ended_without_a_word_is_told_from_one_whose_file_was_lost(benchmark):
+    log = logged("attack", DENSE, "attacking")
+    logged("train", DENSE, "epoch 2/2  loss 1")
+    # nothing is known of what ended
+    assert list(named_jobs(status(Path("results"), benchmark))) == []
+    marked(paths.trained_weights(DENSE), "metadata")
+    said = list(named_jobs(status(Path("results"), benchmark)))
+    name = "attack · dense, seed 0, resnet20 on digits"
+    assert said == [f"\nfailed or killed, its log does not say why: {name}\n  {log}"]
+
+
+def test_a_job_that_ended_without_a_word_is_named_while_others_run(benchmark, held):
+    log = logged("attack", DENSE, "attacking")
+    marked(paths.trained_weights(DENSE), "metadata")
+    os.utime(log, (2**31, 2**31))
+    ended = f"failed or killed, its log does not say why: attack · dense, seed 0, resnet20 on digits\n  {log}"
+    assert list(named_jobs(status(Path("results"), benchmark))) == [f"\n{ended}"]
+    os.utime(log, (0, 0))
+    assert list(named_jobs(status(Path("results"), benchmark))) == []
 
 
 def test_a_failure_of_the_run_before_waits_for_this_one(benchmark, held):
@@ -231,6 +264,20 @@ def test_what_a_changed_configuration_asks_for_is_not_lost(reported):
     assert LOST not in call("status").out
 
 
+def test_what_is_given_is_what_goes_on(here):
+    signed("--cores 3 --config 'more_seeds=[7]'")
+    answer = call("status", "--config", "more_seeds=[7, 8]").out
+    assert "of 75 jobs are done" in answer
+    assert answer.endswith("to go on: snakemake --cores all --config 'more_seeds=[7, 8]'\n")
+    assert call("status", "--configfile", "config.yaml").out.endswith("--cores all --configfile config.yaml\n")
+
+
+@pytest.mark.parametrize("command", ["status", "summary", "verify"])
+def test_a_folder_is_given_once(here, command):
+    said = "--results: found b beside FOLDER results; allowed: one of them"
+    assert call(command, "results", "--results", "b").line == said
+
+
 def test_a_manifest_will_do(here, benchmark):
     Path("config.yaml").unlink()
     write_facts(Path("results/manifest.json"), {"configuration": {}}, config_hash="x")
@@ -245,6 +292,8 @@ def test_a_folder_of_another_benchmark_asks_for_its_configuration(here):
     said = "others: config.yaml here is not of this folder; name its own: --configfile FILE"
     assert call("status", "others").line == said
     assert "0 of 41 jobs" in call("status", "others", "--configfile", "config.yaml").out
+    given = call("status", "others", "--configfile", "config.yaml").out
+    assert given.endswith("to go on: snakemake --cores all --configfile config.yaml --config results=others\n")
     assert call("status", "gone").line == "gone: no such folder; --results names that of a benchmark"
 
 
@@ -271,6 +320,18 @@ def test_summary_takes_a_folder_that_holds_only_tables():
     )
 
 
+def test_a_tolerance_that_is_none_is_named_as_it_was_given(here):
+    said = "settings: xi: found -1; input should be greater than or equal to 0"
+    assert call("summary", "--xi", -1).line.startswith(said)
+
+
 def test_verify_takes_a_folder(here):
     assert call("verify", "gone").line == "gone: no such folder"
-    assert call("verify", "results").out == "0 files are intact\n"
+    answer = call("verify", "results")
+    assert (answer.status, answer.out) == (1, "")
+    assert answer.line == "results: found no file that a benchmark made; allowed: a results folder"
+
+
+def test_verify_looks_on_while_a_benchmark_begins(held):
+    answer = call("verify")
+    assert (answer.status, answer.out) == (0, "0 files are intact\n")

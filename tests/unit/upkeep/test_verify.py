@@ -53,6 +53,19 @@ def test_an_intact_folder_is_good(results):
     assert described(found) == ["11 files are intact"]
 
 
+def test_a_folder_that_vanishes_while_files_are_listed_is_no_error(results, monkeypatch):
+    (results / "networks" / ".temporary").mkdir()
+    scan = os.scandir
+
+    def vanishing(folder):
+        if str(folder).endswith(".temporary"):
+            raise FileNotFoundError(folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert described(verify(results)) == ["11 files are intact"]
+
+
 @pytest.mark.parametrize(
     "name",
     [f"{SET}/train_images.npy", f"{SET}/corrupted_images.npy", f"{DENSE}/training.json", "report/index.html", KEPT],
