@@ -42,7 +42,7 @@ def findings(tables: Tables, xi: str) -> list[Finding]:
         told = learned and not rows.empty and rows["seeds"].max() > 1
         won = _controls_won(every, drawn) if learned else []
         statements = [*_proven(rows), *_verdicts(rows), *_best(rows), *_power(rows)] if told else []
-        beside = " ".join(f"{term}: {text.partition(': ')[2]}" for term, text in won)
+        beside = " ".join(f"{term}: {text.partition(': so ')[2]}" for term, text in won)
         found.append(Finding(group_name(group), headline(rows, xi), [*statements, *controls, *won], beside))
     return found
 
