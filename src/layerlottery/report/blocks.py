@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from layerlottery.config.naming import family_name
 from layerlottery.report.charts import Panel, Picture
 from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import removal_shares
@@ -40,7 +41,7 @@ def _panels(tables: Tables, group: str, colours: dict[str, str], many: bool) -> 
     for criterion, scored_at in product(colours, ("init", "trained")):
         rows = _removed(layered, criterion, scored_at)
         if rows:
-            name = criterion if scored_at == "init" else f"{criterion} (trained)"
+            name = family_name(criterion, "" if scored_at == "init" else "trained")
             facts = {"heads": heads, "places": places, "side": side, "rows": rows, "colour": colours[criterion]}
             svg = drawing.render(label=f"{group}, {name}: {TEXTS['figures']['blocks']['label']}", width=WIDTH, **facts)
             yield Panel(name, group if many else "", Markup(svg))  # noqa: S704 - the template escapes

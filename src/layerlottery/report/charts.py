@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from layerlottery.config.naming import family_name
 from layerlottery.report.facets import Facet
 from layerlottery.report.series import by_seed, over_seeds
 from layerlottery.report.style import BOX, INK, MOST_NAMES, MUTED, RULES, SIZE, Legend, Look, inline, present
@@ -134,7 +135,7 @@ def name_ends(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], x: str,
         last = held.loc[held.groupby(by, sort=False)[x].idxmax()].sort_values("mean")
         ends = pd.concat([last.head(MOST_NAMES // 2), last.tail(MOST_NAMES // 2)])
         named = zip(ends["mean"], ends[by], strict=True)
-        direct_labels(axes, [(height, name, looks[name].colour) for height, name in named])
+        direct_labels(axes, [(height, family_name(name, ""), looks[name].colour) for height, name in named])
 
 
 def shared_axis(axes: Axes, rows: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from layerlottery.config.naming import family_name
 from layerlottery.report.tables import DENSE, Tables, group_name, tickets, variant_words, variants, within
 from layerlottery.words import gone, ranges
 
@@ -69,7 +70,9 @@ def apart(held: Sequence[Facet], values: Sequence[str], most: int) -> list[Facet
             found.append(replace(one, rows=rows))
             continue
         kept = (rows["criterion"].isna() | (rows["criterion"] == name) for name in names)
-        found += [one.narrowed(f"c{place}", names[place], rows[part]) for place, part in enumerate(kept)]
+        found += [
+            one.narrowed(f"c{place}", family_name(names[place], ""), rows[part]) for place, part in enumerate(kept)
+        ]
     return found
 
 

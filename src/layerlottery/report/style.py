@@ -18,6 +18,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from layerlottery.config.criteria import DEPTHS, DRAWN, FORMULAS
+from layerlottery.config.naming import family_name
 from layerlottery.report.tables import drawn_criteria, tickets
 from layerlottery.words import identifier, visible
 
@@ -138,7 +139,7 @@ def legend(
     """The names that appear, after the dense networks, if those are drawn; figures name what is too many."""
     first = (("dense", dense),) if dense else ()
     held = present(entries, rows, by)
-    return (*first, *((name, entries[name]) for name in held if len(held) <= MOST_NAMES))
+    return (*first, *((family_name(name, ""), entries[name]) for name in held if len(held) <= MOST_NAMES))
 
 
 def inline(svg: str, *, prefix: str, label: str) -> Markup:
