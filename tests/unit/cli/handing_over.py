@@ -54,14 +54,20 @@ def until(condition):
         time.sleep(0.02)
 
 
-def launch(words, owner=None, **options):
-    """A running command; with an owner it is handed over to that owner's worker."""
+def without_streams(command, closed):
+    """The command with these standard streams closed, by a shell: no hook of this process runs in between."""
+    ends = " ".join(f"{stream}>&-" for stream in closed)
+    return ["sh", "-c", f'exec "$@" {ends}', "sh", *command] if closed else command
+
+
+def launch(words, owner=None, closed=(), **options):
+    """A running command; with an owner it is handed over to that owner's worker. `closed`: streams that it lacks."""
     environment = {name: value for name, value in os.environ.items() if name != ADDRESS}
     if owner is not None:
         environment[ADDRESS] = str(owner if isinstance(owner, Path) else owner.address)
     environment |= options.pop("environment", {})
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*LAUNCH, *map(str, words)], env=environment, **pipes, **options)
+    return subprocess.Popen(without_streams([*LAUNCH, *map(str, words)], closed), env=environment, **pipes, **options)
 
 
 def finish(words, owner=None, **options):

@@ -128,13 +128,9 @@ def test_a_long_temporary_folder_is_no_hindrance(tmp_path, length):
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (0, 1, 2)])
 def test_closed_streams_are_no_hindrance(owner, files, tmp_path, closed):
-    def close():
-        for stream in closed:
-            os.close(stream)
-
     words = ["score", "--function", "l1", "--images-per-class", "1", *files, "--output"]
     for name, way in (("with", owner), ("without", None)):
-        with launch([*words, tmp_path / name], way, preexec_fn=close) as process:
+        with launch([*words, tmp_path / name], way, closed) as process:
             _, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, err) == (0, "")
     assert (tmp_path / "with").read_bytes() == (tmp_path / "without").read_bytes()

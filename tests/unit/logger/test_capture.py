@@ -9,7 +9,7 @@ import os, subprocess, sys
 from snakemake_logger_plugin_layerlottery.capture import Capture
 print("before", flush=True)
 capture = Capture()
-print("print")
+print("print", flush=True)
 subprocess.run([sys.executable, "-c", "import sys; print('child'); print('half', end='', file=sys.stderr)"])
 first = list(capture.lines())
 os.write(1, b" more\\n\\xff\\nrest")

@@ -169,7 +169,7 @@ def test_no_folder_at_all(tmp_path):
 
 def test_a_folder_without_tables(tmp_path):
     (tmp_path / "empty").mkdir()
-    refused([tmp_path / "empty"], tmp_path / "empty/tables", "no runs.parquet")
+    refused([tmp_path / "empty"], tmp_path / "empty", "found no file that a benchmark made")
 
 
 def test_a_benchmark_that_has_not_ended(good):
