@@ -27,4 +27,5 @@ class PanelCommand(RichCommand):
 
     def __init__(self, *words: Any, **given: Any) -> None:
         panels = [RichOptionPanel("Options"), RichOptionPanel(SETTINGS), RichOptionPanel(COMMON, ["help"])]
+        # click types each keyword, and all of them are handed through
         super().__init__(*words, panels=panels, **given)  # type: ignore[arg-type]

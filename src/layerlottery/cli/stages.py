@@ -105,6 +105,7 @@ def with_settings(of: Any) -> Callable[[Command], Command]:
             fields = {name: given.pop(name) for name in names & given.keys()}
             return command(settings=gather(of if one else TypeAdapter(of), settings, fields), **given)
 
+        # an option gives back what it was given, whose type click's stubs widen
         return settings_options(*models)(run)  # type: ignore[return-value]
 
     return decorate
@@ -145,4 +146,5 @@ def on_machine(command: Command) -> Command:
         panel=COMMON,
         help=text,
     )(run)
+    # likewise
     return whole_number("--threads", 1, "CPU threads", least=1, panel=COMMON)(with_device)  # type: ignore[return-value]

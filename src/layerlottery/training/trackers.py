@@ -156,6 +156,7 @@ def _without_torch() -> Iterator[None]:
     if "torch" in sys.modules:
         yield
         return
+    # an entry of None makes an import fail at once, which the stubs of sys do not know
     sys.modules["torch"] = None  # type: ignore[assignment]
     try:
         yield

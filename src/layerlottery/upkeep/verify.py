@@ -78,6 +78,7 @@ def verify(results: Path) -> Findings:
     ours = [path for path in files if OURS.fullmatch(_below(results, path))]
     found, running = Findings(), held(results)
     bar = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
+    # rich types each keyword, and these differ
     for path in track(ours, "checking", **bar):  # type: ignore[arg-type]
         _check(path, found)
     # of a running benchmark files are on their way: what they are to be made from may have changed already
