@@ -28,15 +28,15 @@ pytestmark = pytest.mark.chaos
 
 SEED = int(os.environ.get("LAYERLOTTERY_CHAOS_SEED", "1"))
 MANIFEST = paths.Folders("results").manifest()
-# neither is an artifact: logs, the lock's file, a stamp of Snakemake's own
-NO_ARTIFACT = re.compile(r"logs/.*|.*\.lock|.*\.snakemake_timestamp")
+# none is an artifact: logs, the lock's file, a stamp of Snakemake's own, views of results
+NO_ARTIFACT = re.compile(rf"logs/.*|.*\.lock|.*\.snakemake_timestamp|({'|'.join(paths.VIEWS)}).*")
 # what a rule waits for, but its stage does not read
 UNTESTED = {f"{split}_{part}.npy" for split in ("train", "shifted", "held_out") for part in ("images", "labels")}
 UNREAD = {
     "rewind": {"weights.safetensors"},
     "corrupt": UNTESTED,
     "outliers": UNTESTED,
-    "tabulate": {f"{table}.parquet" for table in ("curves", "stability", "detection", "resilience")},
+    "tabulate": {f"{table}.parquet" for table in ("curves", "stability", "detection", "answers", "agreement")},
 }
 
 
