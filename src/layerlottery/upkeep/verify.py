@@ -87,7 +87,8 @@ def verify(results: Path) -> Findings:
         found.missing = missing(results, found.stamps)
         found.damaged |= foreign(results, found.stamps)
         found.intact -= len(found.damaged.keys() & found.stamps.keys())
-        if found == Findings():
+        # a benchmark that ended before its first file leaves its lock
+        if found == Findings() and not (results / NAME).exists():
             raise LayerLotteryError(f"{results}: found no file that a benchmark made; allowed: a results folder")
     return found
 
