@@ -127,23 +127,24 @@ const layerlottery = (() => {
     },
   };
 
-  let quiet = true, begun = false;
+  // what the address says is left alone until a reader changes the view: events also follow when the view is restored
+  let held = "", begun = false;
+  const view = () => String(new URLSearchParams(Object.values(parts).flatMap(part => part.write())));
   function remember() {
-    if (quiet) return;
-    const held = new URLSearchParams(Object.values(parts).flatMap(part => part.write()));
-    history.replaceState(null, "", held.size ? `#${held}` : location.pathname + location.search);
+    if (view() === held) return;
+    held = view();
+    history.replaceState(null, "", held ? `#${held}` : location.pathname + location.search);
   }
 
   function go() {
     const fragment = location.hash.slice(1), target = document.getElementById(fragment);
-    quiet = true;
     const found = new URLSearchParams(target ? "" : fragment);
     // a link to a section leaves the view as it is
     for (const own of Object.values(parts)) if (!target || !begun) own.read(found);
     if (target) (target.querySelector("details") ?? target.closest("details") ?? {}).open = true;
     begun = true;
     if (target) target.scrollIntoView();
-    setTimeout(() => { quiet = false; }, 300);
+    held = view();
   }
 
   function start() {
