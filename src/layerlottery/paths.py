@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-DENSE = "networks/dataset={dataset}/network={network}/seed={seed}"
-SCORED = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
-TICKET = SCORED + "/removed={removed}/rewind={rewind}"
-# the same folder, for rules that need not know how a ticket was chosen: with fewer wildcards its jobs are found sooner
-PRUNED = DENSE + "/{pruning}/rewind={rewind}"
+# what no training has touched: θ0, fresh weights, and scores of θ0
+NETWORK = "networks/dataset={dataset}/network={network}/seed={seed}"
+# the dense network, trained by a recipe; what another recipe made stays beside it
+DENSE = NETWORK + "/recipe={recipe}"
+# scores of θ0 lie in the network's folder, those of trained weights in the dense network's
+SCORED = NETWORK + "{trained}/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
+CHOSEN = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
+# rounds lie below each other: removed=1/rewind=0/round=2/round=3 is what three rounds of one block each have left
+TICKET = CHOSEN + "/removed={step}/rewind={rewind}{rounds}"
+# a ticket of a later round, beside which lie the scores that chose it: of the round before
+ROUND = CHOSEN + "/removed={step}/rewind={rewind}{later}"
+# tickets' folders, for rules that need not know how one was chosen: with fewer wildcards its jobs are found sooner
+PRUNED = DENSE + "/{pruning}/rewind={rewind}{rounds}"
 START = DENSE + "/rewind={epoch}"
-FRESH_START = DENSE + "/rewind=random"
+FRESH_START = NETWORK + "/rewind=random"
 RUN = "networks/dataset={dataset}/{run}"
 DATASET = "datasets/dataset={dataset}"
 
@@ -26,20 +34,27 @@ LIVE = "live"
 VIEWS = (f"{LIVE}/", "report/pages/", "report/partial/")
 
 PRUNING = r"structure=[^/]+/criterion=[^/]+/draw=\d+/scored_at=[^/]+/removed=\d+"
+RECIPE = r"[A-Za-z0-9_.-]+-[0-9a-f]{8}"
+# by which a ticket that starts from the trained weights is fine-tuned
+TUNED = re.compile(r"trained-(?P<recipe>[0-9a-f]{8})")
 
 WILDCARDS = {
     "dataset": r"[A-Za-z0-9_.-]+",
     "network": r"[A-Za-z0-9_.-]+",
     "seed": r"\d+",
-    "structure": r"layers|filters_at_macs|filters|weights|dense_at_cost",
+    "recipe": RECIPE,
+    "trained": rf"(?:/recipe={RECIPE})?",
+    "structure": r"layers|filters_at_macs|filters_by_share|filters|weights|dense_at_cost",
     "criterion": r"[A-Za-z0-9_.-]+",
     "draw": r"\d+",
     "scored_at": r"init|trained",
-    "removed": r"\d+",
-    "rewind": r"\d+|random",
+    "step": r"\d+",
+    "rewind": r"\d+|random|trained-[0-9a-f]{8}",
+    "rounds": r"(?:/round=\d+)*",
+    "later": r"(?:/round=\d+)+",
     "epoch": r"[1-9]\d*",
     "pruning": PRUNING,
-    "run": rf"network=[^/]+/seed=\d+(/{PRUNING}/rewind=[^/]+)?",
+    "run": rf"network=[^/]+/seed=\d+/recipe=[^/]+(?:/{PRUNING}/rewind=[^/]+(?:/round=\d+)*)?",
 }
 
 SPLITS = ("train", "test", "shifted", "held_out")
@@ -74,8 +89,16 @@ class Folders:
         return f"{self.results}/{DENSE}"
 
     @property
+    def network(self) -> str:
+        return f"{self.results}/{NETWORK}"
+
+    @property
     def scored(self) -> str:
         return f"{self.results}/{SCORED}"
+
+    @property
+    def round(self) -> str:
+        return f"{self.results}/{ROUND}"
 
     @property
     def ticket(self) -> str:
@@ -145,8 +168,13 @@ def initial_weights(run: str) -> str:
 
 
 def start_weights(dense: str, rewind: str) -> str:
-    """The dense network's weights that tickets start from: θ0, θi after epoch i, or fresh ones (`random`)."""
-    return initial_weights(dense) if rewind == "0" else f"{dense}/rewind={rewind}.safetensors"
+    """The dense network's weights that tickets start from: θ0, θi after epoch i, fresh (`random`) or trained ones."""
+    if TUNED.fullmatch(rewind):
+        return trained_weights(dense)
+    network = dense.rpartition("/recipe=")[0]
+    if rewind == "0":
+        return initial_weights(network)
+    return start_file(f"{network if rewind == 'random' else dense}/rewind={rewind}")
 
 
 def start_file(start: str) -> str:
@@ -175,9 +203,14 @@ def element_scores(scored: str) -> str:
     return f"{scored}/scores.safetensors"
 
 
+def before(ticket: str) -> str:
+    """The folder of the round before, of a ticket of a later round."""
+    return ticket.rpartition("/round=")[0]
+
+
 def scores_by_structure(scored: str) -> list[str]:
     """Files of scores in this folder: the scores of weights, or of blocks and filters; both for a pattern."""
-    if "structure={structure}" in scored:
+    if "{structure}" in scored:
         return [scores(scored), element_scores(scored)]
     return [element_scores(scored) if "/structure=weights/" in scored else scores(scored)]
 
@@ -278,8 +311,18 @@ def place(path: Path) -> str | None:
 
 
 def wildcards(place: str) -> dict[str, str]:
-    """The values of the wildcards in a path below a results folder, by name."""
-    return dict(part.split("=", 1) for part in place.split("/") if "=" in part)
+    """What a path below a results folder says, by name; of a later round all that is `removed`, and its `step`."""
+    parts = (part.partition("=") for part in place.removesuffix(".safetensors").split("/"))
+    found = {name: value for name, equals, value in parts if equals}
+    if "round" in found:
+        step, number = int(found["removed"]), int(found["round"])
+        found |= {"step": str(step), "removed": str(gone(found["structure"], step, number))}
+    return found
+
+
+def gone(structure: str, step: int, rounds: int) -> int:
+    """What is gone after so many rounds: blocks, or, `step` being percent of the filters left, percent of them all."""
+    return round(100 * (1 - (1 - step / 100) ** rounds)) if structure == "filters_by_share" else step * rounds
 
 
 def renamed(path: str) -> str:

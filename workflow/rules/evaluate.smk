@@ -93,7 +93,7 @@ rule compare:
 # profile sets them to 1; the measurement itself uses one
 rule profile:
     input:
-        weights=paths.initial_weights(FOLDERS.dense),
+        weights=paths.initial_weights(FOLDERS.network),
         tickets=BENCHMARK.family_tickets,
         data=paths.prepared(FOLDERS.dataset),
     output:
@@ -106,7 +106,7 @@ rule profile:
     params:
         settings=BENCHMARK.profile.slice(),
         tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
-        batch_size=BENCHMARK.training.batch_size,
+        batch_size=lambda wildcards: BENCHMARK.recipe(wildcards.network).batch_size,
         revision=STAGES["profile"].revision,
     shell:
         "layerlottery profile --settings {params.settings:q} --weights {input.weights:q} {params.tickets:q}"

@@ -5,9 +5,9 @@ rule initialize:
     input:
         data=paths.prepared(FOLDERS.dataset),
     output:
-        paths.initial_weights(FOLDERS.dense),
+        paths.initial_weights(FOLDERS.network),
     log:
-        FOLDERS.log("initialize", paths.DENSE),
+        FOLDERS.log("initialize", paths.NETWORK),
     conda:
         ENVIRONMENT
     params:
@@ -22,7 +22,7 @@ rule initialize:
 # fresh weights for the control that keeps only a ticket's architecture
 use rule initialize as reinitialize with:
     output:
-        paths.start_weights(FOLDERS.dense, "random"),
+        paths.start_file(f"{FOLDERS.results}/{paths.FRESH_START}"),
     log:
         FOLDERS.log("initialize", paths.FRESH_START),
     params:
@@ -44,16 +44,28 @@ rule score:
     threads: BENCHMARK.resources.evaluation_threads
     params:
         settings=BENCHMARK.criterion_slice,
+        structure=BENCHMARK.scored_structure,
         revision=STAGES["score"].revision,
     shell:
         "layerlottery score --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
-        " --structure {wildcards.structure} --seed {wildcards.seed} --draw {wildcards.draw}"
+        " --structure {params.structure} --seed {wildcards.seed} --draw {wildcards.draw}"
         " --output {output:q} --threads {threads} --log {log:q}"
 
 
 use rule score as score_weights with:
     output:
         paths.element_scores(FOLDERS.scored),
+
+
+# in later rounds: the trained network of the round before
+use rule score as score_round with:
+    input:
+        weights=BENCHMARK.round_before,
+        data=paths.prepared(FOLDERS.dataset),
+    output:
+        paths.scores(FOLDERS.round),
+    log:
+        FOLDERS.log("score", paths.ROUND),
 
 
 rule prune:
@@ -72,5 +84,5 @@ rule prune:
         revision=STAGES["prune"].revision,
     shell:
         "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q} {params.data:q}"
-        " --structure {wildcards.structure} --removed {wildcards.removed}"
+        " --structure {wildcards.structure} --removed {wildcards.step}"
         " --output {output.weights:q} --output-facts {output.facts:q} --log {log:q}"

@@ -5,7 +5,7 @@
 
 rule train_dense:
     input:
-        weights=paths.initial_weights(FOLDERS.dense),
+        weights=paths.initial_weights(FOLDERS.network),
         data=paths.prepared(FOLDERS.dataset),
     output:
         weights=paths.trained_weights(FOLDERS.dense),
@@ -17,7 +17,7 @@ rule train_dense:
         ENVIRONMENT
     threads: BENCHMARK.resources.training_threads
     params:
-        settings=BENCHMARK.training.slice(),
+        settings=BENCHMARK.recipe_slice,
         folder=subpath(output.facts, parent=True),
         # not an output: it must outlive a failed job
         checkpoint=FOLDERS.checkpoint(paths.DENSE),
@@ -46,31 +46,31 @@ use rule train_dense as train_ticket with:
     log:
         FOLDERS.log("train", paths.PRUNED),
     params:
-        settings=BENCHMARK.training.slice(),
+        settings=BENCHMARK.recipe_slice,
         folder=subpath(output.facts, parent=True),
         checkpoint=FOLDERS.checkpoint(paths.PRUNED),
         seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,
         kept=FOLDERS.kept(paths.PRUNED),
         keep=[],
-        start_epoch=lambda wildcards: 0 if wildcards.rewind == "random" else int(wildcards.rewind),
+        start_epoch=lambda wildcards: int(wildcards.rewind) if wildcards.rewind.isdigit() else 0,
         revision=STAGES["train"].revision,
 
 
 rule rewind:
     input:
-        weights=paths.initial_weights(FOLDERS.dense),
+        weights=paths.initial_weights(FOLDERS.network),
         data=paths.prepared(FOLDERS.dataset),
         # after the dense training, which keeps these weights as it passes them
         trained=paths.trained_weights(FOLDERS.dense),
     output:
-        paths.start_weights(FOLDERS.dense, "{epoch}"),
+        paths.start_file(f"{FOLDERS.results}/{paths.START}"),
     log:
         FOLDERS.log("rewind", paths.START),
     conda:
         ENVIRONMENT
     threads: BENCHMARK.resources.training_threads
     params:
-        settings=BENCHMARK.training.slice(),
+        settings=BENCHMARK.recipe_slice,
         kept=FOLDERS.kept(paths.DENSE),
         checkpoint=FOLDERS.checkpoint(paths.START),
         seconds=lambda wildcards, output: BENCHMARK.resources.checkpoint_seconds,

@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from typing import Any, Protocol, Self, cast, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -28,6 +29,7 @@ from layerlottery.config.evaluation import (
 )
 from layerlottery.config.live import LoggingSettings
 from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
+from layerlottery.config.recipes import TRAINED, Recipes
 from layerlottery.config.resources import ResourceSettings
 from layerlottery.config.results import (
     EnergySettings,
@@ -38,7 +40,9 @@ from layerlottery.config.results import (
 )
 from layerlottery.config.stages import BENCHMARK, made
 from layerlottery.config.studies import (
+    AT_COST,
     FRESH,
+    SHARE,
     AggregateSettings,
     Run,
     Study,
@@ -47,7 +51,7 @@ from layerlottery.config.studies import (
     expand_scorings,
     scored_folder,
 )
-from layerlottery.config.training import TrainingSettings
+from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
 
 
@@ -61,11 +65,13 @@ class Wildcards(Protocol):
     criterion: str
     draw: str
     scored_at: str
-    removed: str
     rewind: str
+    recipe: str
+    step: str
+    rounds: str
 
 
-class Benchmark(Settings):
+class Benchmark(Recipes):
     """A whole configuration file."""
 
     results: str = Field(
@@ -83,7 +89,6 @@ class Benchmark(Settings):
     more_seeds: Distinct[Seed] = later(
         [], "seeds that every study gets beside its own; `layerlottery seeds` names them"
     )
-    training: TrainingSettings = Field(TrainingSettings(), description="recipe of every training")
     attack: AttackSettings = Field(AttackSettings(), description="adversarial examples")
     corruptions: CorruptionSettings = Field(CorruptionSettings(), description="corrupted test sets")
     outliers: OutlierSettings = Field(OutlierSettings(), description="images of no class, to be told from test images")
@@ -150,6 +155,7 @@ class Benchmark(Settings):
             for name in study.criteria:
                 self._check_criterion(study, name)
             self._check_rewinds(study)
+        self._check_recipes()
         return self
 
     def _check_tolerances(self) -> None:
@@ -190,7 +196,7 @@ class Benchmark(Settings):
                 raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
             if problem := settings.unfit(structure):
                 raise ValueError(f"criteria.{name}.{problem}")
-        if study.structures != ["layers"]:
+        if {*study.structures} - {"layers", SHARE}:
             self._check_budget(settings.budget or name)
         if study.data_free and (not settings.formula.data_free or "trained" in study.scored_at):
             known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).formula.data_free)
@@ -202,13 +208,24 @@ class Benchmark(Settings):
             raise ValueError(f"criteria.budget: found {name!r}; allowed: criteria of layers: {', '.join(known)}")
 
     def _check_rewinds(self, study: Study) -> None:
-        last = self.training.epochs - 1
-        for rewind in study.rewinds:
+        for network, rewind in product(study.networks, study.rewinds):
+            last = self.recipe(network).epochs - 1
             if isinstance(rewind, int) and rewind > last:
                 raise ValueError(
-                    f"studies.{study.name}.rewinds: found {rewind}; "
-                    f"training.epochs is {last + 1}, so 0 to {last} and random are allowed"
+                    f"studies.{study.name}.rewinds: found {rewind}; training.epochs of {network} is {last + 1}, "
+                    f"so 0 to {last}, random and trained are allowed"
                 )
+
+    def _check_recipes(self) -> None:
+        """A recipe is for a network that some study trains, and fine-tuning for tickets that start from trained weights."""
+        trained = list(dict.fromkeys(name for study in self.studies for name in study.networks))
+        tuned = {name for study in self.studies if TRAINED in study.rewinds for name in study.networks}
+        if "fine_tuning" in self.model_fields_set and not tuned:
+            raise ValueError("fine_tuning: found, and no study fine-tunes; allowed: with rewinds: [trained] in a study")
+        for key, names in self.named().items():
+            for name in names - (tuned if key == "fine_tuning" else {*trained}):
+                allowed = ", ".join(["default", *(one for one in trained if key == "training" or one in tuned)])
+                raise ValueError(f"{key}: found a recipe for {name!r}, which no study trains; allowed: {allowed}")
 
     def _check_network(self, study: Study, name: str) -> None:
         try:
@@ -216,9 +233,11 @@ class Benchmark(Settings):
         except KeyError as error:
             known = ", ".join([NAMES, *self.networks])
             raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
-        most, found = network.most_removable, max(study.removed, default=0)
-        if most is not None and found > most:
-            raise ValueError(f"studies.{study.name}.removed: found {found}; {name} gives at most {most}")
+        blocks = {*study.structures} - {SHARE}
+        most, found = network.most_removable, max((removed for removed, _, _ in study.sizes), default=0)
+        if blocks and most is not None and found > most:
+            key = "rounds.until" if study.rounds else "removed"
+            raise ValueError(f"studies.{study.name}.{key}: found {found}; {name} gives at most {most}")
         others = [one for one in study.structures if SCORED_AS.get(one, one) != "layers"]
         if others and not isinstance(network, NetworkSettings):
             raise ValueError(
@@ -236,7 +255,7 @@ class Benchmark(Settings):
 
     def runs(self) -> list[Run]:
         """One row for every network to train."""
-        return expand(self.studies)
+        return expand(self.studies, self)
 
     @cached_property
     def families(self) -> dict[tuple[str, str, str], list[Run]]:
@@ -256,17 +275,32 @@ class Benchmark(Settings):
 
     def scored_weights(self, wildcards: Wildcards) -> str:
         """θ0, or the trained weights where the study scores those."""
-        name = paths.initial_weights if wildcards.scored_at == "init" else paths.trained_weights
-        return name(self._dense(wildcards))
+        if wildcards.scored_at == "init":
+            return paths.initial_weights(self.folders.network.format(**vars(wildcards)))
+        return paths.trained_weights(f"{self.folders.network}{{trained}}".format(**vars(wildcards)))
+
+    def scored_structure(self, wildcards: Wildcards) -> str:
+        """What is scored of a network: filters, whichever way their number is found."""
+        return SCORED_AS.get(wildcards.structure, wildcards.structure)
+
+    def round_before(self, wildcards: Wildcards) -> str:
+        """The trained weights of the round before, whose scores choose what goes in this one."""
+        return paths.trained_weights(paths.before(self.folders.round.format(**vars(wildcards))))
 
     def start_weights(self, wildcards: Wildcards) -> str:
-        """The weights of which a ticket keeps a part."""
-        return paths.start_weights(self._dense(wildcards), wildcards.rewind)
+        """The weights of which a ticket keeps a part: the dense network's, or those of the round before."""
+        if not wildcards.rounds:
+            return paths.start_weights(self._dense(wildcards), wildcards.rewind)
+        before = paths.before(self.folders.ticket.format(**vars(wildcards)))
+        # a ticket that goes back to θi has kept its part of it
+        return (paths.trained_weights if paths.TUNED.fullmatch(wildcards.rewind) else paths.initial_weights)(before)
 
     def pruning_scores(self, wildcards: Wildcards) -> str:
         """Scores of blocks, filters or weights, which choose what goes."""
         if wildcards.structure == "dense_at_cost":
             return self.budget_scores(wildcards)[0]
+        if wildcards.rounds:
+            return paths.scores(self.folders.ticket.format(**vars(wildcards)))
         name = paths.element_scores if wildcards.structure == "weights" else paths.scores
         return name(f"{self.results}/{scored_folder(wildcards)}")
 
@@ -275,7 +309,7 @@ class Benchmark(Settings):
         return [paths.scores(f"{self.results}/{folder}") for folder in self._budgets(wildcards)]
 
     def _budgets(self, wildcards: Wildcards) -> list[str]:
-        if wildcards.structure == "layers":
+        if wildcards.structure in ("layers", SHARE):
             return []
         criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
         return [scored_folder(wildcards, structure="layers", criterion=criterion)]
@@ -292,7 +326,7 @@ class Benchmark(Settings):
 
     def _sized(self, wildcards: Wildcards) -> list[str]:
         dataset = self.folders.dataset.format(**vars(wildcards))
-        return [paths.prepared(dataset)] if wildcards.structure in SCORED_AS else []
+        return [paths.prepared(dataset)] if wildcards.structure in AT_COST else []
 
     def kept_epochs(self, wildcards: Wildcards) -> list[int]:
         """Epochs whose weights a dense training keeps, since some study rewinds to them."""
@@ -306,26 +340,28 @@ class Benchmark(Settings):
 
     def places(self) -> dict[str, list[str]]:
         """The folders that the stages work in for this benchmark, below the results folder, by their patterns."""
-        runs, scorings = self.runs(), expand_scorings(self.studies)
+        runs, scorings = self.runs(), expand_scorings(self.studies, self)
         tickets = [run for run in runs if run.removed]
         scored = [run.scored for run in scorings if run.structure != "weights"]
         scored += [run.scored for run in tickets]
         scored += [folder for run in tickets for folder in self._budgets(cast(Wildcards, run))]
-        starts = dict.fromkeys((run.dense.folder, run.rewind) for run in tickets if run.rewind != "0")
-        return {
-            paths.DATASET: list(dict.fromkeys(paths.DATASET.format(dataset=run.dataset) for run in runs)),
-            paths.DENSE: list(dict.fromkeys(run.dense.folder for run in runs)),
-            paths.TICKET: [run.folder for run in tickets],
-            paths.SCORED: list(dict.fromkeys(scored)),
-            paths.START: [f"{dense}/rewind={epoch}" for dense, epoch in starts if epoch != FRESH],
-            paths.FRESH_START: [f"{dense}/rewind={FRESH}" for dense, epoch in starts if epoch == FRESH],
-            BENCHMARK: [""],
+        starts = dict.fromkeys((run, run.rewind) for run in tickets if run.rewind != "0" and not run.is_tuned)
+        folders = {
+            paths.DATASET: (paths.DATASET.format(dataset=run.dataset) for run in runs),
+            paths.NETWORK: (run.dense.folder.rpartition("/recipe=")[0] for run in runs),
+            paths.DENSE: (run.dense.folder for run in runs),
+            paths.TICKET: (run.folder for run in tickets),
+            paths.ROUND: (run.folder for run in tickets if run.round > 1),
+            paths.SCORED: scored,
+            paths.START: (paths.START.format(**vars(run), epoch=rewind) for run, rewind in starts if rewind != FRESH),
+            paths.FRESH_START: (paths.FRESH_START.format(**vars(run)) for run, rewind in starts if rewind == FRESH),
         }
+        return {pattern: list(dict.fromkeys(held)) for pattern, held in folders.items()} | {BENCHMARK: [""]}
 
     def network_results(self) -> list[str]:
         """Every file that the tables are made from: all that the stages make of each network, except weights."""
         places = self.places()
-        asked = {run.scored for run in expand_scorings(self.studies)}
+        asked = {run.scored for run in expand_scorings(self.studies, self)}
         scored = [folder for folder in places[paths.SCORED] if folder in asked]
         wanted = {paths.DENSE: places[paths.DENSE], paths.TICKET: places[paths.TICKET], paths.SCORED: scored}
         return [f"{self.results}/{file}" for file in made(wanted) if not file.endswith(".safetensors")]
@@ -344,6 +380,18 @@ class Benchmark(Settings):
 
     def network_slice(self, wildcards: Wildcards) -> str:
         return self.network(wildcards.network).slice()
+
+    def recipe_slice(self, wildcards: Wildcards) -> str:
+        """The recipe of a dense network or ticket, which its path names."""
+        tuned = paths.TUNED.fullmatch(getattr(wildcards, "rewind", ""))
+        level, recipe = self.level(wildcards.network), self.recipe(wildcards.network)
+        if wildcards.recipe != level:
+            raise LayerLotteryError(f"recipe={wildcards.recipe}: allowed in this configuration: recipe={level}")
+        if not tuned:
+            return recipe.slice()
+        if wildcards.rewind != (start := self.start(wildcards.network, TRAINED)):
+            raise LayerLotteryError(f"rewind={wildcards.rewind}: allowed in this configuration: rewind={start}")
+        return self.tuning(wildcards.network).slice()
 
     def criterion_slice(self, wildcards: Wildcards) -> str:
         return self.criterion(wildcards.criterion).slice()

@@ -126,8 +126,10 @@ def _size_problems(key: str, settings: Any, whole: Extent) -> Iterator[str]:
 
 
 def _side_problems(benchmark: Any, name: str, side: int) -> Iterator[str]:
-    if benchmark.training.crop > side:
-        yield f"training.crop: found {benchmark.training.crop}; the images of {name} have {side} pixels a side"
+    networks = [network for study in benchmark.studies if name in study.datasets for network in study.networks]
+    for key, of in (("training", benchmark.recipe), ("fine_tuning", benchmark.tuning)):
+        if wide := {of(network).crop for network in networks if of(network).crop > side}:
+            yield f"{key}.crop: found {max(wide)}; the images of {name} have {side} pixels a side"
     for study in benchmark.studies:
         for network in study.networks if name in study.datasets else ():
             patch = getattr(benchmark.network(network), "patch", 1)

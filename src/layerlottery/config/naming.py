@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from layerlottery.config.criteria import DEPTHS
-from layerlottery.config.studies import FRESH
+from layerlottery.config.studies import FRESH, SHARE
+from layerlottery.paths import TUNED
 from layerlottery.words import one_line
 
-CALLED = {"filters_at_macs": "filters, equal MACs", "dense_at_cost": "dense, equal cost"}
+CALLED = {
+    "filters_at_macs": "filters, equal MACs",
+    "filters_by_share": "filters",
+    "dense_at_cost": "dense, equal cost",
+}
 
 
 def is_depths(criterion: str) -> bool:
@@ -24,12 +29,28 @@ def family_name(criterion: str, variant: str) -> str:
     return f"{criterion} ({variant})" if variant else criterion
 
 
-def variant_name(structure: str, scored_at: str | None, rewind: str = "0") -> str:
-    """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25."""
+def variant_name(structure: str, scored_at: str | None, rewind: str = "0", step: int = 0) -> str:
+    """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25.
+
+    `step` is what goes in each of its rounds, 0 of one that has none.
+    """
     words = [CALLED.get(structure, structure)] if structure != "layers" else []
     words += ["trained"] if scored_at == "trained" else []
-    words += ["fresh weights"] if rewind == FRESH else [f"rewind {rewind}"] if rewind != "0" else []
+    words += [start_name(rewind)] if rewind != "0" else []
+    words += [f"rounds of {gone_name(structure, step)}"] if step else []
     return ", ".join(words)
+
+
+def start_name(rewind: str) -> str:
+    """What a ticket's training starts from, in a word or two; as fresh weights, rewind 25, fine-tuned."""
+    if TUNED.fullmatch(rewind):
+        return "fine-tuned"
+    return "fresh weights" if rewind == FRESH else f"rewind {rewind}"
+
+
+def gone_name(structure: str, removed: int) -> str:
+    """How much is gone of a ticket, or goes in a round: blocks, or a share of the filters."""
+    return f"{removed} %" if structure == SHARE else str(removed)
 
 
 def network_name(values: Mapping[str, Any], *, several: bool = True) -> str:
@@ -40,9 +61,10 @@ def network_name(values: Mapping[str, Any], *, several: bool = True) -> str:
     """
     criterion, rewind = values.get("criterion"), str(values.get("rewind", "0"))
     structure = values.get("structure", "layers") if criterion else "layers"
-    variant = variant_name(structure, values.get("scored_at"), rewind)
+    variant = variant_name(structure, values.get("scored_at"), rewind, int(values.get("step") or 0))
     words = [family_name(criterion or "dense", variant)] if "network" in values else []
-    words += [f"{values['removed']} removed"] if str(values.get("removed", "0")) != "0" else []
+    gone = int(values.get("removed") or 0)
+    words += [f"{gone_name(structure, gone)} removed"] if gone else []
     words += [f"draw {values['draw']}"] if str(values.get("draw", "0")) != "0" else []
     words += [f"seed {values['seed']}"] if "seed" in values else []
     if several or "seed" not in values:

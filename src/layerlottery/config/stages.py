@@ -91,11 +91,17 @@ STAGES = {
         Stage(
             "initialize",
             4,
-            {paths.DENSE: (paths.initial_weights,), paths.FRESH_START: (paths.start_file,)},
+            {paths.NETWORK: (paths.initial_weights,), paths.FRESH_START: (paths.start_file,)},
             Network,
             ("initialize", "reinitialize"),
         ),
-        Stage("score", 6, {paths.SCORED: (paths.scores_by_structure,)}, CriterionSettings, ("score", "score_weights")),
+        Stage(
+            "score",
+            6,
+            {paths.SCORED: (paths.scores_by_structure,), paths.ROUND: (paths.scores,)},
+            CriterionSettings,
+            ("score", "score_weights", "score_round"),
+        ),
         Stage("prune", 5, {paths.TICKET: (paths.initial_weights, paths.ticket_facts)}),
         Stage(
             "train",
@@ -127,7 +133,7 @@ STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rule
 # every place, as its own only folder: the files made there are patterns
 PLACES = {pattern: [pattern] for stage in STAGES.values() for pattern in stage.makes}
 # files named after a start of tickets lie in the folder of the dense network
-OWNERS = {paths.START: paths.DENSE, paths.FRESH_START: paths.DENSE}
+OWNERS = {paths.START: paths.DENSE, paths.FRESH_START: paths.NETWORK}
 
 
 def made(places: Mapping[str, list[str]], *, extras: bool = False) -> Iterator[str]:

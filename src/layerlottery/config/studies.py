@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -16,17 +16,25 @@ from layerlottery import paths
 from layerlottery.config.base import MOST, Count, Distinct, Name, Seed, Settings, later
 from layerlottery.config.criteria import SCORED_AS, Depth, Structure
 from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
-from layerlottery.config.training import TrainingSettings
+from layerlottery.config.recipes import TRAINED, Recipes
+from layerlottery.config.rounds import PERCENT, SHARE, Rounds
 
 Epoch = Annotated[int, Field(ge=0, le=MOST)]
-
+SHARE = "filters_by_share"
+# structures whose cost is that of a layer ticket
+AT_COST = ("filters_at_macs", "dense_at_cost")
+PERCENT = 100
 
 FRESH = "random"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One network to train: a dense one, or a ticket."""
+    """One network to train: a dense one, or a ticket.
+
+    `removed` is all that is gone of a ticket: blocks, or of structure filters_by_share percent of the filters. Where
+    it went in rounds, `step` is what went in each, and `round` their number; else `step` is 0, and `round` 1.
+    """
 
     dataset: str
     network: str
@@ -37,32 +45,45 @@ class Run:
     scored_at: str | None = None
     removed: int = 0
     rewind: str = "0"
+    recipe: str = ""
+    step: int = 0
+    round: int = 0
 
     @property
     def dense(self) -> Run:
         """The dense network that this one is compared with; it shares θ0 and data order."""
-        return Run(self.dataset, self.network, self.seed)
+        return Run(self.dataset, self.network, self.seed, recipe=self.recipe)
 
     @property
     def scored(self) -> str:
-        """The folder of the scores that chose this ticket."""
+        """The folder of the scores that chose this ticket or, in later rounds, the first."""
         return scored_folder(self)
 
     @property
     def start_epoch(self) -> int:
         """Epochs of the dense training that a rewound ticket does not repeat."""
-        return 0 if self.rewind == FRESH else int(self.rewind)
+        return int(self.rewind) if self.rewind.isdigit() else 0
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether it starts from trained weights, and is fine-tuned."""
+        return paths.TUNED.fullmatch(self.rewind) is not None
 
     @property
     def folder(self) -> str:
         """This network's folder inside the results."""
-        return (paths.DENSE if self.structure == "none" else paths.TICKET).format(**vars(self))
+        if self.structure == "none":
+            return paths.DENSE.format(**vars(self))
+        rounds = "".join(f"/round={number}" for number in range(2, self.round + 1))
+        return paths.TICKET.format(**vars(self) | {"step": self.step or self.removed, "rounds": rounds})
 
 
 def scored_folder(run: Any, **changes: str) -> str:
     """The folder of the scores that choose a ticket, of a Run or of Snakemake's wildcards with some changes."""
     values = vars(run) | changes
-    return paths.SCORED.format(**values | {"structure": SCORED_AS.get(values["structure"], values["structure"])})
+    structure = SCORED_AS.get(values["structure"], values["structure"])
+    trained = "" if values["scored_at"] == "init" else f"/recipe={values['recipe']}"
+    return paths.SCORED.format(**values | {"structure": structure, "trained": trained})
 
 
 # random and random_spread: as many blocks at random, several draws; fresh: a ticket's architecture with new weights;
@@ -85,7 +106,9 @@ class Study(Settings):
     networks: Distinct[Name] = Field(description="resnet20, resnet32, … or names from networks", min_length=1)
     seeds: Distinct[Seed] = Field(description="one dense network and one ticket of each kind a seed", min_length=1)
     criteria: Distinct[Name] = Field(description="names of criteria", min_length=1)
-    removed: Distinct[Count] = Field(description="residual blocks to remove; an empty list only scores")
+    removed: Distinct[Count] = Field(
+        [], description="residual blocks to remove, or percent of the filters; an empty list only scores"
+    )
     scored_at: Distinct[Literal["init", "trained"]] = Field(
         ["init"], description="score θ0 or the trained weights", min_length=1
     )
@@ -95,10 +118,14 @@ class Study(Settings):
         "filters_at_macs: filters until as many MACs are saved; dense_at_cost: nothing, but trained for its cost",
         min_length=1,
     )
-    rewinds: Distinct[Epoch | Literal["random"]] = Field(
+    rewinds: Distinct[Epoch | Literal["random", "trained"]] = Field(
         [0],
-        description="epoch whose weights a ticket starts from; 0 is θ0, random fresh weights",
+        description="epoch whose weights a ticket starts from; 0 is θ0, random fresh weights, trained the weights "
+        "after the last epoch, which the recipe fine_tuning trains further",
         min_length=1,
+    )
+    rounds: Rounds | None = later(
+        None, "instead of removed: score, remove and train again and again, each round the result of the one before"
     )
     draws: int = Field(
         1, ge=1, le=1000, description="times that each criterion is drawn a seed: random choices, scoring images"
@@ -118,37 +145,61 @@ class Study(Settings):
             raise ValueError("densities: now called removed, the numbers of residual blocks to remove")
         return values
 
+    @model_validator(mode="after")
+    def _check_rounds(self) -> Self:
+        filters = [one for one in self.structures if one == SHARE]
+        if self.rounds is None:
+            if filters and max(self.removed, default=0) >= PERCENT:
+                raise ValueError(f"removed: found {max(self.removed)}; {SHARE} takes percent of the filters, below 100")
+            return self
+        if self.removed:
+            raise ValueError(f"rounds: found beside removed {self.removed}; allowed: one of the two")
+        if self.scored_at != [TRAINED]:
+            raise ValueError(f"rounds: found scored_at {self.scored_at}; rounds score trained networks: [trained]")
+        wanted = [SHARE] if self.rounds.filters else ["layers"]
+        if self.structures != wanted:
+            raise ValueError(f"rounds: found structures {self.structures}; allowed with {self.rounds.kind}: {wanted}")
+        if self.controls:
+            raise ValueError("rounds: found controls; allowed: in studies with removed alone")
+        return self
+
     @property
     def families(self) -> list[tuple[str, str, int]]:
         """Dataset, network and seed of every dense network."""
         return list(product(self.datasets, self.networks, self.seeds))
 
-    def scorings(self) -> Iterable[Run]:
+    @property
+    def sizes(self) -> list[tuple[int, int, int]]:
+        """What is gone of each ticket, what goes in a round of it (0 without rounds), and the number of its rounds."""
+        return self.rounds.sizes() if self.rounds else [(removed, 0, 1) for removed in self.removed]
+
+    def scorings(self, recipes: Recipes) -> Iterable[Run]:
         """Everything that is scored, as runs that remove nothing."""
         for family in self.families:
             for choice in product(self.structures, self.criteria, range(self.draws), self.scored_at):
                 structure, criterion, draw, scored_at = choice
-                yield Run(*family, structure, criterion, draw, scored_at)
+                yield Run(*family, structure, criterion, draw, scored_at, recipe=recipes.level(family[1]))
 
-    def runs(self) -> Iterable[Run]:
+    def runs(self, recipes: Recipes) -> Iterable[Run]:
         """Dense networks first, then tickets."""
-        yield from (Run(*family) for family in self.families)
-        for scoring in self.scorings():
-            for removed, rewind in product(self.removed, self.rewinds):
-                yield replace(scoring, removed=removed, rewind=str(rewind))
+        yield from (Run(*family, recipe=recipes.level(family[1])) for family in self.families)
+        for scoring in self.scorings(recipes):
+            for (removed, step, number), rewind in product(self.sizes, self.rewinds):
+                start = recipes.start(scoring.network, rewind)
+                yield replace(scoring, removed=removed, rewind=start, step=step, round=number)
 
 
-def expand(studies: Iterable[Study]) -> list[Run]:
+def expand(studies: Iterable[Study], recipes: Recipes) -> list[Run]:
     """All runs of all studies, each once, in the order of the configuration."""
-    return list(dict.fromkeys(run for study in studies for run in study.runs()))
+    return list(dict.fromkeys(run for study in studies for run in study.runs(recipes)))
 
 
-def expand_scorings(studies: Iterable[Study]) -> list[Run]:
-    """Everything that the studies score, each once."""
-    return list(dict.fromkeys(run for study in studies for run in study.scorings()))
+def expand_scorings(studies: Iterable[Study], recipes: Recipes) -> list[Run]:
+    """Everything that the studies score, each once; what later rounds score comes with their tickets."""
+    return list(dict.fromkeys(run for study in studies for run in study.scorings(recipes)))
 
 
-class AggregateSettings(Settings):
+class AggregateSettings(Recipes):
     """Settings that the tables depend on, besides the results themselves."""
 
     studies: list[Study] = Field(description="the grids whose networks are collected")
@@ -156,10 +207,9 @@ class AggregateSettings(Settings):
     statistics: StatisticsSettings = Field(StatisticsSettings(), description="what counts as winning")
 
 
-class TabulateSettings(Settings):
+class TabulateSettings(Recipes):
     """Settings that the paper's tables depend on, besides the result tables."""
 
     studies: list[Study] = Field(description="the grids whose `fills` say which table holds them")
-    training: TrainingSettings = Field(TrainingSettings(), description="recipe, to name the scale of the comparison")
     margins: MarginSettings = Field(MarginSettings(), description="what counts as agreement")
     statistics: StatisticsSettings = Field(StatisticsSettings(), description="level of the intervals")

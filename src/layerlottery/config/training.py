@@ -44,3 +44,11 @@ class TrainingSettings(Settings):
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
         return self
+
+
+class FineTuningSettings(TrainingSettings):
+    """The recipe of tickets that start from the dense network's trained weights."""
+
+    epochs: int = Field(40, ge=1, le=MOST, description="passes over the training set")
+    learning_rate: Positive = Field(0.01, description="peak learning rate")
+    schedule: Literal["step", "cosine", "onecycle"] = Field("cosine", description="learning-rate schedule")

@@ -9,6 +9,7 @@ costs need torch.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
+PERCENT = 100
 
 Facts = Mapping[str, Any]
 
@@ -70,10 +72,11 @@ def prune(
 ) -> dict[str, Any]:
     """Remove what scores lowest from the dense network in `weights`; what is kept stays bit for bit.
 
-    layers: `removed` residual blocks go; `scores` is the facts file of their scores. filters, weights: as many
+    The network may be a ticket, which loses more in a further round. layers: `removed` residual blocks go; `scores` is the facts file of their scores. filters, weights: as many
     go as bring the convolution filters or the parameters to those of the layer ticket that the block scores
     `budget` choose; `scores` are the facts file of filters or the tensors file of weights. filters_at_macs: filters
-    go until `macs` of the network come closest to the layer ticket's. dense_at_cost: all stays, and `training_share`
+    go until `macs` of the network come closest to the layer ticket's. filters_by_share: `removed` percent of its filters
+    go. dense_at_cost: all stays, and `training_share`
     in both files says which share of the dense training costs as many of them. Returns the facts.
     """
     tensors, dense = read_weights(weights)
@@ -96,9 +99,15 @@ def _told(facts: Facts, dense: Mapping[str, Array], kept: Mapping[str, Array]) -
         return f"nothing removed; to be trained for {100 * facts['training_share']:.0f} % of the dense training"
     before, masked = parameter_count(dense), facts["architecture"].get("masked")
     after = before - _masked_away(kept, masked) if masked else parameter_count(kept)
-    elements = facts["structure"].removesuffix("_at_macs") if after < before else "nothing"
+    elements = facts["structure"].removesuffix("_at_macs").removesuffix("_by_share") if after < before else "nothing"
     gone = ", ".join(facts["removed_blocks"]) or elements
     return f"removed {gone}; {100 * (1 - after / before):.0f} % fewer parameters"
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    """What sorts names as a network's order has them: stage1.2 before stage1.10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]
 
 
 def _masked_away(kept: Mapping[str, Array], masked: Mapping[str, int]) -> int:
@@ -124,8 +133,11 @@ class _Pruning:
         gone = select(blocks, self.removed, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
         removals = {row["name"]: row["removal"] for row in blocks if "removal" in row and row["name"] in gone}
         kept, ties = self._without(gone, self.scores, removals), tied(blocks, gone)
+        # those of earlier rounds first
+        all_gone = sorted([*self.architecture["removed_blocks"], *gone], key=_natural)
+        removals = {**self.architecture.get("removals", {}), **removals}
         facts = {
-            "removed_blocks": gone,
+            "removed_blocks": all_gone,
             "kept": [block["name"] for block in blocks if block["name"] not in gone],
             "ties": ties,
             "tied": len(ties),
@@ -133,7 +145,7 @@ class _Pruning:
             "filters": filter_count(kept),
             "criterion_settings": scored["settings"],
         }
-        changes = {"removed_blocks": gone} | ({"removals": removals} if removals else {})
+        changes = {"removed_blocks": all_gone} | ({"removals": removals} if removals else {})
         return _Pruned(kept, changes, facts, [scored["config_hash"]])
 
     def filters(self) -> _Pruned:
@@ -151,6 +163,12 @@ class _Pruning:
         size = closest(target, len(order), lambda size: count(_without_groups(model, order[:size])))
         return self._without_filters(scored, blocks, order[:size], target)
 
+    def filters_by_share(self) -> _Pruned:
+        scored, total = self._filter_scores(), filter_count(self.dense)
+        budget = total - round(total * self.removed / PERCENT)
+        gone = choose_filters(scored["groups"], total=total, budget=budget)
+        return self._without_filters(scored, None, gone, budget)
+
     def dense_at_cost(self) -> _Pruned:
         blocks, target, count = self._layer_ticket_macs()
         facts = _equal_budget(blocks, blocks, self.dense, target) | {"tied": 0}
@@ -164,14 +182,16 @@ class _Pruning:
             raise LayerLotteryError(f"{self.scores}: scores {held} filters, {self.file} has {total}")
         return scored
 
-    def _without_filters(self, scored: Facts, blocks: Facts, gone: Sequence[Facts], budget: int) -> _Pruned:
+    def _without_filters(self, scored: Facts, blocks: Facts | None, gone: Sequence[Facts], budget: int) -> _Pruned:
         kept, shapes = _smaller(self._network(), gone) if gone else (self.dense, {})
+        shapes = {**self.architecture.get("filters", {}), **shapes}
         facts = _equal_budget(scored, blocks, kept, budget) | {
             "tied": tied_filters(scored["groups"], gone),
             "layers": {name.removesuffix(".weight"): len(array) for name, array in kept.items() if array.ndim == 4},
         }
         changes = {"filters": shapes} if shapes else {}
-        return _Pruned(kept, changes, facts, [scored["config_hash"], blocks["config_hash"]])
+        budget_of = [blocks["config_hash"]] if blocks else []
+        return _Pruned(kept, changes, facts, [scored["config_hash"], *budget_of])
 
     def weights(self) -> _Pruned:
         held, scored, stamp = read_stamped_tensors(self.scores)
@@ -264,10 +284,10 @@ def _masked(tensors: Mapping[str, Array], masks: Mapping[str, Keep]) -> dict[str
     return state
 
 
-def _equal_budget(scored: Facts, blocks: Facts, kept: Mapping[str, Array], budget: int) -> dict[str, Any]:
+def _equal_budget(scored: Facts, blocks: Facts | None, kept: Mapping[str, Array], budget: int) -> dict[str, Any]:
     return {
         "removed_blocks": [],
-        "kept": [block["name"] for block in blocks["blocks"]],
+        "kept": [block["name"] for block in blocks["blocks"]] if blocks else [],
         "budget": budget,
         "filters": filter_count(kept),
         "criterion_settings": scored["settings"],

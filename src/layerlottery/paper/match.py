@@ -35,7 +35,7 @@ def _answers(ticket: TicketKey, printed: Printed, *, epochs: int, control: bool)
 
 def same_rewind(rewind: str, printed: int, *, epochs: int) -> bool:
     """Whether epoch `rewind` of `epochs` is the same share of a training as `printed` of the paper's 200."""
-    return rewind != FRESH and Fraction(int(rewind), epochs) == Fraction(printed, EPOCHS)
+    return rewind.isdigit() and Fraction(int(rewind), epochs) == Fraction(printed, EPOCHS)
 
 
 def equivalent_epoch(printed: int, *, epochs: int) -> str | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from layerlottery.config.naming import start_name
+from layerlottery.config.recipes import DEFAULT
 from layerlottery.config.studies import FRESH, Study, TabulateSettings, expand
 from layerlottery.paper.match import MODELLED, NOT_MEASURED, agreement
 from layerlottery.paper.measure import (
@@ -37,7 +39,7 @@ class Context:
 
     @property
     def epochs(self) -> int:
-        return self.settings.training.epochs
+        return self.settings.recipe(DEFAULT).epochs
 
     @cached_property
     def _images(self) -> dict[str, int]:
@@ -58,7 +60,7 @@ class Context:
 
     def tickets(self, table: str) -> list[TicketKey]:
         """The tickets that fill a table, each once."""
-        return list(dict.fromkeys(ticket_of(run) for run in expand(self.filling(table)) if run.removed))
+        return list(dict.fromkeys(ticket_of(run) for run in expand(self.filling(table), self.settings) if run.removed))
 
     def is_control(self, criterion: str) -> bool:
         """Whether a criterion looks at nothing."""
@@ -152,7 +154,8 @@ def named(ticket: TicketKey, *, epochs: int) -> str:
     if ticket.rewind == FRESH:
         parts.append("fresh weights")
     elif ticket.rewind != "0" or ticket.scored_at == "trained":
-        parts.append(f"rewind {ticket.rewind} of {epochs}")
+        of = f" of {epochs}" if ticket.rewind.isdigit() else ""
+        parts.append(f"{start_name(ticket.rewind)}{of}")
     return ", ".join(parts)
 
 

@@ -126,7 +126,7 @@ def figure3_rows(context: Context) -> list[Row]:
     """The l1 score of every removable block, in network order."""
     chosen = {
         (one.dataset, one.network, str(one.criterion), str(one.scored_at))
-        for one in expand_scorings(context.filling("figure3"))
+        for one in expand_scorings(context.filling("figure3"), context.settings)
         if one.structure == "layers"
     }
     held = context.results.l1_scores("block")

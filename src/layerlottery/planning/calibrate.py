@@ -23,6 +23,7 @@ from torch import nn
 
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.extensions import trust
+from layerlottery.config.rounds import SHARE
 from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter
 from layerlottery.cost.gpu import find_gpu
@@ -87,7 +88,8 @@ def measure(task: tuple[Benchmark, Name, ImageCounts, float]) -> tuple[Name, Mea
     trust(settings)
     form = {"channels": images.channels, "classes": images.classes, "image_size": images.size}
     model = drawn(settings, dense_architecture(settings, **form), 0)
-    removed = max(run.removed for run in benchmark.runs() if (run.dataset, run.network) == name)
+    own = [run for run in benchmark.runs() if (run.dataset, run.network) == name and run.structure != SHARE]
+    removed = max(run.removed for run in own)
     size = sized(model, images, removed, settings.minimum)
     if time.monotonic() >= until:
         return name, size
@@ -95,7 +97,7 @@ def measure(task: tuple[Benchmark, Name, ImageCounts, float]) -> tuple[Name, Mea
     meter = EnergyMeter(gpu_ids=None if gpu is None else [gpu.index])
     meter.start()
     began = clock(device)
-    forward, gradient, step = timings(model, images, benchmark.training, device)
+    forward, gradient, step = timings(model, images, benchmark.recipe(name[1]), device)
     busy, reading = clock(device) - began, meter.stop()
     # memory draws by the clock, whatever this process does
     kwh = (reading.cpu_kwh + reading.gpu_kwh) / busy + reading.ram_kwh / reading.seconds

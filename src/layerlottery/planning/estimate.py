@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 
 from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.studies import FRESH
+from layerlottery.config.rounds import SHARE
+from layerlottery.paths import TUNED
 from layerlottery.planning.images import ImageCounts
 from layerlottery.planning.jobs import Job, Name, Record
 
@@ -123,15 +124,19 @@ def wall_seconds(jobs: Sequence[Job], estimate: Estimate, at_once: int) -> float
 
 def _left(job: Job, block: float) -> float:
     """The share of the network that a ticket keeps, `block` being that of a block; masks save nothing."""
-    removed = 0 if job.wildcards.get("structure") == "weights" else int(job.wildcards.get("removed", 0))
-    return max(0.0, 1 - block * removed)
+    structure, removed = job.wildcards.get("structure"), int(job.wildcards.get("removed", 0))
+    if structure == SHARE:
+        # a product costs as its filters times those that it reads
+        return (1 - removed / 100) ** 2
+    return max(0.0, 1 - block * (0 if structure == "weights" else removed))
 
 
 def passes(job: Job, benchmark: Benchmark, images: ImageCounts) -> Passes:
     """Images that pass through the network, at most: attacks take all their steps, as if they never fooled it."""
     if job.stage == "train":
-        rewind = job.wildcards.get("rewind", "0")
-        epochs = benchmark.training.epochs - (0 if rewind == FRESH else int(rewind))
+        rewind, network = job.wildcards.get("rewind", "0"), job.wildcards["network"]
+        recipe = benchmark.tuning(network) if TUNED.fullmatch(rewind) else benchmark.recipe(network)
+        epochs = recipe.epochs - (int(rewind) if rewind.isdigit() else 0)
         return epochs * images.test, 0, epochs * images.train
     if job.stage == "score":
         criterion = benchmark.criterion(job.wildcards["criterion"])

@@ -82,9 +82,8 @@ def parse(summary: str, results: str) -> list[Job]:
 
 
 def wildcards_of(output: str) -> tuple[tuple[str, str], ...]:
-    """The key=value parts of a path; a start of tickets has one in its file's name."""
-    parts = (part.partition("=") for part in output.removesuffix(".safetensors").split("/"))
-    return tuple((name, value) for name, equals, value in parts if equals)
+    """What a path says, so that it can be a key."""
+    return tuple(paths.wildcards(output).items())
 
 
 def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:

@@ -44,9 +44,9 @@ def aggregate(
     network, and costs may be missing.
     """
     kept, partial = there or (lambda run: True), there is not None
-    runs, statistics, chain = list(filter(kept, expand(settings.studies))), settings.statistics, Chain()
+    runs, statistics, chain = list(filter(kept, expand(settings.studies, settings))), settings.statistics, Chain()
     # filters and weights have no blocks
-    scorings = [scoring for scoring in expand_scorings(settings.studies) if scoring.structure == "layers"]
+    scorings = [scoring for scoring in expand_scorings(settings.studies, settings) if scoring.structure == "layers"]
     scorings = list(filter(kept, scorings))
     with ExitStack() as opened:
         tables = {name: opened.enter_context(result_table(results, name, settings)) for name in TABLES}

@@ -9,6 +9,7 @@ import torch
 
 from layerlottery import paths
 from layerlottery.config.provenance import config_hash
+from layerlottery.config.recipes import check_recipe
 from layerlottery.config.training import TrainingSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network
@@ -39,6 +40,7 @@ def rewind(
     """
     if not 1 <= epoch <= settings.epochs:
         raise LayerLotteryError(f"--epoch: found {epoch}; allowed: 1 to {settings.epochs}")
+    check_recipe(output, settings)
     with alone(checkpoint):
         session = begin(weights, data, settings, seed=seed, device=device, checkpoint=checkpoint)
         session.trainer.checkpoint_seconds, session.trainer.on_epoch = checkpoint_seconds, on_epoch

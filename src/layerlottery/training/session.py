@@ -57,14 +57,12 @@ def begin(
     names a `training_share` the epochs, and the schedule with them, are shortened to that share.
     """
     model, facts = load_network(weights)
-    asked = settings
     if "training_share" in facts:
         settings = settings.shortened(float(facts["training_share"]))
     if not 0 <= start_epoch < settings.epochs:
         raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed: 0 to {settings.epochs - 1}")
     prepared = PreparedSet.open(data)
     chain = Chain()
-    chain.set("train", asked.slice())
     chain.add(data, prepared.content)
     chain.add(weights, facts["content"], facts["stamp"])
     first = {"start_epoch": start_epoch} if start_epoch else {}

@@ -12,6 +12,7 @@ import torch
 
 from layerlottery import paths
 from layerlottery.config.live import LoggingSettings
+from layerlottery.config.recipes import check_recipe
 from layerlottery.config.training import TrainingSettings
 from layerlottery.cost.energy import EnergyMeter, EnergyReading
 from layerlottery.cost.gpu import find_gpu
@@ -55,6 +56,7 @@ def train(
     waits for it and takes over what it finished. `logging` names trackers that are told of each epoch; nothing that
     happens to them fails a training.
     """
+    check_recipe(output, settings)
     with alone(checkpoint) as waited:
         session = begin(
             weights, data, settings, seed=seed, device=device, start_epoch=start_epoch, checkpoint=checkpoint

@@ -16,15 +16,15 @@ from layerlottery.config.studies import FRESH, Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import ranges
 
-WHOLE = ("dataset", "network", "seed")
-KEYS = (*WHOLE, "structure", "criterion", "draw", "scored_at", "removed", "rewind")
-NUMBERS = {"seed", "draw", "removed"}
+WHOLE = ("dataset", "network", "seed", "recipe")
+KEYS = (*WHOLE, "structure", "criterion", "draw", "scored_at", "removed", "rewind", "step")
+NUMBERS = {"seed", "draw", "removed", "step", "round"}
 # of these the value alone is enough
 BARE = ("dataset", "network", "structure", "criterion", "scored_at")
 # what has a name of its own: the word, and the part of the network that it stands for
 DENSE, FRESH_WEIGHTS = "dense", "fresh"
-PLAIN = {"structure": ("layers", "none"), "draw": (0,), "scored_at": ("init", None), "rewind": ("0",)}
-NETWORKS = [re.compile(paths.expression(pattern)) for pattern in (paths.DENSE, paths.TICKET)]
+PLAIN = {"structure": ("layers", "none"), "draw": (0,), "scored_at": ("init", None), "rewind": ("0",), "step": (0,)}
+NETWORKS = DENSE_ONE, TICKET = [re.compile(paths.expression(pattern)) for pattern in (paths.DENSE, paths.TICKET)]
 NAMED = 8  # values of one part that a message names
 
 
@@ -32,7 +32,9 @@ def run_of(folder: str) -> Run | None:
     """The network whose folder this is, relative to its results folder."""
     for pattern in NETWORKS:
         if found := pattern.fullmatch(folder):
-            values: dict[str, Any] = found.groupdict()
+            values: dict[str, Any] = paths.wildcards(folder)
+            if pattern is TICKET:
+                values = {"round": 1, "step": 0} | values
             return Run(**values | {name: int(values[name]) for name in values.keys() & NUMBERS})
     return None
 

@@ -51,8 +51,7 @@ class StageJob:
     @property
     def name(self) -> str:
         """The job in words: train · snip, 2 removed, seed 1, resnet20 on digits."""
-        parts = (part.partition("=") for part in self.folder.split("/"))
-        about = network_name({key: value for key, equals, value in parts if equals})
+        about = network_name(paths.wildcards(self.folder))
         return f"{self.stage} · {about}" if about else self.stage
 
 
