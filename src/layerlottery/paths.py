@@ -38,6 +38,9 @@ RECIPE = r"[A-Za-z0-9_.-]+-[0-9a-f]{8}"
 # by which a ticket that starts from the trained weights is fine-tuned
 TUNED = re.compile(r"trained-(?P<recipe>[0-9a-f]{8})")
 
+# of results that an earlier version made
+EARLIER = "/recipe=earlier-00000000"
+
 WILDCARDS = {
     "dataset": r"[A-Za-z0-9_.-]+",
     "network": r"[A-Za-z0-9_.-]+",
@@ -325,9 +328,13 @@ def gone(structure: str, step: int, rounds: int) -> int:
     return round(100 * (1 - (1 - step / 100) ** rounds)) if structure == "filters_by_share" else step * rounds
 
 
-def renamed(path: str) -> str:
-    """A path of results of an earlier version, where `removed=` was `density=`, as today's layout has it."""
-    return path.replace("/density=", "/removed=")
+def spellings(path: str) -> list[str]:
+    """A path of results as today's layout has it: its own, or that of an earlier version's.
+
+    There `removed=` was `density=`, and no level named the recipe of a training.
+    """
+    plain = path.replace("/density=", "/removed=")
+    return [plain, re.sub(r"(/seed=\d+)(?=[/.]|$)(?!/recipe=)", rf"\1{EARLIER}", plain, count=1)]
 
 
 def expression(pattern: str) -> str:

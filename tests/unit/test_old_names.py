@@ -1,7 +1,7 @@
 """Keys, targets, commands and options under their old names: one line that names the new one."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,7 @@ from tests.unit.config.test_benchmark import changed, message
 from tests.unit.test_tickets import IMAGES, LABELS, Own
 
 import layerlottery
-from layerlottery import paths
 from layerlottery.cli.main import cli
-from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_result_table, read_tensors, read_weights, write_table, write_tensors
 from layerlottery.store.schemas import arrow_schema
@@ -95,10 +93,13 @@ def test_a_ticket_that_an_earlier_version_saved_is_read(tmp_path):
 
 
 def test_results_of_an_earlier_version_are_named(tmp_path):
-    folder = tmp_path / f"{paths.DENSE}/density=1".format(dataset="d", network="n", seed=0)
-    folder.mkdir(parents=True)
-    with pytest.raises(LayerLotteryError, match="earlier version, where removed= was density=; recreate them"):
-        find_network(folder)
+    dense = "networks/dataset=d/network=n/seed=0"
+    ticket = f"{dense}/structure=layers/criterion=l1/draw=0/scored_at=init"
+    for name in (dense, f"{ticket}/density=1/rewind=0", f"{ticket}/removed=1/rewind=0"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        with pytest.raises(LayerLotteryError, match="earlier version, in another layout; recreate them"):
+            find_network(folder)
     write_tensors(tmp_path / "w", {}, {"architecture": {"removed": []}}, config_hash="old")
     with pytest.raises(LayerLotteryError, match="written by an earlier version; recreate it"):
         read_weights(tmp_path / "w")
@@ -108,11 +109,27 @@ def test_results_of_an_earlier_version_are_named(tmp_path):
         read_result_table(tmp_path / "t", arrow_schema("runs"))
 
 
-def test_files_of_an_earlier_layout_are_stale_and_checked():
-    old = paths.attack(f"{paths.TICKET}".format(**vars(Run("d", "n", 0, "layers", "l1", 0, "init", 2))))
-    old = old.replace("/removed=", "/density=")
-    assert stale._owner(old) == str(PurePosixPath(old).parent)
-    assert verify.OURS.fullmatch(paths.renamed(old))
+OLD = "networks/dataset=d/network=n/seed=0"
+OLD_TICKET = f"{OLD}/structure=layers/criterion=l1/draw=0/scored_at=init"
+
+
+@pytest.mark.parametrize(
+    ("file", "owner"),
+    [
+        (f"{OLD}/weights.safetensors", OLD),
+        (f"{OLD}/profile.json", OLD),
+        (f"{OLD}/rewind=5.safetensors", OLD),
+        (f"{OLD}/structure=layers/criterion=l1/draw=0/scored_at=trained/scores.json", None),
+        (f"{OLD_TICKET}/removed=2/rewind=0/attack.parquet", None),
+        (f"{OLD_TICKET}/density=2/rewind=0/attack.parquet", None),
+        (f"checkpoints/{OLD}.safetensors", OLD),
+        (f"logs/train/{OLD}.log", OLD),
+    ],
+)
+def test_files_of_an_earlier_layout_are_stale_and_checked(file, owner):
+    assert stale._owner(file) == (owner or str(PurePosixPath(file).parent))
+    if not file.endswith(".log"):
+        assert verify._is_of(verify.OURS, Path("r"), Path("r", file))
 
 
 def test_another_unknown_target_is_told_what_is_allowed():

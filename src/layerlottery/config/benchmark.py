@@ -52,6 +52,7 @@ from layerlottery.config.studies import (
     scored_folder,
 )
 from layerlottery.errors import LayerLotteryError
+from layerlottery.config.training import FineTuningSettings
 from layerlottery.store.hashing import canonical
 
 
@@ -220,7 +221,7 @@ class Benchmark(Recipes):
         """A recipe is for a network that some study trains, and fine-tuning for tickets that start from trained weights."""
         trained = list(dict.fromkeys(name for study in self.studies for name in study.networks))
         tuned = {name for study in self.studies if TRAINED in study.rewinds for name in study.networks}
-        if "fine_tuning" in self.model_fields_set and not tuned:
+        if self.fine_tuning != FineTuningSettings() and not tuned:
             raise ValueError("fine_tuning: found, and no study fine-tunes; allowed: with rewinds: [trained] in a study")
         for key, names in self.named().items():
             for name in names - (tuned if key == "fine_tuning" else {*trained}):
@@ -277,7 +278,7 @@ class Benchmark(Recipes):
         """θ0, or the trained weights where the study scores those."""
         if wildcards.scored_at == "init":
             return paths.initial_weights(self.folders.network.format(**vars(wildcards)))
-        return paths.trained_weights(f"{self.folders.network}{{trained}}".format(**vars(wildcards)))
+        return paths.trained_weights(f"{self.results}/{scored_folder(wildcards).partition('/structure=')[0]}")
 
     def scored_structure(self, wildcards: Wildcards) -> str:
         """What is scored of a network: filters, whichever way their number is found."""
@@ -291,7 +292,7 @@ class Benchmark(Recipes):
         """The weights of which a ticket keeps a part: the dense network's, or those of the round before."""
         if not wildcards.rounds:
             return paths.start_weights(self._dense(wildcards), wildcards.rewind)
-        before = paths.before(self.folders.ticket.format(**vars(wildcards)))
+        before = paths.before(self._ticket(wildcards))
         # a ticket that goes back to θi has kept its part of it
         return (paths.trained_weights if paths.TUNED.fullmatch(wildcards.rewind) else paths.initial_weights)(before)
 
@@ -300,7 +301,7 @@ class Benchmark(Recipes):
         if wildcards.structure == "dense_at_cost":
             return self.budget_scores(wildcards)[0]
         if wildcards.rounds:
-            return paths.scores(self.folders.ticket.format(**vars(wildcards)))
+            return paths.scores(self._ticket(wildcards))
         name = paths.element_scores if wildcards.structure == "weights" else paths.scores
         return name(f"{self.results}/{scored_folder(wildcards)}")
 
@@ -368,6 +369,10 @@ class Benchmark(Recipes):
 
     def _dense(self, wildcards: Wildcards) -> str:
         return self.folders.dense.format(**vars(wildcards))
+
+    def _ticket(self, wildcards: Wildcards | Run) -> str:
+        of_run = isinstance(wildcards, Run)
+        return f"{self.results}/{wildcards.folder}" if of_run else self.folders.ticket.format(**vars(wildcards))
 
     def dataset_slice(self, wildcards: Wildcards) -> str:
         """The settings that prepare reads; corrupted sets belong to the corrupt stage."""

@@ -25,7 +25,9 @@ DIGITS = 8
 
 def _is_named(given: Any) -> str:
     """Whether recipes are given by name: mappings, of which one may be the default."""
-    named = isinstance(given, dict) and (DEFAULT in given or any(isinstance(one, dict | Settings) for one in given.values()))
+    named = isinstance(given, dict) and (
+        DEFAULT in given or any(isinstance(one, dict | Settings) for one in given.values())
+    )
     return "<named>" if named else "<one>"
 
 
@@ -83,9 +85,7 @@ class Recipes(Settings):
         return {key: {*one} - {DEFAULT} for key, one in given.items() if isinstance(one, dict)}
 
 
-def _of(
-    given: TrainingSettings | Mapping[str, TrainingSettings], network: str
-) -> tuple[str, TrainingSettings]:
+def _of(given: TrainingSettings | Mapping[str, TrainingSettings], network: str) -> tuple[str, TrainingSettings]:
     if isinstance(given, TrainingSettings):
         return DEFAULT, given
     name = network if network in given else DEFAULT

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from layerlottery import paths
 from layerlottery.config.base import MOST, Count, Distinct, Name, Seed, Settings, later
@@ -70,19 +70,23 @@ class Run:
         return paths.TUNED.fullmatch(self.rewind) is not None
 
     @property
+    def rounds(self) -> str:
+        """The levels of its path that later rounds have."""
+        return "".join(f"/round={number}" for number in range(2, self.round + 1))
+
+    @property
     def folder(self) -> str:
         """This network's folder inside the results."""
         if self.structure == "none":
             return paths.DENSE.format(**vars(self))
-        rounds = "".join(f"/round={number}" for number in range(2, self.round + 1))
-        return paths.TICKET.format(**vars(self) | {"step": self.step or self.removed, "rounds": rounds})
+        return paths.TICKET.format(**vars(self) | {"step": self.step or self.removed, "rounds": self.rounds})
 
 
 def scored_folder(run: Any, **changes: str) -> str:
     """The folder of the scores that choose a ticket, of a Run or of Snakemake's wildcards with some changes."""
     values = vars(run) | changes
     structure = SCORED_AS.get(values["structure"], values["structure"])
-    trained = "" if values["scored_at"] == "init" else f"/recipe={values['recipe']}"
+    trained = "" if values["scored_at"] == "init" else values.get("trained", f"/recipe={values.get('recipe')}")
     return paths.SCORED.format(**values | {"structure": structure, "trained": trained})
 
 
@@ -98,8 +102,15 @@ Controls = Annotated[
 PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure3"]
 
 
+def _removed_or_rounds(schema: dict[str, Any]) -> None:
+    schema["required"].remove("removed")
+    schema["anyOf"] = [{"required": ["removed"]}, {"required": ["rounds"]}]
+
+
 class Study(Settings):
     """A grid of tickets; the dense networks that they are compared with come along."""
+
+    model_config = ConfigDict(json_schema_extra=_removed_or_rounds)
 
     name: Name = Field(description="what the study is called")
     datasets: Distinct[Name] = Field(description="names of image sets", min_length=1)
@@ -107,7 +118,7 @@ class Study(Settings):
     seeds: Distinct[Seed] = Field(description="one dense network and one ticket of each kind a seed", min_length=1)
     criteria: Distinct[Name] = Field(description="names of criteria", min_length=1)
     removed: Distinct[Count] = Field(
-        [], description="residual blocks to remove, or percent of the filters; an empty list only scores"
+        description="residual blocks to remove, or percent of the filters; an empty list only scores"
     )
     scored_at: Distinct[Literal["init", "trained"]] = Field(
         ["init"], description="score θ0 or the trained weights", min_length=1
@@ -143,7 +154,7 @@ class Study(Settings):
     def _refuse_old_key(cls, values: Any) -> Any:
         if isinstance(values, dict) and "densities" in values:
             raise ValueError("densities: now called removed, the numbers of residual blocks to remove")
-        return values
+        return {"removed": []} | values if isinstance(values, dict) and values.get("rounds") else values
 
     @model_validator(mode="after")
     def _check_rounds(self) -> Self:

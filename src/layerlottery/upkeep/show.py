@@ -71,8 +71,8 @@ def find_network(path: Path) -> StoredNetwork:
         run = run_of(folder.as_posix()[at:])
         if run is not None and folder.is_dir():
             return StoredNetwork(folder.as_posix()[:at], run)
-    if paths.renamed(path.as_posix()) != path.as_posix():
-        raise LayerLotteryError(f"{path}: results of an earlier version, where removed= was density=; recreate them")
+    if any(run_of(one[at:].removesuffix("/")) for one in paths.spellings(folder.as_posix())):
+        raise LayerLotteryError(f"{path}: results of an earlier version, in another layout; recreate them")
     raise LayerLotteryError(f"{path}: no network{'' if path.exists() else ' and no such file'}; {ALLOWED}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 from layerlottery import paths
@@ -84,12 +85,11 @@ def _owner(relative: str) -> str | None:
     path = PurePosixPath(relative)
     leftover = LEFTOVER.fullmatch(path.name)
     wanted = str(path.with_name(leftover["name"])) if leftover else _noted(relative) or relative
-    today = paths.renamed(wanted)
-    for pattern, owner in _patterns():
-        if found := pattern.fullmatch(today):
-            folder = owner.format(**found.groupdict())
+    for spelled, (pattern, owner) in product(paths.spellings(wanted), _patterns()):
+        if found := pattern.fullmatch(spelled):
+            folder = owner.format(**found.groupdict()).replace(paths.EARLIER, "")
             # files of an earlier version are listed by their own names
-            return folder if today == wanted else folder.replace("/removed=", "/density=")
+            return folder.replace("/removed=", "/density=") if "/density=" in wanted else folder
     return None
 
 

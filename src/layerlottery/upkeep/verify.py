@@ -75,7 +75,7 @@ def verify(results: Path) -> Findings:
 
     # what vanishes meanwhile, such as a writer's temporary folder, is no error here
     files = sorted(Path(folder, name) for folder, *names in os.walk(results) for name in chain(*names))
-    ours = [path for path in files if OURS.fullmatch(_below(results, path))]
+    ours = [path for path in files if _is_of(OURS, results, path)]
     found, running = Findings(), held(results)
     bar = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
     # rich types each keyword, and these differ
@@ -133,18 +133,18 @@ def remove(results: Path, found: Findings) -> str:
         if not path.is_dir():
             path.unlink(missing_ok=True)
     wanted = dict.fromkeys((*found.damaged, *found.unknown.values(), *found.missing))
-    targets = [str(path) for path in wanted if TARGET.fullmatch(_below(results, path))]
+    targets = [str(path) for path in wanted if _is_of(TARGET, results, path)]
     return shlex.join(["snakemake", "--cores", "all", *targets, *options_of(results)]) if targets else ""
 
 
-def _below(results: Path, path: Path) -> str:
+def _is_of(files: re.Pattern[str], results: Path, path: Path) -> bool:
     # results of an earlier version are checked all the same
-    return paths.renamed(path.relative_to(results).as_posix())
+    return any(files.fullmatch(one) for one in paths.spellings(path.relative_to(results).as_posix()))
 
 
 def _is_leftover(results: Path, path: Path) -> bool:
     name = LEFTOVER.fullmatch(path.name)
-    return name is not None and OURS.fullmatch(_below(results, path.with_name(name["name"]))) is not None
+    return name is not None and _is_of(OURS, results, path.with_name(name["name"]))
 
 
 def _check(path: Path, found: Findings) -> None:

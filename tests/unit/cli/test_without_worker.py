@@ -137,12 +137,9 @@ def test_closed_streams_are_no_hindrance(owner, files, tmp_path, closed):
 
 
 def test_a_worker_can_be_owned_by_a_process_with_closed_streams(tmp_path):
-    def close():
-        for stream in (0, 2):
-            os.close(stream)
-
-    command = [sys.executable, "-c", OWNER.replace("sys.stdin.read()", "import time; time.sleep(600)")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=close) as process:
+    words = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-c"]
+    command = [*words, OWNER.replace("sys.stdin.read()", "import time; time.sleep(600)")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         address = Path(process.stdout.readline().strip())
         assert finish(["--version"], address)[0] == 0
         assert psutil.Process(process.pid).children()

@@ -13,6 +13,7 @@ from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.loading import load_benchmark
 from layerlottery.config.networks import Network, NetworkSettings
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.studies import Run, Study, expand, expand_scorings
 from layerlottery.errors import LayerLotteryError
 
@@ -40,12 +41,19 @@ def message(config):
     return text.removeprefix("configuration: ")
 
 
+LEVEL = Recipes().level("resnet20")
+
+
+def dense(seed):
+    return Run("digits", "resnet20", seed, recipe=LEVEL)
+
+
 # expansion
 
 
 def test_runs_of_one_study():
     runs = load_benchmark(GIVEN).runs()
-    assert runs[:2] == [Run("digits", "resnet20", 0), Run("digits", "resnet20", 1)]
+    assert runs[:2] == [dense(0), dense(1)]
     assert [(run.seed, run.criterion, run.removed) for run in runs[2:]] == [
         (seed, criterion, removed) for seed in (0, 1) for criterion in ("random", "snip") for removed in (1, 2)
     ]
@@ -62,14 +70,14 @@ def test_overlapping_studies_are_united():
 
 
 def test_a_value_twice_is_one_run():
-    assert (
-        load_benchmark(changed(seeds=[0, 0, 1, 1], removed=[2, 1, 2])).runs().count(Run("digits", "resnet20", 0)) == 1
-    )
+    assert load_benchmark(changed(seeds=[0, 0, 1, 1], removed=[2, 1, 2])).runs().count(dense(0)) == 1
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, unique=True), st.integers(51, 99))
 def test_a_new_seed_only_adds(seeds, new):
-    before, after = (expand([Study.model_validate(STUDY | {"seeds": chosen})]) for chosen in (seeds, [*seeds, new]))
+    before, after = (
+        expand([Study.model_validate(STUDY | {"seeds": one})], Recipes()) for one in (seeds, [*seeds, new])
+    )
     assert {run.folder for run in before} < {run.folder for run in after}
     assert {run.seed for run in after if run not in set(before)} == {new}
 
@@ -77,7 +85,7 @@ def test_a_new_seed_only_adds(seeds, new):
 def test_folders_are_distinct_and_hive_style():
     runs = load_benchmark(changed(scored_at=["init", "trained"])).runs()
     assert len({run.folder for run in runs}) == len(runs)
-    assert runs[0].folder == "networks/dataset=digits/network=resnet20/seed=0"
+    assert runs[0].folder == f"networks/dataset=digits/network=resnet20/seed=0/recipe={LEVEL}"
     ticket = "/structure=layers/criterion=random/draw=0/scored_at=init/removed=1/rewind=0"
     assert runs[2].folder == runs[0].folder + ticket
 
@@ -97,8 +105,8 @@ def test_families_and_where_scores_come_from():
     assert len(benchmark.families["digits", "resnet20", "1"]) == 8
     dense = "out/here/networks/dataset=digits/network=resnet20/seed=1"
     assert benchmark.scored_weights(ticket) == f"{dense}/initial.safetensors"
-    trained = Run("digits", "resnet20", 1, "layers", "snip", 0, "trained", 1)
-    assert benchmark.scored_weights(trained) == f"{dense}/weights.safetensors"
+    trained = Run("digits", "resnet20", 1, "layers", "snip", 0, "trained", 1, recipe=LEVEL)
+    assert benchmark.scored_weights(trained) == f"{dense}/recipe={LEVEL}/weights.safetensors"
     assert len(benchmark.family_tickets(ticket)) == 8
 
 
@@ -139,9 +147,9 @@ def test_a_ticket_is_cut_from_its_start_by_its_scores():
 
 def test_an_empty_list_only_scores():
     benchmark = load_benchmark(changed(removed=[]))
-    assert benchmark.runs() == [Run("digits", "resnet20", 0), Run("digits", "resnet20", 1)]
+    assert benchmark.runs() == [dense(0), dense(1)]
     assert sum(file.endswith("/scores.json") for file in benchmark.network_results()) == 4
-    assert len(expand_scorings(benchmark.studies)) == 4
+    assert len(expand_scorings(benchmark.studies, benchmark)) == 4
 
 
 def test_where_the_budget_of_filters_and_weights_comes_from():

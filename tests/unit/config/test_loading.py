@@ -14,7 +14,7 @@ RESNET = "resnet20 gives at most 3"
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (GIVEN | {"trainig": {}}, "unknown key 'trainig'; allowed: results, extends, datasets, networks"),
+        (GIVEN | {"trainig": {}}, "unknown key 'trainig'; allowed: training, fine_tuning, results, extends"),
         (GIVEN | {"training": {"epoch": 3}}, "training: unknown key 'epoch'; allowed: epochs, batch_size"),
         (changed(seed=[0]), "studies.0: unknown key 'seed'; allowed: name, datasets"),
         (GIVEN | {"training": {"epochs": "many"}}, 'training.epochs: found "many"; input should be a valid integer'),
@@ -57,7 +57,7 @@ RESNET = "resnet20 gives at most 3"
         (GIVEN | {"networks": {"odd": {"family": "timm"}}}, "networks.odd.name: missing; this key is needed"),
         (GIVEN | {"networks": {"odd": {"family": "timm", "name": "hf-hub:a/b"}}}, 'odd.name: found "hf-hub:a/b"; '),
         (GIVEN | {"networks": {"odd": {"family": "vit", "width": 5}}}, "networks.odd: unknown key 'width'; allowed: "),
-        (changed(rewinds=[200]), "studies.first.rewinds: found 200; training.epochs is 200, so 0 to 199"),
+        (changed(rewinds=[200]), "studies.first.rewinds: found 200; training.epochs of resnet20 is 200, so 0 to 199"),
         (changed(rewinds=["late"]), "studies.0.rewinds.0"),
         (changed(draws=0), "studies.0.draws: found 0"),
         (changed(fills=["table6"]), 'studies.0.fills.0: found "table6"'),

@@ -24,8 +24,10 @@ def test_every_rule_belongs_to_one_stage():
         ({paths.START: ["n/seed=0/rewind=5"]}, ["n/seed=0/rewind=5.safetensors"]),
         ({paths.SCORED: ["s/structure=weights/c"]}, ["s/structure=weights/c/scores.safetensors"]),
         ({paths.SCORED: ["s/structure=layers/c"]}, ["s/structure=layers/c/scores.json"]),
+        ({paths.NETWORK: ["d"]}, ["d/initial.safetensors"]),
+        ({paths.ROUND: ["t/round=2"]}, ["t/round=2/scores.json"]),
         ({paths.DENSE: ["d"], paths.DATASET: []}, [
-            "d/initial.safetensors", "d/weights.safetensors", "d/curve.parquet", "d/training.json", "d/attack.parquet",
+            "d/weights.safetensors", "d/curve.parquet", "d/training.json", "d/attack.parquet",
             "d/shift.parquet", "d/detection.parquet", "d/profile.json",
         ]),
     ],
