@@ -38,11 +38,11 @@ from layerlottery.config.results import (
     ReportSettings,
     StatisticsSettings,
 )
+from layerlottery.config.rounds import SHARE
 from layerlottery.config.stages import BENCHMARK, made
 from layerlottery.config.studies import (
     AT_COST,
     FRESH,
-    SHARE,
     AggregateSettings,
     Run,
     Study,
@@ -51,8 +51,8 @@ from layerlottery.config.studies import (
     expand_scorings,
     scored_folder,
 )
-from layerlottery.errors import LayerLotteryError
 from layerlottery.config.training import FineTuningSettings
+from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
 
 
@@ -218,7 +218,7 @@ class Benchmark(Recipes):
                 )
 
     def _check_recipes(self) -> None:
-        """A recipe is for a network that some study trains, and fine-tuning for tickets that start from trained weights."""
+        """A recipe is for a network that some study trains, and fine-tuning for one whose tickets start from it."""
         trained = list(dict.fromkeys(name for study in self.studies for name in study.networks))
         tuned = {name for study in self.studies if TRAINED in study.rewinds for name in study.networks}
         if self.fine_tuning != FineTuningSettings() and not tuned:
@@ -371,8 +371,9 @@ class Benchmark(Recipes):
         return self.folders.dense.format(**vars(wildcards))
 
     def _ticket(self, wildcards: Wildcards | Run) -> str:
-        of_run = isinstance(wildcards, Run)
-        return f"{self.results}/{wildcards.folder}" if of_run else self.folders.ticket.format(**vars(wildcards))
+        if isinstance(wildcards, Run):
+            return f"{self.results}/{wildcards.folder}"
+        return self.folders.ticket.format(**vars(wildcards))
 
     def dataset_slice(self, wildcards: Wildcards) -> str:
         """The settings that prepare reads; corrupted sets belong to the corrupt stage."""

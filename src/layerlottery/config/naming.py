@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from layerlottery.config.criteria import DEPTHS
-from layerlottery.config.studies import FRESH, SHARE
+from layerlottery.config.rounds import SHARE
+from layerlottery.config.studies import FRESH
 from layerlottery.paths import TUNED
 from layerlottery.words import one_line
 

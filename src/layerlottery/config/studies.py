@@ -15,15 +15,13 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_v
 from layerlottery import paths
 from layerlottery.config.base import MOST, Count, Distinct, Name, Seed, Settings, later
 from layerlottery.config.criteria import SCORED_AS, Depth, Structure
-from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
 from layerlottery.config.recipes import TRAINED, Recipes
+from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
 from layerlottery.config.rounds import PERCENT, SHARE, Rounds
 
 Epoch = Annotated[int, Field(ge=0, le=MOST)]
-SHARE = "filters_by_share"
 # structures whose cost is that of a layer ticket
 AT_COST = ("filters_at_macs", "dense_at_cost")
-PERCENT = 100
 
 FRESH = "random"
 

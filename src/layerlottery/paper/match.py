@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from layerlottery.config.studies import FRESH
 from layerlottery.paper.measure import TicketKey
 from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
 from layerlottery.tables.statistics import ROUNDING, Estimate

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+
 from layerlottery.config.recipes import Recipes, check_recipe
 from layerlottery.config.training import FineTuningSettings, TrainingSettings
 from layerlottery.errors import LayerLotteryError

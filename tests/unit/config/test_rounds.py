@@ -1,6 +1,7 @@
 """Rounds of a study: what is gone after each, where it lies, and what is refused."""
 
 import pytest
+
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.rounds import Rounds
