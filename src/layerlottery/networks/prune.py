@@ -72,12 +72,12 @@ def prune(
 ) -> dict[str, Any]:
     """Remove what scores lowest from the dense network in `weights`; what is kept stays bit for bit.
 
-    The network may be a ticket, which loses more in a further round. layers: `removed` residual blocks go; `scores` is the facts file of their scores. filters, weights: as many
-    go as bring the convolution filters or the parameters to those of the layer ticket that the block scores
-    `budget` choose; `scores` are the facts file of filters or the tensors file of weights. filters_at_macs: filters
-    go until `macs` of the network come closest to the layer ticket's. filters_by_share: `removed` percent of its filters
-    go. dense_at_cost: all stays, and `training_share`
-    in both files says which share of the dense training costs as many of them. Returns the facts.
+    The network may be a ticket, which loses more in a further round. layers: `removed` residual blocks go; `scores` is
+    the facts file of their scores. filters, weights: as many go as bring the convolution filters or the parameters to
+    those of the layer ticket that the block scores `budget` choose; `scores` are the facts file of filters or the
+    tensors file of weights. filters_at_macs: filters go until `macs` of the network come closest to the layer
+    ticket's. filters_by_share: `removed` percent of its filters go. dense_at_cost: all stays, and `training_share` in
+    both files says which share of the dense training costs as many of them. Returns the facts.
     """
     tensors, dense = read_weights(weights)
     pruning = _Pruning(weights, tensors, scores, budget, removed, dense["architecture"], macs)

@@ -31,7 +31,7 @@ NAMED = 8  # values of one part that a message names
 def run_of(folder: str) -> Run | None:
     """The network whose folder this is, relative to its results folder."""
     for pattern in NETWORKS:
-        if found := pattern.fullmatch(folder):
+        if pattern.fullmatch(folder):
             values: dict[str, Any] = paths.wildcards(folder)
             if pattern is TICKET:
                 values = {"round": 1, "step": 0} | values

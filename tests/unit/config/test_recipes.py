@@ -75,6 +75,6 @@ def test_a_training_by_another_recipe_than_its_path_names_is_refused(tmp_path, f
         check_recipe(output, recipe)
     else:
         with pytest.raises(
-            LayerLotteryError, match="found settings of recipe .*; allowed there: those of recipe 00000000"
+            LayerLotteryError, match=r"found settings of recipe .*; allowed there: those of recipe 00000000"
         ):
             check_recipe(output, recipe)
