@@ -87,6 +87,9 @@ class CriterionSettings(Extensible):
     divergence: Literal["from_pruned", "from_full"] = later(
         "from_pruned", "KL: of the output without the block from that of the full network, or the other way"
     )
+    samples: int = later(
+        10, "draws that an estimate is the mean of: probes (hutchinson_taylor), weights (ntk_sap)", ge=1, le=100_000
+    )
     share: Share = Field("parameters", description="complexity: the share of a layer that is its weight in the draw")
     budget: Name | None = Field(
         None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"
