@@ -79,7 +79,8 @@ def test_iterating_changes_no_order_that_the_other_blocks_do_not_touch(function,
     model, batch = make_network(depth=26, width=2), make_batch()
     for seed in range(3):
         once, again = (
-            rank_blocks(model, batch, settings(function, select=select), seed=seed) for select in ("lowest", "one_by_one")
+            rank_blocks(model, batch, settings(function, select=select), seed=seed)
+            for select in ("lowest", "one_by_one")
         )
         assert removal_order(rows(model, once)) == removal_order(rows(model, again))
         assert again.raw == once.raw
