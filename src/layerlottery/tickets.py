@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
@@ -18,7 +19,7 @@ from layerlottery.config.loading import first_line
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
 from layerlottery.criteria.own import scores_of
-from layerlottery.criteria.ranking import check_differ
+from layerlottery.criteria.ranking import BlockRanking, check_differ, rank_once
 from layerlottery.criteria.score import rank_blocks
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.answers import logits_of
@@ -26,7 +27,7 @@ from layerlottery.networks.blocks import Block, outermost, remove_blocks, residu
 from layerlottery.networks.copies import copied, public
 from layerlottery.networks.examples import example_for, unwrapped
 from layerlottery.networks.removal import Removal
-from layerlottery.networks.selection import removal_order, tied
+from layerlottery.networks.selection import removal_order, select, tied
 from layerlottery.networks.weights import network_state, save_network
 from layerlottery.store.artifacts import read_tensors
 from layerlottery.store.hashing import digest
@@ -94,7 +95,7 @@ def score(
     random states. Raises LayerLotteryError for input that does not fit.
     """
     given = _Given.of(model, batch, criterion, branches=branches, example=example)
-    return given.scores(seed=seed)
+    return given.ranked(seed=seed).score
 
 
 @public
@@ -141,19 +142,20 @@ def find_ticket(
     targets = {"remove": remove, "remove_flops": remove_flops, "remove_params": remove_params}
     key, target = _only_target(targets, old)
     given = _Given.of(model, batch, criterion, branches=branches, example=example)
-    scores = given.scores(seed=seed, minimum=minimum_per_stage)
-    rows = [vars(block) | {"score": scores.get(block.name)} for block in given.blocks]
-    chosen = given.chosen(removal_order(rows, minimum=minimum_per_stage), key, target)
+    ranked = given.ranked(seed=seed, minimum=minimum_per_stage)
+    rows = [vars(block) | {"score": ranked.score.get(block.name)} for block in given.blocks]
+    selected = partial(select, rows, minimum=minimum_per_stage, sets=ranked.sets)
+    chosen = given.chosen(selected, len(removal_order(rows, minimum=minimum_per_stage)), key, target)
     removals = {block.name: block.removal for block in given.blocks if block.name in chosen}
     small = remove_blocks(model, removals, removals)
     return Ticket(
         small,
         removed_blocks=list(removals),
         kept=[block.name for block in given.blocks if block.removable and block.name not in removals],
-        scores=scores,
+        scores=ranked.score,
         cost=given.cost(small),
         criterion=given.called,
-        ties=tied(rows, chosen),
+        ties=tied(rows, chosen, sets=ranked.sets),
         removals=removals,
         image_shape=given.shape,
     )
@@ -246,17 +248,16 @@ class _Given:
             raise LayerLotteryError(why_none(model, blocks, shown))
         return cls(model, blocks, batches, chosen, called, shown)
 
-    def scores(self, *, seed: int, minimum: int = 1) -> dict[str, float]:
-        """Scores by block name; low goes first."""
+    def ranked(self, *, seed: int, minimum: int = 1) -> BlockRanking:
+        """Scores by block name, of which low goes first, or the sets that go together."""
         if not isinstance(self.criterion, CriterionSettings):
             removable = [block for block in self.blocks if block.removable]
             network = copied(unwrapped(self.model)).eval()
             with torch.random.fork_rng():
                 scores = scores_of(self.criterion, network, removable, self.batches, seed=seed)
             check_differ(scores.values(), self.called, "blocks")
-            return scores
-        ranked = rank_blocks(self.model, self.batches, self.criterion, seed=seed, blocks=self.blocks, minimum=minimum)
-        return ranked.score
+            return rank_once(scores, keep="high")
+        return rank_blocks(self.model, self.batches, self.criterion, seed=seed, blocks=self.blocks, minimum=minimum)
 
     def cost(self, small: nn.Module) -> Cost:
         """Of the network and of a smaller one, at the size of the first batch."""
@@ -280,20 +281,20 @@ class _Given:
         """Multiply-accumulates of the network or a smaller one on the first image."""
         return macs(model, self.shape, example=self.shown)
 
-    def chosen(self, order: list[str], key: str, target: float) -> Sequence[str]:
-        """The blocks, first in `order`, that the target takes."""
-        most = len(order)
+    def chosen(self, selected: Callable[[int], list[str]], most: int, key: str, target: float) -> list[str]:
+        """The blocks that the target takes; `selected` gives those of a number, `most` at most."""
         if key == "remove":
             if not 0 <= target <= most:
                 raise LayerLotteryError(f"remove: found {target}; this network allows 0 to {most} blocks")
-            return order[: int(target)]
+            return selected(int(target))
         count = {"remove_flops": self.macs, "remove_params": parameters}[key]
         whole, share = count(unwrapped(self.model)), 0.0
         removals = {block.name: block.removal for block in self.blocks}
         for number in range(most + 1):
-            share = 1 - count(remove_blocks(self.model, order[:number], removals)) / whole
+            names = selected(number)
+            share = 1 - count(remove_blocks(self.model, names, removals)) / whole
             if target <= share:
-                return order[:number]
+                return names
         raise LayerLotteryError(f"{key}: found {target}; removing all {most} blocks that may go takes {share:.4f} away")
 
 

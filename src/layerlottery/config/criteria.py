@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema, model_validator
 
 from layerlottery.config.base import Count, Name, Settings, later
 from layerlottery.config.declared import declared
@@ -17,6 +17,7 @@ SCORED_AS: dict[str, Scored] = {"filters_at_macs": "filters", "filters_by_share"
 Depth = Annotated[int, Field(ge=0, le=1000)]
 Share = Literal["parameters", "macs", "memory"]
 Needs = Literal["nothing", "weights", "gradient", "forward"]
+Select = Literal["lowest", "one_by_one", "span", "deepest"]
 
 
 class Formula(Settings):
@@ -26,6 +27,7 @@ class Formula(Settings):
     needs: Needs = Field(description="of the network: nothing, as for a random draw, its weights, or passes through it")
     scores: tuple[Scored, ...] = Field(("layers",), description="what it gives scores to")
     data_free: bool = Field(False, description="whether it looks at no training image")
+    spans: bool = Field(False, description="whether it also gives a value to several successive blocks together")
 
 
 def _formulas() -> dict[str, Formula]:
@@ -69,7 +71,12 @@ class CriterionSettings(Extensible):
     temperature: float = Field(
         1.0, ge=1e-6, le=1e6, description="logits are divided by this before the loss (GraSP: 200)"
     )
-    iterative: bool = Field(False, description="remove one block at a time and score the smaller network again")
+    select: Select = Field(
+        "lowest",
+        description="which blocks go. lowest: those with the lowest scores; one_by_one: the lowest, and again of the "
+        "smaller network scored anew; span: the successive blocks whose score together is lowest; deepest: the last "
+        "ones, whatever their scores",
+    )
     components: int = Field(2, ge=1, le=1000, description="PLS: latent components of the fit")
     remove: list[Annotated[int, Field(ge=0, le=1000)]] = later(
         [], "depths: blocks to take from each stage, in network order"
@@ -80,10 +87,32 @@ class CriterionSettings(Extensible):
     divergence: Literal["from_pruned", "from_full"] = later(
         "from_pruned", "KL: of the output without the block from that of the full network, or the other way"
     )
+    samples: int = later(
+        10, "draws that an estimate is the mean of: probes (hutchinson_taylor), weights (ntk_sap)", ge=1, le=100_000
+    )
     share: Share = Field("parameters", description="complexity: the share of a layer that is its weight in the draw")
     budget: Name | None = Field(
         None, description="filters, weights: criterion whose layer ticket sets the budget; null takes this one"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_key(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "iterative" in values:
+            raise ValueError(
+                f"iterative: now called select; allowed: {', '.join(get_args(Select))} (true was one_by_one)"
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _selects_what_it_scores(self) -> Self:
+        if self.select == "span" and not self.formula.spans:
+            able = ", ".join(name for name, formula in FORMULAS.items() if formula.spans)
+            raise ValueError(
+                f"select: found span; {self.function} gives successive blocks no score together; allowed: "
+                f"lowest, one_by_one, deepest, or span with the function {able}"
+            )
+        return self
 
     @property
     def formula(self) -> Formula:
@@ -103,7 +132,9 @@ class CriterionSettings(Extensible):
             return f"parameters: found all; {structure} are scored by convolutions alone"
         if self.batch_size is not None:
             return f"batch_size: found {self.batch_size}; {structure} are scored in one batch: null"
-        return f"iterative: found true; {structure} are scored once, only layers one by one" if self.iterative else None
+        if self.select != "lowest":
+            return f"select: found {self.select}; {structure} are selected by the lowest scores: lowest"
+        return None
 
     def fits(self, structure: str) -> bool:
         """Whether the formula scores this kind of structure."""

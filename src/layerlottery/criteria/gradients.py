@@ -1,8 +1,9 @@
-"""Criteria from gradients: SNIP and GraSP of the loss, SynFlow of the output alone."""
+"""Criteria from gradients: SNIP, GraSP and Hutchinson–Taylor of the loss, SynFlow of the output alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,22 @@ class _TwiceDifferentiable(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@contextmanager
+def _twice(function: str) -> Iterator[None]:
+    """While it is active, second derivatives can be had; raises, naming the criterion, where there is none."""
+    try:
+        # fused attention has no second derivative
+        with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():
+            yield
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        line = str(error).splitlines()[0]
+        raise LayerLotteryError(
+            f"{function}: the network holds what has no second derivative ({line[:120]})"
+        ) from error
+
+
 def _times_gradient(given: Scoring, scalars: Iterable[tuple[int, Tensor]], *, again: bool = False) -> Saliency:
     """θ · ∂scalar/∂θ of what is scored; of several scalars, their mean weighted by the number beside each.
 
@@ -46,7 +63,7 @@ def _times_gradient(given: Scoring, scalars: Iterable[tuple[int, Tensor]], *, ag
     return Saliency({name: (parameter * gradient).detach() for (name, parameter), gradient in products})
 
 
-def _gradients(
+def gradients_of(
     scalar: Tensor, parameters: Sequence[Tensor], given: Scoring | None, *, keep: bool = False
 ) -> list[Tensor]:
     """∂scalar/∂θ, which can be derived once more if kept; raises where what is scored of `given` should have one."""
@@ -67,7 +84,7 @@ def _mean_gradients(
     mean: list[Tensor] = []
     total = 0
     for count, scalar in scalars:
-        found = _gradients(scalar, parameters, given)
+        found = gradients_of(scalar, parameters, given)
         total += count
         # a running mean: a single one stays what it is to the last bit
         mean = [old + (new - old) * (count / total) for old, new in zip(mean, found, strict=True)] if mean else found
@@ -90,7 +107,7 @@ def _gradient_flows(given: Scoring) -> Iterator[tuple[int, Tensor]]:
         everything = [one.weight for one in given.model.modules() if isinstance(one, nn.Conv2d | nn.Linear)]
     towards = None if is_one(given.batches) else _mean_gradients(everything, _losses(given), given)
     for count, loss in _losses(given):
-        gradients = _gradients(loss, everything, given, keep=True)
+        gradients = gradients_of(loss, everything, given, keep=True)
         along = towards or [gradient.detach() for gradient in gradients]
         yield count, torch.stack([(gradient * one).sum() for gradient, one in zip(gradients, along, strict=True)]).sum()
 
@@ -145,15 +162,60 @@ def grasp(given: Scoring) -> Saliency:
     """
     given = _as_published(given) if given.settings.published else given
     flows = ((count, -flow) for count, flow in _gradient_flows(given))
-    try:
-        # fused attention has no second derivative
-        with sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():
-            return _times_gradient(given, flows, again=True)
-    except RuntimeError as error:
-        if "derivative for" not in str(error):
-            raise
-        line = str(error).splitlines()[0]
-        raise LayerLotteryError(f"grasp: the network holds what has no second derivative ({line[:120]})") from error
+    with _twice("grasp"):
+        return _times_gradient(given, flows, again=True)
+
+
+@criterion(
+    names={"hutchinson_taylor": {"batchnorm": "eval", "temperature": 200.0}},
+    scores=("layers", "filters", "weights"),
+    needs="gradient",
+)
+def hutchinson_taylor(given: Scoring) -> Saliency:
+    """|θg + ½ θ²h|, to second order what the loss changes by without a weight (Gollini Navarrete et al. 2025).
+
+    g is the gradient of the loss and h the diagonal of its Hessian by Hutchinson's estimator, the mean of z · (Hz) over
+    `samples` probes z of random signs. Logits are divided by 200, as in the source's code. The source scores weights;
+    their sum over a block is an extension of it.
+    """
+    parameters = [*given.parameters().values()]
+    taylor, total = [torch.zeros_like(one) for one in parameters], 0
+    with _twice("hutchinson_taylor"):
+        for count, loss in _losses(given):
+            gradients = gradients_of(loss, parameters, given, keep=True)
+            diagonal = _diagonal(gradients, parameters, given.settings.samples)
+            total += count
+            for mean, one, first, second in zip(taylor, parameters, gradients, diagonal, strict=True):
+                mean += ((one * first + one.square() * second / 2).detach() - mean) * (count / total)
+    return Saliency(dict(zip(given.parameters(), taylor, strict=True)))
+
+
+def _diagonal(gradients: Sequence[Tensor], parameters: Sequence[Tensor], samples: int) -> list[Tensor]:
+    """Estimated diagonal of the Hessian, from the gradients with their graph."""
+    diagonal = [torch.zeros_like(one) for one in parameters]
+    for _ in range(samples):
+        # drawn on the processor: equal whatever the network is on
+        probes = [(2.0 * torch.randint(2, one.shape) - 1).to(one) for one in parameters]
+        along = torch.stack([(one * probe).sum() for one, probe in zip(gradients, probes, strict=True)]).sum()
+        if not along.requires_grad:
+            # a loss that is linear in all of them
+            break
+        products = torch.autograd.grad(along, parameters, retain_graph=True, materialize_grads=True)
+        for mean, product, probe in zip(diagonal, products, probes, strict=True):
+            mean += probe * product / samples
+    return diagonal
+
+
+def check_grows(model: nn.Module, images: Tensor, function: str, others: Collection[Any] = ()) -> None:
+    """Raise where a network holds functions whose output does not grow with their input, or any of `others`."""
+    for operation in record(model, images).operations:
+        if operation.function in LEVELLING or operation.function in others:
+            place = operation.call.name if operation.call and operation.call.name else "the network"
+            name = operation.function.__name__
+            raise LayerLotteryError(
+                f"{place}: found {name}; {function} needs outputs that grow with every weight, so it allows no "
+                f"attention and no normalization but BatchNorm{', and no rectifier but ReLU' if others else ''}"
+            )
 
 
 @criterion(
@@ -169,12 +231,5 @@ def synflow(given: Scoring) -> Saliency:
     images = next(each(given.batches))[0]
     linear = replace(given, model=linearized(given.model))
     ones = torch.ones(1, *images.shape[1:], dtype=torch.float64, device=images.device)
-    for operation in record(linear.model, ones).operations:
-        if operation.function in LEVELLING:
-            place = operation.call.name if operation.call and operation.call.name else "the network"
-            name = operation.function.__name__
-            raise LayerLotteryError(
-                f"{place}: found {name}; synflow needs outputs that grow with every weight, so it allows no attention "
-                "and no normalization but BatchNorm"
-            )
+    check_grows(linear.model, ones, "synflow")
     return _times_gradient(linear, [(1, linear.model(ones).sum())])

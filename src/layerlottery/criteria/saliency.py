@@ -29,17 +29,22 @@ def convolution_weights(model: nn.Module) -> dict[str, Tensor]:
     return {f"{name}.weight": module.weight for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
 
 
-def connecting_weights(model: nn.Module, block: Block) -> dict[str, Tensor]:
-    """Weights of a block's convolutions, fully connected layers and attention, by name; if none, all its matrices."""
+def connecting_weights(model: nn.Module, block: Block | None = None) -> dict[str, Tensor]:
+    """Weights of a block's convolutions, fully connected layers and attention, by name; if none, all its matrices.
+
+    Without a block, those of the network.
+    """
     weights: dict[str, Tensor] = {}
-    for name, module in model.get_submodule(block.name).named_modules(prefix=block.name):
+    inside = block.name if block else ""
+    for name, module in model.get_submodule(inside).named_modules(prefix=inside):
         held = next((names for kind, names in CONNECTING.items() if isinstance(module, kind)), ())
-        found = {f"{name}.{one}": getattr(module, one) for one in held if getattr(module, one) is not None}
+        prefix = f"{name}." if name else ""
+        found = {f"{prefix}{one}": getattr(module, one) for one in held if getattr(module, one) is not None}
         # a hook of a user's own may compute the weight: what it is computed from has the gradient
         computed = any(not isinstance(one, nn.Parameter) for one in found.values())
         weights |= _matrices(module.named_parameters(prefix=name, recurse=False)) if computed else found
     # a module of a user's own may hold bare parameters
-    return weights or _matrices(all_parameters(model, block).items())
+    return weights or _matrices(model.get_submodule(inside).named_parameters(prefix=inside))
 
 
 def _matrices(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -15,7 +15,15 @@ from layerlottery.config.criteria import FORMULAS, CriterionSettings, Scored
 from layerlottery.config.networks import MINIMUM_PER_STAGE, ResidualSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.criteria.batches import Batch, Batches, each
-from layerlottery.criteria.ranking import BlockRanking, check_differ, rank_once, rank_one_by_one
+from layerlottery.criteria.ranking import (
+    BlockRanking,
+    check_differ,
+    rank_deepest,
+    rank_once,
+    rank_one_by_one,
+    rank_spans,
+    spans_of,
+)
 from layerlottery.criteria.saliency import Numbers
 from layerlottery.criteria.scoring import Scoring, evaluate, functions
 from layerlottery.data.batches import Normalizer
@@ -80,11 +88,15 @@ def rank_blocks(
     blocks: Sequence[Block] | None = None,
     minimum: int = MINIMUM_PER_STAGE,
 ) -> BlockRanking:
-    """Values and ranks of all removable blocks, scored once or, if `iterative`, again after every removal."""
+    """Values of all removable blocks, and the order or the sets in which they go, as `select` says."""
     known = blocks if blocks is not None else paper_blocks(model, batches)
+    if settings.select == "span":
+        return _rank_spans(model, batches, settings, seed=seed, blocks=known, minimum=minimum)
     values = score_blocks(model, batches, settings, seed=seed, blocks=known)
+    if settings.select == "deepest":
+        return rank_deepest(known, values)
     check_differ(values.values(), settings.function, "blocks")
-    if not settings.iterative:
+    if settings.select == "lowest":
         return rank_once(values, keep=settings.keep)
     removals = {block.name: block.removal for block in known}
 
@@ -96,6 +108,23 @@ def rank_blocks(
         return score_blocks(remove_blocks(model, gone, removals), batches, settings, seed=seed, blocks=left)
 
     return rank_one_by_one(known, values, evaluate, keep=settings.keep, minimum=minimum)
+
+
+def _rank_spans(
+    model: nn.Module,
+    batches: Batches,
+    settings: CriterionSettings,
+    *,
+    seed: int,
+    blocks: Sequence[Block],
+    minimum: int,
+) -> BlockRanking:
+    spans, removable = spans_of(blocks), [block for block in blocks if block.removable]
+    if not spans:
+        return BlockRanking({}, {}, [], {})
+    values = evaluate(Scoring(model, batches, settings, blocks=removable, spans=spans, seed=seed))
+    check_differ((values[block.name] for block in removable), settings.function, "blocks")
+    return rank_spans(blocks, spans, values, keep=settings.keep, minimum=minimum)
 
 
 def group_scores(model: nn.Module, batch: Batch, settings: CriterionSettings, *, seed: int = 0) -> list[dict[str, Any]]:
@@ -175,7 +204,9 @@ def score(
     else:
         blocks = _block_facts(model, batch, settings, network, seed=chosen_by)
         write_facts(output, facts | blocks, config_hash=made_by, inputs=chain.inputs)
-        told = _lowest({row["name"]: row["score"] for row in blocks["blocks"] if row["removable"]})
+        told = _sets(blocks.get("sets")) or _lowest(
+            {row["name"]: row["score"] for row in blocks["blocks"] if row["removable"]}
+        )
     if told:
         log.info("%s: %s", settings.function, told)
 
@@ -185,6 +216,12 @@ def _lowest(scores: Mapping[str, float]) -> str:
     lowest = sorted(scores, key=lambda name: scores[name])[:SAID]
     named = ", ".join(f"{name} ({scores[name]:.4g})" for name in lowest)
     return f"of {len(scores)} scores the lowest, which go first: {named}" if scores else ""
+
+
+def _sets(sets: Mapping[str, Sequence[str]] | None) -> str:
+    """The smallest sets of blocks that go together; "" where blocks go one after the other."""
+    named = [f"{number}: {', '.join(names)}" for number, names in (sets or {}).items()][:SAID]
+    return f"successive blocks that go together, by their number: {'; '.join(named)}" if named else ""
 
 
 def _check(settings: CriterionSettings, structure: Scored) -> None:
@@ -205,7 +242,8 @@ def _block_facts(
     ranking = rank_blocks(model, batches, settings, seed=seed, blocks=blocks, minimum=network.minimum)
     if ranking.ties:
         log.info("%s: equal scores, ranked in network order: %s", settings.function, ", ".join(ranking.ties))
-    facts = {"blocks": [_row(block, ranking) for block in blocks], "ties": ranking.ties}
+    facts: dict[str, Any] = {"blocks": [_row(block, ranking) for block in blocks], "ties": ranking.ties}
+    facts |= {} if ranking.sets is None else {"sets": ranking.sets}
     return facts if network.minimum == MINIMUM_PER_STAGE else facts | {"minimum": network.minimum}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -41,7 +41,8 @@ PLAIN |= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear}
 class Scoring:
     """A network, what of it is scored, and how; a criterion is given a copy in the mode that the settings ask for.
 
-    `blocks` are the removable ones (structure layers), `couplings` the filters that only go together (filters).
+    `blocks` are the removable ones (structure layers), `couplings` the filters that only go together (filters). `spans`
+    are successive blocks that are also to be scored together: their names, by what the score is called.
     """
 
     model: nn.Module
@@ -51,6 +52,7 @@ class Scoring:
     couplings: Sequence[Coupling] = ()
     structure: Scored = "layers"
     seed: int = 0
+    spans: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def by_block(self, *, connecting: bool = False) -> dict[str, dict[str, Tensor]]:
         """Each block's scored parameters by name, or its `connecting` weights, whatever the settings say."""

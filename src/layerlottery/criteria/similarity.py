@@ -1,4 +1,4 @@
-"""Criteria that compare the network with itself less one block: KL, CKA and the consensus of eight metrics."""
+"""Criteria that compare the network with itself less one block: loss, KL, CKA and the consensus of eight metrics."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ DECIMALS = 8  # distances that differ by less than rounding errors count as equa
 
 def _log_probabilities(logits: Tensor) -> Tensor:
     return F.log_softmax(logits.double(), dim=1)
+
+
+@criterion(
+    names={"loss": {"batchnorm": "eval"}, "sleb": {"batchnorm": "eval", "select": "one_by_one"}}, needs="forward"
+)
+def loss(given: Scoring) -> dict[str, float]:
+    """Mean cross-entropy, in nats, of the network without the block: the blocks whose loss is lowest go.
+
+    One at a time, with all that are left scored again after each, this is the third metric of SLEB (Song et al. 2024),
+    which takes it of a language model's next tokens, here of the images' classes.
+    """
+    sums, labels = dict.fromkeys((block.name for block in given.blocks), 0.0), given.labels()
+    seen = 0
+    for images in itertools.chain.from_iterable(given.parts()):
+        _, without = answers(given.model, given.blocks, [images], _log_probabilities)
+        wanted = labels[seen : (seen := seen + len(images))].to(images.device)
+        for name, found in without.items():
+            sums[name] += F.nll_loss(found, wanted, reduction="sum").item()
+    return {name: value / seen for name, value in sums.items()}
 
 
 @criterion(names={"kl": {"batchnorm": "eval"}}, needs="forward")
@@ -59,7 +78,8 @@ def with_and_without(given: Scoring) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 @criterion(
-    names={"cka": {"batchnorm": "eval"}, "cka_iterative": {"batchnorm": "eval", "iterative": True}}, needs="forward"
+    names={"cka": {"batchnorm": "eval"}, "cka_iterative": {"batchnorm": "eval", "select": "one_by_one"}},
+    needs="forward",
 )
 def cka(given: Scoring) -> dict[str, float]:
     """1 − linear CKA of the features with and without the block (Pons et al. 2024); the lowest go.

@@ -130,9 +130,9 @@ class _Pruning:
     def layers(self) -> _Pruned:
         scored = self._read_scores(self.scores, "blocks")
         blocks = scored["blocks"]
-        gone = select(blocks, self.removed, minimum=scored.get("minimum", MINIMUM_PER_STAGE))
+        gone = self._selected(scored)
         removals = {row["name"]: row["removal"] for row in blocks if "removal" in row and row["name"] in gone}
-        kept, ties = self._without(gone, self.scores, removals), tied(blocks, gone)
+        kept, ties = self._without(gone, self.scores, removals), tied(blocks, gone, sets=scored.get("sets"))
         # those of earlier rounds first
         all_gone = sorted([*self.architecture["removed_blocks"], *gone], key=_natural)
         removals = {**self.architecture.get("removals", {}), **removals}
@@ -233,7 +233,11 @@ class _Pruning:
         if self.budget is None:
             raise LayerLotteryError("budget: found none; filters and weights need the block scores that set it")
         blocks = self._read_scores(self.budget, "blocks")
-        return blocks, self._without(select(blocks["blocks"], self.removed), self.budget, {})
+        return blocks, self._without(self._selected(blocks), self.budget, {})
+
+    def _selected(self, scored: Facts) -> list[str]:
+        minimum = scored.get("minimum", MINIMUM_PER_STAGE)
+        return select(scored["blocks"], self.removed, minimum=minimum, sets=scored.get("sets"))
 
     def _read_scores(self, path: Path, kind: str) -> Facts:
         scored, stamp = read_stamped(path)

@@ -33,17 +33,36 @@ def removal_order(blocks: Sequence[Mapping[str, Any]], *, minimum: int = MINIMUM
     return order
 
 
-def select(blocks: Sequence[Mapping[str, Any]], removed: int, *, minimum: int = MINIMUM_PER_STAGE) -> list[str]:
-    """The `removed` blocks with the lowest scores, in network order."""
+def select(
+    blocks: Sequence[Mapping[str, Any]],
+    removed: int,
+    *,
+    minimum: int = MINIMUM_PER_STAGE,
+    sets: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
+    """The `removed` blocks with the lowest scores, in network order.
+
+    Or the set of so many, where a selection is not nested: `sets` are names of blocks by their number, as text.
+    """
     order = removal_order(blocks, minimum=minimum)
     if not 0 <= removed <= len(order):
         raise LayerLotteryError(f"removed: {removed} blocks can't be removed; this network gives 0 to {len(order)}")
-    chosen = set(order[:removed])
-    return [block["name"] for block in blocks if block["name"] in chosen]
+    chosen = set(order[:removed] if sets is None or not removed else sets.get(str(removed), ()))
+    names = [block["name"] for block in blocks if block["removable"] and block["name"] in chosen]
+    if len(names) != removed:
+        raise LayerLotteryError(f"sets: found no set of {removed} blocks that can be removed")
+    return names
 
 
-def tied(blocks: Sequence[Mapping[str, Any]], removed_blocks: Sequence[str]) -> list[str]:
-    """Kept blocks whose score equals a removed one's: the choice between them followed network order."""
+def tied(
+    blocks: Sequence[Mapping[str, Any]], removed_blocks: Sequence[str], *, sets: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Kept blocks whose score equals a removed one's: the choice between them followed network order.
+
+    None where whole sets were chosen, for what single blocks score did not decide.
+    """
+    if sets is not None:
+        return []
     gone = {block["score"] for block in blocks if block["name"] in removed_blocks}
     return [
         block["name"]

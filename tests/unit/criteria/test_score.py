@@ -113,8 +113,8 @@ def test_rows_of_low_keeping_criteria_turn_the_sign(bench, tmp_path):
         assert row["score"] == (-row["raw"] if row["removable"] else None)
 
 
-def test_rows_of_iterative_criteria_hold_value_and_round(bench, tmp_path):
-    chosen = CRITERIA["l1"].model_copy(update={"iterative": True})
+def test_rows_of_criteria_that_score_again_hold_value_and_round(bench, tmp_path):
+    chosen = CRITERIA["l1"].model_copy(update={"select": "one_by_one"})
     once, again = (scored(bench, tmp_path, one) for one in (CRITERIA["l1"], chosen))
     assert raw_values(once) == raw_values(again)
     rounds = {row["name"]: row["score"] for row in again["blocks"] if row["removable"]}

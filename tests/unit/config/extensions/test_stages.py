@@ -112,7 +112,7 @@ def test_an_own_criterion_scores_the_smaller_network_again(write, dense):
         "    return {block.name: (3 * place) % 5 * len(blocks) for place, block in enumerate(blocks)}"
     )
     # of three 0, 9, 3: the first goes; of two 0, 6: the second goes; the third stays with what it had
-    assert ranked(dense, function, iterative=True).score == {"1.0": 0.0, "1.1": 1.0, "1.2": 2.0}
+    assert ranked(dense, function, select="one_by_one").score == {"1.0": 0.0, "1.1": 1.0, "1.2": 2.0}
 
 
 def test_numbers_may_be_tensors_and_callables_have_a_name(dense):
