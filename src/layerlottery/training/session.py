@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.training import TrainingSettings
@@ -37,7 +37,14 @@ class Session:
         """Write the network as it is now, made by this training or by `config_hash`; returns the content hash."""
         facts = {"architecture": self.architecture}
         made_by = config_hash or self.fingerprint
-        return save_network(path, self.trainer.model, facts, config_hash=made_by, inputs=self.inputs)
+        with self.trainer.result():
+            return save_network(path, self.trainer.model, facts, config_hash=made_by, inputs=self.inputs)
+
+    def load_weights(self, model: nn.Module) -> None:
+        """Take over the weights of a network of the same architecture."""
+        self.trainer.model.load_state_dict(model.state_dict())
+        if self.trainer.averaged is not None:
+            self.trainer.averaged.restart()
 
 
 def begin(
@@ -62,6 +69,8 @@ def begin(
     if not 0 <= start_epoch < settings.epochs:
         raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed: 0 to {settings.epochs - 1}")
     prepared = PreparedSet.open(data)
+    if settings.rand_augment and prepared.channels not in (1, 3):
+        raise LayerLotteryError(f"training.rand_augment: found images of {prepared.channels} channels; allowed: 1 or 3")
     chain = Chain()
     chain.add(data, prepared.content)
     chain.add(weights, facts["content"], facts["stamp"])
@@ -74,10 +83,11 @@ def begin(
         accelerate(model)
         keep_freed_memory()
     optimizer = make_optimizer(model, settings)
-    progress = resume(checkpoint, model, optimizer, fingerprint=fingerprint, start_epoch=start_epoch)
     trainer = Trainer(model, optimizer, _load(prepared, settings, device), settings, seed)
+    held: dict[str, Any] = {"fingerprint": fingerprint, "averaged": trainer.averaged}
+    progress = resume(checkpoint, model, optimizer, start_epoch=start_epoch, **held)
     if checkpoint is not None:
-        trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, fingerprint=fingerprint)
+        trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, **held)
     return Session(trainer, progress, facts["architecture"], fingerprint, chain.inputs)
 
 
