@@ -12,8 +12,9 @@ from torch import nn
 class AveragedWeights:
     """The average of all parameters and floating-point buffers, `held` by name; it begins with the network's own.
 
-    Running statistics of BatchNorm are averaged as weights are (so do torchvision's and timm's trainings): those of the
-    last weights would not fit the averaged ones. Counters stay the network's.
+    Running statistics of BatchNorm are averaged as weights are, as in torchvision's and timm's trainings: those of the
+    last weights would not fit the averaged ones. Counters stay the network's. What a dense network keeps for rewinding
+    is not averaged: θi is a point of the training, from which a ticket goes on.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -31,12 +32,6 @@ class AveragedWeights:
         """
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.held.values()), list(self.live.values()), 1 - decay)
-
-    @torch.no_grad()
-    def restart(self) -> None:
-        """Begin again with the network's own weights, which were changed from outside."""
-        for name, tensor in self.live.items():
-            self.held[name].copy_(tensor)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -66,7 +66,8 @@ def resume(
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
     for name, tensor in _beside(optimizer, averaged).items():
-        tensor.copy_(tensors[name])
+        # files have no tensors without dimensions
+        tensor.copy_(tensors[name].view_as(tensor))
     progress = Progress(**facts)
     log.info("resumed after %d epochs and %d batches", progress.epoch, progress.batch)
     return progress

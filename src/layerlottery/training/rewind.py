@@ -58,5 +58,5 @@ def _load_kept(session: Session, path: Path) -> bool:
     held = of_this_training(path, session.fingerprint, load_network, otherwise="kept weights not used")
     if held is None:
         return False
-    session.load_weights(held[0])
+    session.trainer.model.load_state_dict(held[0].state_dict())
     return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.training import TrainingSettings
@@ -37,14 +37,12 @@ class Session:
         """Write the network as it is now, made by this training or by `config_hash`; returns the content hash."""
         facts = {"architecture": self.architecture}
         made_by = config_hash or self.fingerprint
-        with self.trainer.result():
-            return save_network(path, self.trainer.model, facts, config_hash=made_by, inputs=self.inputs)
+        return save_network(path, self.trainer.model, facts, config_hash=made_by, inputs=self.inputs)
 
-    def load_weights(self, model: nn.Module) -> None:
-        """Take over the weights of a network of the same architecture."""
-        self.trainer.model.load_state_dict(model.state_dict())
-        if self.trainer.averaged is not None:
-            self.trainer.averaged.restart()
+    def save_result(self, path: Path) -> str:
+        """Write the network that the training hands on: with averaged weights, if any; returns the content hash."""
+        with self.trainer.result():
+            return self.save_weights(path)
 
 
 def begin(

@@ -1,9 +1,8 @@
 """Batched augmentation against per-image references; draws that follow from seed, epoch and batch alone."""
 
-import math
-
 import pytest
 import torch
+from scipy.stats import ks_2samp
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
@@ -116,13 +115,9 @@ def test_boxes_are_drawn_as_torchvision_draws_them():
         lambda box: box[:, 0],
         lambda box: box[:, 1],
         lambda box: box[:, 2] * box[:, 3],
-        lambda box: (box[:, 2] / box[:, 3]).log(),
-        lambda box: ((box[:, 2:] == 32).all(1)).float(),
+        lambda box: box[:, 2] / box[:, 3],
     ):
-        one, other = measure(ours), measure(theirs)
-        error = math.sqrt((one.var() + other.var()).item() / 4000)
-        assert abs(one.mean() - other.mean()).item() < 4 * error + 1e-9
-        assert one.std().item() == pytest.approx(other.std().item(), rel=0.1, abs=0.01)
+        assert ks_2samp(measure(ours), measure(theirs)).pvalue > 1e-3
 
 
 def test_a_box_that_never_fits_is_the_whole_image(monkeypatch):
