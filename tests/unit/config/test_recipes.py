@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.training import FineTuningSettings, TrainingSettings
 
 # the keys of training.json before there were others
@@ -51,17 +52,29 @@ def test_numbers_of_the_command_line_come_as_text():
     )
 
 
-def test_a_fine_tuning_has_defaults_of_its_own_and_is_a_recipe():
+def test_a_fine_tuning_has_defaults_of_its_own():
     chosen = FineTuningSettings()
     assert (chosen.slice(), chosen.epochs, chosen.learning_rate, chosen.schedule) == ("{}", 40, 0.01, "cosine")
-    recipe = chosen.recipe
-    assert type(recipe) is TrainingSettings
-    assert recipe == TrainingSettings(epochs=40, learning_rate=0.01, schedule="cosine", milestones=[20, 30])
     like_a_training = FineTuningSettings(epochs=200, learning_rate=0.1, schedule="step", milestones=[100, 150])
     assert like_a_training.slice() != "{}"
-    assert like_a_training.recipe == TrainingSettings()
-    modern = FineTuningSettings(**LATER, crop=0)
-    assert json.loads(modern.recipe.slice()).items() >= LATER.items()
+    assert TrainingSettings.model_validate(like_a_training.model_dump()) == TrainingSettings()
+
+
+def test_new_settings_pass_from_a_fine_tuning_to_the_stage_that_trains():
+    recipes = Recipes(fine_tuning=FineTuningSettings(**LATER, crop=0))
+    assert json.loads(recipes.tuning("any").slice()).items() >= LATER.items()
+
+
+def test_a_network_s_recipe_is_laid_over_the_default_one():
+    recipes = Recipes(
+        training={
+            "default": {"epochs": 20, "schedule": "step", "nesterov": True, "milestones": [10]},
+            "vit_tiny": {"optimizer": "adamw", "nesterov": False, "schedule": "warmup_cosine", "milestones": []},
+        }
+    )
+    own, others = recipes.recipe("vit_tiny"), recipes.recipe("resnet20")
+    assert (own.epochs, own.optimizer, own.milestones) == (20, "adamw", [])
+    assert (others.optimizer, others.nesterov, others.milestones) == ("sgd", True, [10])
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
