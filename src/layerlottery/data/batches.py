@@ -1,4 +1,4 @@
-"""Training batches as whole tensors: order, crop and flip follow from seed, epoch and batch alone."""
+"""Training batches as whole tensors: an order that follows from seed and epoch alone, and normalised images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from layerlottery.store.hashing import derived_seed
 
@@ -36,30 +35,6 @@ def split(order: Tensor, size: int) -> Sequence[Tensor]:
     batches = list(order.split(size))
     left_over = size > 1 and len(batches) > 1 and len(batches[-1]) == 1
     return [*batches[:-2], torch.cat(batches[-2:])] if left_over else batches
-
-
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Each (C, H, W) image moved by up to `padding` pixels either way, the gap filled with 0."""
-    count, _, height, width = images.shape
-    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    corner = torch.randint(0, 2 * padding + 1, (2, count), generator=generator).to(images.device)
-    return windows[torch.arange(count, device=images.device), :, corner[0], corner[1]]
-
-
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image mirrored left to right with probability one half."""
-    mirrored = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
-    return torch.where(mirrored[:, None, None, None], images.flip(3), images)
-
-
-def augment(images: Tensor, *, crop: int, flip: bool, seed: int, epoch: int, batch: int) -> Tensor:
-    """Random crop and flip of uint8 (N, C, H, W); a generator of the batch's own makes resuming exact anywhere."""
-    if not crop and not flip:
-        return images
-    generator = torch.Generator().manual_seed(derived_seed("augment", seed, epoch, batch))
-    if crop:
-        images = random_crop(images, crop, generator)
-    return random_flip(images, generator) if flip else images
 
 
 class Normalizer:

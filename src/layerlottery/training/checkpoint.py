@@ -1,4 +1,4 @@
-"""A resumable training state: weights, momentum and progress in one safetensors file, no pickle.
+"""A resumable training state: weights, the optimizer's state, averages and progress in one safetensors file, no pickle.
 
 Random state need not be kept: order and augmentation follow from seed, epoch and batch.
 """
@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from layerlottery.store.artifacts import read_tensors, write_tensors
+from layerlottery.training.averaging import AveragedWeights
 from layerlottery.training.leftovers import of_this_training
-from layerlottery.training.optimizer import MomentumSGD
+from layerlottery.training.optimizer import Optimizer
 
 log = logging.getLogger(__name__)
 
@@ -32,19 +33,30 @@ class Progress:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizer: MomentumSGD, progress: Progress, *, fingerprint: str
+    path: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    progress: Progress,
+    *,
+    fingerprint: str,
+    averaged: AveragedWeights | None = None,
 ) -> None:
     """Replace the checkpoint atomically; `fingerprint` identifies the configuration that it belongs to."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"momentum.{name}": momentum for name, momentum in optimizer.momentum.items()}
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()} | _beside(optimizer, averaged)
     arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
     write_tensors(path, arrays, asdict(progress), config_hash=fingerprint)
 
 
 def resume(
-    path: Path | None, model: nn.Module, optimizer: MomentumSGD, *, fingerprint: str, start_epoch: int = 0
+    path: Path | None,
+    model: nn.Module,
+    optimizer: Optimizer,
+    *,
+    fingerprint: str,
+    averaged: AveragedWeights | None = None,
+    start_epoch: int = 0,
 ) -> Progress:
-    """Load a checkpoint into model and optimizer; a missing, foreign or broken one means a fresh start."""
+    """Load a checkpoint into model, optimizer and averages; a missing, foreign or broken one means a fresh start."""
     held = path and of_this_training(path, fingerprint, read_tensors, otherwise="checkpoint not used")
     if not held:
         return Progress(epoch=start_epoch)
@@ -53,8 +65,14 @@ def resume(
     device = next(model.parameters()).device
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
     model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
-    for name, momentum in optimizer.momentum.items():
-        momentum.copy_(tensors[f"momentum.{name}"])
+    for name, tensor in _beside(optimizer, averaged).items():
+        # files have no tensors without dimensions
+        tensor.copy_(tensors[name].view_as(tensor))
     progress = Progress(**facts)
     log.info("resumed after %d epochs and %d batches", progress.epoch, progress.batch)
     return progress
+
+
+def _beside(optimizer: Optimizer, averaged: AveragedWeights | None) -> dict[str, Tensor]:
+    """What a training keeps beside the network, by name."""
+    return optimizer.state | {f"averaged.{name}": held for name, held in (averaged.held if averaged else {}).items()}

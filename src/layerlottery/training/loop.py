@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from layerlottery.config.training import TrainingSettings
-from layerlottery.data.batches import Normalizer, augment, epoch_order, pass_size, split
+from layerlottery.data.augmentation import augment
+from layerlottery.data.batches import Normalizer, epoch_order, pass_size, split
 from layerlottery.errors import LayerLotteryError, Suspended
 from layerlottery.networks.answers import logits_of
 from layerlottery.runtime.stop import STOP, Stop
 from layerlottery.store.hashing import derived_seed
+from layerlottery.training.averaging import AveragedWeights
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
-from layerlottery.training.optimizer import MomentumSGD
+from layerlottery.training.optimizer import Optimizer
 from layerlottery.training.recipe import compute_type, learning_rate, set_products
 
 log = logging.getLogger(__name__)
@@ -43,10 +46,13 @@ class TrainingData:
 
 @dataclass
 class Trainer:
-    """Everything a training needs, and the epoch loop over it."""
+    """Everything a training needs, and the epoch loop over it.
+
+    Where weights are averaged, the averaged network is the one that is evaluated and handed on.
+    """
 
     model: nn.Module
-    optimizer: MomentumSGD
+    optimizer: Optimizer
     data: TrainingData
     settings: TrainingSettings
     seed: int
@@ -56,6 +62,7 @@ class Trainer:
     tick: Callable[[], None] = lambda: None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     device: torch.device = field(init=False)
+    averaged: AveragedWeights | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
@@ -66,6 +73,12 @@ class Trainer:
         self.compiled = repays(self.settings, self.device, steps=self.settings.epochs * self.steps_per_epoch)
         self.forward = compiled(self.model, self.device) if self.compiled else self.model
         self.saved_at = time.monotonic()
+        decay = self.settings.ema_decay
+        self.averaged = AveragedWeights(self.model, decay) if decay else None
+
+    def result(self) -> AbstractContextManager[None]:
+        """The network as it is evaluated and handed on, for as long as this lasts: with averaged weights, if any."""
+        return self.averaged.shown() if self.averaged else nullcontext()
 
     def run(self, progress: Progress, *, until: int | None = None) -> None:
         """Train from `progress` to the end of epoch `until`, by default the last.
@@ -114,7 +127,7 @@ class Trainer:
     def _step(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
         settings, data = self.settings, self.data
         images, labels = data.train_images[chosen], data.train_labels[chosen]
-        images = augment(images, crop=settings.crop, flip=settings.flip, seed=self.seed, epoch=epoch, batch=number)
+        images = augment(images, settings, seed=self.seed, epoch=epoch, batch=number)
         step = epoch * self.steps_per_epoch + number
         self.optimizer.learning_rate = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
         self.optimizer.zero_grad()
@@ -123,10 +136,18 @@ class Trainer:
             self._seed_draws(derived_seed("network", self.seed, epoch, number))
             logits = logits_of(self.forward(data.normalize(images)), training=True)
         labels = labels.to(self.device)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
         loss.backward()
-        self.optimizer.step()
+        self._update(step)
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+    def _update(self, step: int) -> None:
+        """Move the weights, and the average after them."""
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update(step)
 
     def _seed_draws(self, seed: int) -> None:
         """As torch.manual_seed, which takes 0.1 ms to tell accelerators that are not there."""
@@ -141,7 +162,8 @@ class Trainer:
                 f"training.learning_rate: the loss is {progress.loss_sum} in epoch {progress.epoch + 1}; "
                 f"found {self.settings.learning_rate}, lower it"
             )
-        test_loss, test_accuracy = self.evaluate()
+        with self.result():
+            test_loss, test_accuracy = self.evaluate()
         last = (progress.epoch + 1) * self.steps_per_epoch - 1
         row = {
             "epoch": progress.epoch + 1,

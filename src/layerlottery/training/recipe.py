@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from layerlottery.config.training import TrainingSettings
-from layerlottery.training.optimizer import MomentumSGD
+from layerlottery.training.optimizer import AdamW, MomentumSGD, Optimizer
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> MomentumSGD:
-    """SGD with (Nesterov) momentum over all parameters."""
-    return MomentumSGD(model.named_parameters(), settings)
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """The recipe's optimizer over all parameters."""
+    kind = AdamW if settings.optimizer == "adamw" else MomentumSGD
+    return kind(model.named_parameters(), settings)
 
 
 def learning_rate(settings: TrainingSettings, *, step: int, steps_per_epoch: int) -> float:
@@ -24,6 +25,8 @@ def learning_rate(settings: TrainingSettings, *, step: int, steps_per_epoch: int
         return peak * settings.gamma**passed
     if settings.schedule == "cosine":
         return _anneal(peak, 0.0, step / total)
+    if settings.schedule == "warmup_cosine":
+        return _warmed_up(peak, round(settings.warmup * total), step, total)
     return _one_cycle(peak, settings.warmup * total - 1, step, total)
 
 
@@ -32,6 +35,13 @@ def _one_cycle(peak: float, top: float, step: int, total: int) -> float:
     if step <= top:
         return _anneal(peak / 25, peak, step / top if top > 0 else 1.0)
     return _anneal(peak, peak / 25e4, (step - top) / max(1.0, total - 1 - top))
+
+
+def _warmed_up(peak: float, rising: int, step: int, total: int) -> float:
+    """Linear from peak/`rising` to the peak in the first `rising` steps, then a cosine that ends at 0."""
+    if step < rising:
+        return peak * (step + 1) / rising
+    return _anneal(peak, 0.0, (step - rising) / (total - rising))
 
 
 def _anneal(start: float, end: float, progress: float) -> float:

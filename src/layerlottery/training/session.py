@@ -39,6 +39,11 @@ class Session:
         made_by = config_hash or self.fingerprint
         return save_network(path, self.trainer.model, facts, config_hash=made_by, inputs=self.inputs)
 
+    def save_result(self, path: Path) -> str:
+        """Write the network that the training hands on: with averaged weights, if any; returns the content hash."""
+        with self.trainer.result():
+            return self.save_weights(path)
+
 
 def begin(
     weights: Path,
@@ -62,6 +67,8 @@ def begin(
     if not 0 <= start_epoch < settings.epochs:
         raise LayerLotteryError(f"--start-epoch: found {start_epoch}; allowed: 0 to {settings.epochs - 1}")
     prepared = PreparedSet.open(data)
+    if settings.rand_augment and prepared.channels not in (1, 3):
+        raise LayerLotteryError(f"training.rand_augment: found images of {prepared.channels} channels; allowed: 1 or 3")
     chain = Chain()
     chain.add(data, prepared.content)
     chain.add(weights, facts["content"], facts["stamp"])
@@ -74,10 +81,11 @@ def begin(
         accelerate(model)
         keep_freed_memory()
     optimizer = make_optimizer(model, settings)
-    progress = resume(checkpoint, model, optimizer, fingerprint=fingerprint, start_epoch=start_epoch)
     trainer = Trainer(model, optimizer, _load(prepared, settings, device), settings, seed)
+    held: dict[str, Any] = {"fingerprint": fingerprint, "averaged": trainer.averaged}
+    progress = resume(checkpoint, model, optimizer, start_epoch=start_epoch, **held)
     if checkpoint is not None:
-        trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, fingerprint=fingerprint)
+        trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, **held)
     return Session(trainer, progress, facts["architecture"], fingerprint, chain.inputs)
 
 

@@ -126,7 +126,7 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
     weights, curve, described = (Path(path) for path in paths.trained(str(output)))
     # the tables take them for granted, and don't open them: what is written beside them vouches for them
     chain = Chain({**session.inputs})
-    chain.add(weights, session.save_weights(weights))
+    chain.add(weights, session.save_result(weights))
     write_table(curve, pa.Table.from_pylist(rows), config_hash=session.fingerprint, inputs=chain.inputs)
     write_facts(described, facts, config_hash=session.fingerprint, inputs=chain.inputs)
     return facts

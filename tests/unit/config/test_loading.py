@@ -92,6 +92,40 @@ RESNET = "resnet20 gives at most 3"
         (GIVEN | {"results": ""}, 'results: found ""; '),
         (GIVEN | {"networks": {"odd": {"depth": 21}}}, "networks.odd: depth 21 is not 6n + 2"),
         (GIVEN | {"training": {"nesterov": True, "momentum": 0}}, "training: nesterov needs a momentum above 0"),
+        (
+            GIVEN | {"training": {"optimizer": "adamw", "nesterov": True}},
+            "training: nesterov: found true; AdamW has no such form: leave it out, set it to false",
+        ),
+        (GIVEN | {"training": {"optimizer": "adam"}}, "training.optimizer: found \"adam\"; input should be 'sgd' or"),
+        (
+            GIVEN | {"training": {"beta2": 0.9}},
+            "training: beta2: found 0.9; SGD has none: leave it out or take optimizer: adamw",
+        ),
+        (
+            GIVEN | {"training": {"optimizer": "adamw", "beta2": 1}},
+            "training.beta2: found 1; input should be less",
+        ),
+        (
+            GIVEN | {"training": {"schedule": "warmup_cosine", "milestones": [3]}},
+            "training: milestones: found [3]; schedule: step has them; leave them out or set them to []",
+        ),
+        (
+            GIVEN | {"training": {"label_smoothing": 1}},
+            "training.label_smoothing: found 1; input should be less",
+        ),
+        (GIVEN | {"training": {"ema_decay": 1.0}}, "training.ema_decay: found 1.0; input should be less than 1"),
+        (GIVEN | {"training": {"clip_norm": 0}}, "training.clip_norm: found 0; input should be greater than 0"),
+        (
+            GIVEN | {"training": {"resized_crop": 0.5}},
+            "training: crop: found 4; resized_crop takes its place: set crop to 0",
+        ),
+        (GIVEN | {"training": {"resized_crop": 0}}, "training.resized_crop: found 0; input should be greater than 0"),
+        (GIVEN | {"training": {"rand_augment": 15}}, "training.rand_augment: found 15; input should be less than or"),
+        (
+            GIVEN | {"training": {"rand_magnitude": 5}},
+            "training: rand_magnitude: found 5; it needs rand_augment, the number of operations",
+        ),
+        (GIVEN | {"training": {"rand_augment": 1, "rand_magnitude": 31}}, "training.rand_magnitude: found 31; "),
         (GIVEN | {"criteria": {"mine": {"keep": "low"}}}, "criteria.mine.function: missing; this key is needed"),
         (
             GIVEN | {"criteria": {"snip": {"keep": "most"}}},

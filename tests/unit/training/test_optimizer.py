@@ -1,4 +1,4 @@
-"""The fused step against torch.optim.SGD, and that no training imports torch's compiler."""
+"""The fused steps against torch.optim.SGD and AdamW, and that no training imports torch's compiler."""
 
 import copy
 import subprocess
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from layerlottery.config.training import TrainingSettings
-from layerlottery.training.optimizer import MomentumSGD
+from layerlottery.training.optimizer import AdamW, MomentumSGD
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -34,6 +34,60 @@ def test_steps_are_torch_s(momentum, nesterov, layout):
             torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("decayed", ["all", "matrices"])
+def test_steps_of_adamw_are_torch_s(decayed, layout):
+    torch.manual_seed(0)
+    # no bias before a norm: its gradient is rounding alone, which Adam would blow up
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), Tokens(), nn.Linear(4, 2))
+    model = model.double().to(memory_format=layout)
+    twin = copy.deepcopy(model)
+    settings = TrainingSettings(optimizer="adamw", momentum=0.8, beta2=0.95, weight_decay=0.3, decayed=decayed)
+    ours = AdamW(model.named_parameters(), settings)
+    weights = [one for name, one in twin.named_parameters() if decayed == "all" or name in ("0.weight", "3.weight")]
+    others = [one for one in twin.parameters() if all(one is not other for other in weights)]
+    assert len(others) == (0 if decayed == "all" else 4)
+    groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    theirs = torch.optim.AdamW(groups, lr=0.1, betas=(0.8, 0.95), weight_decay=0.3, foreach=False)
+    for rate in (0.3, 0.1, 0.2):
+        images = torch.randn(5, 3, 4, 4, dtype=torch.float64)
+        ours.learning_rate = rate
+        for group in theirs.param_groups:
+            group["lr"] = rate
+        for net, optimizer in ((model, ours), (twin, theirs)):
+            optimizer.zero_grad()
+            net(images).square().sum().backward()
+            optimizer.step()
+        for found, wanted in zip(model.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
+
+
+class Tokens(nn.Module):
+    """Maps as tokens (N, T, C), with positions as transformers have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.positions = nn.Parameter(torch.ones(1, 4, 4))
+
+    def forward(self, maps):
+        return maps.flatten(2).transpose(1, 2) + self.positions
+
+
+def test_adamw_counts_the_steps_of_each_parameter():
+    # one that a step leaves out is corrected for its own steps alone, as torch does
+    model = nn.ModuleList([nn.Linear(2, 2).double(), nn.Linear(2, 2).double()])
+    twin = copy.deepcopy(model)
+    ours = AdamW(model.named_parameters(), TrainingSettings(optimizer="adamw", learning_rate=0.1))
+    theirs = torch.optim.AdamW(twin.parameters(), lr=0.1, weight_decay=1e-4, foreach=False)
+    for used in (1, 2, 1, 2):
+        for net, optimizer in ((model, ours), (twin, theirs)):
+            optimizer.zero_grad()
+            sum(layer(torch.ones(1, 2, dtype=torch.float64)).square().sum() for layer in net[:used]).backward()
+            optimizer.step()
+    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()), rtol=1e-9, atol=1e-11)
+    assert (ours.steps["0.weight"].item(), ours.steps["1.weight"].item()) == (4, 2)
+
+
 def test_what_has_no_gradient_stays():
     model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
     model[1].requires_grad_(False)
@@ -45,13 +99,14 @@ def test_what_has_no_gradient_stays():
     assert not optimizer.momentum["1.weight"].any()
 
 
-def test_the_compiler_is_not_imported():
-    program = """
+@pytest.mark.parametrize("recipe", ["", 'optimizer="adamw", decayed="matrices"'])
+def test_the_compiler_is_not_imported(recipe):
+    program = f"""
 import sys, torch
 from layerlottery.config.training import TrainingSettings
 from layerlottery.training.recipe import make_optimizer
 layer = torch.nn.Linear(2, 2)
-optimizer = make_optimizer(layer, TrainingSettings())
+optimizer = make_optimizer(layer, TrainingSettings({recipe}))
 optimizer.zero_grad()
 layer(torch.ones(1, 2)).sum().backward()
 optimizer.step()
