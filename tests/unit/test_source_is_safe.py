@@ -11,7 +11,7 @@ SOURCE = Path(layerlottery.__file__).parent
 UNSAFE_MODULES = {"xml", "pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "joblib", "cloudpickle", "dbm"}
 UNSAFE_CALLS = {
     *("eval", "exec", "compile", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
-    *("torch.load", "torch.save", "torch.jit.load", "torch.hub.load", "pandas.read_pickle", "numpy.fromregex"),
+    *("torch.save", "torch.jit.load", "torch.hub.load", "pandas.read_pickle", "numpy.fromregex"),
     *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "tempfile.mktemp", "shutil.unpack_archive"),
 }
 UNSAFE_METHODS = {"extractall", "extract", "to_pickle", "read_pickle"}
@@ -39,6 +39,9 @@ def unsafe_call(node, names):
         yield name
     if name in ("numpy.load", "numpy.save", "numpy.lib.format.read_array") and given.get("allow_pickle") != "False":
         yield name
+    # weights_only: tensors and plain containers, and nothing else is made of what the file holds
+    if name == "torch.load" and given.get("weights_only") != "True":
+        yield name
     if given.get("shell", "False") != "False":
         yield f"{name}(shell)"
 
@@ -53,7 +56,8 @@ def test_no_module_can_load_a_pickle_or_start_a_shell():
     "source",
     [
         *("import pickle", "def f():\n    from pickle import loads", "import joblib.memory as m", "eval('1')"),
-        *("import torch\ntorch.load('x')", "from torch import load as read\nread('x')", "exec('1')"),
+        *("import torch\ntorch.load('x')", "import torch\ntorch.load('x', weights_only=False)"),
+        *("from torch import load as read\nread('x')", "exec('1')"),
         *("import numpy as np\nnp.load('x')", "import numpy as np\nnp.load('x', allow_pickle=True)"),
         *("import yaml\nyaml.load('x', Loader=yaml.Loader)", "import os\nos.system('ls')", "archive.extractall()"),
         *("import subprocess as s\ns.run('ls', shell=True)", "import pandas as pd\npd.read_pickle('x')"),
@@ -64,7 +68,10 @@ def test_the_search_finds_what_it_looks_for(source):
 
 
 def test_the_search_passes_what_is_safe():
-    source = "import numpy as np, yaml, re\nnp.load('x', allow_pickle=False)\nyaml.safe_load('x')\nre.compile('x')"
+    source = (
+        "import numpy as np, yaml, re, torch\nnp.load('x', allow_pickle=False)\nyaml.safe_load('x')\nre.compile('x')"
+    )
+    source += "\ntorch.load('x', weights_only=True)"
     assert unsafe(source) == []
 
 

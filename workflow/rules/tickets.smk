@@ -12,10 +12,12 @@ rule initialize:
         ENVIRONMENT
     params:
         settings=BENCHMARK.network_slice,
+        # with `output` among its arguments Snakemake doesn't compare its value: the file may move
+        pretrained=lambda wildcards, output: BENCHMARK.weights_option(wildcards),
         draw=0,
         revision=STAGES["initialize"].revision,
     shell:
-        "layerlottery initialize --settings {params.settings:q} --data {input.data:q}"
+        "layerlottery initialize --settings {params.settings:q} {params.pretrained:q} --data {input.data:q}"
         " --seed {wildcards.seed} --draw {params.draw} --output {output:q} --log {log:q}"
 
 
@@ -26,7 +28,8 @@ use rule initialize as reinitialize with:
     log:
         FOLDERS.log("initialize", paths.FRESH_START),
     params:
-        settings=BENCHMARK.network_slice,
+        settings=BENCHMARK.untrained_slice,
+        pretrained=lambda wildcards, output: [],
         draw=1,
         revision=STAGES["initialize"].revision,
 

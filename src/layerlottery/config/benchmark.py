@@ -387,6 +387,15 @@ class Benchmark(Recipes):
     def network_slice(self, wildcards: Wildcards) -> str:
         return self.network(wildcards.network).slice()
 
+    def untrained_slice(self, wildcards: Wildcards) -> str:
+        """The same without trained weights."""
+        return self.network(wildcards.network).untrained.slice()
+
+    def weights_option(self, wildcards: Wildcards) -> list[str]:
+        """Where the trained weights lie that a network starts from, as an option, if they lie in a file."""
+        path = getattr(self.network(wildcards.network), "weights_file", None)
+        return [] if path is None else ["--pretrained", str(path)]
+
     def recipe_slice(self, wildcards: Wildcards) -> str:
         """The recipe of a dense network or ticket, which its path names."""
         tuned = paths.TUNED.fullmatch(getattr(wildcards, "rewind", ""))

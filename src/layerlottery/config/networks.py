@@ -5,13 +5,19 @@ A family is one model here, a builder in networks/zoo and a line in docs/network
 
 from __future__ import annotations
 
+import hashlib
 import re
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from layerlottery.config.base import Fraction, Settings
+from layerlottery.config.base import BOOLEANS, Fraction, Settings, later
+from layerlottery.config.data import place
 from layerlottery.config.extensible import Extensible, Options
+from layerlottery.store.hashing import canonical
+from layerlottery.store.regular import irregular
 
 MINIMUM_PER_STAGE = 2
 DEFAULT_FAMILY = "resnet"
@@ -22,6 +28,10 @@ Stem = Literal["as_is", "small"]
 FAMILY = "kind of network: resnet (CIFAR ResNets), wide_resnet, preact_resnet, vit, torchvision, timm, custom"
 STEM = "first layers: as_is, or small for images of some 32 pixels a side (first stride 1, no max-pool)"
 OPTIONS = "arguments of the network's constructor, as JSON"
+PRETRAINED = (
+    "start from trained weights: true for those of the library, which are downloaded, or the path of a file: "
+    "safetensors, or a state dict of torch.save"
+)
 
 
 class ResidualSettings(Settings):
@@ -34,10 +44,24 @@ class ResidualSettings(Settings):
     keep_first: ClassVar[bool] = False
     sized: ClassVar[bool] = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _only_libraries_have_weights(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "pretrained" in given and "pretrained" not in cls.model_fields:
+            family = given.get("family", DEFAULT_FAMILY)
+            own = "; a function of your own loads its weights itself" if family == "custom" else ""
+            raise ValueError(f"pretrained: family {family} has none; allowed: families torchvision and timm{own}")
+        return given
+
     @property
     def most_removable(self) -> int | None:
         """Blocks that can go at most; None where only the built network can tell."""
         return None
+
+    @property
+    def untrained(self) -> Self:
+        """The same network with random weights."""
+        return self
 
 
 class StagedSettings(ResidualSettings):
@@ -131,13 +155,80 @@ class VisionTransformerSettings(ResidualSettings):
 
 
 class LibrarySettings(ResidualSettings):
-    """A network by its name in a library; never with that library's trained weights."""
+    """A network by its name in a library, with random weights or trained ones.
+
+    Of a weights file the content counts, not the place: the slice holds its hash alone.
+    """
 
     sized: ClassVar[bool] = True
 
     name: str = Field(description="the library's name of the network", pattern=r"^[A-Za-z0-9_.]+$")
     stem: Stem = Field("as_is", description=STEM)
     options: Options = Field({}, description=OPTIONS)
+    pretrained: bool | str = later(False, PRETRAINED)
+    pretrained_sha256: str | None = later(
+        None,
+        "SHA-256 of the file that pretrained names; filled in, so that a change of it runs again what depends on it",
+        pattern=r"^[0-9a-f]{64}$",
+    )
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _words_are_no_paths(cls, given: Any) -> Any:
+        if not isinstance(word := _truth(given), bool | str) or word == "":
+            raise ValueError(f"found {word!r}; allowed: true, false, or the path of a weights file")
+        return word
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_hash(cls, given: Any) -> Any:
+        path = _truth(given.get("pretrained")) if isinstance(given, dict) else None
+        if not isinstance(path, str) or not path or given.get("pretrained_sha256") is not None:
+            return given
+        return given | {"pretrained_sha256": fingerprint(place(path))}
+
+    @model_validator(mode="after")
+    def _hash_belongs_to_a_file(self) -> Self:
+        if self.pretrained_sha256 and self.weights_file is None:
+            raise ValueError(f"pretrained_sha256: found beside pretrained: {self.pretrained}; allowed: with a file")
+        return self
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file of the trained weights, if one is named."""
+        return place(self.pretrained) if isinstance(self.pretrained, str) else None
+
+    @property
+    def untrained(self) -> Self:
+        return self.model_copy(update={"pretrained": False, "pretrained_sha256": None})
+
+    def slice(self) -> str:
+        """Canonical JSON without default-valued fields, and without a path: a file may move."""
+        hidden = {"pretrained"} if self.weights_file else set()
+        return canonical(self.model_dump(mode="json", exclude_defaults=True, exclude=hidden))
+
+
+def _truth(given: Any) -> Any:
+    """Snakemake's --config and the command line give truth values as text; other text is a path."""
+    return BOOLEANS.get(given.strip().lower(), given) if isinstance(given, str) else given
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a weights file as 64 hexadecimal digits; raises ValueError, in one line, where there is none."""
+    try:
+        if (kind := irregular(path)) is not None:
+            raise ValueError(f"pretrained: {path}: found {kind}; allowed: a regular file")
+        found = path.stat()
+        return _hashed(path.absolute(), found.st_size, found.st_mtime_ns)
+    except OSError as error:
+        raise ValueError(f"pretrained: {path}: {error.strerror} (working directory {Path.cwd()})") from None
+
+
+@lru_cache
+def _hashed(path: Path, size: int, changed: int) -> str:
+    """Of a file of this size, changed at this time: a configuration is read several times in a process."""
+    with path.open("rb") as held:
+        return hashlib.file_digest(held, "sha256").hexdigest()
 
 
 class TorchvisionSettings(LibrarySettings):

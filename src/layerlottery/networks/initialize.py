@@ -1,4 +1,4 @@
-"""The stage `initialize`: the random weights θ0 that a dense network and all its tickets share."""
+"""The stage `initialize`: the weights θ0, random or pretrained, that a dense network and all its tickets share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.config.extensions import trust
-from layerlottery.config.networks import CustomSettings, Network, StagedSettings
+from layerlottery.config.networks import CustomSettings, LibrarySettings, Network, StagedSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.examples import evaluating
 from layerlottery.networks.features import classifiers
+from layerlottery.networks.pretrained import load_pretrained
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.weights import build, dense_architecture, save_network
 from layerlottery.networks.zoo import custom
@@ -32,21 +33,33 @@ CLASSIFIER_DEVIATION = 0.02
 def initialize_network(data: Path, output: Path, settings: Network, *, seed: int, draw: int = 0) -> None:
     """Write θ0 of a network that fits the channels, the size and the classes of the prepared set `data`.
 
-    Another `draw` gives fresh weights of the same seed: the control that shares everything but θ0.
+    Another `draw` gives fresh weights of the same seed, always random ones: the control that shares everything but θ0.
     """
     trust(settings)
+    settings = settings.untrained if draw else settings
     prepared = PreparedSet.open(data)
     channels, classes = prepared.channels, len(prepared.classes)
     size = {"image_size": prepared.image_size}
     architecture = dense_architecture(settings, channels=channels, classes=classes, **size)
-    model = drawn(settings, architecture, derived_seed("initialize", seed, *([draw] if draw else [])))
+    own_seed = derived_seed("initialize", seed, *([draw] if draw else []))
+    model, source = start(settings, architecture, own_seed)
     if isinstance(settings, CustomSettings):
         custom.check(settings, model, channels=channels, classes=classes, **size)
     elif not isinstance(settings, StagedSettings):
         _check_forward(settings, model, architecture)
     form = {"channels": channels, "classes": classes, **(size if settings.sized else {})}
-    made_by = config_hash("initialize", settings, [], **form, seed=seed, draw=draw)
-    save_network(output, model, {"architecture": architecture}, config_hash=made_by)
+    made_by = config_hash("initialize", settings, [], **form, seed=seed, draw=draw, **source)
+    save_network(output, model, {"architecture": architecture, **source}, config_hash=made_by)
+
+
+def start(settings: Network, architecture: Mapping[str, Any], seed: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The network with the weights that it starts from, and a fact, `pretrained`, about weights that are not random."""
+    if not isinstance(settings, LibrarySettings) or settings.pretrained is False:
+        return drawn(settings, architecture, seed), {}
+    model = _constructed(settings, architecture, seed)
+    source = load_pretrained(model, settings, architecture)
+    _warn_of_zeros(model)
+    return model, {"pretrained": source}
 
 
 def drawn(settings: Network, architecture: Mapping[str, Any], seed: int) -> nn.Module:
@@ -59,12 +72,17 @@ def drawn(settings: Network, architecture: Mapping[str, Any], seed: int) -> nn.M
             model = build(architecture)
         initialize(model, seed)
         return model
+    model = _constructed(settings, architecture, seed)
+    _warn_of_zeros(model)
+    return model
+
+
+def _constructed(settings: Network, architecture: Mapping[str, Any], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(architecture)
         if not isinstance(settings, CustomSettings):
             _draw_classifiers(model, architecture)
-    _warn_of_zeros(model)
     return model
 
 

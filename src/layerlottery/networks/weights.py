@@ -35,9 +35,12 @@ NETWORK: TypeAdapter[Network] = TypeAdapter(Network)
 
 
 def dense_architecture(settings: Network, *, channels: int, classes: int, image_size: int) -> dict[str, Any]:
-    """The description that `build` makes a whole network from; images are (channels, image_size, image_size)."""
+    """The description that `build` makes a whole network from; images are (channels, image_size, image_size).
+
+    It says nothing of weights: a file holds its own.
+    """
     form = {"channels": channels, "classes": classes} | ({"image_size": image_size} if settings.sized else {})
-    return {"network": settings.model_dump(mode="json"), **form, "removed_blocks": []}
+    return {"network": settings.untrained.model_dump(mode="json"), **form, "removed_blocks": []}
 
 
 def network_settings(architecture: Mapping[str, Any]) -> Network:

@@ -312,7 +312,11 @@ def test_memory_of_a_large_batch_follows_from_small_ones(family):
             r"not known for torchvision.squeezenet1_1 \(SqueezeNet\)",
         ),
         (from_torchvision("resnet18", options={"depth": 3}), 32, "torchvision.resnet18 can't be made: TypeError"),
-        (from_torchvision("resnet18", options={"weights": "DEFAULT"}), 32, "weights is not allowed; networks start"),
+        (
+            from_torchvision("resnet18", options={"weights": "DEFAULT"}),
+            32,
+            "weights is not allowed; channels",
+        ),
         (from_torchvision("vit_b_16"), 30, "torchvision.vit_b_16 can't be made: AssertionError"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from torch import nn
 
@@ -16,7 +17,13 @@ def construct(settings: Network, *, channels: int, classes: int, image_size: int
     weights are those that the constructor draws from the global random state. Raises LayerLotteryError for
     what the family does not have, or can't do at this size.
     """
-    # a module a family: what torchvision and timm take to import is paid by their networks alone
-    family = import_module(f"{__name__}.{settings.family}")
-    model: nn.Module = family.build(settings, channels=channels, classes=classes, image_size=image_size)
+    model: nn.Module = family_of(settings).build(settings, channels=channels, classes=classes, image_size=image_size)
     return model
+
+
+def family_of(settings: Network) -> Any:
+    """The module of a network's family: what torchvision and timm take to import is paid by their networks alone.
+
+    Those of libraries have `published` and `converted` beside `build`: trained weights, see networks/pretrained.py.
+    """
+    return import_module(f"{__name__}.{settings.family}")

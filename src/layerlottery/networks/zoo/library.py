@@ -14,7 +14,7 @@ from layerlottery.networks.zoo.stems import SmallStem, make_small
 
 Make = Callable[[], nn.Module]
 
-# set by the benchmark, or at odds with random weights
+# set by the benchmark, or by the key pretrained
 REFUSED = re.compile("(weights|pretrained|checkpoint|cache_dir|hf_).*|num_classes|in_chans|features_only|(model_)?name")
 
 
@@ -32,8 +32,8 @@ def constructed(
         raise LayerLotteryError(f"networks: {library} has no network {name!r}; the closest names are {close}")
     if refused := sorted(filter(REFUSED.fullmatch, settings.options)):
         raise LayerLotteryError(
-            f"networks: options of {name}: {refused[0]} is not allowed; networks start from random weights "
-            "and take channels and classes from the image set"
+            f"networks: options of {name}: {refused[0]} is not allowed; channels and classes come from the "
+            "image set, and trained weights with the key pretrained"
         )
     try:
         model = make()
