@@ -17,7 +17,7 @@ def _row(table, **columns):
 
 def _identity(seed=0, criterion="snip", removed=1, **columns):
     start = {"dataset": "cifar10", "network": "resnet32", "structure": "layers", "draw": 0}
-    named = {"seed": seed, "criterion": criterion, "removed": removed, "scored_at": "init", "rewind": "0"}
+    named = {"seed": seed, "criterion": criterion, "removed": removed, "scored_at": "init", "rewind": "0", "step": 0}
     return start | named | columns
 
 
