@@ -67,7 +67,8 @@ TABLES = (
     *("summary", "comparisons", "resilience", "agreement", "stability"),
 )
 # the paper's tables and figure, and what its text claims: each also as Markdown and LaTeX
-PAPER = ("table1", "table2", "table3", "table4", "table5", "figure3", "claims")
+CONNECTED = ("pons", "consensus", "complexity")  # the tables of connected papers, in the same form
+PAPER = ("table1", "table2", "table3", "table4", "table5", "figure3", "claims", *CONNECTED)
 
 # a results folder, and a file's place in it; files that wait beside a checkpoint have the place that they wait for
 LAYOUT = re.compile(

@@ -97,7 +97,7 @@ Controls = Annotated[
     BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"enum": ["all", *CONTROLS]}}]}),
 ]
-PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure3"]
+PaperTable = Literal["table1", "table2", "table3", "table4", "table5", "figure3", "pons", "consensus", "complexity"]
 
 
 def _removed_or_rounds(schema: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ class Study(Settings):
     depths: list[list[Depth]] = later(
         [], "architecture: blocks to take from each stage, such as [1, 1, 0], and no others; empty: every way there is"
     )
-    fills: Distinct[PaperTable] = Field([], description="tables and figure of the paper that these tickets fill")
+    fills: Distinct[PaperTable] = Field([], description="tables and figure of the papers that these tickets fill")
 
     @model_validator(mode="before")
     @classmethod

@@ -131,7 +131,8 @@ def _greatest(
         }
         if pool:
             best = max(pool, key=lambda ticket: pool[ticket])
-            note = f"{named(best, epochs=context.epochs)}, the greatest of {len(pool)} means and chosen after the fact"
+            name = named(best, epochs=context.epochs(best.network))
+            note = f"{name}, the greatest of {len(pool)} means and chosen after the fact"
             value = paper if home else None
             rows.append(ticket_row(context, best, quantity, value, words.item, [note]))
     return rows
@@ -153,7 +154,7 @@ def _share(context: Context, words: Words, group: Group, xi: str, tickets: Seque
         notes=[note] if told else ["one seed can't show that a ticket is not inferior"],
         paper=100.0,
         scored_at="trained",
-        scale=context.scale(group[0], seeds),
+        scale=context.scale(group, seeds),
     )
 
 
@@ -188,7 +189,7 @@ def _per_block(context: Context, words: Words, group: Group, tickets: Sequence[T
         paper=paper,
         margin=None if paper is None else margin,
         structure="layers",
-        scale=context.scale(group[0], seeds),
+        scale=context.scale(group, seeds),
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from layerlottery import paths
+from layerlottery.config.recipes import TRAINED
 from layerlottery.paper.measure import TicketKey
-from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
+from layerlottery.paper.printed import EPOCHS, PRINTED, Printed
 from layerlottery.tables.statistics import ROUNDING, Estimate
 
 AGREES, DISAGREES, CANT_TELL = "agrees", "disagrees", "can't tell at this scale"
@@ -27,13 +29,15 @@ def find(table: str, ticket: TicketKey, quantity: str, *, epochs: int, control: 
 
 def _answers(ticket: TicketKey, printed: Printed, *, epochs: int, control: bool) -> bool:
     named = printed.criterion == ticket.criterion or (printed.criterion is None and not control)
-    wanted = (DATASET, printed.network, printed.structure, printed.scored_at, printed.removed)
-    found = (ticket.dataset, ticket.network, ticket.structure, ticket.scored_at, ticket.removed)
+    wanted = (printed.dataset, printed.network, printed.structure, printed.scored_at, printed.removed, printed.step)
+    found = (ticket.dataset, ticket.network, ticket.structure, ticket.scored_at, ticket.removed, ticket.step)
     return named and wanted == found and same_rewind(ticket.rewind, printed.rewind, epochs=epochs)
 
 
-def same_rewind(rewind: str, printed: int, *, epochs: int) -> bool:
-    """Whether epoch `rewind` of `epochs` is the same share of a training as `printed` of the paper's 200."""
+def same_rewind(rewind: str, printed: int | str, *, epochs: int) -> bool:
+    """Whether epoch `rewind` of `epochs` is the same share of a training as `printed` of 200, or both are tuned."""
+    if isinstance(printed, str):
+        return printed == TRAINED and paths.TUNED.fullmatch(rewind) is not None
     return rewind.isdigit() and Fraction(int(rewind), epochs) == Fraction(printed, EPOCHS)
 
 

@@ -34,6 +34,7 @@ class TicketKey(NamedTuple):
     scored_at: str
     removed: int
     rewind: str
+    step: int = 0  # what goes in each round; 0 where all goes at once
 
 
 Item = TypeVar("Item")

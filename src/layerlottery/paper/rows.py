@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from layerlottery.config.naming import start_name
-from layerlottery.config.recipes import DEFAULT
-from layerlottery.config.studies import FRESH, Study, TabulateSettings, expand
+from layerlottery.config.naming import gone_name, start_name
+from layerlottery.config.rounds import SHARE
+from layerlottery.config.studies import Study, TabulateSettings, expand
 from layerlottery.paper.match import MODELLED, NOT_MEASURED, agreement
 from layerlottery.paper.measure import (
     QUANTITIES,
@@ -23,7 +23,7 @@ from layerlottery.paper.measure import (
     paired,
     ticket_of,
 )
-from layerlottery.paper.printed import DATASET, EPOCHS, IMAGES, SEPARATOR
+from layerlottery.paper.printed import HOMES, LOTTERY, SEPARATOR, Home
 from layerlottery.tables.statistics import Estimate, outcome_of
 
 ACCURACY = QUANTITIES["accuracy"]
@@ -36,10 +36,15 @@ class Context:
 
     results: Results
     settings: TabulateSettings
+    home: Home | None = LOTTERY
 
-    @property
-    def epochs(self) -> int:
-        return self.settings.recipe(DEFAULT).epochs
+    def of(self, table: str) -> Context:
+        """The same, with the scale of the paper that a table is from."""
+        return replace(self, home=HOMES.get(table, LOTTERY))
+
+    def epochs(self, network: str) -> int:
+        """Epochs of a network's training from its first weights."""
+        return self.settings.recipe(network).epochs
 
     @cached_property
     def _images(self) -> dict[str, int]:
@@ -66,16 +71,23 @@ class Context:
         """Whether a criterion looks at nothing."""
         return self.results.formula(criterion) in ("random", "random_spread")
 
-    def scale(self, dataset: str, seeds: int) -> str | None:
+    def scale(self, group: Group, seeds: int) -> str | None:
         """How this comparison differs from the paper's in size; None where nothing was trained."""
+        (dataset, network), home = group, self.home
         if not seeds or dataset not in self._images:
             return None
         images, counted = self._images[dataset], f"{seeds} seed{'' if seeds == 1 else 's'}"
-        if dataset != DATASET:
-            return f"{dataset} in place of CIFAR-10: {self.epochs} epochs, {images:,} images, {counted}"
-        if (self.epochs, images) == (EPOCHS, IMAGES):
+        epochs, tuned = self.epochs(network), self.settings.tuning(network).epochs
+        size = f"{epochs} epochs, {images:,} images, {counted}"
+        if home is None:
+            return f"{dataset}: {size}; the paper's is not known here"
+        if dataset not in home.images:
+            return f"{dataset} in place of {home.sets}: {size}"
+        whole = home.images[dataset]
+        if (epochs, images) == (home.epochs, whole) and home.tuned in (None, tuned):
             return "the paper's"
-        return f"reduced: {self.epochs} of {EPOCHS} epochs, {images:,} of {IMAGES:,} images, {counted}"
+        retuned = f"{tuned} of {home.tuned} to fine-tune, " if home.tuned else ""
+        return f"reduced: {epochs} of {home.epochs} epochs, {retuned}{images:,} of {whole:,} images, {counted}"
 
 
 class Words(NamedTuple):
@@ -114,7 +126,7 @@ def seed_row(
 ) -> Row:
     """The row of a value for each seed; `judge` says what mean and interval mean, from seeds alone or as inferred."""
     found = inferred or (context.estimate(values, quantity) if values else None)
-    verdict, scale = judge(found) if found else NOT_MEASURED, context.scale(group[0], len(values))
+    verdict, scale = judge(found) if found else NOT_MEASURED, context.scale(group, len(values))
     return row(group, words, verdict, seeds=len(values), estimate=found, scale=scale, **cells)
 
 
@@ -149,13 +161,14 @@ def _against_random(context: Context, ticket: TicketKey, quantity: Quantity) -> 
 
 
 def named(ticket: TicketKey, *, epochs: int) -> str:
-    """A ticket as the tables call it: hrank, p = 1, scored trained, rewind 25 of 200."""
-    parts = [ticket.criterion, *([ticket.structure] if ticket.structure != "layers" else []), f"p = {ticket.removed}"]
-    if ticket.rewind == FRESH:
-        parts.append("fresh weights")
-    elif ticket.rewind != "0" or ticket.scored_at == "trained":
-        of = f" of {epochs}" if ticket.rewind.isdigit() else ""
-        parts.append(f"{start_name(ticket.rewind)}{of}")
+    """A ticket as the tables call it: hrank, p = 1, rewind 25 of 200; cka, p = 3, fine-tuned, rounds of 1."""
+    gone = gone_name(ticket.structure, ticket.removed)
+    what = [] if ticket.structure in ("layers", SHARE) else [ticket.structure]
+    parts = [ticket.criterion, *what, f"{gone} of the filters" if ticket.structure == SHARE else f"p = {gone}"]
+    if ticket.rewind != "0" or ticket.scored_at == "trained":
+        parts.append(start_name(ticket.rewind) + (f" of {epochs}" if ticket.rewind.isdigit() else ""))
+    if ticket.step:
+        parts.append(f"rounds of {gone_name(ticket.structure, ticket.step)}")
     return ", ".join(parts)
 
 

@@ -1,8 +1,9 @@
-"""The rows of tables 1 to 5 and of figure 3."""
+"""The rows of tables 1 to 5, of figure 3 and of the connected papers' tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from layerlottery.config.evaluation import MAIN_CORRUPTIONS
 from layerlottery.config.studies import expand_scorings
@@ -11,37 +12,41 @@ from layerlottery.paper.measure import CIFAR_10_2, QUANTITIES, Quantity, Row, Ti
 from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
 from layerlottery.paper.rows import ACCURACY, Context, Words, named, row, seed_row, ticket_row
 
-SAVINGS = ("flops", "memory", "co2", "speedup")
+# what is compared where it is not accuracy alone
+COMPARED = {
+    "table4": ("flops", "memory", "co2", "speedup"),
+    "pons": ("flops", "accuracy"),
+    "consensus": ("flops", "accuracy"),
+    "complexity": ("flops", "memory", "accuracy"),
+}
 KERNELS = "mean absolute kernel sum"
 # beside random removal, which has columns of its own
 CONTROLS = {"fresh": "fresh weights in the same architecture", "layers": "the layer ticket of the same budget"}
 
 
 def table_rows(table: str, context: Context) -> list[Row]:
-    """One row per ticket and quantity of one of table1 to table5, then the printed figures without a ticket."""
-    rows, found = [], set()
+    """One row per ticket and quantity of a table of tickets, then the printed figures without a ticket."""
+    rows, found, context = [], set(), context.of(table)
     for ticket in context.tickets(table):
         control = context.is_control(ticket.criterion)
         for key, quantity in _quantities(table, ticket, context):
-            printed = find(table, ticket, key, epochs=context.epochs, control=control)
+            printed = find(table, ticket, key, epochs=context.epochs(ticket.network), control=control)
             if printed is None and not context.results.per_seed(ticket, quantity):
                 continue
             found.add(printed)
             rows.append(_measured(table, context, ticket, quantity, printed))
-    networks = {network for study in context.filling(table) if DATASET in study.datasets for network in study.networks}
-    missing = [one for one in PRINTED[table] if one.network in networks and one not in found]
+    groups = {group for study in context.filling(table) for group in product(study.datasets, study.networks)}
+    missing = [one for one in PRINTED[table] if (one.dataset, one.network) in groups and one not in found]
     rows += [_unmeasured(context, one) for one in missing]
     together = grouped(rows, lambda one: (one["dataset"], one["network"]))
     return [one for own in together.values() for one in own]
 
 
 def _quantities(table: str, ticket: TicketKey, context: Context) -> Iterator[tuple[str, Quantity]]:
-    if table == "table4":
-        yield from ((key, QUANTITIES[key]) for key in SAVINGS)
-    elif table == "table5":
+    if table == "table5":
         yield from _test_sets(ticket, context)
     else:
-        yield "accuracy", QUANTITIES["accuracy"]
+        yield from ((key, QUANTITIES[key]) for key in COMPARED.get(table, ("accuracy",)))
 
 
 def _test_sets(ticket: TicketKey, context: Context) -> Iterator[tuple[str, Quantity]]:
@@ -61,7 +66,7 @@ def _measured(table: str, context: Context, ticket: TicketKey, quantity: Quantit
     notes = [] if printed is None else [printed.note]
     if quantity.kind == "corruption":
         notes.append(_corruptions(context, ticket))
-    if table == "table3":
+    if table in ("table3", "complexity"):
         notes.append(_budget(context, ticket))
     if quantity == ACCURACY:
         notes += [
@@ -70,23 +75,26 @@ def _measured(table: str, context: Context, ticket: TicketKey, quantity: Quantit
             if (ticket, control) in context.results.outcomes
         ]
     paper = None if printed is None else printed.value
-    return ticket_row(context, ticket, quantity, paper, named(ticket, epochs=context.epochs), notes)
+    return ticket_row(context, ticket, quantity, paper, named(ticket, epochs=context.epochs(ticket.network)), notes)
 
 
 def _unmeasured(context: Context, printed: Printed) -> Row:
     ticket = TicketKey(
-        DATASET,
+        printed.dataset,
         printed.network,
         printed.structure,
         printed.criterion or "any criterion",
         printed.scored_at,
         printed.removed,
-        str(printed.rewind),
+        context.settings.start(printed.network, printed.rewind),
+        printed.step,
     )
     quantity = QUANTITIES[printed.quantity]
     words = Words(named(ticket, epochs=EPOCHS), quantity.label, quantity.unit)
     facts: Row = {"notes": [printed.note], "paper": printed.value, "margin": context.margin(quantity)}
-    identity: Row = {"criterion": printed.criterion, "rewind": equivalent_epoch(printed.rewind, epochs=context.epochs)}
+    identity: Row = {"criterion": printed.criterion}
+    if isinstance(printed.rewind, int):
+        identity["rewind"] = equivalent_epoch(printed.rewind, epochs=context.epochs(printed.network))
     return ticket._asdict() | identity | row(ticket[:2], words, NOT_MEASURED, **facts)
 
 

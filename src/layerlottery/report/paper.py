@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery import paths
-from layerlottery.paper.printed import SEPARATOR
+from layerlottery.paper.printed import PRINTED, SEPARATOR
 from layerlottery.paper.render import CAPTIONS, REMARKS, SIGNED
 from layerlottery.paper.tabulate import read_paper_tables
 from layerlottery.report.charts import Picture, lines, picture
@@ -25,21 +25,24 @@ SHORT = {"factor": TIMES, "mean absolute kernel sum": ""}
 
 
 def read_paper(folder: Path) -> dict[str, pd.DataFrame]:
-    """The printed figures of the paper's tables that hold one beside a measurement, in the paper's order.
+    """The printed figures of the papers' tables that hold one beside a measurement, in the papers' order.
 
-    Its figure 3 is a plot, and prints none. There may be no such tables; raises when some are missing or broken.
+    Figure 3 is a plot, and prints none; of a table for which no figure is known, all rows. There may be no such tables;
+    raises when some are missing or broken.
     """
     if not any(Path(paths.table(str(folder), name)).exists() for name in paths.PAPER):
         return {}
     frames = read_paper_tables(folder)
-    printed = {name: one if name == FIGURE else one[one["paper"].notna()] for name, one in frames.items()}
+    bare = {FIGURE} | {name for name in paths.CONNECTED if not PRINTED[name]}
+    printed = {name: one if name in bare else one[one["paper"].notna()] for name, one in frames.items()}
     return {name: printed[name] for name in paths.PAPER if printed[name]["measured"].notna().any()}
 
 
 def paper_note(paper: dict[str, pd.DataFrame]) -> str:
-    """The scale of the comparison, what its columns mean, and which tables nothing here fills."""
+    """The scale of the comparison, what its columns mean, and which tables of the paper nothing here fills."""
     scales = list(dict.fromkeys(scale for frame in paper.values() for scale in frame["scale"].dropna()))
-    absent = [name.replace("table", "table ").replace("figure", "figure ") for name in paths.PAPER if name not in paper]
+    expected = [name for name in paths.PAPER if name not in (*paper, *paths.CONNECTED)]
+    absent = [name.replace("table", "table ").replace("figure", "figure ") for name in expected]
     said = [
         f"Scale: {'; '.join(scales)}." if scales else "",
         REMARKS["small"] if set(scales) - {"the paper's"} else "",

@@ -17,7 +17,7 @@ def _row(table, **columns):
 
 def _identity(seed=0, criterion="snip", removed=1, **columns):
     start = {"dataset": "cifar10", "network": "resnet32", "structure": "layers", "draw": 0}
-    named = {"seed": seed, "criterion": criterion, "removed": removed, "scored_at": "init", "rewind": "0"}
+    named = {"seed": seed, "criterion": criterion, "removed": removed, "scored_at": "init", "rewind": "0", "step": 0}
     return start | named | columns
 
 
@@ -83,7 +83,7 @@ def ticket():
 def context():
     """A function that puts tables and studies together; a study has one seed unless it says otherwise."""
 
-    def make(*studies, runs=(), training=None, margins=None, **tables):
+    def make(*studies, runs=(), training=None, tuning=None, margins=None, **tables):
         plain = {
             "datasets": ["cifar10"],
             "networks": ["resnet32"],
@@ -93,6 +93,7 @@ def context():
         }
         named = [{"name": f"study{number}"} | plain | study for number, study in enumerate(studies)]
         given = {"studies": named, "training": {"epochs": 8} | (training or {}), "margins": margins or {}}
+        given |= {"fine_tuning": tuning} if tuning else {}
         return Context(Results(list(runs), **tables), TabulateSettings.model_validate(given))
 
     return make

@@ -18,6 +18,7 @@ from layerlottery.tables.statistics import Estimate
 
 REWOUND = TicketKey("cifar10", "resnet32", "layers", "kl", "trained", 1, "1")
 SNIP = TicketKey("cifar10", "resnet32", "layers", "snip", "init", 5, "0")
+ROUNDS = TicketKey("cifar100", "resnet56", "layers", "cka", "trained", 17, "trained-1a2b3c4d", 1)
 
 
 def interval(low, high):
@@ -68,6 +69,31 @@ def test_rewinds_match_as_shares_of_the_training(rewind, epochs, printed):
 @pytest.mark.parametrize(("rewind", "epochs"), [("24", 100), ("1", 7), ("1", 200), ("random", 8), ("random", 200)])
 def test_other_rewinds_match_no_printed_figure(rewind, epochs):
     assert find("table1", REWOUND._replace(rewind=rewind), "accuracy", epochs=epochs, control=False) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": "cifar10"},
+        {"network": "resnet110"},
+        {"criterion": "random"},
+        {"scored_at": "init"},
+        {"removed": 18},
+        {"rewind": "0"},
+        {"rewind": "random"},
+        {"step": 0},  # all 17 at once
+    ],
+)
+def test_a_figure_of_rounds_needs_rounds_and_fine_tuning_by_any_recipe(change):
+    for rewind in ("trained-1a2b3c4d", "trained-00000000"):
+        held = ROUNDS._replace(rewind=rewind)
+        assert find("pons", held, "accuracy", epochs=8, control=False).value == 0.71
+    assert find("pons", ROUNDS._replace(**change), "accuracy", epochs=8, control=False) is None
+
+
+def test_a_fine_tuned_ticket_answers_no_figure_of_a_rewound_one():
+    tuned = REWOUND._replace(rewind="trained-1a2b3c4d")
+    assert find("table1", tuned, "accuracy", epochs=8, control=False) is None
 
 
 def test_a_share_without_a_whole_epoch_has_no_equivalent():

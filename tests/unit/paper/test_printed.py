@@ -15,6 +15,7 @@ from layerlottery.paper.printed import (
     EPOCHS,
     FASTER,
     FLOPS_PER_BLOCK,
+    HOMES,
     IMAGES,
     LESS_CO2,
     PRINTED,
@@ -48,6 +49,32 @@ resnet56  3  11.25 15.15 13.33 1.16  +0.59 +0.70
 resnet56  4  15.00 19.42 20.00 1.24  +3.73 +1.75
 resnet56  5  18.76 23.69 24.44 1.34  -0.16 +0.70
 resnet56 12  45.00 45.82 51.11 2.03  +1.98 -1.95
+"""
+# of Pons et al.: data set, network, blocks removed in rounds of one; table, Δ accuracy and FLOPs
+PONS = """
+cifar10  resnet32   7  4 +0.68 47.78
+cifar10  resnet32   8  4 +0.05 54.61
+cifar10  resnet32   9  4 -0.18 61.44
+cifar10  resnet44  11  4 +0.47 53.27
+cifar10  resnet44  13  4 +0.22 62.95
+cifar10  resnet44  15  4 -0.29 72.64
+cifar10  resnet56  10  2 +1.25 37.52
+cifar10  resnet56  13  2 +0.86 48.78
+cifar10  resnet56  15  1 +0.95 56.29
+cifar10  resnet56  16  2 +0.78 60.04
+cifar10  resnet56  19  1 +0.16 71.30
+cifar10  resnet56  20  2 +0.08 75.05
+cifar10  resnet56  21  2 -0.66 78.80
+cifar10  resnet110 24  2 +1.37 44.73
+cifar10  resnet110 27  1 +1.16 50.33
+cifar10  resnet110 35  2 +0.89 65.23
+cifar10  resnet110 36  2 +0.80 67.10
+cifar10  resnet110 38  2 +0.59 70.83
+cifar10  resnet110 41  2 +0.23 76.42
+cifar10  resnet110 47  2 -0.41 87.61
+cifar100 resnet56  17  3 +0.71 63.79
+cifar100 resnet56  19  3 -0.59 71.29
+cifar100 resnet56  20  3 -1.96 75.05
 """
 
 
@@ -104,6 +131,42 @@ def test_tables_4_and_5_are_as_printed(table, names, first):
     }
     assert held(table) == expected
     assert len(PRINTED[table]) == 7 * len(names)
+
+
+def rounds(table):
+    """Figures by place, quantity and source; all are of blocks that went one by one, fine-tuned after each."""
+    kinds = {(one.structure, one.scored_at, one.rewind, one.step) for one in PRINTED[table]}
+    assert kinds == {("layers", "trained", "trained", 1)}
+    return {(one.dataset, one.network, one.removed, one.quantity, one.source): one.value for one in PRINTED[table]}
+
+
+def test_the_tables_of_pons_et_al_are_as_printed():
+    expected = {
+        (dataset, network, int(removed), quantity, f"table {table}"): float(value)
+        for dataset, network, removed, table, *values in lines(PONS)
+        for quantity, value in zip(("accuracy", "flops"), values, strict=True)
+    }
+    assert rounds("pons") == expected
+    assert {one.criterion for one in PRINTED["pons"]} == {"cka"}
+
+
+def test_of_the_other_connected_papers_only_what_was_found_is_printed():
+    assert rounds("consensus") == {("cifar10", "resnet56", 21, "flops", "the abstract"): 78.80}
+    assert PRINTED["complexity"] == []
+    assert {*HOMES} == {"pons", "consensus", "complexity"}
+    assert {one.note for one in PRINTED["consensus"]} == {"printed in the abstract"}
+
+
+@pytest.mark.parametrize("depth", [32, 44, 56, 110])
+def test_every_flops_figure_of_the_connected_papers_follows_from_counting(depth):
+    figures = [one for table in HOMES for one in PRINTED[table] if one.quantity == "flops"]
+    own = [one for one in figures if one.network == f"resnet{depth}"]
+    assert own
+    for figure in own:
+        classes = {"cifar10": 10, "cifar100": 100}[figure.dataset]
+        dense = macs_by_hand((depth - 2) // 6) + 64 * (classes - 10)
+        # printed with two digits, the last of them sometimes cut off
+        assert 100 * figure.removed * 4_718_592 / dense == pytest.approx(figure.value, abs=0.011)
 
 
 def test_the_figures_of_the_text_are_as_printed():

@@ -1,10 +1,12 @@
 """Rows of the paper's tables from result tables typed by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from layerlottery.paper.match import AGREES, CANT_TELL, DISAGREES, NO_FIGURE, NOT_MEASURED
+from layerlottery.paper.measure import Results
 from layerlottery.paper.printed import AS_FIVE, PRINTED
 from layerlottery.paper.tables import figure3_rows, table_rows
 
@@ -268,3 +270,84 @@ def test_figure_3_lists_removable_blocks_of_l1_in_network_order(context, score):
     assert (rows[0]["low"], rows[0]["high"]) == pytest.approx((1.5 - reach, 1.5 + reach), abs=1e-5)
     assert {(row["unit"], row["verdict"]) for row in rows} == {("mean absolute kernel sum", NO_FIGURE)}
     assert figure3_rows(context(study | {"fills": []}, scores=scores)) == []
+
+
+TUNED = {"epochs": 200, "schedule": "step"}
+ROUNDS = {"networks": ["resnet32"], "scored_at": ["trained"], "rewinds": ["trained"], "criteria": ["cka", "random"]}
+ROUNDS |= {"removed": [], "rounds": {"blocks": 1, "until": 9}, "fills": ["pons"]}
+
+
+@pytest.fixture
+def rounds(context, run):
+    """A function that makes a context of nine rounds; what CKA and random removal gain grows by round."""
+
+    def make(*, dataset="cifar10", images=50_000, tuned=TUNED, epochs=200):
+        held = context(ROUNDS | {"datasets": [dataset]}, training={"epochs": epochs}, tuning=tuned)
+        start = held.settings.start("resnet32", "trained")
+        made = {"rewind": start, "scored_at": "trained", "step": 1, "dataset": dataset, "train_images": images}
+        runs = [
+            run(gain + number + 0.01 * seed, seed=seed, criterion=criterion, removed=number, **made)
+            for number in range(1, 10)
+            for criterion, gain in (("cka", 0.0), ("random", -2.0))
+            for seed in (0, 1)
+        ]
+        return replace(held, results=Results(runs))
+
+    return make
+
+
+def test_rounds_of_cka_stand_beside_what_pons_et_al_print(rounds):
+    rows = by_item(table_rows("pons", rounds()))
+    seven = rows["cka, p = 7, fine-tuned, rounds of 1", "Δ accuracy"]
+    assert (seven["paper"], seven["verdict"], seven["note"]) == (0.68, DISAGREES, "printed in table 4")
+    assert (seven["measured"], seven["random"]) == (pytest.approx(7.005), pytest.approx(5.005))
+    flops = rows["cka, p = 7, fine-tuned, rounds of 1", "FLOPs saved"]
+    assert (flops["paper"], flops["measured"], flops["verdict"]) == (47.78, pytest.approx(47.782), AGREES)
+    assert rows["random, p = 7, fine-tuned, rounds of 1", "FLOPs saved"]["verdict"] == NO_FIGURE
+    assert {one for one in rows if rows[one].get("paper") is not None} == {
+        (f"cka, p = {number}, fine-tuned, rounds of 1", quantity)
+        for number in (7, 8, 9)
+        for quantity in ("Δ accuracy", "FLOPs saved")
+    }
+
+
+def test_figures_of_rounds_that_were_not_run_are_rows_of_their_network_alone(context):
+    short = ROUNDS | {"rounds": {"blocks": 1, "until": 7}}
+    rows = table_rows("pons", context(short))
+    assert {(one["item"], one["verdict"], one["network"]) for one in rows} == {
+        (f"cka, p = {number}, fine-tuned, rounds of 1", NOT_MEASURED, "resnet32") for number in (7, 8, 9)
+    }
+    assert table_rows("pons", context(ROUNDS | {"networks": ["resnet20"]})) == []
+
+
+def test_the_scale_of_rounds_is_the_papers_only_with_as_long_a_fine_tuning(rounds):
+    def scale(**changes):
+        (found,) = {one["scale"] for one in table_rows("pons", rounds(**changes)) if one["seeds"]}
+        return found
+
+    assert scale() == "the paper's"
+    assert scale(tuned={"epochs": 40}) == (
+        "reduced: 200 of 200 epochs, 40 of 200 to fine-tune, 50,000 of 50,000 images, 2 seeds"
+    )
+    assert scale(dataset="digits", images=800) == (
+        "digits in place of CIFAR-10 and CIFAR-100: 200 epochs, 800 images, 2 seeds"
+    )
+
+
+def test_a_paper_whose_scale_is_not_known_has_no_run_at_its_scale(context, run):
+    study = {"fills": ["complexity"], "structures": ["filters_by_share"], "criteria": ["complexity_macs"]}
+    study |= {"networks": ["resnet20"], "removed": [40]}
+    held = {"structure": "filters_by_share", "criterion": "complexity_macs", "network": "resnet20", "removed": 40}
+    runs = [run(-1.0, macs_reduction=55.0, memory_reduction=35.0, filters=400, **held)]
+    rows = by_item(table_rows("complexity", context(study, runs=runs, training={"epochs": 200})))
+    item = "complexity_macs, 40 % of the filters"
+    assert {key: row["measured"] for key, row in rows.items()} == {
+        (item, "FLOPs saved"): 55.0,
+        (item, "memory saved"): 35.0,
+        (item, "Δ accuracy"): -1.0,
+    }
+    assert {row["verdict"] for row in rows.values()} == {NO_FIGURE}
+    assert {row["note"] for row in rows.values()} == {"400 filters left"}
+    assert {row["scale"] for row in rows.values()} == {
+        "cifar10: 200 epochs, 2,000 images, 1 seed; the paper's is not known here"
+    }
