@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import product
 from typing import Any, Protocol, Self, cast, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from layerlottery import paths
+from layerlottery.config import checks
 from layerlottery.config.base import Distinct, Name, Seed, Settings, later
 from layerlottery.config.controls import with_controls
 from layerlottery.config.criteria import CRITERIA, SCORED_AS, CriterionSettings
@@ -28,7 +27,7 @@ from layerlottery.config.evaluation import (
     ShiftSettings,
 )
 from layerlottery.config.live import LoggingSettings
-from layerlottery.config.networks import NAMES, CustomSettings, Network, NetworkSettings, is_named, named_network
+from layerlottery.config.networks import NAMES, CustomSettings, Network, is_named, named_network
 from layerlottery.config.recipes import TRAINED, Recipes
 from layerlottery.config.resources import ResourceSettings
 from layerlottery.config.results import (
@@ -51,7 +50,6 @@ from layerlottery.config.studies import (
     expand_scorings,
     scored_folder,
 )
-from layerlottery.config.training import FineTuningSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.hashing import canonical
 
@@ -124,9 +122,9 @@ class Benchmark(Recipes):
     def _add_controls(self) -> Self:
         """Each study is followed by the controls that it asks for, and their criteria join the others."""
         for study in self.studies:
-            _check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
+            checks.check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
             for network in study.networks:
-                self._check_network(study, network)
+                checks.check_network(self, study, network)
         seeds = [[*study.seeds, *self.more_seeds] for study in self.studies]
         seeded = [
             study.model_copy(update={"seeds": list(dict.fromkeys(own))})
@@ -143,41 +141,21 @@ class Benchmark(Recipes):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        self._check_tolerances()
-        self._check_endpoints()
+        checks.check_tolerances(self)
+        checks.check_endpoints(self)
         names = Counter(study.name for study in self.studies)
         if twice := [name for name, times in names.items() if times > 1]:
             raise ValueError(f"studies: found the name {twice[0]} twice; each study needs its own")
         for study in self.studies:
-            _check_names(f"studies.{study.name}.datasets", study.datasets, self.datasets)
-            _check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
+            checks.check_names(f"studies.{study.name}.datasets", study.datasets, self.datasets)
+            checks.check_names(f"studies.{study.name}.criteria", study.criteria, CRITERIA | self.criteria)
             for network in study.networks:
-                self._check_network(study, network)
+                checks.check_network(self, study, network)
             for name in study.criteria:
-                self._check_criterion(study, name)
-            self._check_rewinds(study)
-        self._check_recipes()
+                checks.check_criterion(self, study, name)
+            checks.check_rewinds(self, study)
+        checks.check_recipes(self)
         return self
-
-    def _check_tolerances(self) -> None:
-        shown, known = self.report.xi, ", ".join(map(str, self.statistics.xi))
-        if shown in self.statistics.xi:
-            return
-        if "xi" in self.report.model_fields_set:
-            raise ValueError(f"report.xi: found {shown}; allowed: the values of statistics.xi ({known})")
-        raise ValueError(f"statistics.xi: found {known}; allowed: with {shown}, or set report.xi to one of these")
-
-    def _check_endpoints(self) -> None:
-        """Endpoints that the user names are measured; the default ones count where they are."""
-        attacks = [
-            name for name in (*self.attack.attacks, *self.attack.custom) if self.attack.traits(name).kind != "transfer"
-        ]
-        measured = ["clean", "corruption", "co2", "macs"]
-        measured += [f"{name} {level:g}" for name in attacks for level in self.attack.levels(name)]
-        given = self.statistics.primary if "primary" in self.statistics.model_fields_set else []
-        if unknown := [name for name in given if name not in measured and not name.startswith("shift ")]:
-            allowed = f"{', '.join(measured)}, and shift with a test set's name"
-            raise ValueError(f"statistics.primary: found {unknown[0]!r}; allowed: {allowed}")
 
     @model_validator(mode="after")
     def _own_code_has_own_names(self) -> Self:
@@ -188,63 +166,6 @@ class Benchmark(Recipes):
             if isinstance(network, CustomSettings) and is_named(name):
                 raise ValueError(f"networks.{name}: {name} is built in; a function of your own needs another name")
         return self
-
-    def _check_criterion(self, study: Study, name: str) -> None:
-        settings, key = self.criterion(name), f"studies.{study.name}.criteria: found {name!r}"
-        for structure in study.structures:
-            if not settings.fits(structure):
-                known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).fits(structure))
-                raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
-            if problem := settings.unfit(structure):
-                raise ValueError(f"criteria.{name}.{problem}")
-        if {*study.structures} - {"layers", SHARE}:
-            self._check_budget(settings.budget or name)
-        if study.data_free and (not settings.formula.data_free or "trained" in study.scored_at):
-            known = sorted(other for other in CRITERIA | self.criteria if self.criterion(other).formula.data_free)
-            raise ValueError(f"{key} in a data-free study; allowed: {', '.join(known)}, scored at init")
-
-    def _check_budget(self, name: str) -> None:
-        known = [other for other in CRITERIA | self.criteria if self.criterion(other).fits("layers")]
-        if name not in known:
-            raise ValueError(f"criteria.budget: found {name!r}; allowed: criteria of layers: {', '.join(known)}")
-
-    def _check_rewinds(self, study: Study) -> None:
-        for network, rewind in product(study.networks, study.rewinds):
-            last = self.recipe(network).epochs - 1
-            if isinstance(rewind, int) and rewind > last:
-                raise ValueError(
-                    f"studies.{study.name}.rewinds: found {rewind}; training.epochs of {network} is {last + 1}, "
-                    f"so 0 to {last}, random and trained are allowed"
-                )
-
-    def _check_recipes(self) -> None:
-        """A recipe is for a network that some study trains, and fine-tuning for one whose tickets start from it."""
-        trained = list(dict.fromkeys(name for study in self.studies for name in study.networks))
-        tuned = {name for study in self.studies if TRAINED in study.rewinds for name in study.networks}
-        if self.fine_tuning != FineTuningSettings() and not tuned:
-            raise ValueError("fine_tuning: found, and no study fine-tunes; allowed: with rewinds: [trained] in a study")
-        for key, names in self.named().items():
-            for name in names - (tuned if key == "fine_tuning" else {*trained}):
-                allowed = ", ".join(["default", *(one for one in trained if key == "training" or one in tuned)])
-                raise ValueError(f"{key}: found a recipe for {name!r}, which no study trains; allowed: {allowed}")
-
-    def _check_network(self, study: Study, name: str) -> None:
-        try:
-            network = self.network(name)
-        except KeyError as error:
-            known = ", ".join([NAMES, *self.networks])
-            raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
-        blocks = {*study.structures} - {SHARE}
-        most, found = network.most_removable, max((removed for removed, _, _ in study.sizes), default=0)
-        if blocks and most is not None and found > most:
-            key = "rounds.until" if study.rounds else "removed"
-            raise ValueError(f"studies.{study.name}.{key}: found {found}; {name} gives at most {most}")
-        others = [one for one in study.structures if SCORED_AS.get(one, one) != "layers"]
-        if others and not isinstance(network, NetworkSettings):
-            raise ValueError(
-                f"studies.{study.name}.structures: found {others[0]}, which only CIFAR ResNets can lose; "
-                f"allowed for {name} is layers"
-            )
 
     def network(self, name: str) -> Network:
         """The settings of a network by its name; KeyError when there is none."""
@@ -443,9 +364,3 @@ def _changes(name: str, settings: CriterionSettings) -> dict[str, Any]:
         return settings.model_dump(mode="json", exclude_defaults=True)
     builtin = CRITERIA[name].model_dump(mode="json")
     return {field: value for field, value in settings.model_dump(mode="json").items() if value != builtin[field]}
-
-
-def _check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> None:
-    for name in found:
-        if name not in allowed:
-            raise ValueError(f"{key}: found {name!r}; allowed: {', '.join(sorted(allowed))}")

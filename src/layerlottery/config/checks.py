@@ -1,0 +1,111 @@
+"""Checks of a benchmark's sections against each other: names that exist, sizes that networks allow, recipes of use.
+
+Each raises ValueError, which names the key, what was found, and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from layerlottery.config.criteria import CRITERIA, SCORED_AS
+from layerlottery.config.networks import NAMES, NetworkSettings
+from layerlottery.config.recipes import TRAINED
+from layerlottery.config.rounds import SHARE
+from layerlottery.config.studies import Study
+from layerlottery.config.training import FineTuningSettings
+
+
+def check_tolerances(benchmark: Any) -> None:
+    shown, known = benchmark.report.xi, ", ".join(map(str, benchmark.statistics.xi))
+    if shown in benchmark.statistics.xi:
+        return
+    if "xi" in benchmark.report.model_fields_set:
+        raise ValueError(f"report.xi: found {shown}; allowed: the values of statistics.xi ({known})")
+    raise ValueError(f"statistics.xi: found {known}; allowed: with {shown}, or set report.xi to one of these")
+
+
+def check_endpoints(benchmark: Any) -> None:
+    """Endpoints that the user names are measured; the default ones count where they are."""
+    attacks = [
+        name
+        for name in (*benchmark.attack.attacks, *benchmark.attack.custom)
+        if benchmark.attack.traits(name).kind != "transfer"
+    ]
+    measured = ["clean", "corruption", "co2", "macs"]
+    measured += [f"{name} {level:g}" for name in attacks for level in benchmark.attack.levels(name)]
+    given = benchmark.statistics.primary if "primary" in benchmark.statistics.model_fields_set else []
+    if unknown := [name for name in given if name not in measured and not name.startswith("shift ")]:
+        allowed = f"{', '.join(measured)}, and shift with a test set's name"
+        raise ValueError(f"statistics.primary: found {unknown[0]!r}; allowed: {allowed}")
+
+
+def check_criterion(benchmark: Any, study: Study, name: str) -> None:
+    settings, key = benchmark.criterion(name), f"studies.{study.name}.criteria: found {name!r}"
+    for structure in study.structures:
+        if not settings.fits(structure):
+            known = sorted(
+                other for other in CRITERIA | benchmark.criteria if benchmark.criterion(other).fits(structure)
+            )
+            raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
+        if problem := settings.unfit(structure):
+            raise ValueError(f"criteria.{name}.{problem}")
+    if {*study.structures} - {"layers", SHARE}:
+        _check_budget(benchmark, settings.budget or name)
+    if study.data_free and (not settings.formula.data_free or "trained" in study.scored_at):
+        known = sorted(other for other in CRITERIA | benchmark.criteria if benchmark.criterion(other).formula.data_free)
+        raise ValueError(f"{key} in a data-free study; allowed: {', '.join(known)}, scored at init")
+
+
+def _check_budget(benchmark: Any, name: str) -> None:
+    known = [other for other in CRITERIA | benchmark.criteria if benchmark.criterion(other).fits("layers")]
+    if name not in known:
+        raise ValueError(f"criteria.budget: found {name!r}; allowed: criteria of layers: {', '.join(known)}")
+
+
+def check_rewinds(benchmark: Any, study: Study) -> None:
+    for network, rewind in product(study.networks, study.rewinds):
+        last = benchmark.recipe(network).epochs - 1
+        if isinstance(rewind, int) and rewind > last:
+            raise ValueError(
+                f"studies.{study.name}.rewinds: found {rewind}; training.epochs of {network} is {last + 1}, "
+                f"so 0 to {last}, random and trained are allowed"
+            )
+
+
+def check_recipes(benchmark: Any) -> None:
+    """A recipe is for a network that some study trains, and fine-tuning for one whose tickets start from it."""
+    trained = list(dict.fromkeys(name for study in benchmark.studies for name in study.networks))
+    tuned = {name for study in benchmark.studies if TRAINED in study.rewinds for name in study.networks}
+    if benchmark.fine_tuning != FineTuningSettings() and not tuned:
+        raise ValueError("fine_tuning: found, and no study fine-tunes; allowed: with rewinds: [trained] in a study")
+    for key, names in benchmark.named().items():
+        for name in names - (tuned if key == "fine_tuning" else {*trained}):
+            allowed = ", ".join(["default", *(one for one in trained if key == "training" or one in tuned)])
+            raise ValueError(f"{key}: found a recipe for {name!r}, which no study trains; allowed: {allowed}")
+
+
+def check_network(benchmark: Any, study: Study, name: str) -> None:
+    try:
+        network = benchmark.network(name)
+    except KeyError as error:
+        known = ", ".join([NAMES, *benchmark.networks])
+        raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
+    blocks = {*study.structures} - {SHARE}
+    most, found = network.most_removable, max((removed for removed, _, _ in study.sizes), default=0)
+    if blocks and most is not None and found > most:
+        key = "rounds.until" if study.rounds else "removed"
+        raise ValueError(f"studies.{study.name}.{key}: found {found}; {name} gives at most {most}")
+    others = [one for one in study.structures if SCORED_AS.get(one, one) != "layers"]
+    if others and not isinstance(network, NetworkSettings):
+        raise ValueError(
+            f"studies.{study.name}.structures: found {others[0]}, which only CIFAR ResNets can lose; "
+            f"allowed for {name} is layers"
+        )
+
+
+def check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> None:
+    for name in found:
+        if name not in allowed:
+            raise ValueError(f"{key}: found {name!r}; allowed: {', '.join(sorted(allowed))}")
