@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import yaml
 
+from layerlottery.config.recipes import Recipes
+
 ROOT = Path(__file__).parents[2]
 STYLE = "SNAKEMAKE_LOGGER_LAYERLOTTERY_STYLE"
-DENSE = "results/networks/dataset=digits/network=tiny/seed=0"
-TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=1/rewind=0"
-
 FIRST = {
     "name": "tiny",
     "datasets": ["digits"],
@@ -39,6 +38,10 @@ TINY = {
     "profile": {"rounds": 1, "min_seconds": 0.001},
     "report": {"title": "a tiny benchmark"},
 }
+NETWORK = "results/networks/dataset=digits/network=tiny/seed=0"
+DENSE = f"{NETWORK}/recipe={Recipes.model_validate({'training': TINY['training']}).level('tiny')}"
+TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=1/rewind=0"
+
 # a second seed, and a second study that shares a ticket with the first
 GROWN = TINY | {
     "studies": [

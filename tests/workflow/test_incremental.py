@@ -280,7 +280,7 @@ def touch(path):
     [
         ["Snakefile", "workflow/rules/*.smk", "envs/*.yaml", "config.yaml", "tiny.yaml"],
         ["results/datasets/dataset=digits/*"],
-        [f"{TICKET}/weights.safetensors", f"{DENSE}/initial.safetensors", "results/tables/runs.parquet"],
+        [f"{TICKET}/weights.safetensors", f"{NETWORK}/initial.safetensors", "results/tables/runs.parquet"],
     ],
     ids=["workflow and configuration", "prepared images", "results"],
 )

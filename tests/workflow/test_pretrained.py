@@ -10,8 +10,8 @@ from layerlottery.networks.initialize import drawn
 from layerlottery.networks.weights import dense_architecture
 from layerlottery.store.artifacts import read_tensors
 
-SCORES = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/scores.json"
-TARGETS = [SCORES, f"{DENSE}/rewind=random.safetensors"]
+SCORES = f"{NETWORK}/structure=layers/criterion=l1/draw=0/scored_at=init/scores.json"
+TARGETS = [SCORES, f"{NETWORK}/rewind=random.safetensors"]
 SMALL = {"family": "torchvision", "name": "mobilenet_v2", "stem": "small", "options": {"width_mult": 0.25}}
 
 
@@ -36,8 +36,8 @@ def started(tmp_path_factory):
 
 
 def test_a_ticket_starts_from_the_file_and_fresh_weights_do_not(started):
-    initial, facts = read_tensors(started.root / DENSE / "initial.safetensors")
-    fresh, others = read_tensors(started.root / DENSE / "rewind=random.safetensors")
+    initial, facts = read_tensors(started.root / NETWORK / "initial.safetensors")
+    fresh, others = read_tensors(started.root / NETWORK / "rewind=random.safetensors")
     name = "features.0.0.weight"
     assert torch.equal(torch.from_numpy(initial[name]), weights(1)[name])
     assert (fresh[name] != initial[name]).any()
