@@ -150,8 +150,9 @@ def either(values: Iterable[object]) -> str:
 
 
 def start(rewind: str) -> str:
-    """Weights that a training starts from: the initial ones, those after an epoch, or fresh ones."""
-    return "fresh" if rewind == "random" else f"θ{rewind}"
+    """Weights that a training starts from: the initial ones, those after an epoch, trained or fresh ones."""
+    named = {"random": "fresh", "trained": "trained"}
+    return named.get(rewind.partition("-")[0], f"θ{rewind}")
 
 
 def probability(value: float) -> str:

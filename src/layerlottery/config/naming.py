@@ -13,7 +13,7 @@ from layerlottery.words import one_line
 
 CALLED = {
     "filters_at_macs": "filters, equal MACs",
-    "filters_by_share": "filters",
+    "filters_by_share": "share of filters",
     "dense_at_cost": "dense, equal cost",
 }
 
@@ -49,9 +49,9 @@ def start_name(rewind: str) -> str:
     return "fresh weights" if rewind == FRESH else f"rewind {rewind}"
 
 
-def gone_name(structure: str, removed: int) -> str:
-    """How much is gone of a ticket, or goes in a round: blocks, or a share of the filters."""
-    return f"{removed} %" if structure == SHARE else str(removed)
+def gone_name(structure: str, removed: object) -> str:
+    """How much is gone of a ticket, or goes in a round, a number or several: blocks, or a share of the filters."""
+    return f"{removed}\N{NO-BREAK SPACE}%" if structure == SHARE else str(removed)
 
 
 def network_name(values: Mapping[str, Any], *, several: bool = True) -> str:
