@@ -47,7 +47,9 @@ class Rounds(Settings):
         sizes = [size for size, _, _ in self.sizes()]
         if len({*sizes}) < len(sizes):
             twice = next(size for size in sizes if sizes.count(size) > 1)
-            raise ValueError(f"filters: found {self.filters:g}; two rounds would end at {twice} % of the filters; take more")
+            raise ValueError(
+                f"filters: found {self.filters:g}; two rounds would end at {twice} % of the filters; take more"
+            )
         return self
 
     @property

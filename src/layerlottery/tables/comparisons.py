@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from layerlottery.config.criteria import DEPTHS
-from layerlottery.config.studies import AT_COST, FRESH, SHARE
+from layerlottery.config.rounds import SHARE
+from layerlottery.config.studies import AT_COST, FRESH
 from layerlottery.paths import TUNED
 from layerlottery.tables.inference import Contrasts, Inference, Measured
 from layerlottery.tables.seeds import are_controls, identities, pruned, shapes

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from layerlottery.config.results import StatisticsSettings
-from layerlottery.config.studies import SHARE
+from layerlottery.config.rounds import SHARE
 from layerlottery.tables.answers import Answers
 from layerlottery.tables.inference import Contrasts, Inference, Measured
 from layerlottery.tables.measures import CLEAN
@@ -72,7 +72,7 @@ def _standing(networks: pd.DataFrame) -> pd.Series:
 
 
 def _pairs(networks: pd.DataFrame) -> pd.DataFrame:
-    """All pairs of tickets with as many blocks, or as large a share of the filters, removed, that stand for themselves."""
+    """All pairs of tickets that stand for themselves, with as many blocks or percent of the filters removed."""
     tickets = networks[(networks["ticket"] >= 0) & networks["accuracy"].notna()].drop_duplicates("ticket")
     # percent of the filters are no number of blocks
     size = [tickets["removed"], tickets["structure"] == SHARE]
