@@ -33,10 +33,12 @@ def family_name(criterion: str, variant: str) -> str:
 def variant_name(structure: str, scored_at: str | None, rewind: str = "0", step: int = 0) -> str:
     """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25.
 
-    `step` is what goes in each of its rounds, 0 of one that has none.
+    `step` is what goes in each of its rounds, 0 of one that has none. Rounds always score trained networks, and those
+    of filters remove a share of them: neither is said.
     """
     words = [CALLED.get(structure, structure)] if structure != "layers" else []
-    words += ["trained"] if scored_at == "trained" else []
+    words = ["filters"] if step and words else words
+    words += ["trained"] if scored_at == "trained" and not step else []
     words += [start_name(rewind)] if rewind != "0" else []
     words += [f"rounds of {gone_name(structure, step)}"] if step else []
     return ", ".join(words)

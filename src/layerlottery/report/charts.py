@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TypeAlias
 
 import matplotlib.style
@@ -30,6 +31,7 @@ from layerlottery.words import MINUS
 Draw: TypeAlias = Callable[[Axes, pd.DataFrame], None]
 SEED = 3.2 / 6.5  # size of a single seed's mark, its mean's being 1
 ROOM = 0.35  # for names beside the marks, as a part of an axis
+LETTERS = 17  # of a name, that fit in there
 BY_REMOVED = ["criterion", "removed"]
 
 
@@ -123,10 +125,12 @@ def direct_labels(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
     step, floor = 0.075 * (high - low), low
     for height, text, colour in sorted(ends):
         axes.set_xlim(left, right + ROOM * (right - left))
-        floor = max(height, floor)
+        parts = wrap(text, LETTERS, break_long_words=False)
+        half = step * (len(parts) - 1) / 2
+        floor = max(height, floor + half)
         place = (1.02 / (1 + ROOM), floor)
-        axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=colour)
-        floor += step
+        axes.annotate("\n".join(parts), place, xycoords=("axes fraction", "data"), va="center", color=colour)
+        floor += half + step
 
 
 def name_ends(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], x: str, by: str = "criterion") -> None:

@@ -46,10 +46,14 @@ def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
         starts = rows["rewind"].where(rows["rewind"].map(is_tuned), "0")
         named = zip(rows["structure"], starts, rows["step"], strict=True)
         rows = rows.assign(protocol=[variant_name(structure, None, start, step) for structure, start, step in named])
-        costs = cost_by_removed(rows).sort_values("structure", key=lambda one: one.map(STRUCTURES.index), kind="stable")
+        costs = cost_by_removed(rows).sort_values(["structure", "protocol"], key=_place, kind="stable")
         protocol = costs["protocol"].where(costs["protocol"] != "")
         found.append(costs.assign(place=group_name(group) + (", " + protocol).fillna("")))
     return pd.concat(found, ignore_index=True)
+
+
+def _place(column: pd.Series) -> pd.Series:
+    return column.map(STRUCTURES.index) if column.name == "structure" else column
 
 
 def savings_picture(costs: pd.DataFrame) -> Picture:

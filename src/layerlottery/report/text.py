@@ -102,8 +102,8 @@ def _ticket(values: dict[Hashable, Any]) -> str:
 def _name(criterion: str, variant: str) -> str:
     """As elsewhere, but with a variant's short name: that its end is cut would hide the word that matters."""
     if "rounds of" in variant:
-        # which always score trained networks, and remove blocks or percent of the filters
-        variant = variant.replace("trained, ", "").replace(f"{CALLED[SHARE]}, ", "")
+        # the sign of percent says it
+        variant = variant.removeprefix("filters, ")
     for long, short in SHORT.items():
         variant = variant.replace(long, short)
     return family_name(criterion, variant)
