@@ -102,6 +102,16 @@ def scaled(value: float, unit: str, prefixes: Sequence[tuple[str, float]]) -> st
     return f"{significant(value / size)} {prefix}{unit}"
 
 
+def watt_hours(kwh: float) -> str:
+    """An energy."""
+    return scaled(kwh, "Wh", (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9)))
+
+
+def grams(kg: float) -> str:
+    """A mass of CO2."""
+    return scaled(kg, "g", (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9)))
+
+
 def significant(value: float) -> str:
     """Three digits at most, and no exponent for what is large."""
     text = f"{value:.3g}"
@@ -150,8 +160,9 @@ def either(values: Iterable[object]) -> str:
 
 
 def start(rewind: str) -> str:
-    """Weights that a training starts from: the initial ones, those after an epoch, or fresh ones."""
-    return "fresh" if rewind == "random" else f"θ{rewind}"
+    """Weights that a training starts from: the initial ones, those after an epoch, trained or fresh ones."""
+    named = {"random": "fresh", "trained": "trained"}
+    return named.get(rewind.partition("-")[0], f"θ{rewind}")
 
 
 def probability(value: float) -> str:

@@ -6,13 +6,15 @@ import pyarrow as pa
 import pytest
 
 from layerlottery import paths
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.studies import Run
 from layerlottery.store.artifacts import write_facts, write_table
 from layerlottery.store.hashing import digest
 from layerlottery.store.schemas import arrow_schema
 
-DENSE = [Run("digits", "resnet20", seed) for seed in (0, 1)]
-TICKETS = [Run("digits", "resnet20", seed, "layers", "l1", 0, "init", 1, "0") for seed in (0, 1)]
+RECIPE = Recipes().level("resnet20")
+DENSE = [Run("digits", "resnet20", seed, recipe=RECIPE) for seed in (0, 1)]
+TICKETS = [replace(dense, structure="layers", criterion="l1", scored_at="init", removed=1, round=1) for dense in DENSE]
 RANDOM = [replace(ticket, criterion="random") for ticket in TICKETS]
 FILTERS = [replace(ticket, structure="filters") for ticket in TICKETS]
 ACCURACY = dict(zip([*DENSE, *TICKETS, *RANDOM, *FILTERS], [90.0, 94, 91, 93, 88, 94, 89, 93], strict=True))

@@ -15,6 +15,7 @@ from layerlottery.config.evaluation import (
     ShiftSettings,
 )
 from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.results import ProfileSettings
 from layerlottery.config.studies import Run
 from layerlottery.config.training import TrainingSettings
@@ -31,10 +32,12 @@ from layerlottery.networks.prune import prune
 from layerlottery.training.train import train
 
 CPU = torch.device("cpu")
-DENSE = Run("digits", "tiny", 0)
-TICKET = Run("digits", "tiny", 0, "layers", "l1", 0, "init", 2, "0")
-FILTERS = Run("digits", "tiny", 0, "filters", "l1", 0, "init", 1, "0")
-WEIGHTS = Run("digits", "tiny", 0, "weights", "l1", 0, "init", 1, "0")
+TRAINING = TrainingSettings(epochs=1, batch_size=30)
+RECIPE = Recipes(training=TRAINING).level("tiny")
+DENSE = Run("digits", "tiny", 0, recipe=RECIPE)
+TICKET = Run("digits", "tiny", 0, "layers", "l1", 0, "init", 2, "0", RECIPE, round=1)
+FILTERS = Run("digits", "tiny", 0, "filters", "l1", 0, "init", 1, "0", RECIPE, round=1)
+WEIGHTS = Run("digits", "tiny", 0, "weights", "l1", 0, "init", 1, "0", RECIPE, round=1)
 ATTACKS = {"attacks": ["fgsm", "transfer", "fmn_l2"], "epsilons": [8.0], "images": 20, "pgd_steps": 2, "norm_steps": 5}
 CORRUPTIONS = {"names": ["contrast", "fog", "spatter"], "severities": [2, 3], "images": 20}
 
@@ -50,7 +53,7 @@ class Stages:
         prepare(Digits(source="digits", train_size=60, test_size=30, held_out=10), self.data.parent)
         corrupt(self.data, *self.corrupted, CorruptionSettings(**CORRUPTIONS))
         outliers(self.data, *self.outliers, OutlierSettings(images=20))
-        self.initial = self.file(paths.initial_weights, DENSE.folder)
+        self.initial = self.root / paths.start_weights(DENSE.folder, "0")
         initialize_network(self.data, self.initial, NetworkSettings(depth=20, width=2), seed=0)
 
     def file(self, name, folder):
@@ -63,8 +66,8 @@ class Stages:
         prune(self.initial, scores, start, facts, removed=run.removed, structure=run.structure, **budget)
 
     def trained(self, run):
-        start, recipe = self.file(paths.initial_weights, run.folder), TrainingSettings(epochs=1, batch_size=30)
-        train(start, self.data, self.root / run.folder, recipe, seed=0, device=CPU)
+        start = self.root / (paths.initial_weights(run.folder) if run.removed else paths.start_weights(run.folder, "0"))
+        train(start, self.data, self.root / run.folder, TRAINING, seed=0, device=CPU)
         weights, dense = (self.file(paths.trained_weights, one.folder) for one in (run, DENSE))
         tested, detected = (self.file(name, run.folder) for name in (paths.shift, paths.detection))
         more = dict(zip(("outlier_images", "outlier_facts"), self.outliers, strict=True))

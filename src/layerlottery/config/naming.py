@@ -13,7 +13,7 @@ from layerlottery.words import one_line
 
 CALLED = {
     "filters_at_macs": "filters, equal MACs",
-    "filters_by_share": "filters",
+    "filters_by_share": "share of filters",
     "dense_at_cost": "dense, equal cost",
 }
 
@@ -33,10 +33,12 @@ def family_name(criterion: str, variant: str) -> str:
 def variant_name(structure: str, scored_at: str | None, rewind: str = "0", step: int = 0) -> str:
     """The difference of a ticket from blocks that were scored, removed and trained at θ0: as filters, rewind 25.
 
-    `step` is what goes in each of its rounds, 0 of one that has none.
+    `step` is what goes in each of its rounds, 0 of one that has none. Rounds always score trained networks, and those
+    of filters remove a share of them: neither is said.
     """
     words = [CALLED.get(structure, structure)] if structure != "layers" else []
-    words += ["trained"] if scored_at == "trained" else []
+    words = ["filters"] if step and words else words
+    words += ["trained"] if scored_at == "trained" and not step else []
     words += [start_name(rewind)] if rewind != "0" else []
     words += [f"rounds of {gone_name(structure, step)}"] if step else []
     return ", ".join(words)
@@ -49,9 +51,9 @@ def start_name(rewind: str) -> str:
     return "fresh weights" if rewind == FRESH else f"rewind {rewind}"
 
 
-def gone_name(structure: str, removed: int) -> str:
-    """How much is gone of a ticket, or goes in a round: blocks, or a share of the filters."""
-    return f"{removed} %" if structure == SHARE else str(removed)
+def gone_name(structure: str, removed: object) -> str:
+    """How much is gone of a ticket, or goes in a round, a number or several: blocks, or a share of the filters."""
+    return f"{removed}\N{NO-BREAK SPACE}%" if structure == SHARE else str(removed)
 
 
 def network_name(values: Mapping[str, Any], *, several: bool = True) -> str:

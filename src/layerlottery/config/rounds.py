@@ -44,6 +44,12 @@ class Rounds(Settings):
             raise ValueError(f"until: found {self.until:g}; allowed: from filters, {self.filters:g}, to below 1")
         if self.filters and abs(self.step - PERCENT * self.filters) > PERCENT * SLIP:
             raise ValueError(f"filters: found {self.filters:g}; allowed: whole percent, such as {self.step / PERCENT}")
+        sizes = [size for size, _, _ in self.sizes()]
+        if len({*sizes}) < len(sizes):
+            twice = next(size for size in sizes if sizes.count(size) > 1)
+            raise ValueError(
+                f"filters: found {self.filters:g}; two rounds would end at {twice} % of the filters; take more"
+            )
         return self
 
     @property

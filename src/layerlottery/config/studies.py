@@ -53,6 +53,14 @@ class Run:
         return Run(self.dataset, self.network, self.seed, recipe=self.recipe)
 
     @property
+    def before(self) -> Run | None:
+        """The round before this one, of a later round."""
+        if self.round < 2:
+            return None
+        removed = paths.gone(self.structure, self.step, self.round - 1)
+        return replace(self, removed=removed, round=self.round - 1)
+
+    @property
     def scored(self) -> str:
         """The folder of the scores that chose this ticket or, in later rounds, the first."""
         return scored_folder(self)

@@ -18,7 +18,7 @@ Settings = Mapping[str, Any]
 def making(network: StoredNetwork, settings: Settings) -> list[str]:
     """Shell lines, in the folder that holds the results; one of Snakemake where the stages need each other's files."""
     run, results = network.run, Path(network.prefix).name or "results"
-    if run.removed and (run.structure != "layers" or run.rewind != "0"):
+    if run.removed and (run.structure != "layers" or run.rewind != "0" or run.before):
         return [f"snakemake --cores all {shlex.quote(f'{results}/{paths.trained_weights(run.folder)}')}"]
     return list(_stages(run, results, settings))
 
@@ -27,7 +27,7 @@ def _stages(run: Run, results: str, settings: Settings) -> Iterator[str]:
     made = paths.Folders(results)
     data = paths.prepared(made.dataset.format(dataset=run.dataset))
     folder = f"{results}/{run.dense.folder}"
-    initial, seed = paths.initial_weights(folder), run.seed
+    initial, seed = paths.start_weights(folder, "0"), run.seed
     yield _line("prepare", settings["dataset"], output=str(Path(data).parent))
     yield _line("initialize", settings["network"], data=data, seed=seed, output=initial)
     if not run.removed or run.scored_at == "trained":

@@ -13,11 +13,12 @@ import pandas as pd
 
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
+from layerlottery.config.naming import gone_name
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_result_table
-from layerlottery.store.schemas import arrow_schema
+from layerlottery.store.schemas import TICKET, arrow_schema
 from layerlottery.tables.looks import level
 from layerlottery.tables.measures import CLEAN_ACCURACY, PRIMARY
 from layerlottery.tables.power import detectable
@@ -81,7 +82,8 @@ def found(benchmark: Benchmark, results: Path) -> Found:
 
 
 def _named(row: dict[Any, Any]) -> str:
-    return f"{row['criterion']} with {gone(row['removed'])} on {row['dataset']}, {row['network']}"
+    size = gone(gone_name(row["structure"], row["removed"]))
+    return f"{row['criterion']} with {size} on {row['dataset']}, {row['network']}"
 
 
 def _open_endpoints(inferred: pd.DataFrame, tickets: pd.DataFrame) -> Iterator[str]:
@@ -89,7 +91,7 @@ def _open_endpoints(inferred: pd.DataFrame, tickets: pd.DataFrame) -> Iterator[s
 
     Equivalence within ξ is corrected by Holm for the endpoints and tickets of a network, as for clean accuracy.
     """
-    keys = ["dataset", "network", "structure", "criterion", "scored_at", "removed", "rewind"]
+    keys = [column.name for column in TICKET]
     rows = inferred.merge(tickets[[*keys, "xi_points", "confidence"]], on=keys)
     rows = rows[(rows["role"] == PRIMARY) & (rows["measure"] != CLEAN_ACCURACY.measure)]
     found = rows.rename(columns={"difference": "mean"})

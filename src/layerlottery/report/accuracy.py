@@ -21,6 +21,7 @@ from layerlottery.report.charts import (
     removed_axis,
     shared_axis,
     slimness,
+    spacing,
     tolerance_lines,
 )
 from layerlottery.report.facets import Facet, apart, facets, hidden, siblings
@@ -62,7 +63,7 @@ def difference_picture(tables: Tables, xi: str) -> Picture:
     def draw(axes: Axes, own: pd.DataFrame) -> None:
         slim = slimness(len(own))
         tolerance_lines(axes, own)
-        width = 0.6 if slim == 1 else 0.8
+        width = (0.6 if slim == 1 else 0.8) * spacing(own)
         lines(axes, own, entries, "removed", width=width, line=0, mark=7 * slim, bar=1.6 * slim**2)
         removed_axis(axes, own)
         shared_axis(axes, own)

@@ -11,17 +11,17 @@ import pandas as pd
 
 from layerlottery.config.results import ReportSettings
 from layerlottery.errors import LayerLotteryError
-from layerlottery.report.board import Board, Cell, Row, change, count, figure, ratio, texts, verdict
+from layerlottery.report.board import Board, Cell, Row, change, figure, ratio, size, texts, verdict
 from layerlottery.report.entries import ENTRY
 from layerlottery.report.paired_forest import Axis
 from layerlottery.report.submission import NOTHING_LEARNED, Group, Submission, changes, read_submissions
-from layerlottery.report.tables import dense, group_name, tolerance_name, within
+from layerlottery.report.tables import dense, group_name, sizes, tolerance_name, within
 from layerlottery.report.texts import TEMPLATES
 from layerlottery.report.verdict import NOT_LEARNED, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.hashing import digest
 from layerlottery.tables.statistics import VERDICTS
-from layerlottery.words import ABSENT, counted, gone, number, ranges, seconds
+from layerlottery.words import ABSENT, counted, number, ranges, seconds
 
 SIDES = ("A", "B")
 # of the columns that both runs have
@@ -40,6 +40,7 @@ FACTS = {
 COSTS = {
     "MACs saved, %": ("macs_reduction", figure),
     "training speed-up": ("train_speedup", ratio),
+    "speed-up with all trainings": ("total_speedup", ratio),
     "energy saved, %": ("energy_reduction", figure),
 }
 Pair = tuple[Submission, Submission]
@@ -124,8 +125,7 @@ def _idle(both: pd.DataFrame) -> str:
 
 
 def _named(rows: pd.DataFrame) -> str:
-    held = rows.groupby("family", sort=False)["removed"]
-    return "; ".join(f"{family} with {gone(ranges(map(int, removed)))}" for family, removed in held)
+    return "; ".join(f"{family} with {sizes(own)}" for family, own in rows.groupby("family", sort=False))
 
 
 def _effects(both: pd.DataFrame, name: str) -> Board:
@@ -169,7 +169,7 @@ def _costs(both: pd.DataFrame, name: str) -> Board:
 
 
 def _head(values: Mapping[Any, Any]) -> tuple[Cell, Cell]:
-    return Cell(str(values["family"])), count(values["removed"])
+    return Cell(str(values["family"])), size(values["structure"], values["removed"])
 
 
 def _dense(pair: Pair, group: Group, name: str) -> Board:

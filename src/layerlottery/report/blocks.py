@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from layerlottery.config.naming import family_name
+from layerlottery.config.naming import family_name, variant_name
 from layerlottery.report.charts import Panel, Picture
 from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import removal_shares
@@ -38,18 +38,22 @@ def _panels(tables: Tables, group: str, colours: dict[str, str], many: bool) -> 
     heads = list(zip(short_names(list(stages)), stages.values(), strict=True))
     layered = tickets(tables.runs)
     layered = layered[layered["structure"] == "layers"]
-    for criterion, scored_at in product(colours, ("init", "trained")):
-        rows = _removed(layered, criterion, scored_at)
-        if rows:
-            name = family_name(criterion, "" if scored_at == "init" else "trained")
+    # where the training starts changes no choice but those of later rounds
+    starts = layered["rewind"].where(layered["step"] > 0, "0")
+    named = zip(layered["structure"], layered["scored_at"], starts, layered["step"], strict=True)
+    layered = layered.assign(choice=[variant_name(*setting) for setting in named])
+    choices = dict.fromkeys(layered.sort_values(["scored_at", "step"], kind="stable")["choice"])
+    for criterion, choice in product(colours, choices):
+        own = layered[(layered["criterion"] == criterion) & (layered["choice"] == choice)]
+        if rows := _removed(own):
+            name = family_name(criterion, choice)
             facts = {"heads": heads, "places": places, "side": side, "rows": rows, "colour": colours[criterion]}
             svg = drawing.render(label=f"{group}, {name}: {TEXTS['figures']['blocks']['label']}", width=WIDTH, **facts)
             yield Panel(name, group if many else "", Markup(svg))  # noqa: S704 - the template escapes
 
 
-def _removed(layered: pd.DataFrame, criterion: str, scored_at: str) -> dict[int, dict[str, Any]]:
+def _removed(runs: pd.DataFrame) -> dict[int, dict[str, Any]]:
     """For every number of blocks removed, the removed blocks with their shares of the choices."""
-    runs = layered[(layered["criterion"] == criterion) & (layered["scored_at"] == scored_at)]
     shares = removal_shares(runs).set_index("removed_blocks")
     return {
         int(removed): shares[shares["removed"] == removed].to_dict("index") for removed in sorted(set(runs["removed"]))

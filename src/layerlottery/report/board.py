@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from layerlottery.config.naming import gone_name
 from layerlottery.report.grids import tone as tone_of
 from layerlottery.words import ABSENT, MINUS, factor, interval, number
 
@@ -68,6 +69,11 @@ def ratio(value: float) -> Cell:
 def count(value: float) -> Cell:
     """A whole number, or a dash."""
     return Cell(ABSENT if pd.isna(value) else f"{value:.0f}", _sort(value))
+
+
+def size(structure: str, removed: int) -> Cell:
+    """How much is removed: blocks, or percent of the filters."""
+    return Cell(gone_name(structure, removed), float(removed))
 
 
 def change(mean: float, low: float, high: float) -> Cell:

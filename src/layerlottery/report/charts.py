@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TypeAlias
 
 import matplotlib.style
@@ -19,16 +20,18 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from layerlottery.config.naming import family_name
-from layerlottery.report.facets import Facet
+from layerlottery.config.rounds import PERCENT
+from layerlottery.report.facets import Facet, spread
 from layerlottery.report.series import by_seed, over_seeds
 from layerlottery.report.style import BOX, INK, MOST_NAMES, MUTED, RULES, SIZE, Legend, Look, inline, present
-from layerlottery.report.tables import dense, tickets
+from layerlottery.report.tables import dense, is_share, tickets
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import MINUS
 
 Draw: TypeAlias = Callable[[Axes, pd.DataFrame], None]
 SEED = 3.2 / 6.5  # size of a single seed's mark, its mean's being 1
 ROOM = 0.35  # for names beside the marks, as a part of an axis
+LETTERS = 17  # of a name, that fit in there
 BY_REMOVED = ["criterion", "removed"]
 
 
@@ -122,10 +125,12 @@ def direct_labels(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
     step, floor = 0.075 * (high - low), low
     for height, text, colour in sorted(ends):
         axes.set_xlim(left, right + ROOM * (right - left))
-        floor = max(height, floor)
+        parts = wrap(text, LETTERS, break_long_words=False)
+        half = step * (len(parts) - 1) / 2
+        floor = max(height, floor + half)
         place = (1.02 / (1 + ROOM), floor)
-        axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=colour)
-        floor += step
+        axes.annotate("\n".join(parts), place, xycoords=("axes fraction", "data"), va="center", color=colour)
+        floor += half + step
 
 
 def name_ends(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], x: str, by: str = "criterion") -> None:
@@ -160,7 +165,8 @@ def lines_over_seeds(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], 
     """Means over seeds by blocks removed, single seeds as small marks, joined from lowest to highest."""
     means, seeds = over_seeds(rows, BY_REMOVED, value), by_seed(rows, BY_REMOVED, value)
     slim = slimness(len(means))
-    lines(axes, means, looks, "removed", width=0.5, line=1.3 * slim, mark=6.5 * slim, bar=slim**2, seeds=seeds)
+    width = 0.5 * spacing(rows)
+    lines(axes, means, looks, "removed", width=width, line=1.3 * slim, mark=6.5 * slim, bar=slim**2, seeds=seeds)
     removed_axis(axes, rows)
 
 
@@ -181,9 +187,24 @@ def tolerance_lines(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def removed_axis(axes: Axes, rows: pd.DataFrame) -> None:
-    """Numbers of blocks removed."""
-    whole_steps(axes, tickets(rows)["removed"] if "criterion" in rows else rows["removed"])
-    axes.set_xlabel("residual blocks removed")
+    """Numbers of blocks removed, or percent of the filters."""
+    rows = tickets(rows) if "criterion" in rows else rows
+    if not is_share(rows).any():
+        whole_steps(axes, rows["removed"])
+        axes.set_xlabel("residual blocks removed")
+        return
+    values, room = sorted(set(rows["removed"])), 0.55 * spacing(rows)
+    axes.set_xticks(spread(values, 8))
+    axes.set_xlim(values[0] - room, values[-1] + room)
+    axes.set_xlabel("filters removed, %")
+
+
+def spacing(rows: pd.DataFrame) -> float:
+    """How far neighbours lie apart on the axis of what is removed: one block, or percent of the filters."""
+    if not is_share(rows).any():
+        return 1.0
+    gaps = rows.loc[is_share(rows), "removed"].drop_duplicates().sort_values().diff().dropna()
+    return float(gaps.min()) if len(gaps) else PERCENT / 10
 
 
 def whole_steps(axes: Axes, values: pd.Series) -> None:

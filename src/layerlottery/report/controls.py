@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
-from layerlottery.report.tables import Tables, tickets
+from layerlottery.report.tables import Tables, sizes, tickets
 from layerlottery.report.texts import TEXTS
 from layerlottery.tables.statistics import NULL
-from layerlottery.words import counted, gone, interval, ranges
+from layerlottery.words import counted, interval
 
 MOST_NAMED = 4
 CONTROLS = TEXTS["controls"]
@@ -58,7 +58,7 @@ def _against(words: str, rows: pd.DataFrame) -> str:
 
 
 def _listed(rows: pd.DataFrame) -> str:
-    held = [f"{family} with {gone(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
+    held = [f"{family} with {sizes(one)}" for family, one in rows.groupby("family", sort=False)]
     return "; ".join([*held[:MOST_NAMED], *([f"and {len(held) - MOST_NAMED} more"] if len(held) > MOST_NAMED else [])])
 
 
@@ -76,7 +76,7 @@ def _named(rows: pd.DataFrame) -> str:
 
 
 def _ticket(row: dict[Hashable, Any]) -> str:
-    return f"{row['family']} with {gone(row['removed'])} ({interval(row['difference'], row['low'], row['high'])})"
+    return f"{row['family']} with {row['gone']} ({interval(row['difference'], row['low'], row['high'])})"
 
 
 def control_grids(tables: Tables) -> list[Grid]:

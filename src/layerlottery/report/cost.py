@@ -7,16 +7,27 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
-from layerlottery.config.naming import CALLED
+from layerlottery.config.naming import gone_name, variant_name
 from layerlottery.report.charts import Picture, lines, picture, removed_axis
 from layerlottery.report.facets import Facet
-from layerlottery.report.grids import Cell, Grid, grid, pivoted
-from layerlottery.report.series import cost_by_removed
+from layerlottery.report.grids import Cell, Grid, grid, per_network, pivoted
+from layerlottery.report.series import cost_by_removed, over_seeds
 from layerlottery.report.style import INK, MUTED, Look, legend
-from layerlottery.report.tables import STRUCTURES, Tables, at_tolerance, group_name, start_rank
+from layerlottery.report.tables import (
+    AFTER_ALL,
+    STRUCTURES,
+    TICKET,
+    Tables,
+    at_tolerance,
+    group_name,
+    is_tuned,
+    start_rank,
+    tickets,
+)
 from layerlottery.report.texts import TEXTS
-from layerlottery.words import factor, percent
+from layerlottery.words import factor, grams, percent, seconds, watt_hours
 
+SPENT = ("energy_kwh", "co2_kg")
 SAVED_LOOKS = Look(INK, 0), Look(INK, 3, "4 2"), Look(MUTED, 1), Look(MUTED, 2, "1 2")
 SAVED = dict(zip(TEXTS["savings"].values(), SAVED_LOOKS, strict=True))
 FASTER = dict(zip(TEXTS["speedups"].values(), (Look(MUTED, 0, "4 2"), Look(INK, 1), Look(INK, 2, "1 2")), strict=True))
@@ -25,16 +36,24 @@ FASTER = dict(zip(TEXTS["speedups"].values(), (Look(MUTED, 0, "4 2"), Look(INK, 
 def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
     """cost_by_removed of every dataset and network, with its name and structure in `place`.
 
-    Tickets that start from a later epoch are left out: their shorter training would pass for a saving.
+    Tickets that start from a later epoch are left out: their shorter training would pass for a saving. Fine-tuned ones,
+    and those of rounds, have a place of their own.
     """
     found = []
     for group, own in tables.by_group.items():
         rows = at_tolerance(own.summary, xi)
-        rows = rows[rows["rewind"].map(start_rank).isin((0, math.inf))]
-        costs = cost_by_removed(rows).sort_values("structure", key=lambda one: one.map(STRUCTURES.index), kind="stable")
-        other = costs["structure"].where(costs["structure"] != "layers").replace(CALLED)
-        found.append(costs.assign(place=group_name(group) + (", " + other).fillna("")))
+        rows = rows[rows["rewind"].map(start_rank).isin((0, AFTER_ALL, math.inf))]
+        starts = rows["rewind"].where(rows["rewind"].map(is_tuned), "0")
+        named = zip(rows["structure"], starts, rows["step"], strict=True)
+        rows = rows.assign(protocol=[variant_name(structure, None, start, step) for structure, start, step in named])
+        costs = cost_by_removed(rows).sort_values(["structure", "protocol"], key=_place, kind="stable")
+        protocol = costs["protocol"].where(costs["protocol"] != "")
+        found.append(costs.assign(place=group_name(group) + (", " + protocol).fillna("")))
     return pd.concat(found, ignore_index=True)
+
+
+def _place(column: pd.Series) -> pd.Series:
+    return column.map(STRUCTURES.index) if column.name == "structure" else column
 
 
 def savings_picture(costs: pd.DataFrame) -> Picture:
@@ -65,7 +84,34 @@ def cost_grids(costs: pd.DataFrame) -> list[Grid]:
     """Savings and speed-ups per network and number of blocks removed."""
     means = zip(costs["quantity"], costs["mean"], strict=True)
     cells = [Cell((percent if quantity in SAVED else factor)(mean)) for quantity, mean in means]
-    frame = pivoted(costs, "quantity", cells, ["place", "removed"])
+    sizes = [
+        gone_name(structure, removed) for structure, removed in zip(costs["structure"], costs["removed"], strict=True)
+    ]
+    frame = pivoted(costs.assign(size=sizes), "quantity", cells, ["place", "size"])
     frame = frame.rename_axis(index=["network", "removed"]).reset_index("removed")
     words = TEXTS["tables"]["costs"]
     return [grid("costs", words["title"], frame, words["note"])] if len(frame) else []
+
+
+def total_grids(tables: Tables, xi: str) -> list[Grid]:
+    """Per network with tickets that rest on other trainings, the cost of a ticket's own training and that of all."""
+    return per_network(tables, "totals", lambda own: _totals(own, at_tolerance(own.summary, xi)))
+
+
+def _totals(own: Tables, rows: pd.DataFrame) -> pd.DataFrame:
+    runs = tickets(own.runs)
+    if not (runs["total_seconds"] > runs["train_seconds"]).any():
+        return pd.DataFrame()
+    means = {name: over_seeds(runs, TICKET, name).set_index(TICKET)["mean"] for name in ("train_seconds", *SPENT)}
+    rows = rows.set_index(TICKET)
+    columns = {
+        "own": means["train_seconds"].map(seconds),
+        "all": rows["total_seconds"].map(seconds),
+        "speed-up, own": rows["train_speedup"].map(factor),
+        "speed-up, all": rows["total_speedup"].map(factor),
+        "energy, own": means["energy_kwh"].map(watt_hours),
+        "energy, all": rows["total_kwh"].map(watt_hours),
+        "CO2, own": means["co2_kg"].map(grams),
+        "CO2, all": rows["total_co2_kg"].map(grams),
+    }
+    return pd.DataFrame({name: column.reindex(rows.index) for name, column in columns.items()})

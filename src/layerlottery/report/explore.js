@@ -4,7 +4,9 @@
   const at = (column, row) => Array.isArray(column) ? column[row] : column.codes[row] < 0 ? null : column.words[column.codes[row]];
   const rows = held.columns.removed.map((_, row) => Object.fromEntries(columns.map(([name, column]) => [name, at(column, row)])));
   const element = name => document.getElementById(name), axes = Object.keys(held.axes), places = ["x1", "y1", "x2", "y2"];
-  const folder = row => held.folders[row.removed ? 1 : 0].replace(/\{(\w+)\}/g, (_, name) => row[name]);
+  // what a path has beside a network's own facts: each later round lies below the one before
+  const levels = row => ({...row, step: row.step || row.removed, rounds: Array.from({length: Math.max(0, row.round - 1)}, (_, at) => `/round=${at + 2}`).join("")});
+  const folder = row => held.folders[row.removed ? 1 : 0].replace(/\{(\w+)\}/g, (_, name) => levels(row)[name]);
   const style = name => getComputedStyle(document.body).getPropertyValue(name).trim();
   const most = 12, alone = new Set(rows.map(row => row.group)).size === 1, views = {};
   let chosen = {}, box = null, told = 0, order = {by: "", up: false};
@@ -15,13 +17,13 @@
     row.folder = folder(row);
     row.command = known.test(row.folder) ? `${held.command[0]}${row.folder}/weights.safetensors ${held.command[1]}`.trim() : "";
     row.words = row.name.toLowerCase();
-    const facts = ["dataset", "network", "seed", "structure", "criterion", "draw", "removed", "rewind"].map(name => `${name}=${row[name] ?? "dense"}`);
-    row.facts = [...row.words.split(/[\s,()·\u00a0]+/), ...facts, `p=${row.removed}`, row.criterion ?? "dense"].map(fact => fact.toLowerCase());
+    const facts = ["dataset", "network", "seed", "structure", "criterion", "draw", "removed", "rewind", "step", "round"].map(name => `${name}=${row[name] ?? "dense"}`);
+    row.facts = [...row.words.split(/[\s,()·\u00a0]+/), ...facts, `p=${row.removed}`, `rewind=${row.rewind.split("-")[0]}`, row.criterion ?? "dense"].map(fact => fact.toLowerCase());
   }
 
   // what the filter leaves, and of it what the box holds; a word that is whole somewhere is meant as a whole
   const words = () => element("filter").value.toLowerCase().replace(/\b(seed|draw|p|removed)[\s=]+(\d+)/g, "$1=$2")
-    .replace(/\b(\d+)\s+removed\b/g, "removed=$1").split(/[\s,]+/).filter(Boolean);
+    .replace(/\b(\d+)(?:\s*%)?\s+removed\b/g, "removed=$1").split(/[\s,]+/).filter(Boolean);
   let wanted = [];
   const want = () => { wanted = words().map(word => ({word, whole: rows.some(row => row.facts.includes(word))})); };
   const passes = row => wanted.every(({word, whole}) => whole ? row.facts.includes(word) : row.words.includes(word));
@@ -85,10 +87,13 @@
     }, 60);
   }
 
+  // a network that is both a ticket of one removal and the first of several rounds stands in two rows
+  const networks = rows => new Set(rows.map(row => row.folder)).size;
+
   function list() {
     const shown = rows.filter(row => passes(row) && inside(row)), some = shown.length < rows.length;
     const tickets = new Set(shown.map(row => row.ticket));
-    element("count").textContent = `${shown.length} of ${rows.length} networks`;
+    element("count").textContent = `${networks(shown)} of ${networks(rows)} networks`;
     for (const row of document.querySelectorAll("tr[data-ticket]")) row.classList.toggle("elsewhere", some && !tickets.has(row.dataset.ticket));
     const heads = [...new Set(["y1", "x1", "y2", "x2"].map(place => chosen[place]))];
     const grid = element("networks"), cells = row => [row.name, ...heads.map(name => row[name] === null ? "–" : String(+row[name].toPrecision(4)).replace("-", "−"))];

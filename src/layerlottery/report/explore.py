@@ -16,9 +16,9 @@ from layerlottery import paths
 from layerlottery.config.evaluation import MAIN_CORRUPTIONS
 from layerlottery.config.studies import Run
 from layerlottery.report.style import Look, looks
-from layerlottery.report.tables import Tables, group_name
+from layerlottery.report.tables import Tables, group_name, is_share
 from layerlottery.report.texts import TEXTS
-from layerlottery.words import gone, visible
+from layerlottery.words import visible
 
 RUN = [field.name for field in dataclasses.fields(Run)]
 # quantities are sent with so many digits: more than the eye sees
@@ -56,8 +56,12 @@ def quantities(tables: Tables) -> pd.DataFrame:
         group=[group_name(one) for one in runs[["dataset", "network"]].itertuples(index=False)],
         control=runs["family"].isin(tables.summary.loc[tables.summary["is_control"].astype(bool), "family"]),
     )
-    names = zip(runs["group"], runs["family"], runs["removed"], strict=True)
-    runs["ticket"] = [f"{group}, {family}, {gone(p)}" if p else f"{group}, {family}" for group, family, p in names]
+    # blocks and percent of the filters have no common axis
+    share, dense = is_share(runs), runs["removed"] == 0
+    runs["share"] = runs["removed"].where(share | (dense & share.any()))
+    runs["blocks"] = runs["removed"].where(~share)
+    names = runs[["group", "family", "gone"]].itertuples(index=False, name=None)
+    runs["ticket"] = [", ".join(filter(None, parts)) for parts in names]
     return runs.merge(_robustness(tables), how="left", on=RUN)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from layerlottery.config.naming import family_name
+from layerlottery.config.naming import family_name, gone_name
+from layerlottery.config.rounds import SHARE
 from layerlottery.report.tables import DENSE, Tables, group_name, tickets, variant_words, variants, within
 from layerlottery.words import gone, ranges
 
@@ -21,6 +22,7 @@ class Facet:
     where: tuple[str, ...]
     rows: pd.DataFrame
     words: tuple[str, ...] = ()
+    structure: str = "layers"
 
     @property
     def heading(self) -> str:
@@ -34,7 +36,8 @@ class Facet:
     def sizes(self, most: int) -> list[Facet]:
         """A panel per number of blocks removed, but at most so many, each with the dense networks."""
         shown = spread(self.removed, max(1, most))
-        return [self.narrowed(f"x{p}", gone(p), self.rows[self.rows["removed"].isin((0, p))]) for p in shown]
+        names = {p: gone(gone_name(self.structure, p)) for p in shown}
+        return [self.narrowed(f"x{p}", name, self.rows[self.rows["removed"].isin((0, p))]) for p, name in names.items()]
 
     @property
     def removed(self) -> list[int]:
@@ -52,7 +55,8 @@ def facets(tables: Tables, frame: pd.DataFrame, key: str) -> list[Facet]:
         for place, variant in enumerate(variants(own)):
             where = (*([variant_words(variant)] if many else []), *named)
             rows = own[own["variant"].isin((DENSE, variant))]
-            found.append(Facet(f"{key}{index}x{place}", group_name(group), where, rows))
+            structure = str(tickets(rows)["structure"].iloc[0])
+            found.append(Facet(f"{key}{index}x{place}", group_name(group), where, rows, structure=structure))
     return found
 
 
@@ -85,8 +89,11 @@ def hidden(held: Sequence[Facet], shown: Sequence[Facet]) -> str:
     """A remark for the caption where `shown`, the sizes of `held`, leaves some out."""
     if sum(len(one.removed) for one in held) == len(shown):
         return ""
-    every = ranges(removed for one in held for removed in one.removed)
-    return f" Of the numbers of blocks removed, {every}, only some are drawn."
+    said = ""
+    for share, what in ((False, "numbers of blocks"), (True, "shares of filters")):
+        every = ranges(removed for one in held for removed in one.removed if share == (one.structure == SHARE))
+        said += f" Of the {what} removed, {gone_name(SHARE * share, every)}, only some are drawn." if every else ""
+    return said
 
 
 def spread(values: Sequence[int], most: int) -> list[int]:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from layerlottery.report.style import Look, looks
 from layerlottery.report.tables import Tables, at_tolerance, group_name
 from layerlottery.tables.statistics import UNDECIDED
-from layerlottery.words import gone, interval, signed
+from layerlottery.words import interval, signed
 
 # rows that a screen and a phone's hold, and the fewest of a network; what is left out stands under Every ticket
 SCREEN, PHONE, LEAST = 14, 9, 4
@@ -78,8 +78,8 @@ def forest(tables: Tables, xi: str) -> Forest | None:
     shown = {group: rows.assign(roomy=~rows.index.isin(telling(rows, fewer).index)) for group, rows in shown.items()}
     axis = _Axis.of(pd.concat(shown.values()))
     entries = looks(tables.runs)
-    sizes = sorted({removed for rows in shown.values() for removed in rows["removed"]})
-    size = gone(sizes[0]) if len(sizes) == 1 else ""
+    sizes = {size for rows in shown.values() for size in rows["gone"]}
+    size = sizes.pop() if len(sizes) == 1 else ""
     marks = [
         (
             group_name(group) if len(groups) > 1 else "",
@@ -155,7 +155,7 @@ class _Axis:
         wins, learned = row["winning_holm"] is True, row["learned"] is not False
         sides = ("left" if known and low < self.low else "", "right" if known and high > self.high else "")
         return Mark(
-            name=str(row["family"]) if size else f"{row['family']}, {gone(row['removed'])}",
+            name=str(row["family"]) if size else f"{row['family']}, {row['gone']}",
             look=entries[str(row["criterion"])],
             control=bool(row["is_control"]),
             roomy=bool(row["roomy"]),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from layerlottery.report.tables import DENSE, TICKET, Tables, group_name
 from layerlottery.report.texts import TEXTS
-from layerlottery.words import ABSENT, gone, interval
+from layerlottery.words import ABSENT, interval
 
 # tables whose rows stand for several tickets
 MERGED = ("rewinding", "structures")
@@ -78,8 +78,8 @@ def grid(name: str, title: str, cells: pd.DataFrame, note: str = "", remarks: tu
 
 
 def _heading(key: Any) -> Cell:
-    family, removed = key if isinstance(key, tuple) else (key, 0)
-    return Cell(f"{family}, {gone(removed)}", ticket=True) if removed else Cell(str(family))
+    family, gone = key if isinstance(key, tuple) else (key, "")
+    return Cell(f"{family}, {gone}", ticket=True) if gone else Cell(str(family))
 
 
 def _cell(value: Any) -> Cell:
@@ -96,7 +96,7 @@ def pivoted(rows: pd.DataFrame, columns: str, cells: Sequence[Cell], index: Sequ
 
 def below_dense(dense: Sequence[Cell], cells: pd.DataFrame, head: str = DENSE) -> pd.DataFrame:
     """The cells under a row of the dense networks."""
-    index = pd.MultiIndex.from_tuples([(head, 0)], names=TICKET)
+    index = pd.MultiIndex.from_tuples([(head, "")], names=TICKET)
     return pd.concat([pd.DataFrame([list(dense)], index, cells.columns), cells])
 
 

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from layerlottery.config.criteria import DEPTHS
+from layerlottery.config.naming import gone_name
+from layerlottery.config.rounds import SHARE
 from layerlottery.config.studies import FRESH
 from layerlottery.cost.carbon import measured
 from layerlottery.errors import LayerLotteryError
-from layerlottery.report.board import Board, Cell, Row, change, count, figure, ratio, texts, verdict
+from layerlottery.report.board import Board, Cell, Row, change, count, figure, ratio, size, texts, verdict
 from layerlottery.report.entries import ENTRY, joined, networks_of
 from layerlottery.report.submission import (
     NOTHING_LEARNED,
@@ -27,7 +29,7 @@ from layerlottery.report.submission import (
     recipe,
     recipe_hash,
 )
-from layerlottery.report.tables import dense, drawn_criteria, group_name, tickets, within
+from layerlottery.report.tables import dense, drawn_criteria, group_name, is_share, tickets, within
 from layerlottery.report.texts import TEMPLATES
 from layerlottery.report.verdict import NOT_LEARNED, tolerance_words
 from layerlottery.store.artifacts import write_document, write_table
@@ -38,14 +40,25 @@ from layerlottery.words import counted, either, number, ranges
 
 COLUMNS = (
     *("rank", "ticket", "removed", "Δ to dense [interval]", "accuracy, %", "MACs saved, %", "training speed-up"),
-    *("energy saved, %", "mCE, %", "seeds", "verdict", "folder"),
+    *("speed-up with all trainings", "energy saved, %", "mCE, %", "seeds", "verdict", "folder"),
 )
 # of the table beside the page
 KEPT = (
     *("dataset", "network", "recipe", "folder", "rank", "better_than", "worse_than", "structure", "criterion"),
-    *("scored_at", "removed", "rewind", "is_control", "seeds", "accuracy", "delta_accuracy", "delta_low", "delta_high"),
+    *(
+        "scored_at",
+        "removed",
+        "rewind",
+        "step",
+        "is_control",
+        "seeds",
+        "accuracy",
+        "delta_accuracy",
+        "delta_low",
+        "delta_high",
+    ),
     *("confidence", "xi", "xi_points", "learned", "winning_holm", "verdict_holm", "macs_reduction"),
-    *("train_speedup", "energy_reduction", "mce"),
+    *("train_speedup", "total_speedup", "energy_reduction", "mce"),
 )
 CONTROLS = {"random": "random removal", "random_spread": "random removal spread over stages", "fresh": "fresh weights"}
 
@@ -160,8 +173,10 @@ def _ranked(contest: Contest, xi: str) -> tuple[pd.DataFrame, Ranking]:
     networks["accuracy"] = networks["accuracy"].mask(idle)
     order = ranking(networks, answers, 1 - rows.set_index("ticket")["confidence"])
     rows = rows.drop(columns="rank").join(order.ranks, on="ticket")
-    by = ["removed", "rank", "better_than", "mean"]
-    return rows.sort_values(by, ascending=[True, True, False, False], kind="stable", na_position="last"), order
+    rows["share"] = is_share(rows)
+    by = {"share": True, "removed": True, "rank": True, "better_than": False, "mean": False}
+    rows = rows.sort_values([*by], ascending=[*by.values()], kind="stable", na_position="last")
+    return rows, order
 
 
 def _rows(one: Submission, contest: Contest, xi: str) -> pd.DataFrame:
@@ -176,7 +191,7 @@ def _rows(one: Submission, contest: Contest, xi: str) -> pd.DataFrame:
 def _part(contest: Contest, rows: pd.DataFrame, order: Ranking, name: str) -> Part:
     board = Board(
         f"tickets{name}",
-        f"{counted(len(rows), 'ticket', 'tickets')}, ranked among those with as many blocks removed",
+        f"{counted(len(rows), 'ticket', 'tickets')}, ranked among those with as much removed",
         COLUMNS,
         tuple(_row(values) for values in rows.to_dict("records")),
         head=1,
@@ -199,11 +214,12 @@ def _row(values: dict[Hashable, Any]) -> Row:
     cells = (
         count(values["rank"]),
         Cell(str(values["family"])),
-        count(values["removed"]),
+        size(values["structure"], values["removed"]),
         change(values["mean"], values["low"], values["high"]),
         figure(values["accuracy"], 2),
         figure(values["macs_reduction"]),
         ratio(values["train_speedup"]),
+        ratio(values["total_speedup"]),
         figure(values["energy_reduction"]),
         figure(values["mce"]),
         count(values["seeds"]),
@@ -253,7 +269,7 @@ def _apart(contests: Sequence[Contest]) -> Board | None:
 def _comparisons(order: Ranking) -> Iterable[str]:
     pairs, known = len(order.pairs), order.pairs["p_value"].notna()
     if not pairs:
-        return ["There is nothing to rank: no two tickets that are judged have as many blocks removed."]
+        return ["There is nothing to rank: no two tickets that are judged have as much removed."]
     both = int((order.pairs["method"] == BY_BOTH).sum())
     told = int(order.pairs["outcome"].isin(("better", "worse")).sum())
     said = f"{counted(pairs, 'pair', 'pairs')} of tickets compared, {told} of them told apart after Holm's correction"
@@ -274,11 +290,21 @@ def _missing(contest: Contest, rows: pd.DataFrame) -> Iterable[str]:
         fresh = own[(own["rewind"] == FRESH) & ~own["criterion"].isin(depths)]
         held = {name: own[own["criterion"].isin(drawn_criteria(own, (name,)))] for name in list(CONTROLS)[:2]}
         held["fresh"] = fresh
-        asked = {*rows.loc[rows["folder"] == one.name, "removed"]}
+        asked = rows[rows["folder"] == one.name]
         for name, words in CONTROLS.items():
-            lacking = asked - {*held[name]["removed"]}
-            if lacking:
-                yield f"{one.name}: the control {words} is missing with {ranges(map(int, lacking))} removed."
+            for structure, lacking in _lacking(asked, held[name]):
+                said = gone_name(structure, ranges(map(int, lacking)))
+                yield f"{one.name}: the control {words} is missing with {said} removed."
+
+
+def _lacking(asked: pd.DataFrame, held: pd.DataFrame) -> Iterable[tuple[str, set[int]]]:
+    """By unit, named by a structure, what is removed in tickets and in no control."""
+    for structure, own, known in (
+        ("layers", ~is_share(asked), ~is_share(held)),
+        (SHARE, is_share(asked), is_share(held)),
+    ):
+        if lacking := {*asked.loc[own, "removed"]} - {*held.loc[known, "removed"]}:
+            yield structure, lacking
 
 
 def _criteria(contest: Contest) -> Iterable[str]:

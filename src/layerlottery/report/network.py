@@ -8,16 +8,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from layerlottery.config.naming import network_name
+from layerlottery.config.naming import gone_name, network_name
+from layerlottery.config.rounds import SHARE
 from layerlottery.config.studies import FRESH
+from layerlottery.paths import TUNED
 from layerlottery.report.evaluation import DETECTION, condition_rows, detection_rows, section
-from layerlottery.words import ABSENT, TIMES, counted, factor, number, percent, scaled, seconds, signed, start, terminal
+from layerlottery.words import (
+    ABSENT,
+    TIMES,
+    counted,
+    factor,
+    number,
+    percent,
+    scaled,
+    seconds,
+    signed,
+    start,
+    terminal,
+    watt_hours,
+)
 
 Facts = Mapping[str, Any]
 Row = tuple[str, ...]
 
 LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
-WATT_HOURS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
 SEGMENT = ("start (UTC)", "end (UTC)", "host", "SLURM job", "time", "energy")
 NUMBERS = {"score", "raw", "time", "energy"}
 STYLES = {"damaged": "bold red", "missing": "yellow", "not yet": "dim", "foreign": "dim"}
@@ -72,14 +86,28 @@ def _identity(identity: Facts) -> list[Row]:
     chosen = "dense, nothing removed"
     if identity["removed"]:
         chosen = (
-            f"{identity['structure']}, {counted(identity['removed'], 'block', 'blocks')} removed, scored by "
+            f"{identity['structure']}, {_size(identity)} removed{_rounds(identity)}, scored by "
             f"{identity['criterion']} ({identity['scored_at']}, draw {identity['draw']}), "
-            f"trained from {_start(identity['rewind'])}"
+            f"trained from {_start(identity['rewind'], identity['round'])}"
         )
     return [("name", network_name(identity)), ("ticket", chosen), ("folder", identity["folder"])]
 
 
-def _start(rewind: str) -> str:
+def _size(identity: Facts) -> str:
+    if identity["structure"] == SHARE:
+        return f"{gone_name(SHARE, identity['removed'])} of the filters"
+    return counted(identity["removed"], "block", "blocks")
+
+
+def _rounds(identity: Facts) -> str:
+    if identity["round"] < 2:
+        return ""
+    return f" in {identity['round']} rounds of {gone_name(identity['structure'], identity['step'])}"
+
+
+def _start(rewind: str, number_of_rounds: int) -> str:
+    if TUNED.fullmatch(rewind):
+        return f"the trained weights{' of the round before' * (number_of_rounds > 1)}, fine-tuned"
     return "fresh weights" if rewind == FRESH else start(rewind)
 
 
@@ -138,7 +166,7 @@ def _energy(training: Facts) -> Iterable[Row]:
 
 
 def _kwh(value: float) -> str:
-    return scaled(value, "Wh", WATT_HOURS)
+    return watt_hours(value)
 
 
 def _segment(segment: Facts) -> Row:

@@ -24,7 +24,7 @@ const layerlottery = (() => {
   }
 
   function filter(grid, words) {
-    const simple = words => plain(words).toLowerCase().replaceAll("\u00a0", " ");
+    const simple = words => plain(words).toLowerCase().replaceAll("\u00a0", " ").replaceAll(" % removed", " removed");
     const wanted = simple(words).replace(/\b(?:p|removed)\s*=\s*(\d+)/g, "$1\u0000removed").split(/\s+/).map(word => word.replace("\u0000", " "));
     const rows = [...grid.querySelector("tbody").rows];
     for (const row of rows) row.hidden = !wanted.every(word => simple(row.textContent).includes(word));

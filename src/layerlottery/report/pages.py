@@ -16,10 +16,11 @@ import pandas as pd
 
 from layerlottery import paths
 from layerlottery.config.criteria import SCORED_AS
+from layerlottery.config.naming import gone_name
 from layerlottery.config.studies import Run
 from layerlottery.report.tables import Tables
 from layerlottery.report.texts import TEMPLATES
-from layerlottery.words import ABSENT, factor, gone, number, percent, scaled, seconds, signed, start
+from layerlottery.words import ABSENT, factor, grams, number, percent, scaled, seconds, signed, start, watt_hours
 
 Row = Mapping[Hashable, Any]
 Pairs = list[tuple[str, str]]
@@ -28,8 +29,6 @@ RUN = [field.name for field in dataclasses.fields(Run)]
 CHOICE = ["dataset", "network", "seed", "structure", "criterion", "draw", "scored_at"]
 FOLDER = "pages"
 LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
-WATT_HOURS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
-GRAMS = (("k", 1.0), ("", 1e-3), ("m", 1e-6), ("µ", 1e-9))
 WIDTH, HEIGHT, GAP = 640.0, 150.0, 8.0
 KINDS = {"transfer": "made on the dense network: ", "minimum_norm": "minimum norm: "}
 PROVENANCE = {
@@ -64,6 +63,9 @@ def write_pages(tables: Tables, report: Path, results: str, options: Sequence[st
         if not all(re.fullmatch(r"[\w.-]+", str(value), re.ASCII) for value in dataclasses.asdict(run).values()):
             continue
         path = folder / named / page_of(run)
+        # the first of several rounds may be a ticket of one removal, too
+        if path.exists():
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         facts = {"results": results, "options": shlex.join(options), "report": report.name}
         back = "../" * page_of(run).count("/")
@@ -109,17 +111,22 @@ class _Networks:
         found = _grouped(self.tables.detection, RUN)
         return {run_of(dict(zip(RUN, key, strict=True))): own.to_dict("records") for key, own in found}
 
+    def _scores_of(self, run: Run) -> list[Row]:
+        """Those that chose a ticket; later rounds were chosen by scores of the round before, which no table has."""
+        return [] if run.before else self.scores.get(_choice(run), [])
+
     def page(self, row: Row, run: Run) -> dict[str, Any]:
         """What network.html.j2 shows."""
-        ticket = f"{row['family']}, {gone(run.removed)}" if run.removed else "dense"
+        ticket, before = f"{row['family']}, {row['gone']}" if run.removed else "dense", run.before
         return {
             "title": f"{run.dataset} · {run.network}, {ticket}, seed {run.seed}"
             + (f", draw {run.draw}" * (run.draw > 0)),
             "dense": page_of(run.dense) if run.removed else None,
+            "before": page_of(before) if before else None,
             "folder": run.folder,
             "weights": paths.trained_weights(run.folder),
             "result": [*_result(row, run), *_cost(row)],
-            "blocks": _bars(self.scores.get(_choice(run), []), row["removed_blocks"], bool(run.removed)),
+            "blocks": _bars(self._scores_of(run), row["removed_blocks"], bool(run.removed)),
             "curve": _curve(self.curves.get(run, []), self.curves.get(run.dense, []) if run.removed else []),
             "tests": [_test(one) for one in self.tests.get(run, [])],
             "outliers": [_told(one) for one in self.outliers.get(run, [])],
@@ -141,10 +148,18 @@ def _result(row: Row, run: Run) -> Iterator[tuple[str, str]]:
     if run.removed:
         yield "dense network of that seed", percent(row["dense_accuracy"])
         yield "difference", f"{signed(row['delta_accuracy'])} percentage points"
-        yield "trained from", start(run.rewind)
+        if run.step:
+            yield "round", f"{run.round}, {gone_name(run.structure, run.step)} removed in each"
+        yield "trained from", _start(run)
         if row["removed_blocks"] is not None and len(row["removed_blocks"]):
             yield "removed blocks", ", ".join(row["removed_blocks"])
     yield "trained for", f"{row['epochs']:.0f} epochs, {row['train_images']:.0f} images"
+
+
+def _start(run: Run) -> str:
+    if run.is_tuned:
+        return f"trained weights{' of the round before' * (run.round > 1)}, fine-tuned"
+    return start(run.rewind)
 
 
 def _cost(row: Row) -> Iterator[tuple[str, str]]:
@@ -157,8 +172,12 @@ def _cost(row: Row) -> Iterator[tuple[str, str]]:
         yield words, scaled(row[name], unit, LARGE).rstrip() + less
     yield "latency", f"{number(row['latency_ms'])} ms"
     yield "training time", f"{seconds(row['train_seconds'])}, speed-up {factor(row['train_speedup'])}"
-    yield "energy", scaled(row["energy_kwh"], "Wh", WATT_HOURS)
-    yield "CO2", scaled(row["co2_kg"], "g", GRAMS)
+    yield "energy", watt_hours(row["energy_kwh"])
+    yield "CO2", grams(row["co2_kg"])
+    if row["total_seconds"] > row["train_seconds"]:
+        spent = f"{watt_hours(row['total_kwh'])}, {grams(row['total_co2_kg'])} CO2"
+        speed = f"speed-up {factor(row['total_speedup'])}"
+        yield "with all trainings it rests on", f"{seconds(row['total_seconds'])}, {spent}, {speed}"
 
 
 def _provenance(row: Row) -> Iterator[tuple[str, str]]:

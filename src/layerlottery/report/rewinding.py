@@ -6,16 +6,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.config.naming import family_name, variant_name
-from layerlottery.config.studies import FRESH
 from layerlottery.report.charts import Picture, lines, name_ends, picture, ranks, tolerance_lines
 from layerlottery.report.facets import facets
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.style import legend, looks
-from layerlottery.report.tables import GROUP, Tables, at_tolerance, start_rank
+from layerlottery.report.tables import AFTER_ALL, GROUP, Tables, at_tolerance, start_rank
 from layerlottery.words import start
 
 MOST_SIZES = 3
-KEYS = ["structure", "scored_at", "removed"]
+KEYS = ["structure", "scored_at", "removed", "step"]
 
 
 def rewound(tables: Tables, xi: str) -> pd.DataFrame:
@@ -25,7 +24,8 @@ def rewound(tables: Tables, xi: str) -> pd.DataFrame:
     """
     rows = at_tolerance(tables.summary, xi)
     rows = rows[rows.groupby([*GROUP, *KEYS])["rewind"].transform("nunique") > 1]
-    plain = [variant_name(*one) for one in zip(rows["structure"], rows["scored_at"], strict=True)]
+    named = zip(rows["structure"], rows["scored_at"], rows["step"], strict=True)
+    plain = [variant_name(structure, scored_at, step=step) for structure, scored_at, step in named]
     families = [family_name(*one) for one in zip(rows["criterion"], plain, strict=True)]
     return rows.assign(variant=plain, family=families, rank=rows["rewind"].map(start_rank))
 
@@ -34,8 +34,8 @@ def rewinding_picture(tables: Tables, xi: str) -> Picture:
     """A panel per number of blocks removed and kind of scoring, a line per criterion over the starts."""
     entries = looks(tables.runs)
     rows = rewound(tables, xi)
-    # fresh weights are no later start, so no line leads to them
-    rows = rows.assign(through=rows["mean"].where(rows["rewind"] != FRESH))
+    # fresh weights are no later start, and trained ones have a recipe of their own, so no line leads to them
+    rows = rows.assign(through=rows["mean"].where(rows["rank"] < AFTER_ALL))
 
     def draw(axes: Axes, own: pd.DataFrame) -> None:
         own = own.assign(at=ranks(own["rank"])).sort_values("at", kind="stable")

@@ -141,14 +141,14 @@ def heat_grids(tables: Tables, kind: str) -> list[Grid]:
     return per_network(tables, kind, make)
 
 
-def _apart(resilience: pd.DataFrame, measure: str) -> set[tuple[str, int, str]]:
+def _apart(resilience: pd.DataFrame, measure: str) -> set[tuple[str, str, str]]:
     """Tickets and conditions with a difference that stands at the false discovery rate."""
     rows = resilience[(resilience["measure"] == measure) & resilience["outcome"].isin(("better", "worse"))]
     names = rows["name"].fillna("mean").str.replace("_", " ")
-    return set(zip(rows["family"], rows["removed"], names, strict=True))
+    return set(zip(rows["family"], rows["gone"], names, strict=True))
 
 
-def _shaded(values: pd.DataFrame, apart: set[tuple[str, int, str]], limit: float) -> pd.DataFrame:
+def _shaded(values: pd.DataFrame, apart: set[tuple[str, str, str]], limit: float) -> pd.DataFrame:
     """Colour where the difference stands, grey figures elsewhere."""
     shades = {
         name: [

@@ -16,7 +16,7 @@ from layerlottery.report.accuracy import (
 from layerlottery.report.blocks import blocks_picture, stability_grids
 from layerlottery.report.charts import Picture
 from layerlottery.report.controls import control_grids
-from layerlottery.report.cost import cost_grids, cost_of, savings_picture, speed_picture
+from layerlottery.report.cost import cost_grids, cost_of, savings_picture, speed_picture, total_grids
 from layerlottery.report.grids import Grid
 from layerlottery.report.paper import figure3_picture, paper_grids, paper_note
 from layerlottery.report.rewinding import rewinding_grids, rewinding_picture
@@ -60,7 +60,9 @@ def sections(tables: Tables, paper: dict[str, pd.DataFrame], xi: str) -> list[Se
         _section("summary", [], summary_grids(tables), TEXTS["notes"]["summary"]),
         _section("accuracy", [difference_picture(tables, xi), accuracy_picture(tables)]),
         _section("controls", [], control_grids(tables)),
-        _section("cost", [savings_picture(costs), speed_picture(costs)], cost_grids(costs)),
+        _section(
+            "cost", [savings_picture(costs), speed_picture(costs)], [*cost_grids(costs), *total_grids(tables, xi)]
+        ),
         _section("robustness", [attack_picture(tables)], *robustness),
         _section("blocks", [blocks_picture(tables)]),
         _section("rewinding", [rewinding_picture(tables, xi)], rewinding_grids(tables, xi)),

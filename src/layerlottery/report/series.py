@@ -42,14 +42,15 @@ def accuracy_by_condition(robustness: pd.DataFrame) -> pd.Series:
 
 
 def cost_by_removed(summary: pd.DataFrame) -> pd.DataFrame:
-    """Savings by structure and blocks removed, averaged over criteria: rows of quantity, mean, low and high.
+    """Savings by structure, protocol and size, averaged over criteria: rows of quantity, mean, low and high.
 
-    `summary` holds the rows of one tolerance. Speed-ups are averaged geometrically; the predicted one is
-    1 / (1 - MACs saved), that of a machine whose time is proportional to MACs.
+    `summary` holds the rows of one tolerance, with what tells their trainings apart in `protocol`. Speed-ups are
+    averaged geometrically; the predicted one is 1 / (1 - MACs saved), that of a machine whose time is proportional to
+    MACs.
     """
     left = 1 - summary["macs_reduction"] / 100
     rows = summary.assign(predicted=1 / left.where(left > 0))
-    keys = ["structure", "removed"]
+    keys = ["structure", "protocol", "removed"]
     found = []
     for names, mean in ((TEXTS["savings"], "mean"), (TEXTS["speedups"], _geometric)):
         long = rows.rename(columns=names).melt(keys, list(names.values()), "quantity")

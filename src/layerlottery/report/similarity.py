@@ -13,8 +13,8 @@ from layerlottery.report.facets import apart, facets
 from layerlottery.report.grids import Cell, Grid, per_network
 from layerlottery.report.series import over_seeds
 from layerlottery.report.style import GRID, MOST_NAMES, legend, looks
-from layerlottery.report.tables import TICKET, Tables, first_starts
-from layerlottery.words import gone, number
+from layerlottery.report.tables import TICKET, Tables, first_starts, is_share
+from layerlottery.words import number
 
 
 def penultimate(similarity: pd.DataFrame) -> pd.DataFrame:
@@ -65,8 +65,9 @@ def similarity_grids(tables: Tables) -> list[Grid]:
 
 
 def _shades(rows: pd.DataFrame) -> pd.DataFrame:
-    means = over_seeds(rows, TICKET, "cka").pivot_table(index="family", columns="removed", values="mean", sort=False)
-    return means.sort_index(axis=1).rename(columns=gone).map(_shade)
+    means = over_seeds(rows, TICKET, "cka").pivot_table(index="family", columns="gone", values="mean", sort=False)
+    order = rows.assign(share=is_share(rows)).sort_values(["share", "removed"])["gone"].unique()
+    return means[order].map(_shade)
 
 
 def _shade(value: float) -> Cell:

@@ -12,15 +12,14 @@ from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
 from layerlottery.report.style import INK, MUTED, Look, legend, present
 from layerlottery.report.tables import (
     GROUP,
-    TICKET,
     Tables,
     at_tolerance,
     first_starts,
     group_name,
+    is_tuned,
 )
 
 LOOKS = {"layers": Look(INK, 0), "filters": Look(MUTED, 3, "4 2"), "weights": Look(MUTED, 2, "1 2")}
-KEYS = ["criterion", "scored_at"]
 
 
 def structures_picture(tables: Tables, xi: str) -> Picture:
@@ -48,13 +47,18 @@ def compared(tables: Tables, xi: str) -> pd.DataFrame:
     """
     rows = first_starts(at_tolerance(tables.summary, xi))
     rows = rows[rows["structure"].isin(LOOKS)]
+    rows = _shared(rows)
     other = rows["structure"] != "layers"
-    rows = _shared(rows[other.groupby([rows[name] for name in (*GROUP, *KEYS)]).transform("any")])
-    return rows.sort_values(TICKET, key=lambda one: one if one.name == "removed" else pd.factorize(one)[0])
+    rows = rows[other.groupby([rows[name] for name in (*GROUP, "family")]).transform("any")]
+    return rows.sort_values(
+        ["family", "removed"], key=lambda one: one if one.name == "removed" else pd.factorize(one)[0]
+    )
 
 
 def _shared(rows: pd.DataFrame) -> pd.DataFrame:
-    variants = (variant_name("layers", scored_at) for scored_at in rows["scored_at"])
+    starts = rows["rewind"].where(rows["rewind"].map(is_tuned), "0")
+    settings = zip(rows["scored_at"], starts, rows["step"], strict=True)
+    variants = (variant_name("layers", *setting) for setting in settings)
     return rows.assign(family=[family_name(*one) for one in zip(rows["criterion"], variants, strict=True)])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,35 +15,42 @@ from typing import Any, get_args
 import pandas as pd
 
 from layerlottery.config.criteria import DRAWN, Structure
-from layerlottery.config.naming import family_name, is_depths, variant_name
+from layerlottery.config.naming import family_name, gone_name, is_depths, variant_name
 from layerlottery.config.results import ReportSettings
+from layerlottery.config.rounds import SHARE
 from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
+from layerlottery.paths import TUNED
 from layerlottery.store.artifacts import read_result_table
 from layerlottery.store.schemas import TABLES, arrow_schema
+from layerlottery.words import gone, ranges
 
 DENSE = "dense"
 GROUP = ["dataset", "network"]
-SETTING = ["structure", "criterion", "scored_at", "rewind"]
-TICKET = ["family", "removed"]
+SETTING = ["structure", "criterion", "scored_at", "rewind", "step"]
+# `gone` says how much is removed, in blocks or percent of the filters
+TICKET = ["family", "gone"]
 # what a table without these columns is about: rankings of blocks
-PLAIN = {"structure": "layers", "rewind": "0"}
+PLAIN = {"structure": "layers", "rewind": "0", "step": 0}
 STRUCTURES = ("none", *get_args(Structure))
+# the rank of trained weights: after those of any epoch
+AFTER_ALL = float(sys.maxsize)
 # columns of fixed words, on which it depends what is shown
 WORDS = {
     "structure": "|".join(STRUCTURES),
     "scored_at": "init|trained",
-    "rewind": r"\d{1,9}|random",
+    "rewind": r"\d{1,9}|random|trained-[0-9a-f]{8}",
     "origin": "official|generated",
 }
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of columns.toml with two names for every row.
+    """The tables of columns.toml with names for every row.
 
     `variant` is what sets a ticket apart from one that was scored, pruned and trained from θ0, and empty for
-    that; `family` is the criterion with its variant. The summary's paired difference is in `mean`, `low`, `high` too.
+    that; `family` is the criterion with its variant; `gone` how much is removed, in words. The summary's paired
+    difference is in `mean`, `low`, `high` too.
     """
 
     runs: pd.DataFrame
@@ -106,35 +114,55 @@ def labelled(frame: pd.DataFrame) -> pd.DataFrame:
     missing = {name: value for name, value in PLAIN.items() if name not in frame}
     keys = list(frame.assign(**missing)[SETTING].itertuples(index=False, name=None))
     names = {key: _names(*key) for key in dict.fromkeys(keys)}
-    return frame.assign(variant=[names[key][0] for key in keys], family=[names[key][1] for key in keys])
+    frame = frame.assign(variant=[names[key][0] for key in keys], family=[names[key][1] for key in keys])
+    if not {"structure", "removed"} <= {*frame}:
+        return frame
+    sizes = zip(frame["structure"], frame["removed"], strict=True)
+    return frame.assign(gone=[gone(gone_name(structure, removed)) if removed else "" for structure, removed in sizes])
 
 
-def _names(structure: str, criterion: str | None, scored_at: str | None, rewind: str) -> tuple[str, str]:
+def _names(structure: str, criterion: str | None, scored_at: str | None, rewind: str, step: int) -> tuple[str, str]:
     if pd.isna(criterion):
         return DENSE, DENSE
-    variant = "" if is_depths(str(criterion)) else variant_name(structure, scored_at, rewind)
+    variant = "" if is_depths(str(criterion)) else variant_name(structure, scored_at, rewind, int(step))
     return variant, family_name(str(criterion), variant)
 
 
 def start_rank(rewind: str) -> float:
-    """Sorts the weights that trainings start from: by epoch, fresh ones last."""
-    return math.inf if rewind == FRESH else int(rewind)
+    """Sorts the weights that trainings start from: by epoch, then trained ones, fresh ones last."""
+    return math.inf if rewind == FRESH else AFTER_ALL if is_tuned(rewind) else int(rewind)
+
+
+def is_tuned(rewind: str) -> bool:
+    """Whether a ticket starts from trained weights, and is fine-tuned."""
+    return TUNED.fullmatch(rewind) is not None
+
+
+def is_share(rows: pd.DataFrame) -> pd.Series:
+    """Which rows count what is removed in percent of the filters, and not in residual blocks."""
+    return rows["structure"] == SHARE
+
+
+def sizes(rows: pd.DataFrame) -> str:
+    """How much is removed in tickets of one structure: 1–3 removed, or 20, 36 % removed."""
+    return gone(gone_name(str(rows["structure"].iloc[0]), ranges(map(int, rows["removed"]))))
 
 
 def families(runs: pd.DataFrame) -> list[str]:
     """Every family as the page lists them: dense, criteria by name, random ones last."""
     drawn = drawn_criteria(runs)
     ranked = [
-        (family != DENSE, criterion in drawn, str(criterion), _setting_rank(structure, scored_at, rewind), family)
-        for structure, criterion, scored_at, rewind, family in _distinct(runs, [*SETTING, "family"])
+        (family != DENSE, criterion in drawn, str(criterion), _setting_rank(structure, scored_at, rewind, step), family)
+        for structure, criterion, scored_at, rewind, step, family in _distinct(runs, [*SETTING, "family"])
     ]
-    return [family for *_, family in sorted(ranked)]
+    # two networks' fine-tuning may differ, and is called alike
+    return list(dict.fromkeys(family for *_, family in sorted(ranked)))
 
 
 def variants(frame: pd.DataFrame) -> list[str]:
-    """Every variant: layers before filters and weights, scored at θ0 before trained, by start."""
-    settings = _distinct(tickets(frame), ["structure", "scored_at", "rewind", "variant"])
-    ranked = sorted((_setting_rank(structure, scored, rewind), name) for structure, scored, rewind, name in settings)
+    """Every variant: layers before filters and weights, scored at θ0 before trained, by start and rounds."""
+    settings = _distinct(tickets(frame), ["structure", "scored_at", "rewind", "step", "variant"])
+    ranked = sorted((_setting_rank(*setting), name) for *setting, name in settings)
     return list(dict.fromkeys(name for _, name in ranked))
 
 
@@ -143,12 +171,12 @@ def variant_words(variant: str) -> str:
     return variant.replace("trained", "scored after training") or "at initialization"
 
 
-def _distinct(frame: pd.DataFrame, columns: list[str]) -> list[tuple[str, ...]]:
+def _distinct(frame: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:
     return list(frame[columns].drop_duplicates().itertuples(index=False, name=None))
 
 
-def _setting_rank(structure: str, scored_at: str | None, rewind: str) -> tuple[int, str, float]:
-    return STRUCTURES.index(structure), str(scored_at), start_rank(rewind)
+def _setting_rank(structure: str, scored_at: str | None, rewind: str, step: int) -> tuple[int, str, float, int]:
+    return STRUCTURES.index(structure), str(scored_at), start_rank(rewind), step
 
 
 def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
@@ -158,11 +186,14 @@ def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
 
 
 def first_starts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without the tickets that differ from others only in starting later or afresh: figures on rewinding show them."""
+    """Without the tickets that differ from others only in starting later or afresh: figures on rewinding show them.
+
+    Fine-tuned tickets have a recipe of their own, and stay.
+    """
     known = frame.fillna({"scored_at": ""})
     rank = known["rewind"].map(start_rank).astype(float)
-    first = rank.groupby([known[name] for name in (*GROUP, "structure", "scored_at")]).transform("min")
-    return frame[rank == first]
+    kinds = [*(known[name] for name in (*GROUP, "structure", "scored_at", "step")), rank == AFTER_ALL]
+    return frame[rank == rank.groupby(kinds).transform("min")]
 
 
 def group_name(group: Sequence[str]) -> str:

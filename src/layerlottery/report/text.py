@@ -12,9 +12,11 @@ from pydantic import ValidationError
 
 from layerlottery.config.naming import CALLED, family_name
 from layerlottery.config.results import ReportSettings
+from layerlottery.config.rounds import SHARE
+from layerlottery.config.studies import AT_COST
 from layerlottery.errors import LayerLotteryError
 from layerlottery.report.series import confidence_of
-from layerlottery.report.tables import at_tolerance, group_name, read_tables, tolerance_name
+from layerlottery.report.tables import at_tolerance, group_name, is_share, read_tables, tolerance_name
 from layerlottery.report.verdict import chosen, headline, seeds_words, tolerance_words
 from layerlottery.store.artifacts import read_facts
 from layerlottery.tables.statistics import UNDECIDED
@@ -36,7 +38,10 @@ COLUMNS = {
 WINS = {True: "yes", False: "no"}
 # variants whose usual names don't fit
 SHORT = {CALLED["filters_at_macs"]: "filters @MACs", CALLED["dense_at_cost"]: "dense @cost"}
+SHORT |= {CALLED[SHARE]: "filters", "fine-tuned": "tuned", "rounds of ": "by ", "\N{NO-BREAK SPACE}%": "%"}
 AT = "@MACs: with the MACs of the layer ticket. @cost: trained for its cost."
+PERCENT_OF = "%: of the filters."
+BY = "by 1, by 20%: removed in rounds of so much, each scored\nafter the training of the one before."
 REMARK = """\
 removed: residual blocks, or as much of other structures. acc.: accuracy, %.
 Δ: to the dense network of the same seed, percentage points, with its interval
@@ -84,7 +89,7 @@ def _ticket(values: dict[Hashable, Any]) -> str:
     return _line(
         (
             _name(values["criterion"], values["variant"]),
-            f"{values['removed']}",
+            f"{values['removed']}%" if values["structure"] == SHARE else f"{values['removed']}",
             _digits(lambda digits: number(values["accuracy"], digits), COLUMNS["acc."]),
             _digits(lambda digits: interval(*change, digits), COLUMNS["Δ [low, high]"]),
             *((ABSENT, ABSENT) if values["learned"] is False else (win, verdict)),
@@ -96,6 +101,9 @@ def _ticket(values: dict[Hashable, Any]) -> str:
 
 def _name(criterion: str, variant: str) -> str:
     """As elsewhere, but with a variant's short name: that its end is cut would hide the word that matters."""
+    if "rounds of" in variant:
+        # the sign of percent says it
+        variant = variant.removeprefix("filters, ")
     for long, short in SHORT.items():
         variant = variant.replace(long, short)
     return family_name(criterion, variant)
@@ -116,7 +124,8 @@ def _remark(rows: pd.DataFrame) -> str:
     said = (
         "One seed: nothing can be inferred." if single else REMARK.format(confidence=f"{100 * confidence_of(rows):.3g}")
     )
-    return f"{said}\n{AT}" if rows["structure"].isin(CALLED).any() else said
+    parts = {AT: rows["structure"].isin(AT_COST).any(), PERCENT_OF: is_share(rows).any(), BY: (rows["step"] > 0).any()}
+    return "\n".join([said, *(words for words, needed in parts.items() if needed)])
 
 
 def _heads() -> str:
@@ -128,10 +137,13 @@ def _heads() -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
+    first, second, *others = cells
+    (wide, narrow), sizes = map(abs, list(COLUMNS.values())[:2]), list(COLUMNS.values())[2:]
     # names are cut, and figures never
-    sized = enumerate(zip(cells, COLUMNS.values(), strict=True))
-    fitted = ((cell if place else _fit(cell, -size), size) for place, (cell, size) in sized)
-    return " ".join(cell.ljust(-size) if size < 0 else cell.rjust(size) for cell, size in fitted).rstrip()
+    wide -= max(0, len(second) - narrow)
+    head = f"{_fit(first, wide).ljust(wide)} {second.rjust(narrow)}"
+    rest = (cell.ljust(-size) if size < 0 else cell.rjust(size) for cell, size in zip(others, sizes, strict=True))
+    return " ".join([head, *rest]).rstrip()
 
 
 def _fit(text: str, size: int) -> str:

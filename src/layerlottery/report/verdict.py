@@ -10,9 +10,9 @@ import pandas as pd
 
 from layerlottery.config.studies import FRESH
 from layerlottery.report.controls import control_statements
-from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name
+from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name, is_share, sizes
 from layerlottery.tables.statistics import UNDECIDED, VERDICTS
-from layerlottery.words import counted, gone, interval, number, percent, ranges
+from layerlottery.words import counted, interval, number, percent
 
 XI = "ξ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 MOST_NAMED = 8
@@ -126,7 +126,7 @@ def _subject(rows: pd.DataFrame, count: int) -> str:
     """So many of the tickets are; the only one has its name."""
     if len(rows) == 1:
         only = rows.iloc[0]
-        return f"{only['family']} with {gone(only['removed'])} is"
+        return f"{only['family']} with {only['gone']} is"
     return f"{count} of {counted(len(rows), 'ticket', 'tickets')} {'is' if count == 1 else 'are'}"
 
 
@@ -138,7 +138,7 @@ def seeds_words(rows: pd.DataFrame) -> str:
 
 def named(rows: pd.DataFrame) -> str:
     """Tickets as: grasp at p = 1, 2; snip at p = 1; so many at most."""
-    held = [f"{family} with {gone(ranges(one['removed']))}" for family, one in rows.groupby("family", sort=False)]
+    held = [f"{family} with {sizes(one)}" for family, one in rows.groupby("family", sort=False)]
     more = int((~rows["family"].isin(rows["family"].unique()[:MOST_NAMED])).sum())
     rest = [f"and {counted(more, 'ticket', 'tickets')} more, listed under Every ticket"] if more else []
     return "; ".join([*held[:MOST_NAMED], *rest])
@@ -166,7 +166,9 @@ def _verdicts(rows: pd.DataFrame) -> Statements:
 def _best(rows: pd.DataFrame) -> Statements:
     known = rows.sort_values("mean")
     proven = known[known["winning_holm"].eq(True)].sort_values(["removed", "mean"])
-    terms = {"Highest mean": known, "Most blocks removed in a proven win": proven}
+    share = is_share(proven)
+    terms = {"Highest mean": known, "Most blocks removed in a proven win": proven[~share]}
+    terms["Most filters removed in a proven win"] = proven[share]
     # of two that say the same the stronger one stays
     said = {_described(row): term for term, own in terms.items() for row in _last(own)}
     return [(term, text) for text, term in said.items()]
@@ -195,7 +197,7 @@ def _last(rows: pd.DataFrame) -> list[dict[Hashable, Any]]:
 def _described(row: dict[Hashable, Any]) -> str:
     change = interval(row["mean"], row["low"], row["high"])
     return (
-        f"{row['family']} with {gone(row['removed'])}, {change} percentage points against dense, "
+        f"{row['family']} with {row['gone']}, {change} percentage points against dense, "
         f"with {percent(row['macs_reduction'])} fewer MACs."
     )
 

@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 
 from layerlottery.tables.answers import NOTHING, Answers
-from layerlottery.tables.inference import NETWORK
 from layerlottery.tables.measures import CLEAN
 from layerlottery.tables.seeds import NAMES, WHOLE, shapes
 from layerlottery.tables.statistics import Array, Places
 
-START = [*NETWORK, "structure", "scored_at", "removed", "rewind"]
+START = [name for name in NAMES if name != "criterion"]
 # pairs whose answers are held at a time
 PAIRS = 256
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from layerlottery.config.criteria import DEPTHS, SCORED_AS
-from layerlottery.config.studies import FRESH
+from layerlottery.config.criteria import DEPTHS
+from layerlottery.config.rounds import SHARE
+from layerlottery.config.studies import AT_COST, FRESH
+from layerlottery.paths import TUNED
 from layerlottery.tables.inference import Contrasts, Inference, Measured
 from layerlottery.tables.seeds import are_controls, identities, pruned, shapes
 from layerlottery.tables.statistics import NULL, bootstraps, holm, outcome
 
 SIZE = ["dataset", "network", "removed"]
 # of every network that is compared
-NEEDED = ["seed", "draw", "place", "structure", "scored_at", "rewind", "blocks", "architecture"]
+NEEDED = ["seed", "draw", "place", "structure", "scored_at", "rewind", "round", "blocks", "architecture"]
 
 
 @dataclass(frozen=True)
@@ -35,27 +37,26 @@ class Control:
     def fits(self, pairs: pd.DataFrame) -> pd.Series:
         """Of which pairs of tickets the other, whose columns end in _other, is a control."""
         found = (pairs[f"{self.column}_other"] == self.value) & (pairs[self.column] != self.value)
-        if self.value in SCORED_AS:
+        if self.value in AT_COST:
             # their cost is a layer ticket's, not that of as many filters or weights
             found &= pairs["structure"] == "layers"
+        # percent of the filters are no number of blocks
+        found &= (pairs["structure"] == SHARE) == (pairs["structure_other"] == SHARE)
         for name in self.alike:
             found &= pairs[name] == pairs[f"{name}_other"]
         return found
 
 
+SAME_BUDGET = ("budget", "scored_at", "rewind", "step")
 # a fresh start and a layer ticket share the architecture or the budget of the same draw; random draws share nothing
 CONTROLS = {
-    "random": Control("function", "random", alike=("structure", "rewind"), paired=("seed",)),
-    "random_spread": Control("function", "random_spread", alike=("structure", "rewind"), paired=("seed",)),
-    "fresh": Control("rewind", FRESH, alike=("structure", "criterion", "scored_at"), paired=("seed", "draw")),
+    "random": Control("function", "random", alike=("structure", "rewind", "step"), paired=("seed",)),
+    "random_spread": Control("function", "random_spread", alike=("structure", "rewind", "step"), paired=("seed",)),
+    "fresh": Control("rewind", FRESH, alike=("structure", "criterion", "scored_at", "step"), paired=("seed", "draw")),
     "architecture": Control("function", DEPTHS, alike=("structure",), paired=("seed",)),
-    "layers": Control("structure", "layers", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")),
-    "dense_at_cost": Control(
-        "structure", "dense_at_cost", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")
-    ),
-    "filters_at_macs": Control(
-        "structure", "filters_at_macs", alike=("budget", "scored_at", "rewind"), paired=("seed", "draw")
-    ),
+    "layers": Control("structure", "layers", alike=SAME_BUDGET, paired=("seed", "draw")),
+    "dense_at_cost": Control("structure", "dense_at_cost", alike=SAME_BUDGET, paired=("seed", "draw")),
+    "filters_at_macs": Control("structure", "filters_at_macs", alike=SAME_BUDGET, paired=("seed", "draw")),
 }
 
 # controls that draw what the ticket chose: where the choice leaves one architecture, both are drawn alike
@@ -106,10 +107,15 @@ def _compared(
             "drawn": shared["scored_at"].eq("init")
             & shared["rewind"].isin(("0", FRESH))
             & shared["rewind_other"].isin(("0", FRESH)),
-            "same_start": shared["rewind"] == shared["rewind_other"],
+            "same_start": (shared["rewind"] == shared["rewind_other"]) & ~_inherited(shared),
         }
     )
     return found.assign(boot_low=ends[:, 0], boot_high=ends[:, 1]).join(same.groupby(shared["contrast"]).mean())
+
+
+def _inherited(shared: pd.DataFrame) -> pd.Series:
+    """Which networks go on from the weights of a round before, where the order in which blocks went counts."""
+    return shared["rewind"].str.fullmatch(TUNED.pattern) & (shared["round"] > 1)
 
 
 def _null_by_construction(rows: pd.DataFrame) -> pd.Series:

@@ -17,6 +17,7 @@ from layerlottery.store.schemas import IDENTITY
 from layerlottery.tables.collect import CONDITION
 from layerlottery.tables.measures import DETECTED, VALUES
 from layerlottery.tables.statistics import saved
+from layerlottery.tables.totals import Totals
 
 FAMILY = ["dataset", "network", "seed"]
 ARCHITECTURE = [*FAMILY, "architecture"]
@@ -24,7 +25,7 @@ OUTLIERS = ["outliers", "score"]
 # columns of the table runs that statistics are made from, and what they are paired by
 KEPT = [
     *(column.name for column in IDENTITY),
-    *("place", "architecture", "removed_blocks", "accuracy", "train_seconds", "energy_kwh", "power_source"),
+    *("place", "architecture", "removed_blocks", "accuracy", "epochs", "train_seconds", "energy_kwh", "power_source"),
     *("criterion_settings", "config_hash", "classes"),
 ]
 SAVINGS = {"macs": "macs", "params": "params", "memory": "memory_bytes", "energy": "energy_kwh"}
@@ -42,6 +43,7 @@ class Pairing:
         if self._intensity is None:
             self._intensity = carbon_intensity(energy.country)
         self._known: dict[str, pd.DataFrame] = {}
+        self._totals = Totals()
 
     def networks(self, runs: pa.Table, costs: pa.Table) -> pd.DataFrame:
         """The columns of each network that statistics need, with its costs and differences.
@@ -55,15 +57,19 @@ class Pairing:
             known = (self._known["costs"][FAMILY] == [run.dataset, run.network, run.seed]).all(axis=1).sum()
             path = paths.profile(f"{self._results}/{run.dense.folder}")
             raise LayerLotteryError(f"{path}: the architecture of {run.folder} is not among its {known}")
-        dense = self._beside("runs", rows, [], ["place", "accuracy", "train_seconds", "latency_ms", *SAVINGS.values()])
-        return rows.assign(
+        columns = ["place", "accuracy", "epochs", "train_seconds", "latency_ms", *SAVINGS.values()]
+        dense = self._beside("runs", rows, [], columns)
+        total = self._totals.of(rows, dense)
+        return rows.join(total).assign(
             dense=dense["place"],
             dense_accuracy=dense["accuracy"],
             delta_accuracy=rows["accuracy"] - dense["accuracy"],
             train_speedup=dense["train_seconds"] / rows["train_seconds"],
+            total_speedup=dense["train_seconds"] / total["total_seconds"],
             latency_speedup=dense["latency_ms"] / rows["latency_ms"],
             carbon_intensity=self._intensity,
             co2_kg=rows["energy_kwh"] * self._intensity,
+            total_co2_kg=total["total_kwh"] * self._intensity,
             **{f"{name}_reduction": saved(rows[column], dense[column]) for name, column in SAVINGS.items()},
         )
 

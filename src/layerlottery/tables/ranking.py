@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from layerlottery.config.results import StatisticsSettings
+from layerlottery.config.rounds import SHARE
 from layerlottery.tables.answers import Answers
 from layerlottery.tables.inference import Contrasts, Inference, Measured
 from layerlottery.tables.measures import CLEAN
@@ -71,9 +72,11 @@ def _standing(networks: pd.DataFrame) -> pd.Series:
 
 
 def _pairs(networks: pd.DataFrame) -> pd.DataFrame:
-    """All pairs of tickets with as many blocks removed, that stand for themselves."""
+    """All pairs of tickets that stand for themselves, with as many blocks or percent of the filters removed."""
     tickets = networks[(networks["ticket"] >= 0) & networks["accuracy"].notna()].drop_duplicates("ticket")
-    found = [pair for _, own in tickets.groupby("removed")["ticket"] for pair in combinations(sorted(own), 2)]
+    # percent of the filters are no number of blocks
+    size = [tickets["removed"], tickets["structure"] == SHARE]
+    found = [pair for _, own in tickets.groupby(size)["ticket"] for pair in combinations(sorted(own), 2)]
     return pd.DataFrame(found, columns=PAIR, dtype=int)
 
 

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pandas as pd
 
-from layerlottery.config.criteria import DEPTHS, DRAWN, SCORED_AS
-from layerlottery.config.studies import FRESH
+from layerlottery.config.criteria import DEPTHS, DRAWN
+from layerlottery.config.studies import AT_COST, FRESH
 from layerlottery.store.schemas import TICKET
 
 NAMES = [column.name for column in TICKET]
@@ -26,7 +26,7 @@ def are_controls(tickets: pd.DataFrame) -> pd.Series:
     """Which networks stand for no choice of a criterion: random, given depths, fresh weights, equal costs."""
     functions = tickets["criterion_settings"].map(lambda text: json.loads(text)["function"])
     chosen_by_none = functions.isin([*DRAWN, DEPTHS])
-    return chosen_by_none | tickets["rewind"].eq(FRESH) | tickets["structure"].isin([*SCORED_AS])
+    return chosen_by_none | tickets["rewind"].eq(FRESH) | tickets["structure"].isin(AT_COST)
 
 
 def shapes(networks: pd.DataFrame) -> pd.Series:

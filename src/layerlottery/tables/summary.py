@@ -26,7 +26,8 @@ from layerlottery.tables.statistics import (
 )
 
 MEANS = [f"{saving}_reduction" for saving in ("macs", "params", "memory", "energy")]
-RATIOS = ["train_speedup", "latency_speedup"]
+MEANS += ["total_seconds", "total_kwh", "total_co2_kg"]
+RATIOS = ["train_speedup", "total_speedup", "latency_speedup"]
 # what the table calls the columns of the inference on clean accuracy
 INFERRED = {"value": "accuracy", "p_value": "p_difference", "p_holm": "p_difference_holm"}
 INFERRED |= {f"{name}": f"delta_{name}" for name in ("sd", "se", "df", "low", "high")} | {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from layerlottery import paths
+from layerlottery.config.recipes import TRAINED
 from layerlottery.config.studies import FRESH, Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import ranges
@@ -22,7 +23,7 @@ NUMBERS = {"seed", "draw", "removed", "step", "round"}
 # of these the value alone is enough
 BARE = ("dataset", "network", "structure", "criterion", "scored_at")
 # what has a name of its own: the word, and the part of the network that it stands for
-DENSE, FRESH_WEIGHTS = "dense", "fresh"
+DENSE, FRESH_WEIGHTS, FINE_TUNED = "dense", "fresh", "fine-tuned"
 PLAIN = {"structure": ("layers", "none"), "draw": (0,), "scored_at": ("init", None), "rewind": ("0",), "step": (0,)}
 NETWORKS = DENSE_ONE, TICKET = [re.compile(paths.expression(pattern)) for pattern in (paths.DENSE, paths.TICKET)]
 NAMED = 8  # values of one part that a message names
@@ -46,7 +47,7 @@ def stored_runs(results: Path) -> list[Run]:
 
 
 def fits(run: Run, word: str) -> bool:
-    """Whether a word says something true of a network: dense, fresh, a name, or key=value."""
+    """Whether a word says something true of a network: dense, fresh, fine-tuned, a name, or key=value."""
     key, equals, value = word.partition("=")
     if equals:
         return key in KEYS and value in _values(run, key)
@@ -54,6 +55,7 @@ def fits(run: Run, word: str) -> bool:
         word in ((DENSE,) if not run.removed else ())
         or any(word in _values(run, key) for key in BARE)
         or (word == FRESH_WEIGHTS and run.rewind == FRESH)
+        or (word == FINE_TUNED and run.is_tuned)
     )
 
 
@@ -61,6 +63,11 @@ def _values(run: Run, key: str) -> tuple[str, ...]:
     value = getattr(run, key)
     if key == "rewind" and value == FRESH:
         return FRESH, FRESH_WEIGHTS
+    if key == "rewind" and run.is_tuned:
+        return run.rewind, TRAINED
+    if key == "step" and run.round == 1:
+        # removed at once, or in the first of several rounds: one folder
+        return str(run.step), str(run.removed)
     return () if value is None else (str(value),)
 
 
@@ -116,5 +123,6 @@ def suggestions(results: Path, words: Sequence[str]) -> list[str]:
     found = {f"{key}={getattr(run, key)}" for run in runs for key in named if key not in BARE}
     found |= {str(getattr(run, key)) for run in runs for key in named if key in BARE and run.removed}
     found |= {DENSE for run in runs if not run.removed} | {FRESH_WEIGHTS for run in runs if run.rewind == FRESH}
+    found |= {FINE_TUNED for run in runs if run.is_tuned}
     # what is typed, or true of all of them, tells nothing
     return sorted(word for word in found if not all(fits(run, word) for run in runs))

@@ -28,7 +28,7 @@ KEPT_ANSWERS = ("answers", "images_hash", "predicted")
 
 Facts = dict[str, Any]
 
-ALLOWED = "allowed: the folder of a dense network (…/seed=0) or of a ticket (…/rewind=0), and any file in it"
+ALLOWED = "allowed: the folder of a dense network (…/recipe=…) or of a ticket (…/rewind=0), and any file in it"
 RESULT = ("epochs", "train_images", "train_seconds", "images_per_second")
 ENERGY = ("kwh", "cpu_kwh", "gpu_kwh", "ram_kwh")
 COSTS = ("filters", "params", "macs", "memory_bytes", "latency_ms")
@@ -113,7 +113,10 @@ class StoredNetwork:
 
     def _expected(self) -> list[str]:
         own = self.run.folder
-        files = made({paths.TICKET if self.run.removed else paths.DENSE: [own]})
+        places = {paths.TICKET if self.run.removed else paths.DENSE: [own]}
+        if self.run.before:
+            places[paths.ROUND] = [own]
+        files = made(places)
         starts = Path(self.prefix, own).glob(Path(paths.start_weights(own, "*")).name)
         return [*(f"{self.prefix}{file}" for file in files), *map(str, starts)]
 
@@ -186,7 +189,8 @@ def _removal(network: StoredNetwork) -> Facts:
     run = network.run
     ticket = network.read(paths.ticket_facts) or {}
     name = paths.element_scores if run.structure == "weights" else paths.scores
-    scored = network.read(name, f"{network.prefix}{run.scored}") or {}
+    # a later round was chosen by scores of the one before, which lie beside it
+    scored = network.read(name, network.folder(run) if run.before else f"{network.prefix}{run.scored}") or {}
     left = ticket.get("layers") or ticket.get("architecture", {}).get("masked") or {}
     return {
         "removed_blocks": ticket.get("removed_blocks"),

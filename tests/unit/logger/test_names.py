@@ -9,8 +9,10 @@ from snakemake_logger_plugin_layerlottery.names import about
 VALUES = {"dataset": "digits", "network": "resnet20", "seed": 1, "structure": "layers", "criterion": "snip"} | {
     "draw": 0,
     "scored_at": "init",
-    "removed": 2,
+    "step": 2,
     "rewind": 0,
+    "recipe": "default-1a2b3c4d",
+    "rounds": "",
 }
 
 
@@ -21,6 +23,15 @@ VALUES = {"dataset": "digits", "network": "resnet20", "seed": 1, "structure": "l
         ({"rewind": "random"}, "snip (fresh weights), 2 removed, seed 1"),
         ({"rewind": 25, "scored_at": "trained"}, "snip (trained, rewind 25), 2 removed, seed 1"),
         ({"structure": "filters_at_macs", "draw": 3}, "snip (filters, equal MACs), 2 removed, draw 3, seed 1"),
+        ({"rewind": "trained-1a2b3c4d", "scored_at": "trained"}, "snip (trained, fine-tuned), 2 removed, seed 1"),
+        (
+            {"rewind": "trained-1a2b3c4d", "scored_at": "trained", "rounds": "/round=2/round=3"},
+            "snip (fine-tuned, rounds of 2), 6 removed, seed 1",
+        ),
+        (
+            {"structure": "filters_by_share", "step": 20, "scored_at": "trained", "rounds": "/round=2"},
+            "snip (filters, rounds of 20\N{NO-BREAK SPACE}%), 36\N{NO-BREAK SPACE}% removed, seed 1",
+        ),
         ({"criterion": "depths_1_0_1", "rewind": "random"}, "depths 1-0-1, 2 removed, seed 1"),
     ],
 )

@@ -1,8 +1,10 @@
 """How the results folder made by hand is aggregated."""
 
-from layerlottery.config.studies import AggregateSettings, Run
+from tests.unit.results_folder import TICKETS
 
-TICKET = Run("digits", "resnet20", 0, "layers", "l1", 0, "init", 1, "0")
+from layerlottery.config.studies import AggregateSettings
+
+TICKET = TICKETS[0]
 
 STUDY = {
     "name": "by_hand",

@@ -10,7 +10,6 @@ import pytest
 from tests.unit.tables.by_hand import COUNTS, STUDY, TICKET, settings
 
 from layerlottery import paths
-from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_facts, read_table, write_facts, write_table
 from layerlottery.store.schemas import TABLES
@@ -19,7 +18,7 @@ from layerlottery.tables.aggregate import aggregate
 
 
 def test_a_missing_file_is_named(results):
-    with pytest.raises(LayerLotteryError, match=r"seed=2/shift\.parquet: no such file$"):
+    with pytest.raises(LayerLotteryError, match=r"seed=2/recipe=[^/]+/shift\.parquet: no such file$"):
         aggregate(results, settings(studies=[STUDY | {"seeds": [0, 1, 2]}]))
 
 
@@ -27,7 +26,7 @@ def test_a_profile_without_the_tickets_architecture_is_named(results, tmp_path):
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
     ticket = tmp_path / paths.ticket_facts(TICKET.folder)
     write_facts(ticket, read_facts(ticket) | {"architecture": {"depth": 8}}, config_hash="t")
-    with pytest.raises(LayerLotteryError, match=r"seed=0/profile\.json: .*rewind=0 is not among its 3$"):
+    with pytest.raises(LayerLotteryError, match=r"seed=0/recipe=[^/]+/profile\.json: .*rewind=0 is not among its 3$"):
         aggregate(tmp_path, settings())
 
 
@@ -87,7 +86,7 @@ def test_answers_that_disagree_with_the_accuracy_are_named(results, tmp_path):
 
 def test_a_condition_that_the_dense_network_lacks_is_named(results, tmp_path):
     shutil.copytree(results, tmp_path, dirs_exist_ok=True)
-    path = tmp_path / paths.attack(Run("digits", "resnet20", 0).folder)
+    path = tmp_path / paths.attack(TICKET.dense.folder)
     write_table(path, read_table(path).slice(0, 2), config_hash="a")
     with pytest.raises(LayerLotteryError, match=r"rewind=0: tested under \('attack', 'fgsm', 3\.0\), its dense"):
         aggregate(tmp_path, settings())

@@ -25,7 +25,12 @@ def networks(accuracies, *, removed=1, sources=(0,), listed=None):
     for (source, name), own in (dense | accuracies).items():
         number = list(accuracies).index((source, name)) if name else -1 - source
         for seed, accuracy in own.items():
-            facts = {"structure": "layers" if name else "none", "scored_at": "init" if name else None, "rewind": "0"}
+            facts = {
+                "structure": "layers" if name else "none",
+                "scored_at": "init" if name else None,
+                "rewind": "0",
+                "step": 0,
+            }
             facts |= {"dataset": "digits", "network": "resnet20", "draw": 0, "criterion": name}
             facts |= {"removed": removed if name else 0, "seed": seed, "accuracy": accuracy, "images": 1000}
             facts |= {"source": source, "ticket": number, "answered": "", "listed": (listed or {}).get(source)}

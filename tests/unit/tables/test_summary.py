@@ -11,7 +11,8 @@ from layerlottery.tables.summary import summary
 
 DENSE = {"structure": "none", "criterion": None, "scored_at": None, "removed": 0, "rewind": "0"}
 TICKET = {"structure": "layers", "criterion": "snip", "scored_at": "init", "removed": 1, "rewind": "0"}
-COST = dict.fromkeys(("train_speedup", "latency_speedup"), 1.0)
+COST = dict.fromkeys(("train_speedup", "total_speedup", "latency_speedup"), 1.0)
+COST |= dict.fromkeys(("total_seconds", "total_kwh", "total_co2_kg"), 0.0)
 COST |= {f"{saving}_reduction": 0.0 for saving in ("macs", "params", "memory", "energy")}
 # differences under the conditions of each kind
 UNTESTED = {f"{kind}_{part}": 0 for kind in ("attack", "corruption", "shift") for part in ("sum", "count")}

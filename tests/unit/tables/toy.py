@@ -42,6 +42,10 @@ def placed(rows):
     networks = pd.DataFrame(rows).reset_index(names="place")
     own = networks[networks["removed"] == 0].set_index(FAMILY)["place"]
     known = pd.MultiIndex.from_frame(networks[FAMILY])
+    if "step" not in networks:
+        networks["step"] = 0
+    if "round" not in networks:
+        networks["round"] = (networks["removed"] > 0).astype(int)
     networks["dense"] = own.reindex(known).fillna(-1).to_numpy(int) if len(own) else -1
     for name, default in (("removed_blocks", None), ("architecture", None), ("power_source", "cpu_load")):
         if name not in networks:
