@@ -147,7 +147,7 @@ def test_a_bad_configuration_is_one_line_and_deletes_nothing(copied):
     study = TINY["studies"][0] | {"criteria": ["magic"]}
     copied.write(TINY | {"studies": [study]}, "bad.yaml")
     line = one_line(copied.snakemake(config=("bad.yaml",)))
-    expected = "found 'magic'; allowed: cka, cka_iterative, complexity_macs, complexity_memory"
+    expected = "found 'magic'; allowed: angular, angular_deepest, block_influence, cka, cka_iterative"
     assert line.startswith(f"layerlottery: configuration: studies.tiny.criteria: {expected}")
     assert sorted(str(path) for path in copied.root.glob("results/**/*")) == before
 

@@ -216,6 +216,9 @@ def _ranked(scored: Facts, ticket: Facts) -> list[Facts]:
             return "removed"
         if block["name"] in ticket.get("ties", []):
             return "kept in a tie"
+        if "sets" in scored:
+            # successive blocks were chosen together, not by what each scores
+            return "kept"
         stay = "one stays" if scored.get("minimum") == 1 else "two stay"
         return f"kept, {stay} in a stage" if worst is not None and block["score"] < worst else "kept"
 

@@ -32,7 +32,7 @@ RESNET = "resnet20 gives at most 3"
         (GIVEN | {"training": {"learning_rate": float("nan")}}, "training.learning_rate: found nan; "),
         (changed(seeds=[-1]), "studies.0.seeds.0: found -1; input should be greater than or equal to 0"),
         (changed(seeds=[]), "studies.0.seeds: found []; list should have at least 1 item"),
-        (changed(criteria=["magic"]), "studies.first.criteria: found 'magic'; allowed: cka, cka_iterative, "),
+        (changed(criteria=["magic"]), "studies.first.criteria: found 'magic'; allowed: angular, angular_deepest, "),
         (changed(datasets=["mnist"]), "studies.first.datasets: found 'mnist'; allowed: digits"),
         (changed(networks=["vgg16"]), "studies.first.networks: found 'vgg16'; allowed: resnet20, resnet32"),
         (changed(networks=["resnet21"]), "studies.first.networks: found 'resnet21'; allowed: resnet20"),
@@ -66,7 +66,7 @@ RESNET = "resnet20 gives at most 3"
             changed(criteria=["kl"], structures=["filters"]),
             "studies.first.criteria: found 'kl', which can't score filters; allowed: complexity_macs",
         ),
-        (changed(criteria=["complexity_macs"]), "which can't score layers; allowed: cka"),
+        (changed(criteria=["complexity_macs"]), "which can't score layers; allowed: angular"),
         (changed(criteria=["hrank"], structures=["layers", "weights"]), "found 'hrank', which can't score weights"),
         (
             changed(data_free=True),
@@ -132,6 +132,18 @@ RESNET = "resnet20 gives at most 3"
             "criteria.snip.keep: found \"most\"; input should be 'high'",
         ),
         (GIVEN | {"criteria": {"snip": {"magic": 1}}}, "criteria.snip: unknown key 'magic'"),
+        (
+            GIVEN | {"criteria": {"cka_iterative": {"iterative": True}}},
+            "criteria.cka_iterative: iterative: now called select; allowed: lowest, one_by_one, span, deepest (true",
+        ),
+        (
+            GIVEN | {"criteria": {"snip": {"select": "span"}}},
+            "criteria.snip: select: found span; snip gives successive blocks no score together; allowed: lowest, ",
+        ),
+        (
+            GIVEN | {"criteria": {"mine": {"function": "influence", "select": "all"}}},
+            "criteria.mine.select: found \"all\"; input should be 'lowest', 'one_by_one', 'span' or 'deepest'",
+        ),
         (GIVEN | {"statistics": {"xi": ["iqr"]}}, "statistics.xi.0"),
         (GIVEN | {"outliers": {"near": ["shuffled"] * 2}}, "outliers: near, far: shuffled is listed twice; allowed"),
         (GIVEN | {"outliers": {"near": ["SVHN"], "far": ["SVHN"]}}, "outliers: near, far: SVHN is listed twice"),

@@ -274,7 +274,11 @@ def test_the_stage_writes_weights_in_network_order(files, tmp_path):
     ("structure", "changes", "message"),
     [
         ("filters", {"function": "hrank"}, r"function: hrank can't score filters; allowed: complexity, .*snip"),
-        ("weights", {"function": "complexity"}, r"function: complexity can't score weights; allowed: grasp, l1"),
+        (
+            "weights",
+            {"function": "complexity"},
+            r"function: complexity can't score weights; allowed: grasp, hutchinson",
+        ),
         ("weights", {"parameters": "all"}, "parameters: found all; weights are scored by convolutions alone"),
         ("filters", {"select": "one_by_one"}, "select: found one_by_one; filters are selected by the lowest scores"),
     ],

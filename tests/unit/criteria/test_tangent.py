@@ -73,6 +73,13 @@ def test_ntk_sap_looks_at_no_weights(make_network, make_batch):
     assert rank_blocks(make_network(width=2), make_batch(), CRITERIA["ntk_sap"], seed=5) != first
 
 
+def test_ntk_sap_of_a_block_is_the_sum_over_its_weights(make_network, make_batch):
+    model, batch, chosen = make_network(width=2), make_batch(), CRITERIA["ntk_sap"].model_copy(update={"samples": 2})
+    weights = weight_scores(model, batch, chosen, seed=1)
+    for name, score in score_blocks(model, batch, chosen, seed=1).items():
+        assert score == pytest.approx(sum(weights[f"{name}.conv{one}.weight"].sum() for one in (1, 2)), rel=1e-5)
+
+
 class Gated(nn.Module):
     """x (N, 2) -> 3 hidden units in a block -> ReLU -> 2 outputs, with biases, a BatchNorm and a shortcut around it."""
 

@@ -96,7 +96,9 @@ def test_a_package_is_its_name_and_version(package):
 
 
 def test_a_package_that_is_missing_broken_or_not_alone(package):
-    with pytest.raises(ValueError, match=r"an entry point of layerlottery\.criteria: gradient_norm; built in: cka, "):
+    with pytest.raises(
+        ValueError, match=r"an entry point of layerlottery\.criteria: gradient_norm; built in: angular, "
+    ):
         criterion("gradient")
     Path("lottery_gradient_norm.py").write_text("raise SystemExit(3)")
     assert re.search(
