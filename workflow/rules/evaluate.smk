@@ -107,7 +107,9 @@ rule profile:
         settings=BENCHMARK.profile.slice(),
         tickets=lambda wildcards, input: [word for ticket in input.tickets for word in ("--ticket", ticket)],
         batch_size=lambda wildcards: BENCHMARK.recipe(wildcards.network).batch_size,
+        copies=lambda wildcards: BENCHMARK.recipe(wildcards.network).held_copies,
         revision=STAGES["profile"].revision,
     shell:
         "layerlottery profile --settings {params.settings:q} --weights {input.weights:q} {params.tickets:q}"
-        " --data {input.data:q} --batch-size {params.batch_size} --output {output:q} --threads 1 --log {log:q}"
+        " --data {input.data:q} --batch-size {params.batch_size} --copies {params.copies}"
+        " --output {output:q} --threads 1 --log {log:q}"

@@ -163,6 +163,7 @@ def rewind(epoch: int, threads: int, **given: Any) -> None:
 @DATA
 @OUTPUT
 @whole_number("--batch-size", 128, "images a training step", least=1)
+@whole_number("--copies", 1, "tensors as large as the parameters that optimizer and averages hold")
 @on_machine
 def profile(**given: Any) -> None:
     """Measure parameters, MACs, training memory and latency of a dense network and its tickets."""

@@ -103,10 +103,11 @@ def plain_attention() -> Iterator[None]:
 
 
 def training_memory(
-    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None
+    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None, copies: int = 1
 ) -> TrainingMemory:
-    """Bytes of one training step on `batch_size` images: float32, cross-entropy, SGD with momentum.
+    """Bytes of one training step on `batch_size` images: float32, cross-entropy.
 
+    The optimizer holds `copies` of what is trained: SGD its momentum, AdamW two, and averaged weights are one more.
     Computed on a copy on the processor, so the model, its gradients and the random state stay untouched.
     The batch itself isn't counted: it is the same for every network.
     """
@@ -120,17 +121,18 @@ def training_memory(
         like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
         saved = _saved_bytes(copied(model).train(), _images(model, batch_size, image_shape, example))
         activations = saved * FLOAT32 // like.element_size()
-    return TrainingMemory(activations, held, gradients=trained, optimizer=trained)
+    return TrainingMemory(activations, held, gradients=trained, optimizer=copies * trained)
 
 
 def step_memory(
-    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None
+    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None, copies: int = 1
 ) -> int:
     """Bytes of one training step, as training_memory counts them, for a batch that need not fit this machine.
 
     Activations grow by the same amount with every image, so two small batches tell.
     """
-    small, larger = (training_memory(model, image_shape, batch_size=count, example=example) for count in (2, 3))
+    given: dict[str, Any] = {"example": example, "copies": copies}
+    small, larger = (training_memory(model, image_shape, batch_size=count, **given) for count in (2, 3))
     each = larger.activations - small.activations
     return small.total + each * (batch_size - 2)
 

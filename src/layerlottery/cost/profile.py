@@ -35,11 +35,13 @@ def profile(
     batch_size: int,
     threads: int,
     device: torch.device,
+    copies: int = 1,
 ) -> None:
     """Write what each architecture costs; `weights` is the dense network's θ0, `tickets` are ticket.json files.
 
     Rows carry the digest of an architecture, as the tickets' facts hold it; `dense` is that of the dense one.
-    `batch_size` (images) is that of the training whose memory is counted.
+    `batch_size` (images) is that of the training whose memory is counted, `copies` how many tensors as large as the
+    parameters it holds beside them and their gradients (TrainingSettings.held_copies).
     """
     prepared = PreparedSet.open(data)
     held, chain = read_weights(weights)[1], Chain()
@@ -50,18 +52,19 @@ def profile(
     architectures = {digest(one): one for one in (dense, *(_architecture(ticket, chain) for ticket in tickets))}
     models = {name: build(architecture).to(device).eval() for name, architecture in architectures.items()}
     shape = (prepared.channels, prepared.image_size, prepared.image_size)
-    costs = _distinct_costs(models.values(), shape, settings, batch_size=batch_size, threads=threads)
+    step: dict[str, Any] = {"batch_size": batch_size, "copies": copies}
+    costs = _distinct_costs(models.values(), shape, settings, step=step, threads=threads)
     facts = {
         "dense": digest(dense),
         "architectures": [
             {"architecture": name, "filters": filters(model), "params": parameters(model)} | costs[_signature(model)]
             for name, model in models.items()
         ],
-        "batch_size": batch_size,
+        **step,
         "latency_batch": settings.latency_batch,
         "latency_threads": threads,
     }
-    made_by = config_hash("profile", settings, [prepared.content], architectures=sorted(models), batch_size=batch_size)
+    made_by = config_hash("profile", settings, [prepared.content], architectures=sorted(models), **step)
     write_facts(output, facts, config_hash=made_by, inputs=chain.inputs)
 
 
@@ -81,7 +84,7 @@ def _distinct_costs(
     shape: tuple[int, int, int],
     settings: ProfileSettings,
     *,
-    batch_size: int,
+    step: dict[str, Any],
     threads: int,
 ) -> dict[str, dict[str, Any]]:
     # a mask skips no work without sparse kernels: masked networks cost what dense ones do
@@ -97,7 +100,7 @@ def _distinct_costs(
     return {
         name: {
             "macs": macs(model, shape),
-            "memory_bytes": step_memory(model, shape, batch_size=batch_size),
+            "memory_bytes": step_memory(model, shape, **step),
             "latency_ms": times[name],
         }
         for name, model in distinct.items()

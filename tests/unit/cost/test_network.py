@@ -1,12 +1,16 @@
 """Parameters, MACs and training memory against counts made by hand."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 from torch import nn
 
-from layerlottery.cost.network import TrainingMemory, macs, parameters, training_memory
+from layerlottery.config.training import TrainingSettings
+from layerlottery.cost.network import TrainingMemory, macs, parameters, step_memory, training_memory
+from layerlottery.training.averaging import AveragedWeights
+from layerlottery.training.recipe import make_optimizer
 
 
 def convolutional() -> nn.Sequential:
@@ -50,6 +54,19 @@ def test_memory_of_a_perceptron_by_hand():
     memory = training_memory(perceptron(), (1, 2, 2), batch_size=batch)
     assert memory == TrainingMemory(hidden + log_softmax + weight_sum, held, held, held)
     assert memory.total == memory.activations + 3 * held
+
+
+@pytest.mark.parametrize("recipe", [{}, {"optimizer": "adamw"}, {"optimizer": "adamw", "ema_decay": 0.9}])
+def test_memory_of_what_a_training_keeps_beside_the_network(recipe):
+    model, settings = perceptron(), TrainingSettings(**recipe)
+    optimizer = make_optimizer(model, settings)
+    kept = [one for one in optimizer.state.values() if one.dim()]
+    kept += AveragedWeights(model, settings.ema_decay).held.values() if settings.ema_decay else []
+    memory = training_memory(model, (1, 2, 2), batch_size=5, copies=settings.held_copies)
+    assert memory.optimizer == sum(one.nbytes for one in kept)
+    plain = training_memory(model, (1, 2, 2), batch_size=5)
+    assert dataclasses.replace(memory, optimizer=plain.optimizer) == plain
+    assert step_memory(model, (1, 2, 2), batch_size=5, copies=settings.held_copies) == memory.total
 
 
 def test_memory_of_frozen_parameters():

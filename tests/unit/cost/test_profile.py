@@ -27,13 +27,13 @@ def folder(tmp_path_factory):
     return folder
 
 
-def profiled(folder, architectures):
+def profiled(folder, architectures, **options):
     tickets = []
     for number, architecture in enumerate(architectures):
         tickets.append(folder / f"{number}.json")
         write_facts(tickets[-1], {"architecture": architecture}, config_hash="t")
     files = (folder / "dense.safetensors", tickets, folder / "facts.json", folder / "profile.json")
-    profile(*files, QUICK, batch_size=4, threads=1, device=torch.device("cpu"))
+    profile(*files, QUICK, batch_size=4, threads=1, device=torch.device("cpu"), **options)
     return read_facts(folder / "profile.json")
 
 
@@ -82,3 +82,11 @@ def test_equal_layers_are_measured_once_and_equal_architectures_listed_once(fold
     facts = profiled(folder, [*blocks, DENSE, DENSE | {"masked": {"stem.0": 2}}])
     assert measured == [3]
     assert len(facts["architectures"]) == 5
+
+
+def test_memory_is_that_of_the_recipe_s_optimizer(folder):
+    dense = build(DENSE)
+    facts = profiled(folder, [], copies=3)
+    found = facts["architectures"][0]["memory_bytes"]
+    assert found == training_memory(dense, SHAPE, batch_size=4, copies=3).total
+    assert found == training_memory(dense, SHAPE, batch_size=4).total + 2 * 4 * parameters(dense)
