@@ -16,7 +16,6 @@ import pandas as pd
 from layerlottery.config.criteria import DRAWN, Structure
 from layerlottery.config.naming import family_name, is_depths, variant_name
 from layerlottery.config.results import ReportSettings
-from layerlottery.config.studies import FRESH
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_result_table
 from layerlottery.store.schemas import TABLES, arrow_schema
@@ -32,7 +31,7 @@ STRUCTURES = ("none", *get_args(Structure))
 WORDS = {
     "structure": "|".join(STRUCTURES),
     "scored_at": "init|trained",
-    "rewind": r"\d{1,9}|random",
+    "rewind": r"\d{1,9}|random|trained-[0-9a-f]{8}",
     "origin": "official|generated",
 }
 
@@ -118,7 +117,7 @@ def _names(structure: str, criterion: str | None, scored_at: str | None, rewind:
 
 def start_rank(rewind: str) -> float:
     """Sorts the weights that trainings start from: by epoch, fresh ones last."""
-    return math.inf if rewind == FRESH else int(rewind)
+    return int(rewind) if rewind.isdigit() else math.inf
 
 
 def families(runs: pd.DataFrame) -> list[str]:
