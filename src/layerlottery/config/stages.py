@@ -124,7 +124,7 @@ STAGES = {
         Stage("compare", 4, {paths.TICKET: (paths.similarity,)}, CompareSettings),
         Stage("profile", 4, {paths.DENSE: (paths.profile,)}, ProfileSettings),
         Stage("aggregate", 8, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
-        Stage("tabulate", 7, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
+        Stage("tabulate", 8, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
         Stage("manifest", 2, {BENCHMARK: (lambda _: HERE.manifest(),)}),
         Stage("report", 9, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
     )
