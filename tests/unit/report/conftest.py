@@ -25,7 +25,7 @@ EPSILONS = (0.5, 1.0, 2.0, 4.0, 8.0)
 BLOCK_MACS, DENSE_MACS, DENSE_PARAMS = 4_718_592, 69_124_736, 466_906
 # planted: grasp wins with 1 removed and random loses there; snip loses with 3; the rest scatters
 PLANTED = {("grasp", 1): (0.7, 0.1), ("random", 1): (-2.0, 0.1), ("snip", 3): (-6.0, 0.2)}
-TICKET = ("dataset", "network", "structure", "criterion", "scored_at", "removed", "rewind")
+TICKET = ("dataset", "network", "structure", "criterion", "scored_at", "removed", "rewind", "step")
 Row = dict[str, Any]
 Choice = tuple[str, str, int, str, int, str]
 
@@ -133,7 +133,8 @@ def _network(benchmark: Benchmark, accuracy: float, base: float, choice: tuple[A
     seconds = 4000 * (1 - 0.93 * saved) * (1 + 0.02 * rng.standard_normal())
     return {
         "structure": structure, "criterion": criterion, "draw": draw, "scored_at": scored_at, "removed": removed,
-        "rewind": rewind, "epochs": benchmark.epochs - (0 if rewind == "random" else int(rewind)),
+        "rewind": rewind, "recipe": "default-00000000", "step": 0, "round": int(removed > 0),
+        "epochs": benchmark.epochs - (0 if rewind == "random" else int(rewind)),
         "removed_blocks": sorted(gone), "accuracy": accuracy, "dense_accuracy": base, "delta_accuracy": accuracy - base,
         "nll": 0.3, "brier": 0.11, "ece": 0.03 + 0.002 * removed, "params": int(DENSE_PARAMS * (1 - 0.9 * saved)),
         "macs": whole - removed * BLOCK_MACS, "macs_reduction": 100 * saved, "memory_bytes": int(4e8 * (1 - saved)),
