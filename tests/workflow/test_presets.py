@@ -1,4 +1,4 @@
-"""The presets for networks beyond CIFAR ResNets, planned by Snakemake; none of their files needs to be there."""
+"""Presets beyond the lottery paper, planned by Snakemake; none of their files needs to be there."""
 
 import pytest
 from tests.workflow.project import ROOT, clone, counted
@@ -7,6 +7,14 @@ from tests.workflow.project import ROOT, clone, counted
 EXPECTED = {
     "extended": {"initialize": 18, "train_dense": 18, "train_ticket": 18 * (4 * 3 + 3 * 2 + 2), "prepare": 2},
     "imagenet": {"initialize": 1, "train_dense": 1, "train_ticket": 5 * 5 + 1, "prepare": 1},
+    # one ticket a round; of random removal too, but for ResNet110
+    "pons": {"initialize": 15, "train_dense": 15, "train_ticket": 3 * (2 * (9 + 15 + 21 + 20) + 47), "prepare": 2},
+    "consensus": {"initialize": 3, "train_dense": 3, "train_ticket": 3 * 3 * 21, "prepare": 1},
+    # 20, 36, 49 and 59 % in rounds
+    "complexity": {"initialize": 6, "train_dense": 6, "train_ticket": 3 * 4 * (2 * 3 + 4), "prepare": 1},
+    "pons_cpu": {"initialize": 3, "train_dense": 3, "train_ticket": 3 * 2 * 9, "prepare": 1},
+    "consensus_cpu": {"initialize": 3, "train_dense": 3, "train_ticket": 3 * 2 * 21, "prepare": 1},
+    "complexity_cpu": {"initialize": 3, "train_dense": 3, "train_ticket": 3 * 4 * (2 + 2), "prepare": 1},
 }
 
 

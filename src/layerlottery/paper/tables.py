@@ -9,7 +9,7 @@ from layerlottery.config.evaluation import MAIN_CORRUPTIONS
 from layerlottery.config.studies import expand_scorings
 from layerlottery.paper.match import NO_FIGURE, NOT_MEASURED, equivalent_epoch, find
 from layerlottery.paper.measure import CIFAR_10_2, QUANTITIES, Quantity, Row, TicketKey, averaged, grouped, plain
-from layerlottery.paper.printed import DATASET, EPOCHS, PRINTED, Printed
+from layerlottery.paper.printed import DATASET, EPOCHS, HOMES, PRINTED, Printed
 from layerlottery.paper.rows import ACCURACY, Context, Words, named, row, seed_row, ticket_row
 
 # what is compared where it is not accuracy alone
@@ -29,6 +29,8 @@ def table_rows(table: str, context: Context) -> list[Row]:
     rows, found, context = [], set(), context.of(table)
     for ticket in context.tickets(table):
         control = context.is_control(ticket.criterion)
+        if control and table in HOMES:
+            continue  # those papers print none, and random removal has columns of its own
         for key, quantity in _quantities(table, ticket, context):
             printed = find(table, ticket, key, epochs=context.epochs(ticket.network), control=control)
             if printed is None and not context.results.per_seed(ticket, quantity):

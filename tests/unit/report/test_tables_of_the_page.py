@@ -1,6 +1,7 @@
 """What stands in the cells of the page's tables, checked against the result tables."""
 
 import pytest
+from tests.unit.report.conftest import paper_rows, write_rows
 
 from layerlottery.report.accuracy import summary_grids
 from layerlottery.report.blocks import stability_grids
@@ -181,6 +182,19 @@ def test_paper_note_names_the_scale_once_and_what_nobody_fills(planted):
     note = paper_note(read_paper(planted))
     assert note.count("reduced: 30 of 200 epochs") == 1
     assert note.endswith("Not filled by this benchmark: table 1, table 3, table 4, table 5, claims.")
+
+
+def test_connected_papers_are_shown_where_measured_and_never_missed(make, tmp_path):
+    paper = read_paper(make(tmp_path, criteria=("l1",), removed=(1,), kinds=(), fills=("pons",)))
+    assert list(paper) == ["pons"]
+    assert paper_note(paper).endswith(": table 1, table 2, table 3, table 4, table 5, figure 3, claims.")
+
+
+def test_a_table_of_which_no_figure_is_known_shows_all_that_was_measured(make, tmp_path):
+    folder = make(tmp_path, criteria=("l1",), removed=(1,), kinds=(), fills=())
+    for name in ("pons", "complexity"):
+        write_rows(folder, name, [row | {"paper": None} for row in paper_rows(name)])
+    assert {name: len(frame) for name, frame in read_paper(folder).items()} == {"complexity": 4}
 
 
 def test_several_quantities_have_a_column_and_their_units(held, everything):
