@@ -125,10 +125,10 @@ STAGES = {
         Stage("shift", 5, _each_network(paths.shift, paths.detection), ShiftSettings),
         Stage("compare", 4, {paths.TICKET: (paths.similarity,)}, CompareSettings),
         Stage("profile", 4, {paths.DENSE: (paths.profile,)}, ProfileSettings),
-        Stage("aggregate", 8, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
+        Stage("aggregate", 9, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
         Stage("tabulate", 7, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
         Stage("manifest", 2, {BENCHMARK: (lambda _: HERE.manifest(),)}),
-        Stage("report", 9, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
+        Stage("report", 10, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
     )
 }
 STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rules or (stage.name,)}

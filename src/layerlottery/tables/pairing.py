@@ -16,6 +16,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store.schemas import IDENTITY
 from layerlottery.tables.collect import CONDITION
 from layerlottery.tables.measures import DETECTED, VALUES
+from layerlottery.tables.same import Firsts
 from layerlottery.tables.statistics import saved
 
 FAMILY = ["dataset", "network", "seed"]
@@ -42,6 +43,7 @@ class Pairing:
         if self._intensity is None:
             self._intensity = carbon_intensity(energy.country)
         self._known: dict[str, pd.DataFrame] = {}
+        self._firsts = Firsts(runs)
 
     def networks(self, runs: pa.Table, costs: pa.Table) -> pd.DataFrame:
         """The columns of each network that statistics need, with its costs and differences.
@@ -57,6 +59,7 @@ class Pairing:
             raise LayerLotteryError(f"{path}: the architecture of {run.folder} is not among its {known}")
         dense = self._beside("runs", rows, [], ["place", "accuracy", "train_seconds", "latency_ms", *SAVINGS.values()])
         return rows.assign(
+            same_as=self._firsts.of(rows),
             dense=dense["place"],
             dense_accuracy=dense["accuracy"],
             delta_accuracy=rows["accuracy"] - dense["accuracy"],

@@ -1,8 +1,8 @@
 """The same training is done once: what it made for one network is copied for others that come to be the same.
 
-Two criteria that remove the same blocks leave the same network, and a fingerprint (session.py) says so: the same initial
-weights, data, recipe, seed and first epoch. Its results are then read where they are, checked, and written again, so
-that each folder is whole by itself and damage to one does not reach the other.
+Two criteria that remove the same blocks leave the same network, and a fingerprint (session.py) says so: the same
+initial weights, data, recipe, seed and first epoch. Its results are then read where they are, checked, and written
+again, so that each folder is whole by itself and damage to one does not reach the other.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ COPIED_FROM = "copied_from"
 def once(output: Path, session: Session, checkpoint: Path | None) -> Iterator[dict[str, Any] | None]:
     """Yield the facts of the same training in another folder of these results, with its end as the session's progress.
 
-    None where there is none: it is then this process's to do, and others that need it wait until the block ends. Outside
-    of a results folder, or without a checkpoint, nothing is looked for. Raises Suspended when told to stop while it waits.
+    None where there is none: it is then this process's to do, and others that need it wait until the block ends.
+    Outside of a results folder, or without a checkpoint, nothing is looked for. Raises Suspended when told to stop
+    while it waits.
     """
     found = paths.located(output)
     if checkpoint is None or found is None or not TRAINED.fullmatch(found[1]):
