@@ -56,6 +56,7 @@ WILDCARDS = {
     "rounds": r"(?:/round=\d+)*",
     "later": r"(?:/round=\d+)+",
     "epoch": r"[1-9]\d*",
+    "fingerprint": r"[0-9a-f]{64}",
     "pruning": PRUNING,
     "run": rf"network=[^/]+/seed=\d+/recipe=[^/]+(?:/{PRUNING}/rewind=[^/]+(?:/round=\d+)*)?",
 }
@@ -261,6 +262,11 @@ def training_journal(checkpoint: str) -> str:
 def training_lock(checkpoint: str) -> str:
     """Held by the process that works on a training."""
     return f"{checkpoint.removesuffix('.safetensors')}.lock"
+
+
+def same_training_lock(checkpoint: str, fingerprint: str) -> str:
+    """Held by the process that works on a training of this fingerprint, beside the dense network's checkpoint."""
+    return f"{checkpoint.removesuffix('.safetensors')}/training={fingerprint}.lock"
 
 
 def trained(run: str) -> list[str]:

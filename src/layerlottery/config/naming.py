@@ -56,18 +56,22 @@ def gone_name(structure: str, removed: object) -> str:
     return f"{removed}\N{NO-BREAK SPACE}%" if structure == SHARE else str(removed)
 
 
+def ticket_name(values: Mapping[str, Any]) -> str:
+    """A ticket of any seed in words, as snip (fresh weights), 2 removed; a dense network is dense."""
+    criterion, rewind = values.get("criterion"), str(values.get("rewind", "0"))
+    structure = values.get("structure", "layers") if criterion else "layers"
+    variant = variant_name(structure, values.get("scored_at"), rewind, int(values.get("step") or 0))
+    gone = int(values.get("removed") or 0)
+    return family_name(criterion or "dense", variant) + (f", {gone_name(structure, gone)} removed" if gone else "")
+
+
 def network_name(values: Mapping[str, Any], *, several: bool = True) -> str:
     """A network in words, as snip (fresh weights), 2 removed, seed 1, resnet20 on digits; from its folder's parts.
 
     Scores, starts of tickets and image sets have fewer parts, and these are named. Where a benchmark does not have
     `several`, data set and architecture are named only of what has no seed.
     """
-    criterion, rewind = values.get("criterion"), str(values.get("rewind", "0"))
-    structure = values.get("structure", "layers") if criterion else "layers"
-    variant = variant_name(structure, values.get("scored_at"), rewind, int(values.get("step") or 0))
-    words = [family_name(criterion or "dense", variant)] if "network" in values else []
-    gone = int(values.get("removed") or 0)
-    words += [f"{gone_name(structure, gone)} removed"] if gone else []
+    words = [ticket_name(values)] if "network" in values else []
     words += [f"draw {values['draw']}"] if str(values.get("draw", "0")) != "0" else []
     words += [f"seed {values['seed']}"] if "seed" in values else []
     if several or "seed" not in values:

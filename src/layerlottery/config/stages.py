@@ -62,7 +62,9 @@ def _listed(files: str | list[str]) -> list[str]:
 
 
 def _training_state(folder: str) -> list[str]:
-    return paths.training_state(HERE.checkpoint(folder))
+    checkpoint = HERE.checkpoint(folder)
+    # of the networks that are trained alike: a pattern, since no path says which these are
+    return [*paths.training_state(checkpoint), paths.same_training_lock(checkpoint, "{fingerprint}")]
 
 
 def _rewinding_state(start: str) -> list[str]:

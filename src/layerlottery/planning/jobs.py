@@ -95,8 +95,8 @@ def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:
     here = cache(_trained_here)
     for job in (job for job in jobs if job.network is None or not job.left):
         if job.stage == "train":
-            # a resumed training has several segments
-            if segments := here(str(Path(job.outputs[0]).parent)):
+            # a resumed training has several segments; those of a copied one are another's
+            if segments := [] if _is_copy(job) else here(str(Path(job.outputs[0]).parent)):
                 yield Record(job, *(sum(segment[name] for segment in segments) for name in ("seconds", "kwh")))
         elif job.network is None or here(f"{results}/{paths.DENSE.format(**job.wildcards)}"):
             named = [(files[output], name) for output in job.outputs for name in SPAN if output in files]
@@ -104,11 +104,21 @@ def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:
                 yield Record(job, max(times) - min(times))
 
 
+def _is_copy(training: Job) -> bool:
+    """Whether a finished training's results are another network's."""
+    return _facts(str(Path(training.outputs[0]).parent)).get("copied_from") is not None
+
+
 def _trained_here(folder: str) -> list[dict[str, Any]]:
     """The segments of a training that this machine did alone and not through SLURM, else none."""
-    try:
-        segments: list[dict[str, Any]] = read_facts(Path(paths.training_facts(folder)))["segments"]
-    except (LayerLotteryError, KeyError):
-        return []
+    segments: list[dict[str, Any]] = _facts(folder).get("segments", [])
     alone = all(one["host"] == where()["host"] and one["slurm_job_id"] is None for one in segments)
     return segments if alone else []
+
+
+def _facts(folder: str) -> dict[str, Any]:
+    """What a training says of itself; nothing unless its file is intact."""
+    try:
+        return read_facts(Path(paths.training_facts(folder)))
+    except LayerLotteryError:
+        return {}

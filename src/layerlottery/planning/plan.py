@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from statistics import mean
 
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.stages import STAGES
+from layerlottery.planning.alike import Alike, alike
 from layerlottery.planning.deciding import tells
 from layerlottery.planning.estimate import Estimate, wall_seconds
 from layerlottery.planning.images import image_counts
@@ -29,8 +31,10 @@ BYTES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 class Plan:
     """An estimate of what is left; `wall_seconds` with `cores` jobs at once.
 
-    `stages` has, by stage and for all together, the number of jobs, of those left, and their seconds of a core (or
-    GPU). `recorded` of the jobs left are timed by finished ones, the others by a calibration of `calibration_seconds`.
+    Of the networks those whose initial weights are there are `known`, and `distinct` of these differ: the others are
+    the same trainings under other names. `stages` has, by stage and for all together, the number of jobs, of those
+    left, and their seconds of a core (or GPU). `recorded` of the jobs left are timed by finished ones, the others by a
+    calibration of `calibration_seconds`.
     """
 
     results: str
@@ -45,6 +49,8 @@ class Plan:
     bytes: float
     stages: dict[str, dict[str, float]]
     tells: list[str]
+    known: int = 0
+    distinct: int = 0
 
     def lines(self) -> Iterator[str]:
         """A table of stages, the whole in sentences, and how the figures came about."""
@@ -54,6 +60,9 @@ class Plan:
         jobs, left = int(self.stages[ALL]["jobs"]), int(self.stages[ALL]["left"])
         yield from ("", *self.tells)
         yield f"\n{self.networks} networks, {self.tickets} of them tickets; {jobs - left} of {jobs} jobs are done"
+        if self.known > self.distinct:
+            chosen = f"the {self.known} already chosen" if self.known < self.networks else f"{self.networks}"
+            yield f"{self.distinct} of {chosen} are distinct; the same training is done once"
         if not left:
             yield f"Nothing is left to do in {self.results}."
             return
@@ -73,13 +82,15 @@ def plan(benchmark: Benchmark, jobs: Sequence[Job], *, cores: int) -> Plan:
     Raises LayerLotteryError when an image set can't be opened or a network can't be built.
     """
     runs, left = benchmark.runs(), [job for job in jobs if job.left]
+    same = alike(benchmark, {file for job in left for file in job.outputs})
     done = list(records(jobs, benchmark.results))
     known = {record.job.rule for record in done}
     began = time.monotonic()
     estimate = _estimate(benchmark, left, done, cores)
     stages = {name: dict.fromkeys(("jobs", "left", "seconds"), 0.0) for name in (*STAGES, ALL)}
     for job in jobs:
-        amounts = {"jobs": 1, "left": job.left, "seconds": estimate.seconds(job) if job.left else 0.0}
+        worked = job.left and not _is_copied(job, same)
+        amounts = {"jobs": 1, "left": job.left, "seconds": estimate.seconds(job) if worked else 0.0}
         for row, name in product((stages[job.stage], stages[ALL]), amounts):
             row[name] += amounts[name]
     intensity, kwh = benchmark.energy.carbon_intensity, stages[ALL]["seconds"] * estimate.kwh
@@ -89,14 +100,21 @@ def plan(benchmark: Benchmark, jobs: Sequence[Job], *, cores: int) -> Plan:
         tickets=sum(run.removed > 0 for run in runs),
         cores=cores,
         recorded=sum(job.rule in known for job in left),
-        wall_seconds=wall_seconds(left, estimate, gpu_jobs() or cores),
+        wall_seconds=wall_seconds([job for job in left if not _is_copied(job, same)], estimate, gpu_jobs() or cores),
         calibration_seconds=time.monotonic() - began,
         kwh=kwh,
         kg_co2=kwh * (carbon_intensity(benchmark.energy.country) if intensity is None else intensity),
         bytes=sum(map(estimate.bytes, left)),
         stages=stages,
         tells=list(tells(benchmark, _test_images(benchmark, left))),
+        known=same.known,
+        distinct=same.distinct,
     )
+
+
+def _is_copied(job: Job, same: Alike) -> bool:
+    """Whether a training is another network's, too."""
+    return job.stage == "train" and str(Path(job.outputs[0]).parent) in same.copies
 
 
 def _test_images(benchmark: Benchmark, left: Sequence[Job]) -> dict[str, int]:

@@ -146,6 +146,8 @@ def _summary(rows: pd.DataFrame) -> pd.DataFrame:
             "Δ [low, high], pp": interval_cells(first),
         }
     )
+    if first["same_as"].notna().any():
+        frame["identical to"] = first["same_as"].fillna("")
     heads = [f"ξ = {'1 sd' if xi == 'sd' else f'{xi} pp'}" for xi in rows["xi"]]
     judged = pivoted(rows.assign(heads=heads), "heads", [_judged(row) for row in rows.to_dict("records")])
     return frame.set_axis(judged.index).join(judged)

@@ -18,7 +18,7 @@ from layerlottery.report.pages import pages_of, write_pages
 from layerlottery.report.paper import read_paper
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
-from layerlottery.report.tables import Tables, read_tables, tolerance_name
+from layerlottery.report.tables import Tables, read_tables, tolerance_name, trainings
 from layerlottery.report.texts import TEMPLATES, TEXTS
 from layerlottery.report.verdict import findings, overall, tolerance_words
 from layerlottery.store.artifacts import write_document
@@ -98,12 +98,13 @@ def _forest_words(plot: Forest | None, held: Tables, xi: str) -> dict[str, str]:
 
 def tiles(runs: pd.DataFrame) -> list[tuple[str, str]]:
     """The key figures: number and what it counts."""
-    energy, mass = (runs[name].sum(min_count=1) for name in ("energy_kwh", "co2_kg"))
+    spent, distinct = trainings(runs), int(runs["same_as"].isna().sum())
+    energy, mass = (spent[name].sum(min_count=1) for name in ("energy_kwh", "co2_kg"))
     return [
-        (f"{len(runs)}", "networks trained"),
+        (f"{distinct}", "networks trained" if distinct == len(runs) else f"distinct networks, under {len(runs)} names"),
         (f"{runs['seed'].nunique()}", "seeds" if runs["seed"].nunique() > 1 else "seed"),
         (f"{runs['dataset'].nunique()}", "datasets" if runs["dataset"].nunique() > 1 else "dataset"),
-        (seconds(float(runs["train_seconds"].sum(min_count=1))), "of training"),
+        (seconds(float(spent["train_seconds"].sum(min_count=1))), "of training"),
         (scaled(float(energy), "Wh", THOUSANDS), "energy"),
         (scaled(float(mass), "g", THOUSANDS), "CO2-equivalent"),
     ]

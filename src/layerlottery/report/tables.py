@@ -211,6 +211,11 @@ def dense(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["criterion"].isna()]
 
 
+def trainings(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of trainings, each once: what was copied has the times of the one that it was copied from."""
+    return runs.drop_duplicates(["config_hash", "host", "started", "ended"])
+
+
 def drawn_criteria(runs: pd.DataFrame, functions: Sequence[str] = DRAWN) -> set[str]:
     """Names of the criteria that draw blocks at random: by their recorded formula, or by name where there is none."""
     pairs = _distinct(runs.dropna(subset=["criterion"]), ["criterion", "criterion_settings"])

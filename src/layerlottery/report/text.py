@@ -68,7 +68,8 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
         rows = at_tolerance(own.summary, xi)
         if not rows.empty:
             heading = f"{group_name(group)}, {seeds_words(rows)}"
-            lines += ["", heading[:WIDTH], _heads(), *map(_ticket, rows.to_dict("records"))]
+            lines += ["", heading[:WIDTH], _heads()]
+            lines += [line for row in rows.to_dict("records") for line in _told(row)]
             lines += ["", *wrap(headline(chosen(rows), xi), WIDTH)]
     return terminal("\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))]))
 
@@ -80,6 +81,11 @@ def reported(results: Path) -> ReportSettings | None:
         return ReportSettings.model_validate(held.get("report", {}))
     except (LayerLotteryError, LookupError, ValidationError):
         return None
+
+
+def _told(values: dict[Hashable, Any]) -> list[str]:
+    same = values["same_as"]
+    return [_ticket(values), *([] if pd.isna(same) else [f"  identical to {same}"[:WIDTH]])]
 
 
 def _ticket(values: dict[Hashable, Any]) -> str:

@@ -16,6 +16,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store.schemas import IDENTITY
 from layerlottery.tables.collect import CONDITION
 from layerlottery.tables.measures import DETECTED, VALUES
+from layerlottery.tables.same import Firsts
 from layerlottery.tables.statistics import saved
 from layerlottery.tables.totals import Totals
 
@@ -44,6 +45,7 @@ class Pairing:
             self._intensity = carbon_intensity(energy.country)
         self._known: dict[str, pd.DataFrame] = {}
         self._totals = Totals()
+        self._firsts = Firsts(runs)
 
     def networks(self, runs: pa.Table, costs: pa.Table) -> pd.DataFrame:
         """The columns of each network that statistics need, with its costs and differences.
@@ -61,6 +63,7 @@ class Pairing:
         dense = self._beside("runs", rows, [], columns)
         total = self._totals.of(rows, dense)
         return rows.join(total).assign(
+            same_as=self._firsts.of(rows),
             dense=dense["place"],
             dense_accuracy=dense["accuracy"],
             delta_accuracy=rows["accuracy"] - dense["accuracy"],

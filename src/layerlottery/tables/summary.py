@@ -9,6 +9,7 @@ from layerlottery.config.results import StatisticsSettings
 from layerlottery.tables.inference import NETWORK
 from layerlottery.tables.measures import CLEAN_ACCURACY, KINDS
 from layerlottery.tables.power import detectable, more_seeds
+from layerlottery.tables.same import same_as
 from layerlottery.tables.seeds import are_controls, identities, per_seed, pruned, samples
 from layerlottery.tables.statistics import (
     ROUNDING,
@@ -63,6 +64,7 @@ def _common(tickets: pd.DataFrame, inferred: pd.DataFrame, settings: StatisticsS
     found = identities(tickets).assign(is_control=control).join(clean[[*INFERRED, *UNCHANGED]].rename(columns=INFERRED))
     return found.assign(
         networks=tickets.groupby("ticket").size(),
+        same_as=same_as(tickets),
         accuracy_sd=described(accuracies)["sd"],
         boot_low=ends[:, 0],
         boot_high=ends[:, 1],

@@ -25,6 +25,7 @@ from layerlottery.training.ended import ended, leave, taken_over
 from layerlottery.training.journal import Journal, Segment
 from layerlottery.training.live import live_curves
 from layerlottery.training.loop import CHECKPOINT_SECONDS
+from layerlottery.training.once import once
 from layerlottery.training.recipe import products
 from layerlottery.training.session import Session, begin
 
@@ -53,8 +54,8 @@ def train(
     facts. A rewound ticket starts after epoch `start_epoch`. The weights after the epochs in `keep` go into the
     folder `kept`, for the stage rewind. A signal to stop raises Interrupted with a checkpoint or the results saved; the
     same call goes on from there, also after the process was killed. If another process works on the same training,
-    waits for it and takes over what it finished. `logging` names trackers that are told of each epoch; nothing that
-    happens to them fails a training.
+    waits for it and takes over what it finished; what another network's folder of the same results holds of it is
+    copied. `logging` names trackers that are told of each epoch; nothing that happens to them fails a training.
     """
     check_recipe(output, settings)
     with alone(checkpoint) as waited:
@@ -71,15 +72,16 @@ def train(
                 session.save_weights(Path(paths.kept_weights(str(kept), str(row["epoch"]))))
 
         session.trainer.on_epoch, session.trainer.checkpoint_seconds = after, checkpoint_seconds
-        facts = machine_facts(device)
+        machine = machine_facts(device)
         with session.trainer.stop.noting():
             done = ended(output, session.fingerprint) if waited else None
             done = done or taken_over(checkpoint, output, session.fingerprint)
             if done is None:
-                with live_curves(logging, output, session) as tell:
-                    told.append(tell)
-                    segments = _measured_run(session, checkpoint)
-                done = _write(output, session, facts, segments)
+                with once(output, session, checkpoint) as copied:
+                    with live_curves(logging, output, session) as tell:
+                        told.append(tell)
+                        done = copied or _facts(session, machine, _measured_run(session, checkpoint))
+                    _write(output, session, done)
             leave(checkpoint, output, stop=session.trainer.stop.requested)
     return done
 
@@ -106,11 +108,11 @@ def _measured_run(session: Session, checkpoint: Path | None) -> list[Segment]:
     return journal.segments
 
 
-def _write(output: Path, session: Session, machine: dict[str, Any], segments: list[Segment]) -> dict[str, Any]:
+def _facts(session: Session, machine: dict[str, Any], segments: list[Segment]) -> dict[str, Any]:
     trainer, rows = session.trainer, session.progress.curve
     seconds = sum(row["seconds"] for row in rows)
     images = len(trainer.data.train_labels)
-    facts = machine | {
+    return machine | {
         "accuracy": rows[-1]["test_accuracy"],
         "epochs": len(rows),
         "train_images": images,
@@ -123,10 +125,13 @@ def _write(output: Path, session: Session, machine: dict[str, Any], segments: li
         "seed": trainer.seed,
         "training_settings": trainer.settings.model_dump(mode="json"),
     }
+
+
+def _write(output: Path, session: Session, facts: dict[str, Any]) -> None:
     weights, curve, described = (Path(path) for path in paths.trained(str(output)))
     # the tables take them for granted, and don't open them: what is written beside them vouches for them
     chain = Chain({**session.inputs})
     chain.add(weights, session.save_result(weights))
-    write_table(curve, pa.Table.from_pylist(rows), config_hash=session.fingerprint, inputs=chain.inputs)
+    rows = pa.Table.from_pylist(session.progress.curve)
+    write_table(curve, rows, config_hash=session.fingerprint, inputs=chain.inputs)
     write_facts(described, facts, config_hash=session.fingerprint, inputs=chain.inputs)
-    return facts
