@@ -14,6 +14,7 @@ import yaml
 from tests.workflow.project import (
     DENSE,
     GROWN,
+    NETWORK,
     PER_DATASET,
     PER_SEED,
     ROOT,

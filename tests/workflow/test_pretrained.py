@@ -3,7 +3,7 @@
 import pytest
 import safetensors.torch
 import torch
-from tests.workflow.project import DENSE, TINY, clone
+from tests.workflow.project import NETWORK, TINY, clone
 
 from layerlottery.config.networks import TorchvisionSettings
 from layerlottery.networks.initialize import drawn

@@ -133,7 +133,8 @@ def _network(benchmark: Benchmark, accuracy: float, base: float, choice: tuple[A
     seconds = 4000 * (1 - 0.93 * saved) * (1 + 0.02 * rng.standard_normal())
     return {
         "structure": structure, "criterion": criterion, "draw": draw, "scored_at": scored_at, "removed": removed,
-        "rewind": rewind, "recipe": "default-12345678", "step": 0, "round": int(removed > 0), "epochs": benchmark.epochs - (0 if rewind == "random" else int(rewind)),
+        "rewind": rewind, "recipe": "default-12345678", "step": 0, "round": int(removed > 0),
+        "epochs": benchmark.epochs - (0 if rewind == "random" else int(rewind)),
         "removed_blocks": sorted(gone), "accuracy": accuracy, "dense_accuracy": base, "delta_accuracy": accuracy - base,
         "nll": 0.3, "brier": 0.11, "ece": 0.03 + 0.002 * removed, "params": int(DENSE_PARAMS * (1 - 0.9 * saved)),
         "macs": whole - removed * BLOCK_MACS, "macs_reduction": 100 * saved, "memory_bytes": int(4e8 * (1 - saved)),
@@ -141,7 +142,8 @@ def _network(benchmark: Benchmark, accuracy: float, base: float, choice: tuple[A
         "latency_batch": 1, "latency_threads": 1, "train_images": 1437,
         "train_seconds": seconds, "images_per_second": 1437 * benchmark.epochs / seconds,
         "train_speedup": 4000 / seconds, "energy_kwh": seconds * 1.5e-5, "energy_reduction": 100 - seconds / 40,
-        "co2_kg": seconds * 6e-6, **_in_all(seconds, scored_at == "trained"), "carbon_intensity": 0.4, "co2_lacoste_kg": seconds * 7e-6,
+        "co2_kg": seconds * 6e-6, **_in_all(seconds, scored_at == "trained"),
+        "carbon_intensity": 0.4, "co2_lacoste_kg": seconds * 7e-6,
         "power_source": "constant, 65 W", "segments": 1, "device": "a processor, 2 cores", "threads": 2,
         "precision": "float32", "criterion_settings": json.dumps({"function": criterion}) if criterion else None,
         "config_hash": "0" * 64, "package_version": "0.1.0",

@@ -42,26 +42,23 @@ def placed(rows):
     networks = pd.DataFrame(rows).reset_index(names="place")
     own = networks[networks["removed"] == 0].set_index(FAMILY)["place"]
     known = pd.MultiIndex.from_frame(networks[FAMILY])
-    if "step" not in networks:
-        networks["step"] = 0
-    if "round" not in networks:
-        networks["round"] = (networks["removed"] > 0).astype(int)
     networks["dense"] = own.reindex(known).fillna(-1).to_numpy(int) if len(own) else -1
-    for name, default in (("removed_blocks", None), ("architecture", None), ("power_source", "cpu_load")):
-        if name not in networks:
-            networks[name] = default
+    _complete(
+        networks, removed_blocks=None, architecture=None, power_source="cpu_load", macs=1, params=1, step=0,
+        round=(networks["removed"] > 0).astype(int), config_hash=[f"training {place}" for place in networks["place"]],
+    )  # fmt: skip
     if "criterion_settings" not in networks:
         networks["criterion_settings"] = [json.dumps({"function": name}) for name in networks["criterion"]]
     networks["architecture"] = networks["architecture"].fillna(networks["place"].astype(str))
-    if "config_hash" not in networks:
-        networks["config_hash"] = [f"training {place}" for place in networks["place"]]
     # blocks of their own, in the stage that an architecture is named after
     lost = zip(networks["removed_blocks"], networks["architecture"], networks["place"], strict=True)
     networks["removed_blocks"] = [own or [f"{stage}.{at}"] for own, stage, at in lost]
-    for name in ("macs", "params"):
-        if name not in networks:
-            networks[name] = 1
     return networks
+
+
+def _complete(networks, **defaults):
+    for name in defaults.keys() - set(networks.columns):
+        networks[name] = defaults[name]
 
 
 def inferred(networks, settings, answers=None, lacking=()):
