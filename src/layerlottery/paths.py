@@ -18,10 +18,11 @@ DENSE = NETWORK + "/recipe={recipe}"
 # scores of θ0 lie in the network's folder, those of trained weights in the dense network's
 SCORED = NETWORK + "{trained}/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
 CHOSEN = DENSE + "/structure={structure}/criterion={criterion}/draw={draw}/scored_at={scored_at}"
+FIRST = CHOSEN + "/removed={step}/rewind={rewind}"
 # rounds lie below each other: removed=1/rewind=0/round=2/round=3 is what three rounds of one block each have left
-TICKET = CHOSEN + "/removed={step}/rewind={rewind}{rounds}"
+TICKET = FIRST + "{rounds}"
 # a ticket of a later round, beside which lie the scores that chose it: of the round before
-ROUND = CHOSEN + "/removed={step}/rewind={rewind}{later}"
+ROUND = FIRST + "{later}"
 # tickets' folders, for rules that need not know how one was chosen: with fewer wildcards its jobs are found sooner
 PRUNED = DENSE + "/{pruning}/rewind={rewind}{rounds}"
 START = DENSE + "/rewind={epoch}"
@@ -106,8 +107,8 @@ class Folders:
         return f"{self.results}/{ROUND}"
 
     @property
-    def ticket(self) -> str:
-        return f"{self.results}/{TICKET}"
+    def first(self) -> str:
+        return f"{self.results}/{FIRST}"
 
     @property
     def pruned(self) -> str:

@@ -30,7 +30,7 @@ ROUNDS = TINY | {
     "fine_tuning": {"epochs": 1, "batch_size": 30, "learning_rate": 0.05},
 }
 TAIL = {"aggregate": 1, "tabulate": 1, "report": 1, "manifest": 1, "all": 1}
-ONE_MORE = dict.fromkeys(("prune", "train_ticket", "attack_ticket", "shift", "compare", "score_round"), 1)
+ONE_MORE = dict.fromkeys(("prune_round", "train_ticket", "attack_ticket", "shift", "compare", "score_round"), 1)
 
 
 def further(config):

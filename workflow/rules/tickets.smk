@@ -60,6 +60,26 @@ use rule score as score_weights with:
         paths.element_scores(FOLDERS.scored),
 
 
+rule prune:
+    input:
+        unpack(BENCHMARK.pruning_inputs),
+    output:
+        weights=paths.initial_weights(FOLDERS.first),
+        facts=paths.ticket_facts(FOLDERS.first),
+    log:
+        FOLDERS.log("prune", paths.FIRST),
+    conda:
+        ENVIRONMENT
+    params:
+        budget=lambda wildcards, input: [word for scores in input.budget for word in ("--budget", scores)],
+        data=lambda wildcards, input: [word for facts in input.data for word in ("--data", facts)],
+        revision=STAGES["prune"].revision,
+    shell:
+        "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q} {params.data:q}"
+        " --structure {wildcards.structure} --removed {wildcards.step}"
+        " --output {output.weights:q} --output-facts {output.facts:q} --log {log:q}"
+
+
 # in later rounds: the trained network of the round before
 use rule score as score_round with:
     input:
@@ -71,21 +91,11 @@ use rule score as score_round with:
         FOLDERS.log("score", paths.ROUND),
 
 
-rule prune:
+use rule prune as prune_round with:
     input:
-        unpack(BENCHMARK.pruning_inputs),
+        unpack(BENCHMARK.round_inputs),
     output:
-        weights=paths.initial_weights(FOLDERS.ticket),
-        facts=paths.ticket_facts(FOLDERS.ticket),
+        weights=paths.initial_weights(FOLDERS.round),
+        facts=paths.ticket_facts(FOLDERS.round),
     log:
-        FOLDERS.log("prune", paths.TICKET),
-    conda:
-        ENVIRONMENT
-    params:
-        budget=lambda wildcards, input: [word for scores in input.budget for word in ("--budget", scores)],
-        data=lambda wildcards, input: [word for facts in input.data for word in ("--data", facts)],
-        revision=STAGES["prune"].revision,
-    shell:
-        "layerlottery prune --weights {input.weights:q} --scores {input.scores:q} {params.budget:q} {params.data:q}"
-        " --structure {wildcards.structure} --removed {wildcards.step}"
-        " --output {output.weights:q} --output-facts {output.facts:q} --log {log:q}"
+        FOLDERS.log("prune", paths.ROUND),

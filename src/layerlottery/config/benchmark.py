@@ -67,7 +67,6 @@ class Wildcards(Protocol):
     rewind: str
     recipe: str
     step: str
-    rounds: str
 
 
 class Benchmark(Recipes):
@@ -205,24 +204,25 @@ class Benchmark(Recipes):
         """What is scored of a network: filters, whichever way their number is found."""
         return SCORED_AS.get(wildcards.structure, wildcards.structure)
 
+    def start_weights(self, wildcards: Wildcards) -> str:
+        """The dense network's weights of which a ticket, in rounds the first, keeps a part."""
+        return paths.start_weights(self._dense(wildcards), wildcards.rewind)
+
     def round_before(self, wildcards: Wildcards) -> str:
         """The trained weights of the round before, whose scores choose what goes in this one."""
         return paths.trained_weights(paths.before(self.folders.round.format(**vars(wildcards))))
 
-    def start_weights(self, wildcards: Wildcards) -> str:
-        """The weights of which a ticket keeps a part: the dense network's, or those of the round before."""
-        if not wildcards.rounds:
-            return paths.start_weights(self._dense(wildcards), wildcards.rewind)
-        before = paths.before(self._ticket(wildcards))
-        # a ticket that goes back to θi has kept its part of it
-        return (paths.trained_weights if paths.TUNED.fullmatch(wildcards.rewind) else paths.initial_weights)(before)
+    def round_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
+        """As `pruning_inputs`, for a later round: it cuts from the round before, whose part of θi lies there as well."""
+        folder = self.folders.round.format(**vars(wildcards))
+        name = paths.trained_weights if paths.TUNED.fullmatch(wildcards.rewind) else paths.initial_weights
+        weights = name(paths.before(folder))
+        return {"weights": weights, "scores": paths.scores(folder), "budget": [], "data": []}
 
     def pruning_scores(self, wildcards: Wildcards) -> str:
         """Scores of blocks, filters or weights, which choose what goes."""
         if wildcards.structure == "dense_at_cost":
             return self.budget_scores(wildcards)[0]
-        if wildcards.rounds:
-            return paths.scores(self._ticket(wildcards))
         name = paths.element_scores if wildcards.structure == "weights" else paths.scores
         return name(f"{self.results}/{scored_folder(wildcards)}")
 
@@ -290,11 +290,6 @@ class Benchmark(Recipes):
 
     def _dense(self, wildcards: Wildcards) -> str:
         return self.folders.dense.format(**vars(wildcards))
-
-    def _ticket(self, wildcards: Wildcards | Run) -> str:
-        if isinstance(wildcards, Run):
-            return f"{self.results}/{wildcards.folder}"
-        return self.folders.ticket.format(**vars(wildcards))
 
     def dataset_slice(self, wildcards: Wildcards) -> str:
         """The settings that prepare reads; corrupted sets belong to the corrupt stage."""

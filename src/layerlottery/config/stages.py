@@ -104,7 +104,12 @@ STAGES = {
             CriterionSettings,
             ("score", "score_weights", "score_round"),
         ),
-        Stage("prune", 5, {paths.TICKET: (paths.initial_weights, paths.ticket_facts)}),
+        Stage(
+            "prune",
+            5,
+            {paths.TICKET: (paths.initial_weights, paths.ticket_facts)},
+            rules=("prune", "prune_round"),
+        ),
         Stage(
             "train",
             4,
