@@ -13,7 +13,7 @@ EXPECTED = {
     # 20, 36, 49 and 59 % in rounds
     "complexity": {"initialize": 6, "train_dense": 6, "train_ticket": 3 * 4 * (2 * 3 + 4), "prepare": 1},
     "pons_cpu": {"initialize": 3, "train_dense": 3, "train_ticket": 3 * 2 * 9, "prepare": 1},
-    "consensus_cpu": {"initialize": 3, "train_dense": 3, "train_ticket": 3 * 2 * 21, "prepare": 1},
+    "consensus_cpu": {"initialize": 2, "train_dense": 2, "train_ticket": 2 * 2 * 21, "prepare": 1},
     "complexity_cpu": {"initialize": 3, "train_dense": 3, "train_ticket": 3 * 4 * (2 + 2), "prepare": 1},
 }
 

@@ -341,7 +341,7 @@ def test_a_paper_whose_scale_is_not_known_has_no_run_at_its_scale(context, run):
     held = {"structure": "filters_by_share", "criterion": "complexity_macs", "network": "resnet20", "removed": 40}
     runs = [run(-1.0, macs_reduction=55.0, memory_reduction=35.0, filters=400, **held)]
     rows = by_item(table_rows("complexity", context(study, runs=runs, training={"epochs": 200})))
-    item = "complexity_macs, 40 % of the filters"
+    item = "complexity_macs, 40\N{NO-BREAK SPACE}% of the filters"
     assert {key: row["measured"] for key, row in rows.items()} == {
         (item, "FLOPs saved"): 55.0,
         (item, "memory saved"): 35.0,
