@@ -213,7 +213,7 @@ class Benchmark(Recipes):
         return paths.trained_weights(paths.before(self.folders.round.format(**vars(wildcards))))
 
     def round_inputs(self, wildcards: Wildcards) -> dict[str, str | list[str]]:
-        """As `pruning_inputs`, for a later round: it cuts from the round before, whose part of θi lies there as well."""
+        """As `pruning_inputs`, for a later round: from the round before, whose part of θi lies there as well."""
         folder = self.folders.round.format(**vars(wildcards))
         name = paths.trained_weights if paths.TUNED.fullmatch(wildcards.rewind) else paths.initial_weights
         weights = name(paths.before(folder))
