@@ -246,6 +246,11 @@ def test_another_architecture_is_one_line_with_the_first_difference(chosen, imag
     assert f"pretrained: {file}: weights of another architecture: {message}" in line
 
 
+def test_a_head_of_other_features_is_no_head_for_other_classes(trained, tmp_path):
+    path = saved(tmp_path / "w.pth", {**trained, "fc.weight": torch.ones(1000, 256)})
+    assert "fc.weight is (1000, 256) there, and (10, 512) in the network" in refused(started, settings(path))
+
+
 def test_more_than_the_network_has(trained, tmp_path):
     path = saved(tmp_path / "w.pth", {**trained, "layer5.weight": torch.ones(2, 3)})
     assert "layer5.weight is (2, 3) there, and missing in the network" in refused(started, settings(path))
