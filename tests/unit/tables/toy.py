@@ -37,16 +37,20 @@ class OnlyAccuracy:
         yield CLEAN_ACCURACY, self.measured
 
 
+def filled(networks, **defaults):
+    return networks.assign(**{name: value for name, value in defaults.items() if name not in networks})
+
+
 def placed(rows):
     """The networks as a frame, each with its place and that of its dense network."""
     networks = pd.DataFrame(rows).reset_index(names="place")
     own = networks[networks["removed"] == 0].set_index(FAMILY)["place"]
     known = pd.MultiIndex.from_frame(networks[FAMILY])
     networks["dense"] = own.reindex(known).fillna(-1).to_numpy(int) if len(own) else -1
-    _complete(
-        networks, removed_blocks=None, architecture=None, power_source="cpu_load", macs=1, params=1, step=0,
-        round=(networks["removed"] > 0).astype(int), config_hash=[f"training {place}" for place in networks["place"]],
-    )  # fmt: skip
+    networks = filled(
+        networks, removed_blocks=None, architecture=None, power_source="cpu_load", step=0, macs=1, params=1
+    )
+    networks = filled(networks, round=(networks["removed"] > 0).astype(int))
     if "criterion_settings" not in networks:
         networks["criterion_settings"] = [json.dumps({"function": name}) for name in networks["criterion"]]
     networks["architecture"] = networks["architecture"].fillna(networks["place"].astype(str))
