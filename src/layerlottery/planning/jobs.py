@@ -98,7 +98,7 @@ def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:
             # a resumed training has several segments; those of a copied one are another's
             if segments := [] if _is_copy(job) else here(str(Path(job.outputs[0]).parent)):
                 yield Record(job, *(sum(segment[name] for segment in segments) for name in ("seconds", "kwh")))
-        elif job.network is None or here(f"{results}/{paths.DENSE.format(**job.wildcards)}"):
+        elif "recipe" not in job.wildcards or here(f"{results}/{paths.DENSE.format(**job.wildcards)}"):
             named = [(files[output], name) for output in job.outputs for name in SPAN if output in files]
             if times := [float(value) for value in (said(*one) for one in named) if value]:
                 yield Record(job, max(times) - min(times))
