@@ -257,6 +257,7 @@ def test_the_lock_of_a_killed_process_is_stale(results, first):
     first.kill()
     first.wait()
     study = {"name": "one", "datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": ["l1"]}
+    study["removed"] = [1]
     benchmark = load_benchmark(
         {"datasets": {"digits": {"source": "digits"}}, "studies": [study], "results": str(results)}
     )
