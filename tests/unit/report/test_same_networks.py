@@ -20,7 +20,7 @@ def test_a_copied_training_is_summed_once_and_one_done_twice_twice():
     assert tiles(alike)[0] == ("2", "distinct networks, under 3 names")
     assert dict(reversed(pair) for pair in tiles(alike)) == {
         **{"distinct networks, under 3 names": "2", "seed": "1", "dataset": "1"},
-        **{"of training": "2 min", "energy": "2 kWh", "CO2-equivalent": "1 kg"},
+        **{"of training": "2.0 min", "energy": "2 kWh", "CO2-equivalent": "1 kg"},
     }
     # two processes that could not know of each other
     again = runs(("a", "10:00", None), ("a", "10:01", "first"))
@@ -29,7 +29,15 @@ def test_a_copied_training_is_summed_once_and_one_done_twice_twice():
     assert tiles(apart)[0] == ("2", "networks trained")
 
 
-ROW = {"criterion": "grasp", "variant": "", "removed": 3, "accuracy": 90.0, "learned": True, "winning": True}
+ROW = {
+    "structure": "layers",
+    "criterion": "grasp",
+    "variant": "",
+    "removed": 3,
+    "accuracy": 90.0,
+    "learned": True,
+    "winning": True,
+}
 ROW |= {"winning_holm": True, "verdict": "better", "verdict_holm": "better", "mean": 1.0, "low": 0.5, "high": 1.5}
 ROW |= {"macs_reduction": 20.0, "train_speedup": 1.5}
 

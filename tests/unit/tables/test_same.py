@@ -62,4 +62,4 @@ def test_draws_of_a_seed_are_compared_as_a_set():
 
 def test_all_that_sets_a_ticket_apart_is_in_its_name():
     tuned = replace(SNIP, scored_at="trained", rewind="trained-01234567", step=1)
-    assert named((tuned, "a"), (GRASP, "a"))["grasp"] == "snip (trained, fine-tuned, rounds of 1), 3 removed"
+    assert named((tuned, "a"), (GRASP, "a"))["grasp"] == "snip (fine-tuned, rounds of 1), 3 removed"
