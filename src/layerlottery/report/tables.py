@@ -213,7 +213,7 @@ def dense(frame: pd.DataFrame) -> pd.DataFrame:
 
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows of trainings, each once: what was copied has the times of the one that it was copied from."""
-    return runs.drop_duplicates(["config_hash", "host", "started", "ended"])
+    return runs[runs["same_as"].isna() | ~runs.duplicated(["config_hash", "host", "started", "ended"])]
 
 
 def drawn_criteria(runs: pd.DataFrame, functions: Sequence[str] = DRAWN) -> set[str]:

@@ -9,11 +9,11 @@ import pytest
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.planning.jobs import Job, jobs_of, parse, records
-from layerlottery.store.artifacts import write_facts
+from layerlottery.store.artifacts import read_facts, write_facts
 
-DENSE = "results/networks/dataset=digits/network=resnet20/seed=0/recipe=default-1a2b3c4d"
+DENSE = "results/networks/dataset=digits/network=resnet20/seed=0/recipe=default-0a1b2c3d"
 TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=2/rewind=0"
-WILDCARDS = {"dataset": "digits", "network": "resnet20", "seed": "0"}
+WILDCARDS = {"dataset": "digits", "network": "resnet20", "seed": "0", "recipe": "default-0a1b2c3d"}
 
 
 def summary(*rows):
@@ -99,3 +99,20 @@ def test_what_all_networks_share_counts_though_it_is_made_again(here):
     ran("results/report/index.html", 10.0, 16.0)
     report = Job("report", {}, ("results/report/index.html",), left=True)
     assert [one.seconds for one in records([report], "results")] == [6.0]
+
+
+def test_a_training_that_was_copied_is_not_timed_twice(here):
+    ticket = Job("train_ticket", WILDCARDS, (f"{TICKET}/weights.safetensors",), left=False)
+    trained(DENSE, {"seconds": 20.0})
+    trained(TICKET, {"seconds": 20.0})
+    assert len(list(records([TRAINING, ticket], "results"))) == 2
+    facts = Path(TICKET, "training.json")
+    held = read_facts(facts)
+    write_facts(facts, {"segments": held["segments"], "copied_from": "another"}, config_hash="made up")
+    assert [one.job for one in records([TRAINING, ticket], "results")] == [TRAINING]
+
+
+def test_before_its_training_what_a_network_took_is_known(here):
+    score = Job("score", {"dataset": "digits", "network": "resnet20", "seed": "0"}, ("results/s.json",), left=False)
+    ran("results/s.json", 10.0, 12.5)
+    assert [one.seconds for one in records([score], "results")] == [2.5]

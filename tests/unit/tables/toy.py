@@ -50,7 +50,8 @@ def placed(rows):
     networks = filled(
         networks, removed_blocks=None, architecture=None, power_source="cpu_load", step=0, macs=1, params=1
     )
-    networks = filled(networks, round=(networks["removed"] > 0).astype(int))
+    trainings = [f"training {place}" for place in networks["place"]]
+    networks = filled(networks, round=(networks["removed"] > 0).astype(int), config_hash=trainings)
     if "criterion_settings" not in networks:
         networks["criterion_settings"] = [json.dumps({"function": name}) for name in networks["criterion"]]
     networks["architecture"] = networks["architecture"].fillna(networks["place"].astype(str))
@@ -58,11 +59,6 @@ def placed(rows):
     lost = zip(networks["removed_blocks"], networks["architecture"], networks["place"], strict=True)
     networks["removed_blocks"] = [own or [f"{stage}.{at}"] for own, stage, at in lost]
     return networks
-
-
-def _complete(networks, **defaults):
-    for name in defaults.keys() - set(networks.columns):
-        networks[name] = defaults[name]
 
 
 def inferred(networks, settings, answers=None, lacking=()):

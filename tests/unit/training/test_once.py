@@ -65,8 +65,7 @@ def ready(tmp_path_factory):
     data = Path(paths.prepared(f"{results}/{DATASET}"))
     prepare(Digits(source="digits", train_size=80, test_size=40), data.parent)
     for place in (FIRST, SECOND):
-        start = Path(paths.initial_weights(f"{results}/{place}"))
-        initialize_network(data, start, NetworkSettings(depth=8, width=2), seed=0)
+        begin_with(results, place, seed=0)
     return results
 
 
@@ -86,6 +85,12 @@ def steps(monkeypatch):
 
     monkeypatch.setattr(Trainer, "_step", counting)
     return made
+
+
+def begin_with(results, place, seed):
+    data = Path(paths.prepared(f"{results}/{DATASET}"))
+    start = Path(paths.initial_weights(f"{results}/{place}"))
+    initialize_network(data, start, NetworkSettings(depth=8, width=2), seed=seed)
 
 
 def run(results, place, settings=SETTINGS, **options):
@@ -118,6 +123,17 @@ def test_two_criteria_that_remove_the_same_blocks_train_once(results, steps):
     assert not [path for path in (results / "checkpoints").rglob("*") if path.is_file()]
 
 
+def test_averaged_weights_are_copied_as_they_were_handed_on(results, steps):
+    settings = SETTINGS.model_copy(update={"ema_decay": 0.5})
+    level = Recipes(training=settings).level("tiny")
+    places = [place.replace(LEVEL, level) for place in (FIRST, SECOND)]
+    for place in places:
+        begin_with(results, place, seed=0)
+        run(results, place, settings)
+    assert len(steps) == 4
+    assert contents(results / places[0]) == contents(results / places[1])
+
+
 def test_a_copy_outlives_damage_to_its_original(results, steps):
     run(results, FIRST)
     run(results, SECOND)
@@ -141,14 +157,9 @@ def test_another_training_is_done(results, steps, change):
     if change == "recipe":
         settings = SETTINGS.model_copy(update={"learning_rate": 0.05})
         place = SECOND.replace(LEVEL, Recipes(training=settings).level("tiny"))
-        shutil.copytree(results / SECOND, results / place)
-        data = Path(paths.prepared(f"{results}/{DATASET}"))
-        start = Path(paths.initial_weights(f"{results}/{place}"))
-        initialize_network(data, start, NetworkSettings(depth=8, width=2), seed=0)
+        begin_with(results, place, seed=0)
     elif change == "weights":
-        data = Path(paths.prepared(f"{results}/{DATASET}"))
-        start = Path(paths.initial_weights(f"{results}/{place}"))
-        initialize_network(data, start, NetworkSettings(depth=8, width=2), seed=1)
+        begin_with(results, SECOND, seed=1)
     else:
         options = {"seed": {"seed": 1}, "start": {"start_epoch": 1}}.get(change, {"checkpoint": None})
     assert "copied_from" not in run(results, place, settings, **options)
@@ -246,6 +257,7 @@ def test_the_lock_of_a_killed_process_is_stale(results, first):
     first.kill()
     first.wait()
     study = {"name": "one", "datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": ["l1"]}
+    study["removed"] = [1]
     benchmark = load_benchmark(
         {"datasets": {"digits": {"source": "digits"}}, "studies": [study], "results": str(results)}
     )
