@@ -91,8 +91,6 @@ def _taken(folder: Path, session: Session) -> dict[str, Any] | None:
         rows = read_table(Path(paths.curve(str(folder)))).to_pylist()
     except LayerLotteryError:  # gone in this moment
         return None
-    # a training that averages weights hands the average on
-    with session.trainer.result():
-        session.trainer.model.load_state_dict(model.state_dict())
+    session.load_result(model)
     session.progress = Progress(epoch=rows[-1]["epoch"], curve=rows)
     return facts

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.training import TrainingSettings
@@ -43,6 +43,11 @@ class Session:
         """Write the network that the training hands on: with averaged weights, if any; returns the content hash."""
         with self.trainer.result():
             return self.save_weights(path)
+
+    def load_result(self, model: nn.Module) -> None:
+        """Take what another training handed on: save_result then writes it again."""
+        with self.trainer.result():
+            self.trainer.model.load_state_dict(model.state_dict())
 
 
 def begin(

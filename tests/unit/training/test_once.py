@@ -108,6 +108,21 @@ def contents(folder):
     return {name: array.tobytes() for name, array in tensors.items()}, held, read_table(curve).to_pylist(), described
 
 
+def test_of_a_training_that_averages_the_averaged_network_is_copied(results, steps):
+    averaging = SETTINGS.model_copy(update={"ema_decay": 0.9})
+    level = Recipes(training=averaging).level("tiny")
+    first, second = (place.replace(LEVEL, level) for place in (FIRST, SECOND))
+    for place in (first, second):
+        start = Path(paths.initial_weights(f"{results}/{place}"))
+        data = Path(paths.prepared(f"{results}/{DATASET}"))
+        initialize_network(data, start, NetworkSettings(depth=8, width=2), seed=0)
+    run(results, first, averaging)
+    made = len(steps)
+    assert run(results, second, averaging)["copied_from"] == first
+    assert len(steps) == made
+    assert contents(results / second)[0] == contents(results / first)[0]
+
+
 def test_two_criteria_that_remove_the_same_blocks_train_once(results, steps):
     first = run(results, FIRST)
     made = len(steps)
