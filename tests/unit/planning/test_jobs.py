@@ -11,7 +11,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.planning.jobs import Job, jobs_of, parse, records
 from layerlottery.store.artifacts import write_facts
 
-DENSE = "results/networks/dataset=digits/network=resnet20/seed=0"
+DENSE = "results/networks/dataset=digits/network=resnet20/seed=0/recipe=default-1a2b3c4d"
 TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=2/rewind=0"
 WILDCARDS = {"dataset": "digits", "network": "resnet20", "seed": "0"}
 

@@ -38,6 +38,9 @@ def description():
             "scored_at": "init",
             "removed": 1,
             "rewind": "2",
+            "recipe": "default-1a2b3c4d",
+            "step": 0,
+            "round": 1,
             "folder": "results/[red]here",
         },
         "result": {

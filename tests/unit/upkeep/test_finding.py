@@ -15,12 +15,14 @@ from layerlottery.upkeep.finding import find_run, run_of, stored_runs
 from layerlottery.upkeep.show import describe
 from layerlottery.words import DASH
 
-DENSE = [Run("digits", "resnet20", seed) for seed in (0, 1)]
-SNIP = [Run("digits", "resnet20", seed, "layers", "snip", 0, "init", 2, "0") for seed in (0, 1)]
+DENSE = [Run("digits", "resnet20", seed, recipe="default-1a2b3c4d") for seed in (0, 1)]
+SNIP = [replace(one, structure="layers", criterion="snip", scored_at="init", removed=2, round=1) for one in DENSE]
 FRESH, FILTERS = replace(SNIP[0], rewind="random"), replace(SNIP[0], structure="filters_at_macs")
 RANDOM = [replace(SNIP[0], criterion="random", draw=draw) for draw in (0, 1)]
 LATER = replace(SNIP[0], criterion="l1", rewind="25", scored_at="trained", removed=1)
-ALL = [*DENSE, *SNIP, FRESH, FILTERS, *RANDOM, LATER]
+TUNED = replace(LATER, criterion="cka", rewind="trained-5e6f7a8b")
+THIRD = replace(TUNED, removed=3, step=1, round=3)
+ALL = [*DENSE, *SNIP, FRESH, FILTERS, *RANDOM, LATER, TUNED, THIRD]
 
 
 @pytest.fixture
@@ -51,7 +53,10 @@ def test_every_folder_is_read_back(results):
         ("random", RANDOM[0]),
         ("random draw=1", RANDOM[1]),
         ("l1", LATER),
-        ("trained", LATER),
+        ("trained rewind=25", LATER),
+        ("cka removed=1", TUNED),
+        ("fine-tuned step=1 removed=3", THIRD),
+        ("cka rewind=trained removed=1 step=1", TUNED),
     ],
 )
 def test_words_find_a_network(results, words, expected):

@@ -8,6 +8,7 @@ import yaml
 
 from layerlottery.cli.configuration import load_configuration
 from layerlottery.config.loading import load_benchmark
+from layerlottery.config.recipes import Recipes
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import lock
 from layerlottery.training.alone import alone
@@ -35,15 +36,17 @@ WIDE = SMALL | {
     ],
 }
 SEED = "networks/dataset=digits/network=resnet20/seed=0"
-TICKET = f"{SEED}/structure=layers/criterion=snip/draw=0/scored_at=init/removed=1/rewind=0"
+RECIPE = f"/recipe={Recipes(training=SMALL['training']).level('resnet20')}"
+DENSE = f"{SEED}{RECIPE}"
+TICKET = f"{DENSE}/structure=layers/criterion=snip/draw=0/scored_at=init/removed=1/rewind=0"
 RANDOM = TICKET.replace("criterion=snip", "criterion=random")
 USERS = [
     "notes.txt",
     "networks/README.md",
     "tables/mine.parquet",
     "tables/runs.parquet.bak",
-    f"{SEED}/plot.png",
-    f"{SEED}/.weights.safetensors.old",
+    f"{DENSE}/plot.png",
+    f"{DENSE}/.weights.safetensors.old",
     f"{RANDOM}/weights.pt",
     "networks/dataset=digits/network=resnet20/seed=one/weights.safetensors",
     f"old/{RANDOM}/weights.safetensors",
@@ -92,15 +95,15 @@ def test_the_results_folder_of_the_configuration_does_not_matter_to_the_names():
 
 def test_what_trainings_leave_beside_their_checkpoints_is_asked_for(results):
     asked = asked_files(load_benchmark(WIDE))
-    for folder in (SEED, TICKET, f"{SEED}/rewind=2"):
+    for folder in (DENSE, TICKET, f"{DENSE}/rewind=2"):
         checkpoint = results / "checkpoints" / f"{folder}.safetensors"
         with alone(checkpoint):
             held = files_below(results)
         assert len(held) == 1
         beside = {f"checkpoints/{folder}{ending}" for ending in (".safetensors", ".segments.json")}
         assert {*held, *beside} <= asked
-    assert f"checkpoints/{SEED}/kept/epoch=2.safetensors" in asked
-    assert f"checkpoints/{SEED}/kept/epoch=1.safetensors" not in asked
+    assert f"checkpoints/{DENSE}/kept/epoch=2.safetensors" in asked
+    assert f"checkpoints/{DENSE}/kept/epoch=1.safetensors" not in asked
 
 
 def test_budgets_of_other_structures_are_asked_for_although_no_study_scores_them():
@@ -118,10 +121,10 @@ def test_budgets_of_other_structures_are_asked_for_although_no_study_scores_them
 @pytest.mark.parametrize(
     ("before", "after", "kept", "gone"),
     [
-        ({"seeds": [0, 1]}, {"seeds": [0]}, f"{SEED}/profile.json", "seed=1"),
+        ({"seeds": [0, 1]}, {"seeds": [0]}, f"{DENSE}/profile.json", "seed=1"),
         ({"criteria": ["snip", "random"]}, {}, f"{TICKET}/ticket.json", "criterion=random/"),
         ({"removed": [1, 2]}, {}, f"{TICKET}/ticket.json", "removed=2/"),
-        ({"rewinds": [0, 2]}, {}, f"{SEED}/weights.safetensors", ("rewind=2", "/kept/epoch=2")),
+        ({"rewinds": [0, 2]}, {}, f"{DENSE}/weights.safetensors", ("rewind=2", "/kept/epoch=2")),
         ({"draws": 2}, {}, f"{TICKET}/ticket.json", "draw=1/"),
     ],
     ids=["seed", "criterion", "removed", "rewind", "draw"],
@@ -174,13 +177,13 @@ def test_a_stale_file_belongs_to_its_network_wherever_it_lies(results):
 def test_links_are_not_followed_and_stay(results, tmp_path):
     outside = tmp_path / "scratch"
     plant(outside, [f"{RANDOM}/weights.safetensors"])
-    plant(results, [f"{SEED}/weights.safetensors"])
+    plant(results, [f"{DENSE}/weights.safetensors"])
     ticket = results / RANDOM
     ticket.parent.mkdir(parents=True)
     ticket.symlink_to(outside / RANDOM)
-    (results / SEED / "profile.json").symlink_to(outside / RANDOM / "weights.safetensors")
+    (results / DENSE / "profile.json").symlink_to(outside / RANDOM / "weights.safetensors")
     stale, others = find_stale(results, [studies({"seeds": [1]})])
-    assert (names(stale), others) == ({f"{SEED}/weights.safetensors"}, 2)
+    assert (names(stale), others) == ({f"{DENSE}/weights.safetensors"}, 2)
     remove_files(results, stale)
     assert (outside / RANDOM / "weights.safetensors").is_file()
     assert ticket.is_symlink()

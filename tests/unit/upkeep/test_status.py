@@ -10,6 +10,7 @@ from tests.unit.cli.test_cli import call
 
 from layerlottery import paths
 from layerlottery.cli.configuration import load_configuration
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.stages import STAGES, made
 from layerlottery.store import joblog, lock
 from layerlottery.store.artifacts import write_facts
@@ -26,7 +27,8 @@ studies:
     removed: [2]
     rewinds: [0, random]
 """
-DENSE = "networks/dataset=digits/network=resnet20/seed=0"
+SEED = "networks/dataset=digits/network=resnet20/seed=0"
+DENSE = f"{SEED}/recipe={Recipes().level('resnet20')}"
 TICKET = f"{DENSE}/structure=layers/criterion=snip/draw=0/scored_at=init/removed=2/rewind=random"
 
 
@@ -98,9 +100,9 @@ def test_a_failed_job_has_its_reason_and_log(benchmark):
 
 
 def test_what_failed_and_was_then_made_is_done(benchmark):
-    logged("score", f"{DENSE}/structure=layers/criterion=snip/draw=0/scored_at=init", "ERROR no")
+    logged("score", f"{SEED}/structure=layers/criterion=snip/draw=0/scored_at=init", "ERROR no")
     assert counts(status(Path("results"), benchmark), "failed") == {"score": 1}
-    make(paths.scores(f"{DENSE}/structure=layers/criterion=snip/draw=0/scored_at=init"))
+    make(paths.scores(f"{SEED}/structure=layers/criterion=snip/draw=0/scored_at=init"))
     assert counts(status(Path("results"), benchmark), "failed") == {}
 
 

@@ -18,7 +18,8 @@ from layerlottery.store.artifacts import write_document, write_facts, write_tabl
 from layerlottery.store.lock import acquire
 from layerlottery.upkeep.verify import described, remove, verify
 
-DENSE = "networks/dataset=digits/network=tiny/seed=0"
+SEED = "networks/dataset=digits/network=tiny/seed=0"
+DENSE = f"{SEED}/recipe=default-1a2b3c4d"
 SET = "datasets/dataset=digits"
 CHECKPOINT = f"checkpoints/{DENSE}.safetensors"
 KEPT = f"checkpoints/{DENSE}/kept/epoch=3.safetensors"
@@ -31,7 +32,7 @@ def results(tmp_path):
     write_facts(folder / f"{SET}/facts.json", {"arrays": {"train_images.npy": images}}, config_hash="a")
     corrupted = write_array(folder / f"{SET}/corrupted_images.npy", np.ones(9, dtype=np.uint8))
     write_facts(folder / f"{SET}/corrupted.json", {"array": corrupted}, config_hash="a")
-    for name in (f"{DENSE}/weights.safetensors", f"{DENSE}/rewind=random.safetensors", CHECKPOINT, KEPT):
+    for name in (f"{DENSE}/weights.safetensors", f"{SEED}/rewind=random.safetensors", CHECKPOINT, KEPT):
         write_tensors(folder / name, {"weight": np.ones(3)}, {}, config_hash="a")
     write_facts(folder / f"{DENSE}/training.json", {"accuracy": 1.0}, config_hash="a")
     write_table(folder / f"{DENSE}/curve.parquet", pa.table({"epoch": [1]}), config_hash="a")
@@ -166,7 +167,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_every_path_of_the_benchmark_is_known(tmp_path):
     """A file under each of the names in paths.py is looked at, and none of them passes unread."""
     values = {"dataset": "d", "network": "n", "seed": 0, "structure": "layers", "criterion": "l1", "draw": 0}
-    values |= {"scored_at": "init", "removed": 1, "rewind": "random", "epoch": 2}
+    values |= {"scored_at": "init", "step": 1, "rewind": "random", "epoch": 2, "trained": "", "rounds": ""}
+    values |= {"recipe": "default-1a2b3c4d"}
     folders = paths.Folders(str(tmp_path))
     patterns = [name(folder) for folder in (folders.dense, folders.ticket) for name in (paths.attack, paths.curve)]
     patterns += [paths.scores(folders.scored), paths.element_scores(folders.scored), folders.manifest()]
