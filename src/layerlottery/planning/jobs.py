@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -98,7 +98,7 @@ def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:
             # a resumed training has several segments; those of a copied one are another's
             if segments := [] if _is_copy(job) else here(str(Path(job.outputs[0]).parent)):
                 yield Record(job, *(sum(segment[name] for segment in segments) for name in ("seconds", "kwh")))
-        elif job.network is None or here(f"{results}/{paths.DENSE.format(**job.wildcards)}"):
+        elif job.network is None or any(map(here, _dense(results, job.wildcards))):
             named = [(files[output], name) for output in job.outputs for name in SPAN if output in files]
             if times := [float(value) for value in (said(*one) for one in named) if value]:
                 yield Record(job, max(times) - min(times))
@@ -107,6 +107,12 @@ def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:
 def _is_copy(training: Job) -> bool:
     """Whether a finished training's results are another network's."""
     return _facts(str(Path(training.outputs[0]).parent)).get("copied_from") is not None
+
+
+def _dense(results: str, wildcards: Mapping[str, str]) -> list[str]:
+    """Folders of a job's dense network; by any recipe where the job needs none, as that of θ0."""
+    network = Path(results, paths.NETWORK.format(**wildcards))
+    return sorted(map(str, network.glob(f"recipe={wildcards.get('recipe', '*')}")))
 
 
 def _trained_here(folder: str) -> list[dict[str, Any]]:

@@ -47,8 +47,8 @@ def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
         named = zip(rows["structure"], starts, rows["step"], strict=True)
         rows = rows.assign(protocol=[variant_name(structure, None, start, step) for structure, start, step in named])
         costs = cost_by_removed(rows).sort_values(["structure", "protocol"], key=_place, kind="stable")
-        protocol = costs["protocol"].where(costs["protocol"] != "")
-        found.append(costs.assign(place=group_name(group) + (", " + protocol).fillna("")))
+        places = [", ".join(filter(None, [group_name(group), protocol])) for protocol in costs["protocol"]]
+        found.append(costs.assign(place=places))
     return pd.concat(found, ignore_index=True)
 
 

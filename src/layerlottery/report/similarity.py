@@ -67,7 +67,8 @@ def similarity_grids(tables: Tables) -> list[Grid]:
 def _shades(rows: pd.DataFrame) -> pd.DataFrame:
     means = over_seeds(rows, TICKET, "cka").pivot_table(index="family", columns="gone", values="mean", sort=False)
     order = rows.assign(share=is_share(rows)).sort_values(["share", "removed"])["gone"].unique()
-    return means[order].map(_shade)
+    # a size of which nothing was measured has no column
+    return means[[size for size in order if size in means]].map(_shade)
 
 
 def _shade(value: float) -> Cell:

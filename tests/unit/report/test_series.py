@@ -21,12 +21,14 @@ from layerlottery.report.tables import (
     first_starts,
     labelled,
     read_tables,
+    sizes,
     variant_words,
     variants,
 )
 from layerlottery.store.artifacts import read_table
 from layerlottery.words import probability, ranges, scaled, seconds, signed, start
 
+TUNED = "trained-1a2b3c4d"
 TOY = pd.DataFrame(
     {
         "dataset": "toy",
@@ -36,6 +38,7 @@ TOY = pd.DataFrame(
         "structure": ["none"] * 2 + ["layers"] * 6,
         "criterion": [None] * 2 + ["snip"] * 2 + ["draw_a"] * 2 + ["draw_b"] * 2,
         "criterion_settings": [None] * 2 + ['{"function":"snip"}'] * 2 + ['{"function":"random"}'] * 4,
+        "step": 0,
         "scored_at": [None] * 2 + ["init"] * 6,
         "rewind": "0",
         "removed": [0, 0] + [2] * 6,
@@ -78,16 +81,22 @@ def test_draws_belong_to_one_family_and_random_comes_last():
 def test_variants_are_ordered_by_structure_then_start():
     rows = pd.DataFrame(
         [
-            ("filters", "init", "0"),
-            ("layers", "trained", "50"),
-            ("layers", "init", "random"),
-            ("layers", "init", "0"),
-            ("layers", "trained", "5"),
+            ("filters", "init", "0", 0),
+            ("layers", "trained", TUNED, 1),
+            ("layers", "trained", TUNED, 0),
+            ("layers", "trained", "50", 0),
+            ("layers", "init", "random", 0),
+            ("layers", "init", "0", 0),
+            ("layers", "trained", "5", 0),
+            ("filters_by_share", "trained", TUNED, 20),
+            ("filters_by_share", "init", "0", 0),
         ],
-        columns=["structure", "scored_at", "rewind"],
+        columns=["structure", "scored_at", "rewind", "step"],
     )
     names = variants(labelled(rows.assign(criterion="c")))
-    assert names == ["", "fresh weights", "trained, rewind 5", "trained, rewind 50", "filters"]
+    starts = ["", "fresh weights", "trained, rewind 5", "trained, rewind 50", "trained, fine-tuned"]
+    shares = ["share of filters", "filters, fine-tuned, rounds of 20\N{NO-BREAK SPACE}%"]
+    assert names == [*starts, "fine-tuned, rounds of 1", "filters", *shares]
     assert variant_words("") == "at initialization"
     assert variant_words("trained, rewind 5") == "scored after training, rewind 5"
 
@@ -101,10 +110,23 @@ def test_first_starts_keep_dense_networks_and_the_earliest_start_of_every_scorin
             ("layers", "trained", "25"),
             ("layers", "trained", "100"),
             ("filters", "init", "random"),
+            ("layers", "trained", TUNED),
         ],
         columns=["structure", "scored_at", "rewind"],
-    ).assign(dataset="d", network="n")
-    assert first_starts(rows).index.tolist() == [0, 1, 3, 5]
+    ).assign(dataset="d", network="n", step=0)
+    # fine-tuning is no later start of the same training
+    assert first_starts(rows).index.tolist() == [0, 1, 3, 5, 6]
+    rounds = rows.assign(step=[0, 0, 0, 0, 1, 0, 1])
+    assert first_starts(rounds).index.tolist() == [0, 1, 3, 4, 5, 6]
+
+
+def test_sizes_are_blocks_or_percent_of_the_filters():
+    rows = pd.DataFrame({"structure": "filters_by_share", "criterion": "l1", "removed": [20, 36], "rewind": "0"})
+    rows = labelled(rows.assign(scored_at="trained", step=20))
+    space = "\N{NO-BREAK SPACE}"
+    assert rows["gone"].tolist() == [f"20{space}%{space}removed", f"36{space}%{space}removed"]
+    assert sizes(rows) == f"20, 36{space}%{space}removed"
+    assert sizes(rows.assign(structure="layers", removed=[1, 2])) == f"1\N{EN DASH}2{space}removed"
 
 
 def test_draws_are_averaged_before_seeds():
@@ -156,6 +178,7 @@ def test_robustness_series_by_hand():
         {
             "seed": [0, 1, 0, 1, 0, 0],
             "family": ["snip"] * 6,
+            "gone": "1 removed",
             "criterion": "snip",
             "removed": 1,
             "kind": ["attack", "attack", "attack", "attack", "corruption", "corruption"],
@@ -167,13 +190,14 @@ def test_robustness_series_by_hand():
     )
     series = by_level(rows[rows["kind"] == "attack"])
     assert series[["level", "mean"]].to_numpy().tolist() == [[0.0, 91.0], [2.0, 55.0]]
-    assert difference_by_condition(rows[rows["kind"] == "corruption"]).loc[("snip", 1), "jpeg"] == -2.5
+    assert difference_by_condition(rows[rows["kind"] == "corruption"]).loc[("snip", "1 removed"), "jpeg"] == -2.5
 
 
 def test_cost_by_hand():
     rows = pd.DataFrame(
         {
             "structure": "layers",
+            "protocol": "",
             "removed": [1, 1],
             "macs_reduction": [20.0, 20.0],
             "params_reduction": [10.0, 30.0],
@@ -202,6 +226,7 @@ def test_words():
     assert (seconds(59), seconds(5400), seconds(259_200)) == ("59.0 s", "1.5 h", "3.0 days")
     assert scaled(0.0123, "Wh", (("k", 1.0), ("", 1e-3), ("m", 1e-6))) == "12.3 Wh"
     assert (start("0"), start("25"), start("random")) == ("θ0", "θ25", "fresh")
+    assert start(TUNED) == "trained"
     assert (probability(0.00004), probability(0.0214), probability(float("nan"))) == ("< 0.001", "0.021", "\N{EN DASH}")
 
 

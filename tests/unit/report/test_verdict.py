@@ -11,7 +11,7 @@ from layerlottery.report.text import summary_text
 from layerlottery.report.verdict import Finding, findings, headline, named
 from layerlottery.store.artifacts import read_table
 from layerlottery.store.lock import acquire
-from layerlottery.words import MINUS
+from layerlottery.words import MINUS, gone
 
 
 def said(finding: Finding, term: str) -> str:
@@ -124,7 +124,8 @@ RUNS = pd.DataFrame(
 
 def compared(*rows) -> pd.DataFrame:
     columns = ["family", "removed", "control", "difference", "low", "high", "outcome"]
-    return pd.DataFrame(rows, columns=columns).assign(seeds=3, compared=float(len(rows)))
+    rows = pd.DataFrame(rows, columns=columns).assign(seeds=3, compared=float(len(rows)), structure="layers")
+    return rows.assign(gone=rows["removed"].map(gone))
 
 
 def test_controls_claim_only_what_stands_after_holm():
@@ -154,6 +155,7 @@ def test_filters_are_held_against_layers():
 
 def test_long_lists_are_cut():
     rows = pd.DataFrame({"family": [f"c{index:02d}" for index in range(12) for _ in (1, 2)], "removed": [1, 2] * 12})
+    rows = rows.assign(structure="layers")
     text = named(rows)
     assert text.count(" with 1") == 8
     assert text.endswith("; and 8 tickets more, listed under Every ticket")

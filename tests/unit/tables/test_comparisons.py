@@ -279,3 +279,38 @@ def test_what_costs_as_much_as_the_layer_ticket_is_no_control_of_filters_or_weig
     others = [rows_of({0: [90.0]}, structure=structure) for structure in ("filters", "weights")]
     found = compare(rows_of({0: [91.0]}), *others, same_cost)
     assert {key[1] for key in found if key[3] == control} == {"layers"}
+
+
+TUNED = "trained-1a2b3c4d"
+
+
+def in_rounds(accuracies, function="snip", *, number=2, blocks=("stage1.1", "stage2.1"), rewind=TUNED):
+    facts = {"step": 1, "round": number, "removed": number, "scored_at": "trained", "rewind": rewind}
+    return rows_of(accuracies, function, **facts, removed_blocks=list(blocks), architecture="same")
+
+
+def test_rounds_are_compared_with_rounds():
+    at_once = rows_of(RANDOM, "random", removed=2, scored_at="trained", rewind=TUNED)
+    assert not compare(in_rounds(SNIP), at_once)
+    found = compare(in_rounds(SNIP), at_once, in_rounds(RANDOM, "random", blocks=("stage3.1", "stage3.2")))
+    assert [(row["criterion"], row["step"], row["control"]) for row in found.values()] == [("snip", 1, "random")]
+
+
+@pytest.mark.parametrize(
+    ("rewind", "number", "null"),
+    [("0", 2, True), (TUNED, 2, False), (TUNED, 1, True)],
+    ids=["same weights", "the order of removals counts", "one removal"],
+)
+def test_the_same_blocks_from_weights_of_the_rounds_before_are_no_null(rewind, number, null):
+    single = {seed: own[:1] for seed, own in RANDOM.items()}
+    changes = {"number": number, "blocks": ["stage1.1"] * number, "rewind": rewind}
+    (row,) = compare(in_rounds(SNIP, **changes), in_rounds(single, "random", **changes)).values()
+    assert (row["same_blocks"], row["outcome"] == "null by construction") == (1, null)
+
+
+def test_percent_of_the_filters_are_no_number_of_blocks():
+    share = {"structure": "filters_by_share", "removed": 20}
+    layers = rows_of(SNIP, removed=20)
+    assert not compare(rows_of(SNIP, **share), layers)
+    found = compare(rows_of(SNIP, **share), layers, rows_of(RANDOM, "random", **share))
+    assert found.keys() == {("snip", "filters_by_share", "0", "random")}

@@ -21,14 +21,14 @@ FRESH, FILTERS = replace(SNIP[0], rewind="random"), replace(SNIP[0], structure="
 RANDOM = [replace(SNIP[0], criterion="random", draw=draw) for draw in (0, 1)]
 LATER = replace(SNIP[0], criterion="l1", rewind="25", scored_at="trained", removed=1)
 TUNED = replace(LATER, criterion="cka", rewind="trained-5e6f7a8b")
-THIRD = replace(TUNED, removed=3, step=1, round=3)
-ALL = [*DENSE, *SNIP, FRESH, FILTERS, *RANDOM, LATER, TUNED, THIRD]
+SECOND, THIRD = (replace(TUNED, removed=number, step=1, round=number) for number in (2, 3))
+ALL = [*DENSE, *SNIP, FRESH, FILTERS, *RANDOM, LATER, TUNED, SECOND, THIRD]
 
 
 @pytest.fixture
 def results(tmp_path):
     for run in ALL:
-        (tmp_path / run.folder).mkdir(parents=True)
+        (tmp_path / run.folder).mkdir(parents=True, exist_ok=True)
     (tmp_path / "networks" / "my notes").mkdir()
     return tmp_path
 

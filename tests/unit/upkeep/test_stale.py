@@ -289,8 +289,9 @@ def test_it_lists_networks_sizes_and_a_total_and_removes_nothing(given):
     stale, _ = find_stale(given / "results", [load_benchmark(SMALL)])
     lines = run(given / "config.yaml")
     ticket = TICKET.replace("seed=0", "seed=1")
-    scored = ticket.partition("/removed=")[0]
-    assert [line.split()[-1] for line in lines[:-3]] == [SEED.replace("seed=0", "seed=1"), scored, ticket]
+    network, dense = (folder.replace("seed=0", "seed=1") for folder in (SEED, DENSE))
+    scored = ticket.partition("/removed=")[0].replace(RECIPE, "")
+    assert [line.split()[-1] for line in lines[:-3]] == [network, dense, ticket, scored]
     assert sum(int(line.split()[0]) for line in lines[:-3]) == len(stale)
     total = sum((given / "results" / file.path).stat().st_size for file in stale)
     assert lines[-3:] == [
