@@ -290,7 +290,8 @@ def in_rounds(accuracies, function="snip", *, number=2, blocks=("stage1.1", "sta
 
 
 def test_rounds_are_compared_with_rounds():
-    at_once = rows_of(RANDOM, "random", removed=2, scored_at="trained", rewind=TUNED)
+    at_once = in_rounds(RANDOM, "random")
+    at_once = [row | {"step": 0, "round": 1} for row in at_once]
     assert not compare(in_rounds(SNIP), at_once)
     found = compare(in_rounds(SNIP), at_once, in_rounds(RANDOM, "random", blocks=("stage3.1", "stage3.2")))
     assert [(row["criterion"], row["step"], row["control"]) for row in found.values()] == [("snip", 1, "random")]
