@@ -128,7 +128,7 @@ TUNED = "trained-1a2b3c4d"
 
 
 def _rounds(benchmark: Benchmark, base: float, seed: int) -> Iterator[Row]:
-    """Fine-tuned rounds of a block, the first of them also as a ticket of its own, and rounds of a fifth of the filters."""
+    """Fine-tuned rounds of a block, the first also as a ticket of its own, and rounds of a fifth of the filters."""
     chosen = [criterion for criterion in benchmark.criteria if benchmark.rounds]
     for criterion, number in product(chosen, range(1, benchmark.rounds + 1)):
         delta = 0.1 * seed - 0.3 * number
