@@ -11,11 +11,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.planning.jobs import Job, jobs_of, parse, records
 from layerlottery.store.artifacts import read_facts, write_facts
 
-<<<<<<< HEAD
 DENSE = "results/networks/dataset=digits/network=resnet20/seed=0/recipe=default-0a1b2c3d"
-=======
-DENSE = "results/networks/dataset=digits/network=resnet20/seed=0/recipe=default-1a2b3c4d"
->>>>>>> 91d4083f00a69bfc37b81a982aaccc29dd1bf3da
 TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=2/rewind=0"
 WILDCARDS = {"dataset": "digits", "network": "resnet20", "seed": "0", "recipe": "default-0a1b2c3d"}
 
