@@ -33,6 +33,7 @@ Row = tuple[str, ...]
 
 LARGE = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 SEGMENT = ("start (UTC)", "end (UTC)", "host", "SLURM job", "time", "energy")
+LONG = 60
 NUMBERS = {"score", "raw", "time", "energy"}
 STYLES = {"damaged": "bold red", "missing": "yellow", "not yet": "dim", "foreign": "dim"}
 
@@ -185,4 +186,9 @@ def _similarity(rows: Sequence[Facts]) -> Iterable[Row]:
 
 
 def _file(file: Facts) -> Row:
-    return file["file"], f"{file['state']}: {file['reason']}" if file["reason"] else file["state"]
+    return file_name(file["file"]), f"{file['state']}: {file['reason']}" if file["reason"] else file["state"]
+
+
+def file_name(path: str) -> str:
+    """A file's path from the network's folder; the steps up of a long one are left out, so that its state has room."""
+    return f"…/{path.replace('../', '')}" if len(path) > LONG else path

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 from tests.unit.export.test_card import rows
-from tests.unit.trained import DENSE, TICKET, WEIGHTS
+from tests.unit.trained import DENSE, TICKET, TRAINING, WEIGHTS
 
 from layerlottery import paths
 from layerlottery.cli.main import cli
@@ -141,7 +141,7 @@ def tables(made, tmp_path_factory):
     study = Study(
         name="all", datasets=["digits"], networks=["tiny"], seeds=[0], criteria=["l1"], removed=[TICKET.removed]
     )
-    aggregate(results, AggregateSettings(studies=[study]))
+    aggregate(results, AggregateSettings(studies=[study], training=TRAINING))
     return {name: pq.read_table(results / "tables" / f"{name}.parquet").to_pylist() for name in ("runs", "resilience")}
 
 
