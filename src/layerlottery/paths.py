@@ -48,7 +48,7 @@ WILDCARDS = {
     "seed": r"\d+",
     "recipe": RECIPE,
     "trained": rf"(?:/recipe={RECIPE})?",
-    "structure": r"layers|filters_at_macs|filters_by_share|filters|weights|dense_at_cost",
+    "structure": r"layers|filters_at_macs|filters_by_share|filters|weights|dense_at_cost|dense_tuned",
     "criterion": r"[A-Za-z0-9_.-]+",
     "draw": r"\d+",
     "scored_at": r"init|trained",

@@ -44,6 +44,8 @@ def tickets(count):
 
 ATTACKS = {"attack": 2, "attack_ticket": 5}
 TRAININGS = {"train_dense": 2, "train_ticket": 5, **ATTACKS, "shift": 7, "compare": 5}
+# of another recipe: tickets lie in its folder, their scores of θ0 do not
+RETRAINED = TRAININGS | {"prune": 5, "profile": 2}
 SCORED = {"score": 3} | tickets(5) | {"profile": 2}
 EVERYTHING = {**PER_DATASET, "initialize": 2, **SCORED, **TRAININGS}
 
@@ -102,7 +104,9 @@ ADDED = {
     ),
     "a study of tickets that exist": Edit(another(), TAIL),
     "a study": Edit(
-        another(seeds=[3], criteria=["snip"], removed=[2]), PER_SEED | LAST, "/seed=3/(.*/criterion=snip/|[^/]+$)"
+        another(seeds=[3], criteria=["snip"], removed=[2]),
+        PER_SEED | LAST,
+        "/seed=3/(.*/criterion=snip/|(recipe=[^/]+/)?[^/]+$)",
     ),
     "an image set": Edit(
         lambda config: (
@@ -122,9 +126,9 @@ CHANGED = {
     "images held out": Edit(lambda config: config["datasets"]["digits"].update(held_out=10), EVERYTHING | TAIL),
     "calibration bins": Edit(sets("shift", calibration_bins=10), {"shift": 7} | TAIL),
     "images of the comparison": Edit(sets("compare", images=20), {"compare": 5} | TAIL),
-    "epochs": Edit(sets("training", epochs=3), TRAININGS | TAIL),
-    "learning rate": Edit(sets("training", learning_rate=0.2), TRAININGS | TAIL),
-    "batch size": Edit(sets("training", batch_size=20), TRAININGS | {"profile": 2} | TAIL),
+    "epochs": Edit(sets("training", epochs=3), RETRAINED | TAIL),
+    "learning rate": Edit(sets("training", learning_rate=0.2), RETRAINED | TAIL),
+    "batch size": Edit(sets("training", batch_size=20), RETRAINED | TAIL),
     "rounds of the profile": Edit(sets("profile", rounds=2), {"profile": 2} | TAIL),
     "a criterion's images": Edit(
         sets("criteria", l1={"images_per_class": 2}),

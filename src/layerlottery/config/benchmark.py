@@ -42,6 +42,7 @@ from layerlottery.config.stages import BENCHMARK, made
 from layerlottery.config.studies import (
     AT_COST,
     FRESH,
+    TUNED_ON,
     AggregateSettings,
     Run,
     Study,
@@ -231,7 +232,7 @@ class Benchmark(Recipes):
         return [paths.scores(f"{self.results}/{folder}") for folder in self._budgets(wildcards)]
 
     def _budgets(self, wildcards: Wildcards) -> list[str]:
-        if wildcards.structure in ("layers", SHARE):
+        if wildcards.structure in ("layers", SHARE, TUNED_ON):
             return []
         criterion = self.criterion(wildcards.criterion).budget or wildcards.criterion
         return [scored_folder(wildcards, structure="layers", criterion=criterion)]

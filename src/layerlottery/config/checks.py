@@ -13,7 +13,7 @@ from layerlottery.config.criteria import CRITERIA, SCORED_AS
 from layerlottery.config.networks import NAMES, NetworkSettings
 from layerlottery.config.recipes import TRAINED
 from layerlottery.config.rounds import SHARE
-from layerlottery.config.studies import Study
+from layerlottery.config.studies import TUNED_ON, Study
 from layerlottery.config.training import FineTuningSettings
 
 
@@ -51,7 +51,7 @@ def check_criterion(benchmark: Any, study: Study, name: str) -> None:
             raise ValueError(f"{key}, which can't score {structure}; allowed: {', '.join(known)}")
         if problem := settings.unfit(structure):
             raise ValueError(f"criteria.{name}.{problem}")
-    if {*study.structures} - {"layers", SHARE}:
+    if {*study.structures} - {"layers", SHARE, TUNED_ON}:
         _check_budget(benchmark, settings.budget or name)
     if study.data_free and (not settings.formula.data_free or "trained" in study.scored_at):
         known = sorted(other for other in CRITERIA | benchmark.criteria if benchmark.criterion(other).formula.data_free)

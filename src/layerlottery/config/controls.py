@@ -12,7 +12,8 @@ from typing import Any
 
 from layerlottery.config.criteria import DEPTHS, DRAWN, CriterionSettings
 from layerlottery.config.networks import STAGE_COUNT, Network, NetworkSettings, StagedSettings
-from layerlottery.config.studies import CONTROLS, FRESH, Study
+from layerlottery.config.recipes import TRAINED
+from layerlottery.config.studies import CONTROLS, FRESH, IN_ROUNDS, TUNED_ON, Study
 
 Criteria = dict[str, CriterionSettings]
 
@@ -32,7 +33,7 @@ def with_controls(
         found.append(study.model_copy(update={"controls": []}))
         for control in _wanted(study):
             for changes, criteria in _grids(study, control, network, criterion):
-                given = {one: getattr(study, one) for one in ("datasets", "networks", "seeds", "removed")}
+                given = {one: getattr(study, one) for one in ("datasets", "networks", "seeds", "removed", "rounds")}
                 given["name"] = _free(f"{study.name[:30]}.{control}", taken)
                 taken.add(given["name"])
                 found.append(Study.model_validate(given | changes))
@@ -49,7 +50,8 @@ def _free(name: str, taken: Container[str]) -> str:
 def _wanted(study: Study) -> list[str]:
     if study.controls and "layers" not in study.structures:
         raise ValueError(f"studies.{study.name}.controls: found structures without layers; allowed: controls of layers")
-    wanted = [*CONTROLS] if "all" in study.controls else [*study.controls]
+    every = IN_ROUNDS if study.rounds else CONTROLS
+    wanted = [*every] if "all" in study.controls else [*study.controls]
     if study.depths and "architecture" not in wanted:
         raise ValueError(
             f"studies.{study.name}.depths: found {study.depths[0]}; allowed: with controls: [architecture]"
@@ -74,15 +76,18 @@ def _grids(
     fitting = [name for name in chosen if criterion(name).fits("filters") and not criterion(name).unfit("filters")]
     if named and control == "filters_at_macs" and not (cifar and fitting):
         raise ValueError(f"{key}; allowed: for CIFAR ResNets, by criteria that score filters, such as snip")
-    starts = {"rewinds": study.rewinds}
+    if named and control == TUNED_ON and TRAINED not in study.rewinds:
+        raise ValueError(f"{key}; allowed: with rewinds: [{TRAINED}], whose tickets are fine-tuned")
+    starts = {"rewinds": study.rewinds} | ({"scored_at": study.scored_at} if study.rounds else {})
     plain: dict[str, dict[str, Any]] = {
         # what is drawn at random looks at no weights
         **{one: {"criteria": [one], "draws": study.control_draws} | starts for one in DRAWN},
         "fresh": scored | {"rewinds": [FRESH]},
         "dense_at_cost": scored | {"structures": [control]},
+        TUNED_ON: scored | {"structures": [control], "rewinds": [TRAINED]},
         "filters_at_macs": scored | {"criteria": fitting, "networks": cifar, "structures": [control]} | starts,
     }
-    if not chosen or not study.removed:
+    if not chosen or not study.sizes or (control == TUNED_ON and TRAINED not in study.rewinds):
         return
     if control == "architecture":
         for name, removed in product(study.networks, study.removed):

@@ -10,10 +10,17 @@ from layerlottery.config.base import Count, Name, Settings, later
 from layerlottery.config.declared import declared
 from layerlottery.config.extensible import FUNCTION, Extensible
 
-Structure = Literal["layers", "filters", "weights", "filters_at_macs", "filters_by_share", "dense_at_cost"]
+Structure = Literal[
+    "layers", "filters", "weights", "filters_at_macs", "filters_by_share", "dense_at_cost", "dense_tuned"
+]
 Scored = Literal["layers", "filters", "weights"]
 # structures whose scores, or whose budget, are another's
-SCORED_AS: dict[str, Scored] = {"filters_at_macs": "filters", "filters_by_share": "filters", "dense_at_cost": "layers"}
+SCORED_AS: dict[str, Scored] = {
+    "filters_at_macs": "filters",
+    "filters_by_share": "filters",
+    "dense_at_cost": "layers",
+    "dense_tuned": "layers",
+}
 Depth = Annotated[int, Field(ge=0, le=1000)]
 Share = Literal["parameters", "macs", "memory"]
 Needs = Literal["nothing", "weights", "gradient", "forward"]

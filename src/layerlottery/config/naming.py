@@ -15,6 +15,7 @@ CALLED = {
     "filters_at_macs": "filters, equal MACs",
     "filters_by_share": "share of filters",
     "dense_at_cost": "dense, equal cost",
+    "dense_tuned": "dense",
 }
 
 
@@ -37,7 +38,7 @@ def variant_name(structure: str, scored_at: str | None, rewind: str = "0", step:
     of filters remove a share of them: neither is said.
     """
     words = [CALLED.get(structure, structure)] if structure != "layers" else []
-    words = ["filters"] if step and words else words
+    words = ["filters"] if step and structure == SHARE else words
     words += ["trained"] if scored_at == "trained" and not step else []
     words += [start_name(rewind)] if rewind != "0" else []
     words += [f"rounds of {gone_name(structure, step)}"] if step else []

@@ -22,6 +22,8 @@ from layerlottery.config.rounds import PERCENT, SHARE, Rounds
 Epoch = Annotated[int, Field(ge=0, le=MOST)]
 # structures whose cost is that of a layer ticket
 AT_COST = ("filters_at_macs", "dense_at_cost")
+# the dense network, which goes through a ticket's fine-tuning whole
+TUNED_ON = "dense_tuned"
 
 FRESH = "random"
 
@@ -98,8 +100,11 @@ def scored_folder(run: Any, **changes: str) -> str:
 
 # random and random_spread: as many blocks at random, several draws; fresh: a ticket's architecture with new weights;
 # architecture: every way to take as many blocks from the stages; dense_at_cost: the dense network, trained for the
-# ticket's cost; filters_at_macs: filters gone until as many MACs are saved
-CONTROLS = ("random", "random_spread", "fresh", "architecture", "dense_at_cost", "filters_at_macs")
+# ticket's cost; filters_at_macs: filters gone until as many MACs are saved; dense_tuned: the dense network, fine-tuned
+# as often as the ticket was
+CONTROLS = ("random", "random_spread", "fresh", "architecture", "dense_at_cost", "filters_at_macs", "dense_tuned")
+# those that tickets made in rounds can have
+IN_ROUNDS = ("random", "random_spread", "dense_tuned")
 Controls = Annotated[
     Distinct[Literal["all", *CONTROLS]],  # type: ignore[valid-type]
     BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
@@ -132,7 +137,8 @@ class Study(Settings):
     structures: Distinct[Structure] = Field(
         ["layers"],
         description="what is removed: blocks, or as many filters or weights as the layer ticket lacks; "
-        "filters_at_macs: filters until as many MACs are saved; dense_at_cost: nothing, but trained for its cost",
+        "filters_at_macs: filters until as many MACs are saved; dense_at_cost: nothing, but trained for its cost; "
+        "dense_tuned: nothing, but fine-tuned as the ticket is",
         min_length=1,
     )
     rewinds: Distinct[Epoch | Literal["random", "trained"]] = Field(
@@ -165,6 +171,8 @@ class Study(Settings):
     @model_validator(mode="after")
     def _check_rounds(self) -> Self:
         filters = [one for one in self.structures if one == SHARE]
+        if TUNED_ON in self.structures and self.rewinds != [TRAINED]:
+            raise ValueError(f"structures: found {TUNED_ON} with rewinds {self.rewinds}; allowed: [{TRAINED}]")
         if self.rounds is None:
             if filters and max(self.removed, default=0) >= PERCENT:
                 raise ValueError(f"removed: found {max(self.removed)}; {SHARE} takes percent of the filters, below 100")
@@ -173,11 +181,11 @@ class Study(Settings):
             raise ValueError(f"rounds: found beside removed {self.removed}; allowed: one of the two")
         if self.scored_at != [TRAINED]:
             raise ValueError(f"rounds: found scored_at {self.scored_at}; rounds score trained networks: [trained]")
-        wanted = [SHARE] if self.rounds.filters else ["layers"]
-        if self.structures != wanted:
-            raise ValueError(f"rounds: found structures {self.structures}; allowed with {self.rounds.kind}: {wanted}")
-        if self.controls:
-            raise ValueError("rounds: found controls; allowed: in studies with removed alone")
+        allowed = [SHARE] if self.rounds.filters else ["layers", TUNED_ON]
+        if not {*self.structures} <= {*allowed}:
+            raise ValueError(f"rounds: found structures {self.structures}; allowed with {self.rounds.kind}: {allowed}")
+        if unfit := {*self.controls} - {"all", *IN_ROUNDS}:
+            raise ValueError(f"rounds: found controls {sorted(unfit)}; allowed in rounds: {', '.join(IN_ROUNDS)}")
         return self
 
     @property

@@ -77,7 +77,7 @@ def prune(
     those of the layer ticket that the block scores `budget` choose; `scores` are the facts file of filters or the
     tensors file of weights. filters_at_macs: filters go until `macs` of the network come closest to the layer
     ticket's. filters_by_share: `removed` percent of its filters go. dense_at_cost: all stays, and `training_share` in
-    both files says which share of the dense training costs as many of them. Returns the facts.
+    both files says which share of the dense training costs as many of them. dense_tuned: all stays. Returns the facts.
     """
     tensors, dense = read_weights(weights)
     pruning = _Pruning(weights, tensors, scores, budget, removed, dense["architecture"], macs)
@@ -97,6 +97,8 @@ def _told(facts: Facts, dense: Mapping[str, Array], kept: Mapping[str, Array]) -
     """What was removed, and which share of the parameters went with it."""
     if facts["structure"] == "dense_at_cost":
         return f"nothing removed; to be trained for {100 * facts['training_share']:.0f} % of the dense training"
+    if facts["structure"] == "dense_tuned":
+        return "nothing removed; to be fine-tuned as the ticket is"
     before, masked = parameter_count(dense), facts["architecture"].get("masked")
     after = before - _masked_away(kept, masked) if masked else parameter_count(kept)
     elements = facts["structure"].removesuffix("_at_macs").removesuffix("_by_share") if after < before else "nothing"
@@ -174,6 +176,11 @@ class _Pruning:
         facts = _equal_budget(blocks, blocks, self.dense, target) | {"tied": 0}
         share = target / count(self._network())
         return _Pruned(self.dense, {}, facts, [blocks["config_hash"]], {"training_share": share})
+
+    def dense_tuned(self) -> _Pruned:
+        scored = self._read_scores(self.scores, "blocks")
+        facts = _equal_budget(scored, scored, self.dense, None) | {"tied": 0}
+        return _Pruned(self.dense, {}, facts, [scored["config_hash"]])
 
     def _filter_scores(self) -> Facts:
         scored, total = self._read_scores(self.scores, "groups"), filter_count(self.dense)
@@ -288,7 +295,7 @@ def _masked(tensors: Mapping[str, Array], masks: Mapping[str, Keep]) -> dict[str
     return state
 
 
-def _equal_budget(scored: Facts, blocks: Facts | None, kept: Mapping[str, Array], budget: int) -> dict[str, Any]:
+def _equal_budget(scored: Facts, blocks: Facts | None, kept: Mapping[str, Array], budget: int | None) -> dict[str, Any]:
     return {
         "removed_blocks": [],
         "kept": [block["name"] for block in blocks["blocks"]] if blocks else [],

@@ -9,6 +9,7 @@ from statistics import mean
 
 from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.rounds import SHARE
+from layerlottery.config.studies import TUNED_ON
 from layerlottery.paths import TUNED
 from layerlottery.planning.images import ImageCounts
 from layerlottery.planning.jobs import Job, Name, Record
@@ -128,7 +129,7 @@ def _left(job: Job, block: float) -> float:
     if structure == SHARE:
         # a product costs as its filters times those that it reads
         return (1 - removed / 100) ** 2
-    return max(0.0, 1 - block * (0 if structure == "weights" else removed))
+    return max(0.0, 1 - block * (0 if structure in ("weights", TUNED_ON) else removed))
 
 
 def passes(job: Job, benchmark: Benchmark, images: ImageCounts) -> Passes:

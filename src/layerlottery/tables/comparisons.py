@@ -10,7 +10,7 @@ import pandas as pd
 
 from layerlottery.config.criteria import DEPTHS
 from layerlottery.config.rounds import SHARE
-from layerlottery.config.studies import AT_COST, FRESH
+from layerlottery.config.studies import AT_COST, FRESH, TUNED_ON
 from layerlottery.paths import TUNED
 from layerlottery.tables.inference import Contrasts, Inference, Measured
 from layerlottery.tables.seeds import are_controls, identities, pruned, shapes
@@ -37,7 +37,7 @@ class Control:
     def fits(self, pairs: pd.DataFrame) -> pd.Series:
         """Of which pairs of tickets the other, whose columns end in _other, is a control."""
         found = (pairs[f"{self.column}_other"] == self.value) & (pairs[self.column] != self.value)
-        if self.value in AT_COST:
+        if self.value in (*AT_COST, TUNED_ON):
             # their cost is a layer ticket's, not that of as many filters or weights
             found &= pairs["structure"] == "layers"
         # percent of the filters are no number of blocks
@@ -57,6 +57,7 @@ CONTROLS = {
     "layers": Control("structure", "layers", alike=SAME_BUDGET, paired=("seed", "draw")),
     "dense_at_cost": Control("structure", "dense_at_cost", alike=SAME_BUDGET, paired=("seed", "draw")),
     "filters_at_macs": Control("structure", "filters_at_macs", alike=SAME_BUDGET, paired=("seed", "draw")),
+    TUNED_ON: Control("structure", TUNED_ON, alike=SAME_BUDGET, paired=("seed", "draw")),
 }
 
 # controls that draw what the ticket chose: where the choice leaves one architecture, both are drawn alike

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from layerlottery.config.criteria import DEPTHS, DRAWN
-from layerlottery.config.studies import AT_COST, FRESH
+from layerlottery.config.studies import AT_COST, FRESH, TUNED_ON
 from layerlottery.store.schemas import TICKET
 
 NAMES = [column.name for column in TICKET]
-# structures whose blocks are whole or gone: of dense_at_cost all are there
-WHOLE = ("none", "layers", "dense_at_cost")
+# structures whose blocks are whole or gone: of dense_at_cost and dense_tuned all are there
+WHOLE = ("none", "layers", "dense_at_cost", TUNED_ON)
 
 
 def pruned(networks: pd.DataFrame) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def are_controls(tickets: pd.DataFrame) -> pd.Series:
     """Which networks stand for no choice of a criterion: random, given depths, fresh weights, equal costs."""
     functions = tickets["criterion_settings"].map(lambda text: json.loads(text)["function"])
     chosen_by_none = functions.isin([*DRAWN, DEPTHS])
-    return chosen_by_none | tickets["rewind"].eq(FRESH) | tickets["structure"].isin(AT_COST)
+    return chosen_by_none | tickets["rewind"].eq(FRESH) | tickets["structure"].isin([*AT_COST, TUNED_ON])
 
 
 def shapes(networks: pd.DataFrame) -> pd.Series:

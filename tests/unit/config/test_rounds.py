@@ -82,9 +82,19 @@ def test_a_folder_says_which_round_it_is():
     [
         ({"removed": [1]}, r"rounds: found beside removed \[1\]; allowed: one of the two"),
         ({"scored_at": ["init"]}, r"rounds: found scored_at \['init'\]; rounds score trained networks"),
-        ({"structures": ["filters"]}, r"rounds: found structures \['filters'\]; allowed with blocks: \['layers'\]"),
+        (
+            {"structures": ["filters"]},
+            r"rounds: found structures \['filters'\]; allowed with blocks: \['layers', 'dense_tuned'\]",
+        ),
         ({"rounds": {"blocks": 1, "until": 9}}, r"studies\.s\.rounds\.until: found 9; resnet20 gives at most 3"),
-        ({"controls": ["random"]}, "rounds: found controls; allowed: in studies with removed alone"),
+        (
+            {"controls": ["fresh"]},
+            r"rounds: found controls \['fresh'\]; allowed in rounds: random, random_spread, dense_t",
+        ),
+        (
+            {"structures": ["dense_tuned"], "rewinds": [0]},
+            r"dense_tuned with rewinds \[0\]; allowed: \[trained\]",
+        ),
         ({"structures": ["filters_by_share"], "rounds": None, "removed": [100]}, "percent of the filters, below 100"),
     ],
 )
@@ -114,3 +124,20 @@ def test_fine_tuning_for_a_network_that_is_not_fine_tuned_is_refused():
     other = STUDY | {"name": "other", "networks": ["resnet32"], "removed": [1]}
     with pytest.raises(ValueError, match="fine_tuning: found a recipe for 'resnet32', which no study trains"):
         benchmark(TUNED, other, fine_tuning={"resnet32": {"epochs": 3}})
+
+
+def test_a_dense_network_that_goes_through_the_same_rounds_is_a_control():
+    runs = benchmark(TUNED | {"controls": ["dense_tuned", "random"], "control_draws": 2}).runs()
+    named = {(run.structure, run.criterion, run.draw, run.removed, run.scored_at) for run in runs[4:]}
+    whole = {("dense_tuned", "cka", 0, removed, "trained") for removed in (1, 2, 3)}
+    assert named == whole | {("layers", "random", draw, removed, "trained") for draw in (0, 1) for removed in (1, 2, 3)}
+    assert {(run.rewind, run.step) for run in runs[1:]} == {(runs[1].rewind, 1)}
+
+
+def test_a_ticket_that_is_not_fine_tuned_has_no_such_control():
+    plain = STUDY | {"removed": [1]}
+    with pytest.raises(ValueError, match=r"controls: found dense_tuned; allowed: with rewinds: \[trained\]"):
+        benchmark(plain | {"controls": ["dense_tuned"]})
+    structures = {run.structure for run in benchmark(plain | {"controls": "all"}).runs()}
+    assert "dense_at_cost" in structures
+    assert "dense_tuned" not in structures
