@@ -20,7 +20,7 @@ TUNED = {"name": "tuned", "criteria": ["kl"], "scored_at": ["trained"], "rewinds
 # the first blocks of three rounds are fine-tuned, and rewound to θ1; filters go in two rounds
 ROUNDS = TINY | {
     "studies": [
-        FIRST | TUNED | {"removed": [], "rounds": {"blocks": 1, "until": 2}},
+        FIRST | TUNED | {"removed": [], "rounds": {"blocks": 1, "until": 2}, "controls": ["dense_tuned"]},
         FIRST | TUNED | {"name": "rewound", "rewinds": [1], "removed": [], "rounds": {"blocks": 1, "until": 2}},
         FIRST
         | TUNED
@@ -30,7 +30,8 @@ ROUNDS = TINY | {
     "fine_tuning": {"epochs": 1, "batch_size": 30, "learning_rate": 0.05},
 }
 TAIL = {"aggregate": 1, "tabulate": 1, "report": 1, "manifest": 1, "all": 1}
-ONE_MORE = dict.fromkeys(("prune_round", "train_ticket", "attack_ticket", "shift", "compare", "score_round"), 1)
+# of the ticket, and of the dense network that goes through as many rounds
+ONE_MORE = dict.fromkeys(("prune_round", "train_ticket", "attack_ticket", "shift", "compare", "score_round"), 2)
 
 
 def further(config):
@@ -40,7 +41,8 @@ def further(config):
 def tickets(config, study=0):
     """The folders of a study's rounds, in their order."""
     benchmark = Benchmark.model_validate(config | {"studies": [config["studies"][study]]})
-    return [Path("results", run.folder) for run in benchmark.runs() if run.removed]
+    whole = config["studies"][study].get("structures", ["layers"])
+    return [Path("results", run.folder) for run in benchmark.runs() if run.structure in whole]
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,18 @@ def test_fine_tuned_rounds_start_from_the_trained_weights_of_the_one_before(roun
         assert kept(start, names) == kept(Path(paths.trained_weights(str(before))), names)
     facts = read_facts(Path(paths.training_facts(str(second))))
     assert (facts["epochs"], facts["training_settings"]["learning_rate"]) == (1, 0.05)
+
+
+def test_the_dense_network_goes_through_the_same_rounds_whole(rounds):
+    first, second = (Path(str(rounds.root / one).replace("=layers", "=dense_tuned")) for one in tickets(ROUNDS))
+    for before, after in ((rounds.root / DENSE, first), (first, second)):
+        start, trained = Path(paths.initial_weights(str(after))), Path(paths.trained_weights(str(before)))
+        names = read_tensors(trained)[0].keys()
+        assert kept(start, names) == kept(trained, names)
+        assert read_facts(Path(paths.ticket_facts(str(after))))["removed_blocks"] == []
+    rows = read_table(rounds.results / "tables" / "comparisons.parquet").to_pylist()
+    found = [row["removed"] for row in rows if row["control"] == "dense_tuned"]
+    assert found == [1, 2]
 
 
 def test_rewound_rounds_go_back_to_the_dense_networks_weights(rounds):
