@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 import yaml
-from tests.workflow.project import ROOT, clone, job_table
+from tests.workflow.project import FIRST, ROOT, TINY, clone, job_table
 
 from layerlottery.config.loading import load_benchmark
 
@@ -78,3 +78,14 @@ def test_no_group_of_the_default_benchmark_waits_for_itself(tmp_path):
     ran = clone(tmp_path).snakemake("--workflow-profile", "workflow/profiles/slurm", "--dry-run", config=())
     assert ran.returncode == 0, ran.stderr
     assert job_table(ran)["train_ticket"] == 39
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rewind", [0, 1, "trained"])
+def test_no_group_of_rounds_waits_for_itself(tmp_path, rewind):
+    rounds = FIRST | {"scored_at": ["trained"], "rewinds": [rewind], "removed": [], "rounds": {"blocks": 1, "until": 3}}
+    project = clone(tmp_path)
+    project.write(TINY | {"studies": [rounds]})
+    ran = project.snakemake("--workflow-profile", "workflow/profiles/slurm", "--dry-run")
+    assert ran.returncode == 0, ran.stderr
+    assert job_table(ran)["prune_round"] == 2
