@@ -146,7 +146,7 @@ def _outlier_problems(benchmark: Any, name: str, settings: Any) -> Iterator[str]
 
 def _test_problems(benchmark: Any, name: str, settings: Any, known: Extent | None) -> Iterator[str]:
     test = settings.test_size or (known and known.test) or FEWEST_COMPARED
-    if test < FEWEST_COMPARED and any(study.removed and name in study.datasets for study in benchmark.studies):
+    if test < FEWEST_COMPARED and any(study.sizes and name in study.datasets for study in benchmark.studies):
         yield f"datasets.{name}.test_size: found {test}; tickets are compared on {FEWEST_COMPARED} test images or more"
 
 

@@ -43,7 +43,8 @@ class Rounds(Settings):
         if self.filters and not self.filters <= self.until < 1:
             raise ValueError(f"until: found {self.until:g}; allowed: from filters, {self.filters:g}, to below 1")
         if self.filters and abs(self.step - PERCENT * self.filters) > PERCENT * SLIP:
-            raise ValueError(f"filters: found {self.filters:g}; allowed: whole percent, such as {self.step / PERCENT}")
+            near = max(self.step, 1) / PERCENT
+            raise ValueError(f"filters: found {self.filters:g}; allowed: whole percent, such as {near}")
         sizes = [size for size, _, _ in self.sizes()]
         if len({*sizes}) < len(sizes):
             twice = next(size for size in sizes if sizes.count(size) > 1)

@@ -166,7 +166,7 @@ class Study(Settings):
     def _refuse_old_key(cls, values: Any) -> Any:
         if isinstance(values, dict) and "densities" in values:
             raise ValueError("densities: now called removed, the numbers of residual blocks to remove")
-        return {"removed": []} | values if isinstance(values, dict) and values.get("rounds") else values
+        return {"removed": []} | values if isinstance(values, dict) and values.get("rounds") is not None else values
 
     @model_validator(mode="after")
     def _check_rounds(self) -> Self:

@@ -20,6 +20,10 @@ from layerlottery.errors import LayerLotteryError
 STUDY = {
     "name": "s", "datasets": ["d"], "networks": ["resnet20"], "seeds": [0], "criteria": ["snip"], "removed": [1],
 }  # fmt: skip
+ROUNDS = {
+    "name": "r", "datasets": ["d"], "networks": ["resnet20"], "seeds": [0], "criteria": ["l1"],
+    "scored_at": ["trained"], "rounds": {"blocks": 1, "until": 2},
+}  # fmt: skip
 GIVEN = {
     "datasets": {"d": {"source": "digits"}},
     "studies": [STUDY],
@@ -117,6 +121,10 @@ def test_values_beyond_all_sense_are_refused(given):
         ({"datasets": {"d": CIFAR | {"official": {"sets": ["CIFAR-100-C"]}}}}, "CIFAR-100-C, which belongs"),
         ({"datasets": {"d": {"source": "digits", "test_fraction": 0.004}}}, "d.test_fraction: found 0.004.* 8 test"),
         ({"datasets": {"d": {"source": "digits", "test_size": 3}}}, "d.test_size: found 3; .* 4 test images or more"),
+        (
+            {"datasets": {"d": {"source": "digits", "test_size": 3}}, "studies": [ROUNDS]},
+            "d.test_size: found 3; .* 4 test images or more",
+        ),
         ({"datasets": {"d": FOLDER | {"image_size": 16}}, "training": {"crop": 17}}, "crop: found 17; .* 16 pixels"),
         (
             {"networks": {"v": {"family": "vit", "patch": 3}}, "studies": [STUDY | {"networks": ["v"]}]},

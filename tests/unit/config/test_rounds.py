@@ -1,6 +1,7 @@
 """Rounds of a study: what is gone after each, where it lies, and what is refused."""
 
 import pytest
+from pydantic import ValidationError
 
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
@@ -46,6 +47,7 @@ def test_shares_are_of_the_filters_left(share, until):
         ({"filters": 0.5, "until": 0.2}, "until: found 0.2; allowed: from filters, 0.5, to below 1"),
         ({"filters": 0.5, "until": 1}, "until: found 1; allowed: from filters, 0.5, to below 1"),
         ({"filters": 0.125, "until": 0.5}, "filters: found 0.125; allowed: whole percent"),
+        ({"filters": 0.001, "until": 0.5}, "filters: found 0.001; allowed: whole percent, such as 0.01"),
     ],
 )
 def test_odd_rounds_are_refused(given, told):
@@ -101,6 +103,12 @@ def test_a_folder_says_which_round_it_is():
 def test_rounds_that_no_network_can_do_are_refused(changes, told):
     with pytest.raises(ValueError, match=told):
         benchmark(TUNED | changes)
+
+
+def test_empty_rounds_ask_for_no_removed():
+    with pytest.raises(ValidationError) as raised:
+        benchmark(TUNED | {"rounds": {}})
+    assert [problem["loc"][-2:] for problem in raised.value.errors()] == [("rounds", "until")]
 
 
 @pytest.mark.parametrize(
