@@ -13,7 +13,7 @@ import pandas as pd
 
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.naming import gone_name
+from layerlottery.config.naming import family_name, gone_name, variant_name
 from layerlottery.config.results import StatisticsSettings
 from layerlottery.config.studies import Run
 from layerlottery.errors import LayerLotteryError
@@ -83,7 +83,8 @@ def found(benchmark: Benchmark, results: Path) -> Found:
 
 def _named(row: dict[Any, Any]) -> str:
     size = gone(gone_name(row["structure"], row["removed"]))
-    return f"{row['criterion']} with {size} on {row['dataset']}, {row['network']}"
+    variant = variant_name(row["structure"], row["scored_at"], row["rewind"], int(row["step"]))
+    return f"{family_name(row['criterion'], variant)} with {size} on {row['dataset']}, {row['network']}"
 
 
 def _open_endpoints(inferred: pd.DataFrame, tickets: pd.DataFrame) -> Iterator[str]:

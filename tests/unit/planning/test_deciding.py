@@ -30,9 +30,9 @@ CONFIG = {
 }
 
 
-def finished(folder, *, seeds=(0, 1, 2), planted=None, looks=(), most=None):
+def finished(folder, *, seeds=(0, 1, 2), planted=None, looks=(), most=None, **more):
     """A results folder with tables of one ticket and its control, and a manifest."""
-    one = Planted(seeds=seeds, criteria=("random", "snip"), removed=(1,), kinds=(), planted=planted or {})
+    one = Planted(seeds=seeds, criteria=("random", "snip"), removed=(1,), kinds=(), planted=planted or {}, **more)
     write_benchmark(folder / "tables", one)
     configuration = {"statistics": {"looks": list(looks), "most": most}} if looks else {}
     write_facts(folder / "manifest.json", {"seeds": list(seeds), "configuration": configuration}, config_hash="m")
@@ -44,6 +44,12 @@ def test_an_open_ticket_is_named_with_the_seeds_that_would_decide(tmp_path):
     assert state.open == ["snip with 1\N{NO-BREAK SPACE}removed on digits, resnet32"]
     assert state.further > 0
     assert "3 seeds: undecided are snip" in state.told
+
+
+def test_open_tickets_are_told_apart(tmp_path):
+    state = found(finished(tmp_path, planted={("snip", 1): (0.4, 0.9)}, rewound=("0", "4")), tmp_path)
+    assert "snip (trained, rewind 4) with 1\N{NO-BREAK SPACE}removed on digits, resnet32" in state.open
+    assert len({*state.open}) == len(state.open)
 
 
 def test_a_decided_ticket_needs_nothing(tmp_path):
