@@ -103,6 +103,12 @@ def check_network(benchmark: Any, study: Study, name: str) -> None:
             f"studies.{study.name}.structures: found {others[0]}, which only CIFAR ResNets can lose; "
             f"allowed for {name} is layers"
         )
+    filters = [one for one in others if SCORED_AS.get(one, one) == "filters"]
+    if filters and isinstance(network, NetworkSettings) and not network.can_lose_filters:
+        raise ValueError(
+            f"studies.{study.name}.structures: found {filters[0]}, and {name} has shortcut A, whose additions join "
+            "layers of different widths; allowed: networks with shortcut B"
+        )
 
 
 def check_names(key: str, found: Sequence[str], allowed: Mapping[str, Any]) -> None:

@@ -71,11 +71,14 @@ def _grids(
     key, named = f"studies.{study.name}.controls: found {control}", "all" not in study.controls
     chosen = [name for name in study.criteria if criterion(name).function not in (*DRAWN, DEPTHS)]
     scored = {"criteria": chosen, "scored_at": study.scored_at, "draws": study.draws}
-    # filters can go from CIFAR ResNets alone, and not every criterion scores them
-    cifar = [name for name in study.networks if isinstance(network(name), NetworkSettings)]
+    # filters can go from CIFAR ResNets with projections alone, and not every criterion scores them
+    found = {name: network(name) for name in study.networks}
+    cifar = [name for name, one in found.items() if isinstance(one, NetworkSettings) and one.can_lose_filters]
     fitting = [name for name in chosen if criterion(name).fits("filters") and not criterion(name).unfit("filters")]
     if named and control == "filters_at_macs" and not (cifar and fitting):
-        raise ValueError(f"{key}; allowed: for CIFAR ResNets, by criteria that score filters, such as snip")
+        raise ValueError(
+            f"{key}; allowed: for CIFAR ResNets with shortcut B, by criteria that score filters, such as snip"
+        )
     if named and control == TUNED_ON and TRAINED not in study.rewinds:
         raise ValueError(f"{key}; allowed: with rewinds: [{TRAINED}], whose tickets are fine-tuned")
     starts = {"rewinds": study.rewinds} | ({"scored_at": study.scored_at} if study.rounds else {})

@@ -112,6 +112,11 @@ class NetworkSettings(CifarSettings):
     # left out of every text, as the family that came first: slices and hashes are those of before there were others
     family: Literal["resnet"] = Field("resnet", description=FAMILY, exclude=True)
 
+    @property
+    def can_lose_filters(self) -> bool:
+        """Whether additions join equal widths; zero padding joins stages of different ones."""
+        return self.shortcut == "B"
+
 
 class PreactResNetSettings(CifarSettings):
     """A CIFAR ResNet with BatchNorm and ReLU before each convolution (He et al. 2016b): depth 6n + 2."""

@@ -37,6 +37,13 @@ def test_all_controls_of_one_ticket():
     }
 
 
+def test_a_network_that_can_lose_no_filters_gets_no_such_control():
+    padded = {"padded": {"depth": 20, "shortcut": "A"}}
+    study = STUDY | {"networks": ["padded"], "removed": [2], "controls": "all"}
+    structures = {run[0] for run in kinds(loaded(study, networks=padded))}
+    assert structures == {"layers", "dense_at_cost"}
+
+
 def test_without_controls_nothing_is_added():
     assert kinds(loaded(STUDY | {"removed": [2]})) == {("layers", "snip", 0, 2, "0")}
 

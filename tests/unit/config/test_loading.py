@@ -50,6 +50,11 @@ RESNET = "resnet20 gives at most 3"
             "structures: found filters, which only CIFAR ResNets can lose; allowed for vit_tiny is layers",
         ),
         (
+            changed(networks=["padded"], structures=["filters_by_share"])
+            | {"networks": {"padded": {"depth": 20, "shortcut": "A"}}},
+            "structures: found filters_by_share, and padded has shortcut A",
+        ),
+        (
             GIVEN | {"networks": {"odd": {"family": "vgg"}}},
             'networks.odd: found {"family":"vgg"}; allowed families are',
         ),
