@@ -29,9 +29,9 @@ def ntk_sap(given: Scoring) -> Saliency:
     """|∂/∂m E‖f(z; m ⊙ θ) − f(z; m ⊙ (θ + Δ))‖²| at m = 1 (NTK-SAP, Wang et al. 2023); the lowest go.
 
     The norm estimates the trace of the neural tangent kernel. Images z and weights θ are random, whatever the network
-    holds: normal, with He's variance 2 / fan-in; Δ is normal, too. The mean is over `samples` draws, each of 64 images,
-    whose statistics BatchNorm takes. The source scores weights, and again after each of many small prunings; the sum
-    over a block, scored once, is an extension of it.
+    holds: normal, with He's variance 2 / fan-in; Δ is normal, too. Tokens and positions alone stay what they are. The
+    mean is over `samples` draws, each of 64 images, whose statistics BatchNorm takes. The source scores weights, and
+    again after each of many small prunings; the sum over a block, scored once, is an extension of it.
     """
     shape, twin = next(each(given.batches))[0].shape[1:], copied(given.model)
     sums = {name: torch.zeros_like(one) for name, one in given.parameters().items()}
@@ -64,14 +64,16 @@ def _normal(like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _draw(model: nn.Module) -> None:
-    """Draw connecting weights anew; biases become 0, the factors of norms 1."""
+    """Draw connecting weights anew; biases become 0, the factors of norms 1. Tokens and positions stay."""
     for weight in connecting_weights(model).values():
         weight.copy_(_normal(weight) * math.sqrt(2 / weight[0].numel()))
     for module in model.modules():
         if isinstance(module, NORMS) and module.weight is not None:
             nn.init.ones_(module.weight)
-        if isinstance(bias := getattr(module, "bias", None), Tensor):
-            nn.init.zeros_(bias)
+        for name, parameter in module.named_parameters(recurse=False):
+            # attention's is called in_proj_bias
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
 
 
 @torch.no_grad()

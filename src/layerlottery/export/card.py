@@ -69,7 +69,7 @@ def model_card(
 
 def weights_digest(ticket: Ticket) -> str:
     """SHA-256 of the ticket's tensors by name: their types, shapes and values."""
-    arrays, rest = state_arrays(unwrapped(ticket.model))
+    arrays, rest = state_arrays(unwrapped(ticket.model).state_dict())
     return digest({name: array_digest(one) for name, one in arrays.items()} | rest)
 
 

@@ -85,13 +85,26 @@ def _plain(found: Any, path: Path) -> State:
         raise LayerLotteryError(
             f"{path}: {odd[0]}: found {type(found[odd[0]]).__name__}; allowed: tensors by name, as of a state dict"
         )
-    if odd := [name for name, one in found.items() if one.is_floating_point() and not one.isfinite().all()]:
+    if odd := [name for name, one in found.items() if one.layout != torch.strided or one.is_meta or one.is_quantized]:
+        raise LayerLotteryError(f"{path}: {odd[0]}: found {_kind(found[odd[0]])}; allowed: a value for each place")
+    if odd := [name for name, one in found.items() if one.is_floating_point() and not _finite(one)]:
         raise LayerLotteryError(f"{path}: {odd[0]}: found values that are not finite")
     state = dict(found)
     for prefix in WRAPPED * 2:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): one for name, one in state.items()}
     return state
+
+
+def _finite(tensor: Tensor) -> bool:
+    # of types with 8 bits torch can't tell
+    return bool((tensor if tensor.itemsize > 1 else tensor.float()).isfinite().all())
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_meta:
+        return "no values"
+    return "a sparse tensor" if tensor.layout != torch.strided else f"{tensor.dtype}"
 
 
 def _fetched(fetch: Callable[[], tuple[str, State]], told: str) -> tuple[str, State]:
@@ -143,9 +156,21 @@ def _load(model: nn.Module, state: State, heads: Mapping[str, Size], told: str, 
             f"; stem small makes other first layers than {settings.name} has as_is" if settings.stem == "small" else ""
         )
         raise LayerLotteryError(f"{told}: weights of another architecture: {difference}{small}")
-    model.load_state_dict({name: one for name, one in state.items() if name not in fresh}, strict=False)
+    taken = {name: one for name, one in state.items() if name not in fresh}
+    _check_numbers(own, taken, told)
+    model.load_state_dict(taken, strict=False)
     log.info("%s%s", told, f"; for other classes, a new head: {', '.join(fresh)}" if fresh else "")
     return fresh
+
+
+def _check_numbers(own: State, taken: State, told: str) -> None:
+    """Raise where numbers would not stay what they are, but for rounding: whole or complex ones, and too large ones."""
+    for name, one in taken.items():
+        wanted = own[name].dtype
+        if wanted.is_floating_point and not one.is_floating_point():
+            raise LayerLotteryError(f"{told}: {name}: found {one.dtype}; allowed: floating-point numbers")
+        if wanted.is_floating_point and not _finite(one.to(wanted)):
+            raise LayerLotteryError(f"{told}: {name}: found values that are beyond those of {wanted}")
 
 
 def _difference(model: nn.Module, state: State, heads: Mapping[str, Size]) -> str | None:

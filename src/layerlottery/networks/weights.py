@@ -77,13 +77,12 @@ def save_network(
     Types that NumPy lacks, such as bfloat16, are kept as their bytes, and named in `types`; a module's extra state that
     JSON can hold is kept in `extra_state`. Raises LayerLotteryError for any other.
     """
-    held, more = state_arrays(model)
+    held, more = state_arrays(model.state_dict())
     return write_tensors(path, held, {**facts, **more}, config_hash=config_hash, inputs=inputs)
 
 
-def state_arrays(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A network's tensors as arrays, and the facts, if any, that bring the rest of its state back."""
-    state = model.state_dict()
+def state_arrays(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors of a state as arrays, and the facts, if any, that bring the rest of it back."""
     extra = {name: _plain_state(name, value) for name, value in state.items() if not isinstance(value, Tensor)}
     tensors = {name: one.detach().cpu().contiguous() for name, one in state.items() if name not in extra}
     types = {name: str(one.dtype).removeprefix("torch.") for name, one in tensors.items() if one.dtype not in IN_NUMPY}

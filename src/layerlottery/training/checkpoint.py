@@ -6,12 +6,12 @@ Random state need not be kept: order and augmentation follow from seed, epoch an
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from layerlottery.networks.weights import network_state, state_arrays
 from layerlottery.store.artifacts import read_tensors, write_tensors
 from layerlottery.training.averaging import AveragedWeights
 from layerlottery.training.leftovers import of_this_training
@@ -42,9 +42,9 @@ def save_checkpoint(
     averaged: AveragedWeights | None = None,
 ) -> None:
     """Replace the checkpoint atomically; `fingerprint` identifies the configuration that it belongs to."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()} | _beside(optimizer, averaged)
-    arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
-    write_tensors(path, arrays, asdict(progress), config_hash=fingerprint)
+    state = {f"model.{name}": value for name, value in model.state_dict().items()} | _beside(optimizer, averaged)
+    arrays, more = state_arrays(state)
+    write_tensors(path, arrays, asdict(progress) | more, config_hash=fingerprint)
 
 
 def resume(
@@ -61,14 +61,12 @@ def resume(
     if not held:
         return Progress(epoch=start_epoch)
     arrays, facts = held
-    del facts["content"]
-    device = next(model.parameters()).device
-    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-    model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+    state = network_state(arrays, facts)
+    model.load_state_dict({name[6:]: value for name, value in state.items() if name.startswith("model.")})
     for name, tensor in _beside(optimizer, averaged).items():
         # files have no tensors without dimensions
-        tensor.copy_(tensors[name].view_as(tensor))
-    progress = Progress(**facts)
+        tensor.copy_(state[name].view_as(tensor))
+    progress = Progress(**{one.name: facts[one.name] for one in fields(Progress)})
     log.info("resumed after %d epochs and %d batches", progress.epoch, progress.batch)
     return progress
 

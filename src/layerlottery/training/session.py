@@ -46,8 +46,9 @@ class Session:
 
     def load_result(self, model: nn.Module) -> None:
         """Take what another training handed on: save_result then writes it again."""
-        with self.trainer.result():
-            self.trainer.model.load_state_dict(model.state_dict())
+        self.trainer.model.load_state_dict(model.state_dict())
+        if self.trainer.averaged is not None:
+            self.trainer.averaged.restart()
 
 
 def begin(

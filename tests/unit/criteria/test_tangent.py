@@ -73,6 +73,16 @@ def test_ntk_sap_looks_at_no_weights(make_network, make_batch):
     assert rank_blocks(make_network(width=2), make_batch(), CRITERIA["ntk_sap"], seed=5) != first
 
 
+def test_ntk_sap_looks_at_no_biases_of_attention(make_batch):
+    layers = (nn.TransformerEncoderLayer(8, 2, 8, 0.0, batch_first=True, norm_first=True) for _ in range(2))
+    model = nn.Sequential(nn.Flatten(2), nn.Linear(64, 8), *layers, nn.Flatten(), nn.Linear(24, 4))
+    before = score_blocks(model, make_batch(), CRITERIA["ntk_sap"])
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    assert len(before) > 0
+    assert score_blocks(model, make_batch(), CRITERIA["ntk_sap"]) == before
+
+
 def test_ntk_sap_of_a_block_is_the_sum_over_its_weights(make_network, make_batch):
     model, batch, chosen = make_network(width=2), make_batch(), CRITERIA["ntk_sap"].model_copy(update={"samples": 2})
     weights = weight_scores(model, batch, chosen, seed=1)

@@ -256,6 +256,27 @@ def test_more_than_the_network_has(trained, tmp_path):
     assert "layer5.weight is (2, 3) there, and missing in the network" in refused(started, settings(path))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda one: (100 * one).to(torch.int8), "found torch.int8; allowed: floating-point numbers"),
+        (lambda one: one * (1 + 1j), "found torch.complex64; allowed: floating-point numbers"),
+        (lambda one: one.double() * 1e300, "found values that are beyond those of torch.float32"),
+    ],
+)
+def test_numbers_that_would_not_stay_what_they_are(change, message, trained, tmp_path):
+    path = saved(tmp_path / "w.pth", {**trained, "layer1.0.conv1.weight": change(trained["layer1.0.conv1.weight"])})
+    assert f"{path}: layer1.0.conv1.weight: {message}" in refused(started, settings(path))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float8_e5m2])
+def test_half_precision_becomes_the_networks_own(kind, trained, tmp_path):
+    half = {name: one.to(kind) if one.is_floating_point() else one for name, one in trained.items()}
+    model, _ = started(settings(saved(tmp_path / "w.pth", half)))
+    assert model.conv1.weight.dtype == torch.float32
+    assert torch.equal(model.conv1.weight, half["conv1.weight"].float())
+
+
 class Harmful:
     def __reduce__(self):
         return print, ("ran",)
@@ -270,6 +291,8 @@ class Harmful:
         (torch.ones(3), "found Tensor; allowed: tensors by name"),
         ({"epoch": 3}, "epoch: found int; allowed: tensors by name"),
         ({"fc.bias": torch.tensor([1.0, float("nan")])}, "fc.bias: found values that are not finite"),
+        ({"fc.bias": torch.ones(2).to_sparse()}, "fc.bias: found a sparse tensor; allowed: a value for each place"),
+        ({"fc.bias": torch.ones(2, device="meta")}, "fc.bias: found no values; allowed: a value for each place"),
     ],
 )
 def test_files_that_hold_no_state(held, message, tmp_path, capfd):

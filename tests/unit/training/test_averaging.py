@@ -86,3 +86,27 @@ def test_the_network_is_given_back_bit_for_bit(error):
         pass
     assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
     assert all(torch.equal(one, held[name]) for name, one in averaged.held.items())
+
+
+def test_small_steps_of_narrow_types_add_up():
+    model = nn.Linear(1, 1, bias=False).bfloat16()
+    nn.init.ones_(model.weight)
+    averaged = AveragedWeights(model, 0.999)
+    nn.init.zeros_(model.weight)
+    for _ in range(1000):
+        averaged.update(10**6)
+    with averaged.shown():
+        assert model.weight.dtype == torch.bfloat16
+        assert model.weight.item() == pytest.approx(0.999**1000, rel=2**-8)
+    assert model.weight.item() == 0
+    assert averaged.held["weight"].item() == pytest.approx(0.999**1000, rel=1e-4)
+
+
+def test_it_begins_again_with_the_present_weights():
+    model = network()
+    averaged = AveragedWeights(model, 0.9)
+    steps(model, averaged.update, 3)
+    averaged.restart()
+    before = copy.deepcopy(model.state_dict())
+    with averaged.shown():
+        assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
