@@ -259,7 +259,8 @@ class Benchmark(Recipes):
     def family_tickets(self, wildcards: Wildcards) -> list[str]:
         """ticket.json of every ticket of one dense network."""
         tickets = self.families[wildcards.dataset, wildcards.network, str(wildcards.seed)]
-        return [paths.ticket_facts(f"{self.results}/{run.folder}") for run in tickets]
+        # a ticket of one block and the first round of one are the same
+        return list(dict.fromkeys(paths.ticket_facts(f"{self.results}/{run.folder}") for run in tickets))
 
     def places(self) -> dict[str, list[str]]:
         """The folders that the stages work in for this benchmark, below the results folder, by their patterns."""
