@@ -117,6 +117,28 @@ def test_what_can_not_take_such_small_images_says_so(settings, message, data, tm
     assert "\n" not in str(caught.value)
 
 
+def test_the_most_blocks_that_can_go_are_those_that_prune_removes(data, tmp_path):
+    files = {key: tmp_path / key for key in ("init", "scores", "start", "ticket.json")}
+    asked = "studies.one.removed", "small", 99
+    with pytest.raises(LayerLotteryError, match=r"^studies.one.removed: found 99; small gives at most \d+$") as caught:
+        initialize_network(data, files["init"], NETWORKS["mobilenet_v2"], seed=0, asked=asked)
+    assert not files["init"].exists()
+    most = int(str(caught.value).split()[-1])
+    initialize_network(data, files["init"], NETWORKS["mobilenet_v2"], seed=0, asked=(*asked[:2], most))
+    score(files["init"], data, files["scores"], CRITERIA["random"], seed=0, device=CPU)
+    inputs = files["init"], files["scores"], files["start"], files["ticket.json"]
+    with pytest.raises(LayerLotteryError, match=f"0 to {most}$"):
+        prune(*inputs, removed=most + 1)
+    prune(*inputs, removed=most)
+    assert len(read_facts(files["ticket.json"])["removed_blocks"]) == most > 0
+
+
+def test_a_network_without_blocks_says_why(data, tmp_path):
+    settings = CustomSettings(family="custom", function=f"{__name__}:plain")
+    with pytest.raises(LayerLotteryError, match=r"gives at most 0 \(.*found no residual block"):
+        initialize_network(data, tmp_path / "init", settings, seed=0, asked=("studies.one.removed", "flat", 1))
+
+
 def test_draws_are_fresh_weights_of_one_architecture(data, tmp_path):
     for draw in (0, 1):
         initialize_network(data, tmp_path / f"{draw}", NETWORKS["vit"], seed=0, draw=draw)
