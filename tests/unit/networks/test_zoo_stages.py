@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from layerlottery.config import extensions
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.data import Digits
 from layerlottery.config.evaluation import AttackSettings, CompareSettings
 from layerlottery.config.networks import (
+    CustomSettings,
     PreactResNetSettings,
     TorchvisionSettings,
     VisionTransformerSettings,
@@ -133,8 +135,14 @@ def test_the_most_blocks_that_can_go_are_those_that_prune_removes(data, tmp_path
     assert len(read_facts(files["ticket.json"])["removed_blocks"]) == most > 0
 
 
-def test_a_network_without_blocks_says_why(data, tmp_path):
-    settings = CustomSettings(family="custom", function=f"{__name__}:plain")
+def test_a_network_without_blocks_says_why(data, tmp_path, monkeypatch):
+    monkeypatch.setenv(extensions.TRUSTED, "")
+    source = tmp_path / "flat.py"
+    source.write_text(
+        "from torch import nn\n\n\ndef flat(*, channels, classes, image_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size**2, classes))\n"
+    )
+    settings = CustomSettings(family="custom", function=f"{source}:flat")
     with pytest.raises(LayerLotteryError, match=r"gives at most 0 \(.*found no residual block"):
         initialize_network(data, tmp_path / "init", settings, seed=0, asked=("studies.one.removed", "flat", 1))
 
