@@ -1,5 +1,7 @@
 """Networks that start from a weights file: what its content and its place run again."""
 
+import re
+
 import pytest
 import safetensors.torch
 import torch
@@ -43,6 +45,25 @@ def test_a_ticket_starts_from_the_file_and_fresh_weights_do_not(started):
     assert (fresh[name] != initial[name]).any()
     assert "pretrained" in facts
     assert "pretrained" not in others
+
+
+def test_other_numbers_of_blocks_draw_no_other_weights(started):
+    config = configuration("my w.safetensors")
+    started.write(config | {"studies": [config["studies"][0] | {"removed": [1, 2]}]})
+    assert started.jobs(*TARGETS) == {}
+
+
+def test_more_blocks_than_the_built_network_has_are_refused_before_anything_trains(tmp_path):
+    study = TINY["studies"][0] | {"scored_at": ["trained"], "rewinds": ["trained"]}
+    rounds = {"rounds": {"blocks": 3, "until": 99}}
+    del study["removed"]
+    project = clone(tmp_path)
+    project.write(TINY | {"networks": {"tiny": SMALL}, "studies": [study | rounds]})
+    ran = project.snakemake()
+    assert ran.returncode != 0
+    assert re.search(r"studies\.tiny\.rounds\.until: found 99; tiny gives at most [1-9]\d?\n", ran.stdout + ran.stderr)
+    assert not [*project.results.rglob("initial.safetensors")]
+    assert not [*project.results.rglob("training.json")]
 
 
 def test_a_moved_file_runs_nothing_and_another_content_what_follows(started):

@@ -14,10 +14,12 @@ rule initialize:
         settings=BENCHMARK.network_slice,
         # with `output` among its arguments Snakemake doesn't compare its value: the file may move
         pretrained=lambda wildcards, output: BENCHMARK.weights_option(wildcards),
+        # not compared either: more blocks asked for draw no other weights
+        asked=lambda wildcards, output: BENCHMARK.asked_option(wildcards),
         draw=0,
         revision=STAGES["initialize"].revision,
     shell:
-        "layerlottery initialize --settings {params.settings:q} {params.pretrained:q} --data {input.data:q}"
+        "layerlottery initialize --settings {params.settings:q} {params.pretrained:q} {params.asked:q} --data {input.data:q}"
         " --seed {wildcards.seed} --draw {params.draw} --output {output:q} --log {log:q}"
 
 
@@ -30,6 +32,7 @@ use rule initialize as reinitialize with:
     params:
         settings=BENCHMARK.untrained_slice,
         pretrained=lambda wildcards, output: [],
+        asked=lambda wildcards, output: [],
         draw=1,
         revision=STAGES["initialize"].revision,
 

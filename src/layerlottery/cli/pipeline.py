@@ -44,6 +44,13 @@ def prepare(settings: Any, output: Path) -> None:
 
 
 @stage("initialize", DATA, OUTPUT, SEED, whole_number("--draw", 0, "0 is θ0, others are fresh weights"))
+@click.option(
+    "--asked",
+    type=(str, str, int),
+    default=None,
+    metavar="KEY NETWORK BLOCKS",
+    help="refuse a network that can't lose so many blocks, naming it and the key that asks for them",
+)
 def initialize(**given: Any) -> None:
     """Draw the random weights that a dense network and its tickets share."""
     from layerlottery.networks.initialize import initialize_network

@@ -314,6 +314,17 @@ class Benchmark(Recipes):
         path = getattr(self.network(wildcards.network), "weights_file", None)
         return [] if path is None else ["--pretrained", str(path)]
 
+    def asked_option(self, wildcards: Wildcards) -> list[str]:
+        """The most blocks that a study removes, its key and the network's name, if only the built network has them."""
+        key, most = self.most_removed(wildcards.network, wildcards.dataset)
+        unknown = self.network(wildcards.network).most_removable is None
+        return ["--asked", key, wildcards.network, str(most)] if unknown and most else []
+
+    def most_removed(self, network: str, dataset: str) -> tuple[str, int]:
+        """The key of the study that removes most blocks of a network, and how many these are."""
+        own = [study for study in self.studies if network in study.networks and dataset in study.datasets]
+        return max((study.most_blocks for study in own), key=lambda found: found[1])
+
     def recipe_slice(self, wildcards: Wildcards) -> str:
         """The recipe of a dense network or ticket, which its path names."""
         tuned = paths.TUNED.fullmatch(getattr(wildcards, "rewind", ""))

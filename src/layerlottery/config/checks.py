@@ -92,11 +92,9 @@ def check_network(benchmark: Any, study: Study, name: str) -> None:
     except KeyError as error:
         known = ", ".join([NAMES, *benchmark.networks])
         raise ValueError(f"studies.{study.name}.networks: found {name!r}; allowed: {known}") from error
-    blocks = {*study.structures} - {SHARE}
-    most, found = network.most_removable, max((removed for removed, _, _ in study.sizes), default=0)
-    if blocks and most is not None and found > most:
-        key = "rounds.until" if study.rounds else "removed"
-        raise ValueError(f"studies.{study.name}.{key}: found {found}; {name} gives at most {most}")
+    most, (key, found) = network.most_removable, study.most_blocks
+    if most is not None and found > most:
+        raise ValueError(f"{key}: found {found}; {name} gives at most {most}")
     others = [one for one in study.structures if SCORED_AS.get(one, one) != "layers"]
     if others and not isinstance(network, NetworkSettings):
         raise ValueError(

@@ -34,6 +34,8 @@ class Formula(Settings):
     needs: Needs = Field(description="of the network: nothing, as for a random draw, its weights, or passes through it")
     scores: tuple[Scored, ...] = Field(("layers",), description="what it gives scores to")
     data_free: bool = Field(False, description="whether it looks at no training image")
+    images: int = Field(0, description="images that it makes itself, for each draw where it is sampled")
+    sampled: bool = Field(False, description="whether it takes the mean over `samples` draws")
     spans: bool = Field(False, description="whether it also gives a value to several successive blocks together")
 
 

@@ -198,6 +198,13 @@ class Study(Settings):
         """What is gone of each ticket, what goes in a round of it (0 without rounds), and the number of its rounds."""
         return self.rounds.sizes() if self.rounds else [(removed, 0, 1) for removed in self.removed]
 
+    @property
+    def most_blocks(self) -> tuple[str, int]:
+        """The key that says how many blocks go at most, and how many: 0 where only filters do."""
+        key = "rounds.until" if self.rounds else "removed"
+        sizes = [] if {*self.structures} == {SHARE} else self.sizes
+        return f"studies.{self.name}.{key}", max((removed for removed, _, _ in sizes), default=0)
+
     def scorings(self, recipes: Recipes) -> Iterable[Run]:
         """Everything that is scored, as runs that remove nothing."""
         for family in self.families:

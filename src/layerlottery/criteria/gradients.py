@@ -168,6 +168,7 @@ def grasp(given: Scoring) -> Saliency:
 
 @criterion(
     names={"hutchinson_taylor": {"batchnorm": "eval", "temperature": 200.0}},
+    sampled=True,
     scores=("layers", "filters", "weights"),
     needs="gradient",
 )
@@ -219,7 +220,11 @@ def check_grows(model: nn.Module, images: Tensor, function: str, others: Collect
 
 
 @criterion(
-    names={"synflow": {"batchnorm": "eval"}}, scores=("layers", "filters", "weights"), needs="gradient", data_free=True
+    names={"synflow": {"batchnorm": "eval"}},
+    scores=("layers", "filters", "weights"),
+    needs="gradient",
+    data_free=True,
+    images=1,
 )
 def synflow(given: Scoring) -> Saliency:
     """θ · ∂R/∂θ, R the sum of the outputs for one image of ones (SynFlow, Tanaka et al. 2020, equation 2).

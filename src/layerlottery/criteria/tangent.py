@@ -23,7 +23,12 @@ NORMS = nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm
 
 
 @criterion(
-    names={"ntk_sap": {"batchnorm": "eval"}}, scores=("layers", "filters", "weights"), needs="gradient", data_free=True
+    names={"ntk_sap": {"batchnorm": "eval"}},
+    scores=("layers", "filters", "weights"),
+    needs="gradient",
+    data_free=True,
+    sampled=True,
+    images=64,
 )
 def ntk_sap(given: Scoring) -> Saliency:
     """|∂/∂m E‖f(z; m ⊙ θ) − f(z; m ⊙ (θ + Δ))‖²| at m = 1 (NTK-SAP, Wang et al. 2023); the lowest go.

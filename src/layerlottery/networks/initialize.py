@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from layerlottery.config.extensions import trust
 from layerlottery.config.networks import CustomSettings, LibrarySettings, Network, StagedSettings
 from layerlottery.config.provenance import config_hash
+from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.blocks import residual_blocks, why_none
 from layerlottery.networks.examples import evaluating
 from layerlottery.networks.features import classifiers
 from layerlottery.networks.pretrained import load_pretrained
 from layerlottery.networks.resnet import initialize
+from layerlottery.networks.selection import removal_order
 from layerlottery.networks.weights import build, dense_architecture, save_network
 from layerlottery.networks.zoo import custom
 from layerlottery.networks.zoo.draws import WithoutDraws
@@ -30,10 +33,14 @@ log = logging.getLogger(__name__)
 CLASSIFIER_DEVIATION = 0.02
 
 
-def initialize_network(data: Path, output: Path, settings: Network, *, seed: int, draw: int = 0) -> None:
+def initialize_network(
+    data: Path, output: Path, settings: Network, *, seed: int, draw: int = 0, asked: tuple[str, str, int] | None = None
+) -> None:
     """Write θ0 of a network that fits the channels, the size and the classes of the prepared set `data`.
 
     Another `draw` gives fresh weights of the same seed, always random ones: the control that shares everything but θ0.
+    `asked` is a key of the configuration, what it calls the network, and how many blocks it wants to remove; raises
+    LayerLotteryError where the network can't lose so many.
     """
     trust(settings)
     settings = settings.untrained if draw else settings
@@ -47,6 +54,8 @@ def initialize_network(data: Path, output: Path, settings: Network, *, seed: int
         custom.check(settings, model, channels=channels, classes=classes, **size)
     elif not isinstance(settings, StagedSettings):
         _check_forward(settings, model, architecture)
+    if asked:
+        _check_blocks(settings, model, prepared, *asked)
     form = {"channels": channels, "classes": classes, **(size if settings.sized else {})}
     made_by = config_hash("initialize", settings, [], **form, seed=seed, draw=draw, **source)
     save_network(output, model, {"architecture": architecture, **source}, config_hash=made_by)
@@ -100,6 +109,20 @@ def _check_forward(settings: Network, model: nn.Module, architecture: Mapping[st
     if not isinstance(logits, Tensor) or logits.shape != (2, architecture["classes"]):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise LayerLotteryError(f"networks: {name} answers two images with {found}; allowed: logits of each class")
+
+
+def _check_blocks(
+    settings: Network, model: nn.Module, prepared: PreparedSet, key: str, name: str, removed: int
+) -> None:
+    """Raise unless so many blocks can be removed, as prune would once networks are trained and scored."""
+    normalize = Normalizer(prepared.mean, prepared.std, device=torch.device("cpu"), channels_last=False)
+    example = normalize(torch.from_numpy(prepared.split("train").images[:2]))
+    blocks = residual_blocks(model, example, keep_first=settings.keep_first)
+    rows = [{"name": one.name, "stage": one.stage, "removable": one.removable, "score": 0} for one in blocks]
+    most = len(removal_order(rows, minimum=settings.minimum))
+    if removed > most:
+        why = "" if most else f" ({why_none(model, blocks, example)})"
+        raise LayerLotteryError(f"{key}: found {removed}; {name} gives at most {most}{why}")
 
 
 def _draw_classifiers(model: nn.Module, architecture: Mapping[str, Any]) -> None:

@@ -18,6 +18,10 @@ from layerlottery.planning.jobs import Job, Name, Record
 Passes = tuple[float, float, float]
 # without a calibration: a backward pass costs two more forward passes
 RELATIVE: Passes = (1.0, 2.0, 3.0)
+# a finished job tells of one of its rule that passes so many times the images; what a job takes to start hides more
+FURTHEST = 10
+# jobs that finished ones tell of: their rule, whether images pass through a network, and the network
+Kind = tuple[str, bool, Name | None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Estimate:
 
     `networks` holds what one process or several measured of each. `start` is what any job takes before its work, and
     `cold` what one takes on top that no warm worker serves. `ratios` are seconds of finished jobs for each that was
-    estimated, by rule and network and by rule alone. `kwh` is what a busy core takes in a second.
+    estimated, by their kind and by that of all networks: a random choice says nothing of a score that takes images.
+    `kwh` is what a busy core takes in a second.
     """
 
     benchmark: Benchmark
@@ -52,19 +57,25 @@ class Estimate:
     start: float = 1.0
     cold: float = 0.0
     kwh: float = 0.0
-    ratios: Mapping[tuple[str, Name | None], float] = field(default_factory=dict)
+    ratios: Mapping[Kind, float] = field(default_factory=dict)
 
     def seconds(self, job: Job) -> float:
-        """As calibrated, then as finished jobs of the rule show, of the same network where there are some."""
-        ratio = self.ratios.get((job.rule, job.network), self.ratios.get((job.rule, None), 1.0))
+        """As calibrated, then as finished jobs of the kind show, of the same network where there are some."""
+        own = self.kind(job)
+        ratio = self.ratios.get(own, self.ratios.get((*own[:2], None), 1.0))
         return ratio * (self.start + self._work(job))
+
+    def kind(self, job: Job) -> Kind:
+        """What finished jobs must be to tell of this one."""
+        return job.rule, any(passes(job, self.benchmark, self._images(job))), job.network
 
     def corrected(self, done: Iterable[Record]) -> Estimate:
         """The same with the ratios of finished jobs."""
-        sums: dict[tuple[str, Name | None], list[tuple[float, float]]] = {}
+        sums: dict[Kind, list[tuple[float, float]]] = {}
         for record in done:
             both = record.seconds * self.threads(record.job), self.start + self._work(record.job)
-            for key in {(record.job.rule, record.job.network), (record.job.rule, None)}:
+            own = self.kind(record.job)
+            for key in {own, (*own[:2], None)}:
                 sums.setdefault(key, []).append(both)
         totals = {key: [sum(values) for values in zip(*pairs, strict=True)] for key, pairs in sums.items()}
         return replace(self, ratios={key: took / expected for key, (took, expected) in totals.items()})
@@ -111,6 +122,21 @@ class Estimate:
         return [mean(values) for values in zip(*timed, strict=True)]
 
 
+def suffice(done: Iterable[Job], left: Iterable[Job], benchmark: Benchmark, images: Mapping[str, ImageCounts]) -> bool:
+    """Whether finished jobs of its kind did so much of what each job that is left does that their rates hold."""
+
+    def work(job: Job) -> float:
+        seen = passes(job, benchmark, images.get(job.wildcards.get("dataset", ""), ImageCounts()))
+        return sum(count * weight for count, weight in zip(seen, RELATIVE, strict=True))
+
+    most: dict[tuple[str, bool], float] = {}
+    for job in done:
+        key = job.rule, work(job) > 0
+        most[key] = max(most.get(key, 0.0), work(job))
+    # without a finished job of the kind -1, which no work is below
+    return all(work(job) <= FURTHEST * most.get((job.rule, work(job) > 0), -1.0) for job in left)
+
+
 def wall_seconds(jobs: Sequence[Job], estimate: Estimate, at_once: int) -> float:
     """Seconds on the clock: what all networks share runs alone, the rest fills the cores.
 
@@ -140,9 +166,9 @@ def passes(job: Job, benchmark: Benchmark, images: ImageCounts) -> Passes:
         epochs = recipe.epochs - (int(rewind) if rewind.isdigit() else 0)
         return epochs * images.test, 0, epochs * images.train
     if job.stage == "score":
-        criterion = benchmark.criterion(job.wildcards["criterion"])
-        seen = 0 if criterion.formula.data_free else criterion.images_per_class * images.classes
-        return (seen, 0, 0) if criterion.formula.needs == "forward" else (0, seen, 0)
+        seen = _scored(job, benchmark, images)
+        forward = benchmark.criterion(job.wildcards["criterion"]).formula.needs == "forward"
+        return (seen, 0, 0) if forward else (0, seen, 0)
     if job.stage == "attack":
         settings = benchmark.attack
         counts = {
@@ -155,3 +181,20 @@ def passes(job: Job, benchmark: Benchmark, images: ImageCounts) -> Passes:
         # the ticket's and the dense network's
         return 2 * min(benchmark.compare.images or images.test, images.test), 0, 0
     return 0, 0, 0
+
+
+def _scored(job: Job, benchmark: Benchmark, images: ImageCounts) -> int:
+    """Images that a scoring looks at, those of all draws and of all rounds of one_by_one."""
+    criterion, network = benchmark.criterion(job.wildcards["criterion"]), job.wildcards["network"]
+    formula = criterion.formula
+    if formula.needs in ("nothing", "weights"):
+        return 0
+    seen = formula.images or (0 if formula.data_free else criterion.images_per_class * images.classes)
+    times = criterion.samples if formula.sampled else 1
+    if criterion.select != "one_by_one":
+        return seen * times
+    # where only the built network knows its blocks, as many as the studies remove
+    rounds = benchmark.network(network).most_removable
+    if rounds is None:
+        rounds = benchmark.most_removed(network, job.wildcards["dataset"])[1]
+    return seen * times * (1 + rounds)

@@ -24,7 +24,7 @@ UNIT = (Measured(macs=1.0, parameters=0.0),)
 
 @dataclass(frozen=True)
 class Timed:
-    """Of the jobs that are left those whose rule has finished for the same network, and their seconds on the clock."""
+    """Of the jobs that are left those whose kind has finished for the same network, and their seconds on the clock."""
 
     jobs: int
     seconds: float
@@ -49,7 +49,7 @@ def estimate(benchmark: Benchmark, left: Sequence[Job], *, cores: int, same: Col
     if not done:
         return Timed(0, 0.0)
     found = _estimate(benchmark, left, done, cores)
-    timed = [job for job in left if (job.rule, job.network) in found.ratios]
+    timed = [job for job in left if found.kind(job) in found.ratios]
     return Timed(len(timed), wall_seconds(timed, found, gpu_jobs() or cores))
 
 

@@ -14,7 +14,7 @@ from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.stages import STAGES
 from layerlottery.planning.alike import Alike, alike
 from layerlottery.planning.deciding import tells
-from layerlottery.planning.estimate import Estimate, wall_seconds
+from layerlottery.planning.estimate import Estimate, suffice, wall_seconds
 from layerlottery.planning.images import image_counts
 from layerlottery.planning.jobs import Job, Record, records
 from layerlottery.runtime.lease import gpu_jobs
@@ -84,7 +84,6 @@ def plan(benchmark: Benchmark, jobs: Sequence[Job], *, cores: int) -> Plan:
     runs, left = benchmark.runs(), [job for job in jobs if job.left]
     same = alike(benchmark, {file for job in left for file in job.outputs})
     done = list(records(jobs, benchmark.results))
-    known = {record.job.rule for record in done}
     began = time.monotonic()
     estimate = _estimate(benchmark, left, done, cores)
     stages = {name: dict.fromkeys(("jobs", "left", "seconds"), 0.0) for name in (*STAGES, ALL)}
@@ -99,7 +98,7 @@ def plan(benchmark: Benchmark, jobs: Sequence[Job], *, cores: int) -> Plan:
         networks=len(runs),
         tickets=sum(run.removed > 0 for run in runs),
         cores=cores,
-        recorded=sum(job.rule in known for job in left),
+        recorded=sum((*estimate.kind(job)[:2], None) in estimate.ratios for job in left),
         wall_seconds=wall_seconds([job for job in left if not _is_copied(job, same)], estimate, gpu_jobs() or cores),
         calibration_seconds=time.monotonic() - began,
         kwh=kwh,
@@ -138,7 +137,7 @@ def _estimate(benchmark: Benchmark, left: Sequence[Job], done: Sequence[Record],
     images = {name: image_counts(benchmark, name, prepared=name not in stale) for name in datasets}
     names = dict.fromkeys(job.network for job in concerned if job.network)
     trainings = [record for record in done if record.kwh]
-    known = {job.rule for job in left} <= {record.job.rule for record in done} and trainings
+    known = trainings and suffice([record.job for record in done], left, benchmark, images)
     until = 0.0 if known else time.monotonic() + LATEST
     networks = calibrate.measured(benchmark, images, names, processes=gpu_jobs() or cores, until=until)
     estimate = Estimate(benchmark, cores, images, networks)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from layerlottery.config import extensions
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.data import Digits
 from layerlottery.config.evaluation import AttackSettings, CompareSettings
 from layerlottery.config.networks import (
+    CustomSettings,
     PreactResNetSettings,
     TorchvisionSettings,
     VisionTransformerSettings,
@@ -115,6 +117,34 @@ def test_what_can_not_take_such_small_images_says_so(settings, message, data, tm
     with pytest.raises(LayerLotteryError, match=message) as caught:
         initialize_network(data, tmp_path / "init", settings, seed=0)
     assert "\n" not in str(caught.value)
+
+
+def test_the_most_blocks_that_can_go_are_those_that_prune_removes(data, tmp_path):
+    files = {key: tmp_path / key for key in ("init", "scores", "start", "ticket.json")}
+    asked = "studies.one.removed", "small", 99
+    with pytest.raises(LayerLotteryError, match=r"^studies.one.removed: found 99; small gives at most \d+$") as caught:
+        initialize_network(data, files["init"], NETWORKS["mobilenet_v2"], seed=0, asked=asked)
+    assert not files["init"].exists()
+    most = int(str(caught.value).split()[-1])
+    initialize_network(data, files["init"], NETWORKS["mobilenet_v2"], seed=0, asked=(*asked[:2], most))
+    score(files["init"], data, files["scores"], CRITERIA["random"], seed=0, device=CPU)
+    inputs = files["init"], files["scores"], files["start"], files["ticket.json"]
+    with pytest.raises(LayerLotteryError, match=f"0 to {most}$"):
+        prune(*inputs, removed=most + 1)
+    prune(*inputs, removed=most)
+    assert len(read_facts(files["ticket.json"])["removed_blocks"]) == most > 0
+
+
+def test_a_network_without_blocks_says_why(data, tmp_path, monkeypatch):
+    monkeypatch.setenv(extensions.TRUSTED, "")
+    source = tmp_path / "flat.py"
+    source.write_text(
+        "from torch import nn\n\n\ndef flat(*, channels, classes, image_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size**2, classes))\n"
+    )
+    settings = CustomSettings(family="custom", function=f"{source}:flat")
+    with pytest.raises(LayerLotteryError, match=r"gives at most 0 \(.*found no residual block"):
+        initialize_network(data, tmp_path / "init", settings, seed=0, asked=("studies.one.removed", "flat", 1))
 
 
 def test_draws_are_fresh_weights_of_one_architecture(data, tmp_path):

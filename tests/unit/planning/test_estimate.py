@@ -4,7 +4,7 @@ import pytest
 
 from layerlottery.config.evaluation import ATTACKS
 from layerlottery.config.loading import load_benchmark
-from layerlottery.planning.estimate import Estimate, Measured
+from layerlottery.planning.estimate import Estimate, Measured, suffice
 from layerlottery.planning.images import ImageCounts
 from layerlottery.planning.jobs import Job, Record
 from layerlottery.planning.plan import wall_seconds
@@ -62,6 +62,12 @@ TEN_EPOCHS = 10 * (10 + 0.1)
         (job("score", criterion="snip"), 100 * 0.002),
         (job("score", criterion="kl"), 100 * 0.001),
         (job("score", criterion="random"), 0.0),
+        (job("score", criterion="l1"), 0.0),
+        # random images, or one of ones; ten draws; four blocks may go one by one
+        (job("score", criterion="ntk_sap"), 64 * 10 * 0.002),
+        (job("score", criterion="synflow"), 1 * 0.002),
+        (job("score", criterion="hutchinson_taylor"), 100 * 10 * 0.002),
+        (job("score", criterion="sleb"), 100 * (1 + 3) * 0.001),
         (job("initialize"), 0.0),
         # the dense network and 8 tickets, 4 rounds and one to warm up, on all four cores
         (job("profile"), 9 * 5 * 0.1 * 4),
@@ -104,6 +110,27 @@ def test_finished_jobs_correct_those_of_their_rule_and_first_of_their_network():
     # no record of its own: three times what was expected, as those two together
     assert found.seconds(job("train_dense", network="third")) == pytest.approx(3 * TEN_EPOCHS)
     assert found.seconds(ticket("train_ticket")) == pytest.approx(0.7 * TEN_EPOCHS)
+
+
+def test_a_random_choice_says_nothing_of_a_score_that_takes_images():
+    drawn, taken = (job("score", criterion=name) for name in ("random", "kl"))
+    # sizes without a calibration: no more is known than how much more a job does than another
+    found = Estimate(load_benchmark(CONFIG), 4, {"digits": IMAGES}, {NAME: [Measured(1e9, 1000)]})
+    assert found.corrected([Record(drawn, seconds=2.0)]).seconds(taken) == found.seconds(taken)
+    found = found.corrected([Record(drawn, seconds=2.0), Record(taken, seconds=9.0)])
+    assert (found.seconds(drawn), found.seconds(taken)) == pytest.approx((2.0, 9.0))
+
+
+def test_jobs_tell_of_others_of_their_kind_that_do_not_do_much_more():
+    drawn, taken, sampled = (job("score", criterion=name) for name in ("random", "kl", "hutchinson_taylor"))
+    known = load_benchmark(CONFIG), {"digits": IMAGES}
+    assert suffice([drawn], [drawn], *known)
+    assert suffice([sampled], [taken], *known)
+    assert not suffice([drawn], [taken], *known)
+    assert not suffice([taken], [drawn], *known)
+    # 2,000 units against 100
+    assert not suffice([taken], [sampled], *known)
+    assert not suffice([], [drawn], *known)
 
 
 def test_weights_and_images_fill_the_disk():
