@@ -1,9 +1,11 @@
 """The verdict says what the tables hold, and no more."""
 
+import re
+
 import pandas as pd
 import pytest
 from tests.unit.cli.test_cli import call
-from tests.unit.report.conftest import write_rows
+from tests.unit.report.conftest import TUNED, write_rows
 
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import read_tables
@@ -214,8 +216,22 @@ def test_summary_text_keeps_long_names_apart(make, tmp_path):
     tables = make(tmp_path, criteria=("c" * 40,), rewound=("4", "8"), removed=(1,), kinds=())
     lines = summary_text(tables).splitlines()
     assert max(map(len, lines)) <= 80
-    names = [line[:20] for line in lines if line.startswith("ccc")]
-    assert len(set(names)) == len(names) == 3
+    names = [line for line in lines if line.startswith("ccc")]
+    long = "c" * 40
+    assert names == [long, f"{long} (trained, rewind 4)", f"{long} (trained, rewind 8)"]
+    # each above its ticket
+    assert all(re.match(r" {21} 1 +\d", lines[lines.index(name) + 1]) for name in names)
+
+
+def test_summary_text_shows_no_two_tickets_under_one_name(make, tmp_path):
+    criteria = ("angular", "angular_deepest", "ntk_sap", "random")
+    tables = make(tmp_path, criteria=criteria, removed=(), fresh=(1,), rewound=("1", TUNED), kinds=(), fills=())
+    lines = summary_text(tables).splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in criteria:
+        for variant in ("fresh", "trained, rewind 1", "trained, tuned"):
+            assert sum(line.startswith(f"{name} ({variant})") for line in lines) == 1
+    assert not [line for line in lines if "…" in line]
 
 
 def test_summary_text_judges_no_ticket_where_nothing_was_learned(make, tmp_path):
@@ -259,7 +275,7 @@ def test_summary_text_names_equal_costs_in_short(make, tmp_path):
     )
     text = summary_text(folder)
     assert "snip (filters @MACs) " in text
-    assert "filters @MACs)  1" in text.split("\nccc")[-1]
+    assert re.search(r"\nc{40} \(filters @MACs\)\n +1 ", text)
     (explained,) = [line for line in text.splitlines() if line.startswith("@")]
     assert "@MACs: " in explained
     assert max(map(len, text.splitlines())) <= 80
