@@ -7,9 +7,11 @@ import pytest
 from tests.unit.cli.test_cli import call
 from tests.unit.report.conftest import TUNED, write_rows
 
+from layerlottery.config.criteria import DRAWN
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import read_tables
 from layerlottery.report.text import summary_text
+from layerlottery.report.texts import TEXTS
 from layerlottery.report.verdict import Finding, findings, headline, named
 from layerlottery.store.artifacts import read_table
 from layerlottery.store.lock import acquire
@@ -98,6 +100,30 @@ def test_missing_controls_are_named(make, tmp_path):
     assert not said(finding, "Against random")
 
 
+@pytest.mark.parametrize(
+    ("changes", "lacking"),
+    [
+        ({}, {"fresh", "architecture", "dense_at_cost", "filters_at_macs"}),
+        ({"scored_at": "trained"}, {"fresh", "architecture", "filters_at_macs"}),
+        ({"scored_at": "trained", "rewind": TUNED}, {"fresh", "architecture", "filters_at_macs", "dense_tuned"}),
+        ({"scored_at": "trained", "step": 1}, set()),
+        ({"scored_at": "trained", "step": 1, "rewind": TUNED}, {"dense_tuned"}),
+        ({"criterion_settings": '{"function":"block_influence"}'}, {"fresh", "architecture", "dense_at_cost"}),
+        (
+            {"criterion_settings": '{"function":"angular","select":"span"}', "scored_at": "trained"},
+            {"fresh", "architecture", "deepest"},
+        ),
+        # controls need none themselves
+        ({"criterion_settings": '{"function":"angular","select":"deepest"}'}, None),
+    ],
+)
+def test_only_controls_that_can_be_had_are_missed(changes, lacking):
+    runs = RUNS[RUNS["criterion"] == "snip"].head(1).assign(**changes)
+    missing = dict(control_statements(runs, compared())).get("Missing controls", "").lower()
+    found = {name for name, one in TEXTS["controls"].items() if f"{one['words'].lower()}, so" in missing}
+    assert found == (set() if lacking is None else {*DRAWN, *lacking})
+
+
 def test_controls_that_were_trained_are_told(everything):
     (finding,) = findings(read_tables(everything), "1")
     for term in ("Against random", "Against random spread", "Against fresh weights", "Against layers"):
@@ -119,7 +145,9 @@ RUNS = pd.DataFrame(
         "structure": ["none", "layers", "layers", "filters"],
         "criterion": [None, "snip", "chance", "snip"],
         "criterion_settings": [None, '{"function":"snip"}', '{"function":"random"}', '{"function":"snip"}'],
+        "scored_at": [None, "init", "init", "init"],
         "rewind": "0",
+        "step": 0,
     }
 )
 
