@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import chain, count, product
 from typing import Any
 
-from layerlottery.config.criteria import DEPTHS, DRAWN, CriterionSettings
+from layerlottery.config.criteria import DEEPEST, DEPTHS, DRAWN, CriterionSettings
 from layerlottery.config.networks import STAGE_COUNT, Network, NetworkSettings, StagedSettings
 from layerlottery.config.recipes import TRAINED
 from layerlottery.config.studies import CONTROLS, FRESH, IN_ROUNDS, TUNED_ON, Study
@@ -69,7 +69,7 @@ def _grids(
 ) -> Iterator[tuple[dict[str, Any], Criteria]]:
     """Fields of each study that makes a control, where they differ from the study's own; and its criteria."""
     key, named = f"studies.{study.name}.controls: found {control}", "all" not in study.controls
-    chosen = [name for name in study.criteria if criterion(name).function not in (*DRAWN, DEPTHS)]
+    chosen = [name for name in study.criteria if _chooses(criterion(name))]
     scored = {"criteria": chosen, "scored_at": study.scored_at, "draws": study.draws}
     # filters can go from CIFAR ResNets with projections alone, and not every criterion scores them
     found = {name: network(name) for name in study.networks}
@@ -97,6 +97,10 @@ def _grids(
             yield from _architectures(study, network(name), name, removed, named=named, key=key)
     elif control != "filters_at_macs" or (cifar and fitting):
         yield plain[control], {}
+
+
+def _chooses(criterion: CriterionSettings) -> bool:
+    return criterion.function not in (*DRAWN, DEPTHS) and criterion.select != DEEPEST
 
 
 def _architectures(

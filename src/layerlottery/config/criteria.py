@@ -53,6 +53,8 @@ DEPTHS = "depths"
 DRAWN = tuple(
     name for name, one in FORMULAS.items() if one.needs == "nothing" and "layers" in one.scores and name != DEPTHS
 )
+# it selects blocks by their place, whatever a criterion gives them
+DEEPEST = "deepest"
 # editors offer the built-in ones; a union would speak of each of its members in messages
 Named = Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(FORMULAS), "type": "string"}, {"type": "string"}]})]
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from layerlottery.config.criteria import DEEPEST, DRAWN, FORMULAS, OWN, SCORED_AS
+from layerlottery.config.studies import AT_COST, FRESH, TUNED_ON
 from layerlottery.report.grids import Grid, interval_cells, per_network, pivoted
-from layerlottery.report.tables import Tables, sizes, tickets
+from layerlottery.report.tables import Tables, formula_name, is_tuned, recorded, sizes, tickets, unchosen_criteria
 from layerlottery.report.texts import TEXTS
 from layerlottery.tables.statistics import NULL
 from layerlottery.words import counted, interval
@@ -25,18 +27,42 @@ def control_statements(runs: pd.DataFrame, comparisons: pd.DataFrame) -> list[tu
     rows = tickets(runs)
     if rows.empty:
         return []
-    # layers are a control of filters and weights alone
-    asked = [name for name in CONTROLS if name != "layers" or {"filters", "weights"} & {*rows["structure"]}]
-    compared = {name: comparisons[comparisons["control"] == name] for name in asked}
+    compared = {name: comparisons[comparisons["control"] == name] for name in CONTROLS}
+    asked = _asked(rows)
     said = [
         (CONTROLS[name]["term"], _against(CONTROLS[name]["words"], own)) for name, own in compared.items() if len(own)
     ]
     missing = [
         f"nothing was compared with {CONTROLS[name]['words']}, so we can't tell {CONTROLS[name]['untold']}"
         for name, own in compared.items()
-        if own.empty
+        if own.empty and asked[name]
     ]
     return [*said, *([("Missing controls", _sentence(missing))] if missing else [])]
+
+
+def _asked(rows: pd.DataFrame) -> dict[str, bool]:
+    """Of each control whether a study could have given it to any of these tickets, or to those of criteria at least."""
+    rows = rows[~rows["criterion"].isin(unchosen_criteria(rows)) & (rows["rewind"] != FRESH)]
+    rows = rows[~rows["structure"].isin((*AT_COST, TUNED_ON))]
+    functions = [formula_name(*pair) for pair in zip(rows["criterion"], rows["criterion_settings"], strict=True)]
+    able = pd.Series(["filters" in FORMULAS.get(one, OWN).scores for one in functions], rows.index, dtype=bool)
+    layers = rows["structure"] == "layers"
+    # what is made in rounds has but the controls IN_ROUNDS
+    whole = layers & (rows["step"] == 0)
+    scored = rows["structure"].map(lambda one: SCORED_AS.get(one, one))
+    kinds = {
+        **{name: scored.isin(FORMULAS[name].scores) for name in DRAWN},
+        DEEPEST: layers
+        & pd.Series([recorded(one, "select") == "span" for one in rows["criterion_settings"]], rows.index, dtype=bool),
+        "fresh": whole,
+        "architecture": whole,
+        "layers": rows["structure"].isin(("filters", "weights")),
+        # those that were scored on the dense network cost its training too
+        "dense_at_cost": whole & (rows["scored_at"] == "init") & (rows["rewind"] == "0"),
+        TUNED_ON: layers & rows["rewind"].map(is_tuned),
+        "filters_at_macs": whole & able,
+    }
+    return {name: bool(kind.any()) for name, kind in kinds.items()}
 
 
 def _against(words: str, rows: pd.DataFrame) -> str:

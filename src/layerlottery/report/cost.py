@@ -105,8 +105,8 @@ def _totals(own: Tables, rows: pd.DataFrame) -> pd.DataFrame:
     means = {name: over_seeds(runs, TICKET, name).set_index(TICKET)["mean"] for name in ("train_seconds", *SPENT)}
     rows = rows.set_index(TICKET)
     columns = {
-        "own": means["train_seconds"].map(seconds),
-        "all": rows["total_seconds"].map(seconds),
+        "time, own": means["train_seconds"].map(seconds),
+        "time, all": rows["total_seconds"].map(seconds),
         "speed-up, own": rows["train_speedup"].map(factor),
         "speed-up, all": rows["total_speedup"].map(factor),
         "energy, own": means["energy_kwh"].map(watt_hours),

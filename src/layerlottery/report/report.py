@@ -16,11 +16,12 @@ from layerlottery.report.explore import explorer, vega
 from layerlottery.report.forest import Forest, forest
 from layerlottery.report.pages import pages_of, write_pages
 from layerlottery.report.paper import read_paper
+from layerlottery.report.recipes import recipe_facts, ticket_words
 from layerlottery.report.sections import left_out, sections
 from layerlottery.report.series import confidence_of
-from layerlottery.report.tables import Tables, read_tables, tolerance_name, trainings
+from layerlottery.report.tables import Tables, at_tolerance, read_tables, tolerance_name, trainings
 from layerlottery.report.texts import TEMPLATES, TEXTS
-from layerlottery.report.verdict import findings, overall, tolerance_words
+from layerlottery.report.verdict import chosen, findings, overall, tolerance_words
 from layerlottery.store.artifacts import write_document
 from layerlottery.store.chain import Chain
 from layerlottery.store.lock import options_of
@@ -53,6 +54,7 @@ def report(
         forest_plot=plot,
         forest_words=_forest_words(plot, held, xi),
         tradeoff=tradeoff_picture(held, xi),
+        ticket_words=ticket_words(chosen(at_tolerance(held.summary, xi))),
         tolerance=tolerance_words(xi),
         several_seeds=int(held.runs["seed"].nunique()) > 1,
         confidence=f"{100 * confidence_of(held.summary):g}",
@@ -115,4 +117,8 @@ def measured(runs: pd.DataFrame) -> list[tuple[str, str]]:
     held = {name: runs[name].dropna().tolist() for name in TEXTS["facts"]}
     # the first start and the last end stand for all
     held |= {"started": sorted(held["started"])[:1], "ended": sorted(held["ended"])[-1:]}
-    return [(words, either(held[name])) for name, words in TEXTS["facts"].items() if name not in NVIDIA or held[name]]
+    recipes = recipe_facts(runs)
+    # where there are several, each says its own epochs
+    unsaid = {*(name for name in NVIDIA if not held[name]), *(["epochs"] if recipes else [])}
+    facts = [(words, either(held[name])) for name, words in TEXTS["facts"].items() if name not in unsaid]
+    return [*recipes, *facts]

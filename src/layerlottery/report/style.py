@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 
 from layerlottery.config.criteria import DEPTHS, DRAWN, FORMULAS
 from layerlottery.config.naming import family_name
-from layerlottery.report.tables import drawn_criteria, tickets
+from layerlottery.report.tables import tickets, unchosen_criteria
 from layerlottery.words import identifier, visible
 
 # names that a legend, or the edge of a panel, has room for
@@ -104,11 +104,11 @@ THICK, BAND = Look(INK, None), Look(INK, None, band=True)
 
 
 def looks(runs: pd.DataFrame) -> dict[str, Look]:
-    """One look per criterion; random ones and given depths are grey and last.
+    """One look per criterion; random and deepest ones and given depths are grey and last.
 
     A built-in criterion looks the same on every page, whatever else is there; others take what is left.
     """
-    grey = drawn_criteria(runs, UNCHOSEN)
+    grey = unchosen_criteria(runs)
     names = sorted(set(tickets(runs)["criterion"]))
     coloured = [name for name in names if name not in grey]
     places = {name: FIXED.index(name) for name in coloured if name in FIXED}

@@ -111,7 +111,7 @@ def recipe(one: Submission, group: Group) -> dict[str, Any]:
     """What the networks of a data set and architecture must share to be comparable, by key; docs/leaderboard.md."""
     dataset, network = group
     rows = dense(within(one.tables.runs, group))
-    trained = [_settings(text) for text in rows["training_settings"].dropna().unique()]
+    trained = [settings_of(text) for text in rows["training_settings"].dropna().unique()]
     settings = {key: value for own in trained for key, value in own.items() if key not in MACHINE}
     data = _object(_object(one.configuration.get("datasets")).get(dataset))
     named = _object(_object(one.configuration.get("networks")).get(network))
@@ -131,7 +131,8 @@ def recipe_hash(held: Mapping[str, Any]) -> str:
     return digest(held)
 
 
-def _settings(text: str) -> dict[str, Any]:
+def settings_of(text: str) -> dict[str, Any]:
+    """A training's recorded settings; what is no JSON stands as text under `settings`."""
     try:
         return _object(json.loads(text))
     except (ValueError, RecursionError):

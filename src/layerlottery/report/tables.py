@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from layerlottery.config.criteria import DRAWN, Structure
+from layerlottery.config.criteria import DEEPEST, DEPTHS, DRAWN, Structure
 from layerlottery.config.naming import family_name, gone_name, is_depths, variant_name
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.rounds import SHARE
@@ -219,14 +219,27 @@ def trainings(runs: pd.DataFrame) -> pd.DataFrame:
 def drawn_criteria(runs: pd.DataFrame, functions: Sequence[str] = DRAWN) -> set[str]:
     """Names of the criteria that draw blocks at random: by their recorded formula, or by name where there is none."""
     pairs = _distinct(runs.dropna(subset=["criterion"]), ["criterion", "criterion_settings"])
-    return {str(name) for name, settings in pairs if _formula(name, settings) in functions}
+    return {str(name) for name, settings in pairs if formula_name(name, settings) in functions}
 
 
-def _formula(name: str, settings: str) -> str:
+def unchosen_criteria(runs: pd.DataFrame) -> set[str]:
+    """Names of the criteria that choose no blocks: those are drawn at random, the deepest, or of given depths."""
+    pairs = _distinct(runs.dropna(subset=["criterion"]), ["criterion", "criterion_settings"])
+    deepest = {str(name) for name, settings in pairs if recorded(settings, "select") == DEEPEST}
+    return drawn_criteria(runs, (*DRAWN, DEPTHS)) | deepest
+
+
+def formula_name(name: str, settings: str) -> str:
+    """The function of a criterion's recorded settings, or its name where they tell none."""
+    return recorded(settings, "function") or str(name)
+
+
+def recorded(settings: str, key: str) -> str:
+    """A criterion's recorded setting, or nothing where there is none."""
     try:
-        return str(json.loads(settings)["function"])
+        return str(json.loads(settings)[key])
     except (TypeError, ValueError, KeyError, RecursionError):
-        return str(name)
+        return ""
 
 
 def tolerance_name(settings: ReportSettings) -> str:

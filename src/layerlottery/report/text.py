@@ -35,10 +35,12 @@ COLUMNS = {
     "speed": 5,
 }
 
+INDENTED: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "  "}
 WINS = {True: "yes", False: "no"}
 # variants whose usual names don't fit
 SHORT = {CALLED["filters_at_macs"]: "filters @MACs", CALLED["dense_at_cost"]: "dense @cost"}
-SHORT |= {CALLED[SHARE]: "filters", "fine-tuned": "tuned", "rounds of ": "by ", "\N{NO-BREAK SPACE}%": "%"}
+SHORT |= {CALLED[SHARE]: "filters", "fine-tuned": "tuned", "fresh weights": "fresh"}
+SHORT |= {"rounds of ": "by ", "\N{NO-BREAK SPACE}%": "%"}
 AT = "@MACs: with the MACs of the layer ticket. @cost: trained for its cost."
 PERCENT_OF = "%: of the filters."
 BY = "by 1, by 20%: removed in rounds of so much, each scored\nafter the training of the one before."
@@ -69,7 +71,7 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
         if not rows.empty:
             heading = f"{group_name(group)}, {seeds_words(rows)}"
             lines += ["", heading[:WIDTH], _heads()]
-            lines += [line for row in rows.to_dict("records") for line in _told(row)]
+            lines += _listed(rows)
             lines += ["", *wrap(headline(chosen(rows), xi), WIDTH)]
     return terminal("\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))]))
 
@@ -83,19 +85,32 @@ def reported(results: Path) -> ReportSettings | None:
         return None
 
 
-def _told(values: dict[Hashable, Any]) -> list[str]:
-    same = values["same_as"]
-    return [_ticket(values), *([] if pd.isna(same) else [f"  identical to {same}"[:WIDTH]])]
+def _listed(rows: pd.DataFrame) -> list[str]:
+    """A line per ticket; names that don't fit stand above their tickets, whole, for a cut one may be that of others."""
+    lines: list[str] = []
+    above = ""
+    for row in rows.to_dict("records"):
+        name, size = _name(row["criterion"], row["variant"]), _removed(row)
+        fits = len(name) <= _wide(size)
+        lines += [] if fits or name == above else wrap(name, WIDTH)
+        above = "" if fits else name
+        lines.append(_ticket(row, name if fits else ""))
+        lines += [] if pd.isna(row["same_as"]) else wrap(f"identical to {row['same_as']}", WIDTH, **INDENTED)
+    return lines
 
 
-def _ticket(values: dict[Hashable, Any]) -> str:
+def _removed(values: dict[Hashable, Any]) -> str:
+    return f"{values['removed']}%" if values["structure"] == SHARE else f"{values['removed']}"
+
+
+def _ticket(values: dict[Hashable, Any], name: str) -> str:
     win = _corrected(WINS.get(values["winning"], ""), WINS.get(values["winning_holm"], ""), WINS[False])
     verdict = _corrected(values["verdict"], values["verdict_holm"], UNDECIDED)
     change = values["mean"], values["low"], values["high"]
     return _line(
         (
-            _name(values["criterion"], values["variant"]),
-            f"{values['removed']}%" if values["structure"] == SHARE else f"{values['removed']}",
+            name,
+            _removed(values),
             _digits(lambda digits: number(values["accuracy"], digits), COLUMNS["acc."]),
             _digits(lambda digits: interval(*change, digits), COLUMNS["Δ [low, high]"]),
             *((ABSENT, ABSENT) if values["learned"] is False else (win, verdict)),
@@ -106,7 +121,7 @@ def _ticket(values: dict[Hashable, Any]) -> str:
 
 
 def _name(criterion: str, variant: str) -> str:
-    """As elsewhere, but with a variant's short name: that its end is cut would hide the word that matters."""
+    """As elsewhere, but with a variant's short name."""
     if "rounds of" in variant:
         # the sign of percent says it
         variant = variant.removeprefix("filters, ")
@@ -142,17 +157,14 @@ def _heads() -> str:
     return first + second.rjust(end - len(first)) + whole[end:]
 
 
+def _wide(removed: str) -> int:
+    """How wide a name may be: a long number beside it takes some of its place."""
+    return -COLUMNS["ticket"] - max(0, len(removed) - COLUMNS["removed"])
+
+
 def _line(cells: Iterable[str]) -> str:
     first, second, *others = cells
-    (wide, narrow), sizes = map(abs, list(COLUMNS.values())[:2]), list(COLUMNS.values())[2:]
-    # names are cut, and figures never
-    wide -= max(0, len(second) - narrow)
-    head = f"{_fit(first, wide).ljust(wide)} {second.rjust(narrow)}"
+    sizes = list(COLUMNS.values())[2:]
+    head = f"{first.ljust(_wide(second))} {second.rjust(COLUMNS['removed'])}"
     rest = (cell.ljust(-size) if size < 0 else cell.rjust(size) for cell, size in zip(others, sizes, strict=True))
     return " ".join([head, *rest]).rstrip()
-
-
-def _fit(text: str, size: int) -> str:
-    """Cut in the middle: a name's end tells variants of one criterion apart."""
-    end = 2 * size // 3
-    return text if len(text) <= size else f"{text[: size - end - 1]}…{text[-end:]}"

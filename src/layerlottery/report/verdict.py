@@ -51,8 +51,9 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     """The first sentence of the page: the only network's headline, or how many tickets win in how many networks."""
     if len(found) == 1:
         return found[0].headline
-    every = [rows for own in tables.by_group.values() if len(rows := chosen(at_tolerance(own.summary, xi)))]
-    held = [rows for rows in every if not nothing_learned(rows)]
+    judged = {group: chosen(at_tolerance(own.summary, xi)) for group, own in tables.by_group.items()}
+    every = {group: rows for group, rows in judged.items() if len(rows)}
+    held = [rows for rows in every.values() if not nothing_learned(rows)]
     if every and not held:
         return f"{NOT_LEARNED}: no dense network is told from chance, so no ticket is judged."
     rows = pd.concat(held) if held else pd.DataFrame()
@@ -63,8 +64,14 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     places = sum(bool(one["winning_holm"].eq(True).any()) for one in held)
     won = int(rows["winning_holm"].eq(True).sum())
     said = f"{_subject(rows, won)} proven to win, in {places} of {len(found)} networks" if won else "No win is proven"
-    idle = f" In {len(every) - len(held)} it is not shown that anything was learned." if len(held) < len(every) else ""
+    lost = [group_name(group) for group, rows in every.items() if nothing_learned(rows)]
+    idle = f" {NOT_LEARNED} in {', '.join(_shortened(lost))}." if lost else ""
     return f"{said} ({tolerance_words(xi)}, {seeds_words(rows)}, corrected within each network).{idle}"
+
+
+def _shortened(names: list[str]) -> list[str]:
+    more = len(names) - MOST_NAMED
+    return [*names[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
 
 
 def chosen(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from layerlottery.config.criteria import DEPTHS
+from layerlottery.config.criteria import DEEPEST, DEPTHS
 from layerlottery.config.rounds import SHARE
 from layerlottery.config.studies import AT_COST, FRESH, TUNED_ON
 from layerlottery.paths import TUNED
 from layerlottery.tables.inference import Contrasts, Inference, Measured
-from layerlottery.tables.seeds import are_controls, identities, pruned, shapes
+from layerlottery.tables.seeds import are_controls, identities, pruned, selection, shapes
 from layerlottery.tables.statistics import NULL, bootstraps, holm, outcome
 
 SIZE = ["dataset", "network", "removed"]
@@ -37,8 +37,8 @@ class Control:
     def fits(self, pairs: pd.DataFrame) -> pd.Series:
         """Of which pairs of tickets the other, whose columns end in _other, is a control."""
         found = (pairs[f"{self.column}_other"] == self.value) & (pairs[self.column] != self.value)
-        if self.value in (*AT_COST, TUNED_ON):
-            # their cost is a layer ticket's, not that of as many filters or weights
+        if self.value in (*AT_COST, TUNED_ON, DEEPEST):
+            # their cost is a layer ticket's, not that of as many filters or weights, which no block's place selects
             found &= pairs["structure"] == "layers"
         # percent of the filters are no number of blocks
         found &= (pairs["structure"] == SHARE) == (pairs["structure_other"] == SHARE)
@@ -48,10 +48,11 @@ class Control:
 
 
 SAME_BUDGET = ("budget", "scored_at", "rewind", "step")
-# a fresh start and a layer ticket share the architecture or the budget of the same draw; random draws share nothing
+# a fresh start and a layer ticket share the architecture or the budget of the same draw; others share none
 CONTROLS = {
     "random": Control("function", "random", alike=("structure", "rewind", "step"), paired=("seed",)),
     "random_spread": Control("function", "random_spread", alike=("structure", "rewind", "step"), paired=("seed",)),
+    DEEPEST: Control("select", DEEPEST, alike=("structure", "rewind", "step"), paired=("seed",)),
     "fresh": Control("rewind", FRESH, alike=("structure", "criterion", "scored_at", "step"), paired=("seed", "draw")),
     "architecture": Control("function", DEPTHS, alike=("structure",), paired=("seed",)),
     "layers": Control("structure", "layers", alike=SAME_BUDGET, paired=("seed", "draw")),
@@ -135,6 +136,7 @@ def _pairs(tickets: pd.DataFrame) -> pd.DataFrame:
     named = identities(tickets).reset_index()
     settings = tickets.drop_duplicates("ticket")["criterion_settings"].map(json.loads)
     named["function"] = [one["function"] for one in settings]
+    named["select"] = [selection(one) for one in settings]
     named["is_control"] = are_controls(tickets.drop_duplicates("ticket")).to_numpy()
     named["budget"] = [one.get("budget") or name for one, name in zip(settings, named["criterion"], strict=True)]
     # the criterion of a layer ticket is what others name as their budget

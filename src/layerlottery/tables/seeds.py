@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from layerlottery.config.criteria import DEPTHS, DRAWN
+from layerlottery.config.criteria import DEEPEST, DEPTHS, DRAWN, CriterionSettings
 from layerlottery.config.studies import AT_COST, FRESH, TUNED_ON
 from layerlottery.store.schemas import TICKET
 
@@ -23,10 +24,17 @@ def pruned(networks: pd.DataFrame) -> pd.DataFrame:
 
 
 def are_controls(tickets: pd.DataFrame) -> pd.Series:
-    """Which networks stand for no choice of a criterion: random, given depths, fresh weights, equal costs."""
-    functions = tickets["criterion_settings"].map(lambda text: json.loads(text)["function"])
-    chosen_by_none = functions.isin([*DRAWN, DEPTHS])
+    """Which networks stand for no choice of a criterion: random, deepest, given depths, fresh weights, equal costs."""
+    settings = tickets["criterion_settings"].map(json.loads)
+    functions = settings.map(lambda one: one["function"])
+    deepest = settings.map(selection).eq(DEEPEST) & tickets["structure"].eq("layers")
+    chosen_by_none = functions.isin([*DRAWN, DEPTHS]) | deepest
     return chosen_by_none | tickets["rewind"].eq(FRESH) | tickets["structure"].isin([*AT_COST, TUNED_ON])
+
+
+def selection(settings: dict[str, Any]) -> str:
+    """How a criterion with these recorded settings selects blocks."""
+    return str(settings.get("select", CriterionSettings.model_fields["select"].default))
 
 
 def shapes(networks: pd.DataFrame) -> pd.Series:

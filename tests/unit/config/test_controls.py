@@ -158,6 +158,12 @@ def test_controls_of_random_removal_alone_are_none():
     }
 
 
+def test_the_deepest_blocks_are_a_control_that_has_none():
+    study = STUDY | {"criteria": ["angular", "angular_deepest"], "removed": [2], "controls": ["fresh", "dense_at_cost"]}
+    controls = {run for run in kinds(loaded(study)) if run[0] != "layers" or run[4] != "0"}
+    assert {run[1] for run in controls} == {"angular"}
+
+
 def test_the_names_of_all_controls_are_those_of_the_comparisons():
     from layerlottery.tables.comparisons import CONTROLS as COMPARED
 

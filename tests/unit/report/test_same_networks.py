@@ -4,7 +4,7 @@ import pandas as pd
 
 from layerlottery.report.report import tiles
 from layerlottery.report.tables import trainings
-from layerlottery.report.text import _told
+from layerlottery.report.text import _listed
 
 TRAINED = {"dataset": "digits", "seed": 0, "host": "node1", "ended": "2030-01-01T01:00:00Z", "co2_kg": 0.5}
 TRAINED |= {"train_seconds": 60.0, "energy_kwh": 1.0}
@@ -43,6 +43,11 @@ ROW |= {"macs_reduction": 20.0, "train_speedup": 1.5}
 
 
 def test_the_summary_names_the_ticket_that_it_is():
-    assert _told(ROW | {"same_as": "snip, 3 removed"})[1:] == ["  identical to snip, 3 removed"]
-    assert _told(ROW | {"same_as": None})[1:] == []
-    assert max(map(len, _told(ROW | {"same_as": 99 * "long"}))) == 80
+    assert below("snip, 3 removed") == ["  identical to snip, 3 removed"]
+    assert below(None) == []
+    assert max(map(len, below(99 * "long"))) == 80
+
+
+def below(same_as):
+    """What follows the ticket's own line."""
+    return _listed(pd.DataFrame([ROW | {"same_as": same_as}]))[1:]

@@ -1,13 +1,17 @@
 """The verdict says what the tables hold, and no more."""
 
+import re
+
 import pandas as pd
 import pytest
 from tests.unit.cli.test_cli import call
-from tests.unit.report.conftest import write_rows
+from tests.unit.report.conftest import TUNED, write_rows
 
+from layerlottery.config.criteria import DRAWN
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import read_tables
 from layerlottery.report.text import summary_text
+from layerlottery.report.texts import TEXTS
 from layerlottery.report.verdict import Finding, findings, headline, named
 from layerlottery.store.artifacts import read_table
 from layerlottery.store.lock import acquire
@@ -96,6 +100,30 @@ def test_missing_controls_are_named(make, tmp_path):
     assert not said(finding, "Against random")
 
 
+@pytest.mark.parametrize(
+    ("changes", "lacking"),
+    [
+        ({}, {"fresh", "architecture", "dense_at_cost", "filters_at_macs"}),
+        ({"scored_at": "trained"}, {"fresh", "architecture", "filters_at_macs"}),
+        ({"scored_at": "trained", "rewind": TUNED}, {"fresh", "architecture", "filters_at_macs", "dense_tuned"}),
+        ({"scored_at": "trained", "step": 1}, set()),
+        ({"scored_at": "trained", "step": 1, "rewind": TUNED}, {"dense_tuned"}),
+        ({"criterion_settings": '{"function":"block_influence"}'}, {"fresh", "architecture", "dense_at_cost"}),
+        (
+            {"criterion_settings": '{"function":"angular","select":"span"}', "scored_at": "trained"},
+            {"fresh", "architecture", "deepest"},
+        ),
+        # controls need none themselves
+        ({"criterion_settings": '{"function":"angular","select":"deepest"}'}, None),
+    ],
+)
+def test_only_controls_that_can_be_had_are_missed(changes, lacking):
+    runs = RUNS[RUNS["criterion"] == "snip"].head(1).assign(**changes)
+    missing = dict(control_statements(runs, compared())).get("Missing controls", "").lower()
+    found = {name for name, one in TEXTS["controls"].items() if f"{one['words'].lower()}, so" in missing}
+    assert found == (set() if lacking is None else {*DRAWN, *lacking})
+
+
 def test_controls_that_were_trained_are_told(everything):
     (finding,) = findings(read_tables(everything), "1")
     for term in ("Against random", "Against random spread", "Against fresh weights", "Against layers"):
@@ -117,7 +145,9 @@ RUNS = pd.DataFrame(
         "structure": ["none", "layers", "layers", "filters"],
         "criterion": [None, "snip", "chance", "snip"],
         "criterion_settings": [None, '{"function":"snip"}', '{"function":"random"}', '{"function":"snip"}'],
+        "scored_at": [None, "init", "init", "init"],
         "rewind": "0",
+        "step": 0,
     }
 )
 
@@ -214,8 +244,22 @@ def test_summary_text_keeps_long_names_apart(make, tmp_path):
     tables = make(tmp_path, criteria=("c" * 40,), rewound=("4", "8"), removed=(1,), kinds=())
     lines = summary_text(tables).splitlines()
     assert max(map(len, lines)) <= 80
-    names = [line[:20] for line in lines if line.startswith("ccc")]
-    assert len(set(names)) == len(names) == 3
+    names = [line for line in lines if line.startswith("ccc")]
+    long = "c" * 40
+    assert names == [long, f"{long} (trained, rewind 4)", f"{long} (trained, rewind 8)"]
+    # each above its ticket
+    assert all(re.match(r" {21} 1 +\d", lines[lines.index(name) + 1]) for name in names)
+
+
+def test_summary_text_shows_no_two_tickets_under_one_name(make, tmp_path):
+    criteria = ("angular", "angular_deepest", "ntk_sap", "random")
+    tables = make(tmp_path, criteria=criteria, removed=(), fresh=(1,), rewound=("1", TUNED), kinds=(), fills=())
+    lines = summary_text(tables).splitlines()
+    assert max(map(len, lines)) <= 80
+    for name in criteria:
+        for variant in ("fresh", "trained, rewind 1", "trained, tuned"):
+            assert sum(line.startswith(f"{name} ({variant})") for line in lines) == 1
+    assert not [line for line in lines if "…" in line]
 
 
 def test_summary_text_judges_no_ticket_where_nothing_was_learned(make, tmp_path):
@@ -259,7 +303,7 @@ def test_summary_text_names_equal_costs_in_short(make, tmp_path):
     )
     text = summary_text(folder)
     assert "snip (filters @MACs) " in text
-    assert "filters @MACs)  1" in text.split("\nccc")[-1]
+    assert re.search(r"\nc{40} \(filters @MACs\)\n +1 ", text)
     (explained,) = [line for line in text.splitlines() if line.startswith("@")]
     assert "@MACs: " in explained
     assert max(map(len, text.splitlines())) <= 80

@@ -129,6 +129,20 @@ def test_controls_have_no_controls():
     }
 
 
+def test_the_deepest_blocks_are_a_control_of_every_criterion():
+    settings = json.dumps({"function": "angular", "select": "deepest"})
+    deepest = rows_of({0: [90.0, 88.0]}, "angular", criterion="angular_deepest", criterion_settings=settings)
+    found = compare(rows_of({0: [91.0]}), rows_of({0: [92.0]}, "angular"), deepest, rows_of({0: [87.0]}, "random"))
+    assert {key: row["difference"] for key, row in found.items() if key[3] == "deepest"} == {
+        ("snip", "layers", "0", "deepest"): 2.0,
+        ("angular", "layers", "0", "deepest"): 3.0,
+    }
+    # and have none
+    assert "angular_deepest" not in {criterion for criterion, *_ in found}
+    tuned = rows_of({0: [93.0]}, "angular", rewind="trained-1a2b3c4d")
+    assert compare(tuned, deepest) == {}
+
+
 def test_all_architectures_of_a_size_are_one_control():
     first = rows_of({0: [88.0]}, "depths", criterion="depths_1_0_0", rewind="random")
     second = rows_of({0: [92.0]}, "depths", criterion="depths_0_1_0", rewind="random")
