@@ -39,7 +39,8 @@ TINY = {
     "report": {"title": "a tiny benchmark"},
 }
 NETWORK = "results/networks/dataset=digits/network=tiny/seed=0"
-DENSE = f"{NETWORK}/recipe={Recipes.model_validate({'training': TINY['training']}).level('tiny')}"
+LEVEL = Recipes.model_validate({"training": TINY["training"]}).level("tiny")
+DENSE = f"{NETWORK}/recipe={LEVEL}"
 TICKET = f"{DENSE}/structure=layers/criterion=l1/draw=0/scored_at=init/removed=1/rewind=0"
 
 # a second seed, and a second study that shares a ticket with the first

@@ -201,7 +201,7 @@ def test_nothing_else_lies_in_the_folders(chain):
     [
         (["--epochs", "0"], "settings: epochs: found 0; input should be greater than or equal to 1"),
         (["--epochs", "many"], 'settings: epochs: found "many"; input should be a valid integer'),
-        (["--schedule", "linear"], "found \"linear\"; input should be 'step', 'cosine' or 'onecycle'"),
+        (["--schedule", "linear"], "found \"linear\"; input should be 'step', 'cosine', 'onecycle' or 'warmup_cosine'"),
         (["--settings", '{"epoch": 1}'], "settings: unknown key 'epoch'; allowed: epochs"),
         (["--settings", "{epochs"], "--settings: not JSON"),
         (["--settings", "[1]"], "allowed: a JSON object"),

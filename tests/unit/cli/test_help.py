@@ -65,7 +65,7 @@ def test_help_shows_every_setting_with_its_default(stage):
 
 def test_help_names_the_choices_and_units():
     shown = " ".join(CliRunner().invoke(cli, ["train", "--help"], terminal_width=120).output.split())
-    assert "--schedule <step|cosine|onecycle> " in shown
+    assert "--schedule <step|cosine|onecycle|warmup_cosine> " in shown
     assert "--epochs <INTEGER> passes over the training set [default: 200]" in shown
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.sharing import shared
 from tests.unit.hostile import call
 from tests.unit.store.test_seals import stand_in
-from tests.workflow.project import FIRST, TINY, Project, clone
+from tests.workflow.project import FIRST, LEVEL, TINY, Project, clone
 
 from layerlottery import paths
 from layerlottery.config.studies import Run
@@ -208,11 +208,12 @@ def elsewhere(tmp_path_factory):
         yield folder
 
 
-DENSE = Run("digits", "tiny", 0)
-TICKET = Run("digits", "tiny", 0, "layers", "l1", 0, "init", 1)
+DENSE = Run("digits", "tiny", 0, recipe=LEVEL)
+NETWORK = DENSE.folder.removesuffix(f"/recipe={LEVEL}")
+TICKET = Run("digits", "tiny", 0, "layers", "l1", 0, "init", 1, recipe=LEVEL, round=1)
 FOREIGN = [
     (paths.prepared(paths.DATASET.format(dataset="digits")), ("attack", "compare")),
-    (paths.initial_weights(DENSE.folder), ("prune", "profile")),
+    (paths.initial_weights(NETWORK), ("prune", "profile")),
     (paths.scores(TICKET.scored), ("train", "aggregate")),
     (paths.initial_weights(TICKET.folder), ("train",)),
     (paths.ticket_facts(TICKET.folder), ("profile", "aggregate")),
@@ -282,7 +283,7 @@ def apart(benchmark, tmp_path):
     [
         (paths.initial_weights(TICKET.folder), paths.ticket_facts(TICKET.folder)),
         (paths.ticket_facts(TICKET.folder), paths.initial_weights(TICKET.folder)),
-        (paths.initial_weights(DENSE.folder), paths.curve(DENSE.folder)),
+        (paths.initial_weights(NETWORK), paths.curve(DENSE.folder)),
         (paths.detection(TICKET.folder), paths.shift(TICKET.folder)),
         (paths.scores(TICKET.scored), None),
     ],
