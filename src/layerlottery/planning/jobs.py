@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -98,7 +98,7 @@ def records(jobs: Iterable[Job], results: str) -> Iterator[Record]:
             # a resumed training has several segments; those of a copied one are another's
             if segments := [] if _is_copy(job) else here(str(Path(job.outputs[0]).parent)):
                 yield Record(job, *(sum(segment[name] for segment in segments) for name in ("seconds", "kwh")))
-        elif job.network is None or any(map(here, _dense(results, job.wildcards))):
+        elif _is_of_here(results, job, here):
             named = [(files[output], name) for output in job.outputs for name in SPAN if output in files]
             if times := [float(value) for value in (said(*one) for one in named) if value]:
                 yield Record(job, max(times) - min(times))
@@ -109,10 +109,13 @@ def _is_copy(training: Job) -> bool:
     return _facts(str(Path(training.outputs[0]).parent)).get("copied_from") is not None
 
 
-def _dense(results: str, wildcards: Mapping[str, str]) -> list[str]:
-    """Folders of a job's dense network; by any recipe where the job needs none, as that of θ0."""
-    network = Path(results, paths.NETWORK.format(**wildcards))
-    return sorted(map(str, network.glob(f"recipe={wildcards.get('recipe', '*')}")))
+def _is_of_here(results: str, job: Job, here: Callable[[str], list[dict[str, Any]]]) -> bool:
+    """Whether a job's dense network was trained here; of a job that needs no recipe, any or none of its trainings."""
+    if job.network is None:
+        return True
+    network, recipe = Path(results, paths.NETWORK.format(**job.wildcards)), job.wildcards.get("recipe")
+    found = [network / f"recipe={recipe}"] if recipe else sorted(network.glob("recipe=*"))
+    return not found or any(here(str(one)) for one in found)
 
 
 def _trained_here(folder: str) -> list[dict[str, Any]]:

@@ -173,7 +173,7 @@ def test_verify_names_every_sibling(inside):
 
 def test_kept_weights_of_another_epoch_are_passed_over(inside):
     """They are of the same training, so that their fingerprint is right."""
-    kept = Path("results/checkpoints/networks/dataset=digits/network=tiny/seed=0/kept/epoch=1.safetensors")
+    kept = Path(f"results/checkpoints/{DENSE.folder}/kept/epoch=1.safetensors")
     assert kept.is_file()
     words = next(words for words, _ in jobs() if words[1] == "rewind")
     output = Path(words[words.index("--output") + 1])
