@@ -51,7 +51,7 @@ of {confidence} % for other seeds and other test images.
 win: not worse than dense by more than ξ, as the paper defines winning tickets.
 verdict: equivalent within ξ; otherwise better, worse or undecided.
 (in brackets): only before Holm's correction, over tickets or over controls.
-MACs: saved. speed: of the training, dense = 1."""
+MACs: saved. speed: of all trainings that a ticket needs, dense = 1."""
 
 
 def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
@@ -115,7 +115,7 @@ def _ticket(values: dict[Hashable, Any], name: str) -> str:
             _digits(lambda digits: interval(*change, digits), COLUMNS["Δ [low, high]"]),
             *((ABSENT, ABSENT) if values["learned"] is False else (win, verdict)),
             f"{number(values['macs_reduction'], 0)} %",
-            factor(values["train_speedup"]),
+            factor(values["total_speedup"]),
         )
     )
 
