@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from layerlottery.config.base import Count, Name, Settings, later
+from layerlottery.config.base import MOST, Count, Name, Settings, later
 from layerlottery.config.declared import declared
 from layerlottery.config.extensible import FUNCTION, Extensible
 
@@ -34,7 +34,7 @@ class Formula(Settings):
     needs: Needs = Field(description="of the network: nothing, as for a random draw, its weights, or passes through it")
     scores: tuple[Scored, ...] = Field(("layers",), description="what it gives scores to")
     data_free: bool = Field(False, description="whether it looks at no training image")
-    images: int = Field(0, description="images that it makes itself, for each draw where it is sampled")
+    images: int = Field(0, ge=0, le=MOST, description="images that it makes itself, for each draw where it is sampled")
     sampled: bool = Field(False, description="whether it takes the mean over `samples` draws")
     spans: bool = Field(False, description="whether it also gives a value to several successive blocks together")
 
