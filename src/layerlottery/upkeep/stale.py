@@ -37,7 +37,8 @@ class Stale:
 
 def asked_files(benchmark: Benchmark) -> set[str]:
     """Every file that a benchmark's stages make and keep for its runs, relative to its results folder."""
-    return {lock.NAME, *made(benchmark.places(), extras=True)}
+    # a lock that is named after a training's fingerprint lies there only while it runs
+    return {lock.NAME, *(file for file in made(benchmark.places(), extras=True) if "{" not in file)}
 
 
 @cache
