@@ -179,6 +179,7 @@ def test_tables_have_their_rows(browser, address):
         "table-table4": 5,
         "table-claims": 4,
         "table-summary0": tickets,
+        "table-totals0": tickets,
         "table-controls0": 4 * 6 + 2 * 4,  # random removal is compared with layers only
         "table-rewinding0": 2 * criteria,
         "table-structures0": 2 * criteria,

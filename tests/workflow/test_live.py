@@ -1,7 +1,7 @@
 """Live curves of a whole benchmark: switched on by the configuration, on this machine and in a job elsewhere."""
 
 import pytest
-from tests.workflow.project import DENSE, TINY, job_table
+from tests.workflow.project import DENSE, LEVEL, TINY, job_table
 
 from layerlottery.config.live import VARIABLE
 
@@ -35,7 +35,7 @@ def test_a_job_on_another_machine_reads_it_from_the_configuration(copied):
     copied.write(WATCHED)
     for name in ("weights.safetensors", "curve.parquet", "training.json"):
         (copied.root / DENSE / name).unlink()
-    job = "train_dense:dataset=digits,network=tiny,seed=0"
+    job = f"train_dense:dataset=digits,network=tiny,seed=0,recipe={LEVEL}"
     words = ["--mode", "remote", "--target-jobs", job, "--allowed-rules", "train_dense", "--nolock", "--force"]
     ran = copied.snakemake(*words, environment={VARIABLE: '{"mlflow": "of somebody else"}'})
     assert ran.returncode == 0, ran.stderr

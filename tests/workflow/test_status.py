@@ -57,8 +57,8 @@ def test_a_run_is_seen_while_it_goes_on_and_after_a_kill(fresh):
         command, cwd=fresh.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        log = fresh.results / "logs/train/networks/dataset=digits/network=tiny/seed=0.log"
-        wait(lambda: log.exists() and "epoch 2/" in log.read_text())
+        logs = fresh.results / "logs/train/networks/dataset=digits/network=tiny/seed=0"
+        wait(lambda: any("epoch 2/" in log.read_text() for log in logs.glob("recipe=*.log")))
         said = told(fresh)
         assert "results: running since 20" in said
         assert "  train · dense, seed 0, tiny on digits: epoch " in said

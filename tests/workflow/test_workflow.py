@@ -125,7 +125,7 @@ def test_a_preset_inherits_nothing_and_files_after_it_are_laid_over_it(fresh):
     assert job_table(ran) == EVERY_JOB
     text = ran.stdout + ran.stderr
     assert text.count("""layerlottery train --settings '{"batch_size":30,"epochs":3}'""") == 2
-    assert "--output else/networks/dataset=digits/network=tiny/seed=0 " in text
+    assert f"--output else/{DENSE.removeprefix('results/')} " in text
 
 
 def test_single_values_from_the_command_line(fresh):

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from layerlottery.config.data import Digits
 from layerlottery.config.live import LoggingSettings
 from layerlottery.config.networks import NetworkSettings
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.studies import Run
 from layerlottery.config.training import TrainingSettings
 from layerlottery.data.prepare import prepare
@@ -30,8 +31,10 @@ from layerlottery.upkeep.stale import find_stale
 from layerlottery.upkeep.verify import verify
 
 RECIPE = TrainingSettings(epochs=5, batch_size=20, schedule="onecycle", crop=0, flip=False)
+TICKET = Run(
+    "digits", "tiny", 0, "layers", "snip", 0, "init", 2, "0", recipe=Recipes(training=RECIPE).level("tiny"), round=1
+)
 BOARD = LoggingSettings(tensorboard=True)
-TICKET = Run("digits", "tiny", 0, "layers", "snip", 0, "init", 2, "0")
 NAME = "digits/tiny snip removed=2 seed=0"
 # these are measured anew by every segment, and the others follow from the configuration
 TIMED = ("seconds", "images_per_second")
