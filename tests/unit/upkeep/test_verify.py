@@ -167,10 +167,20 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_every_path_of_the_benchmark_is_known(tmp_path):
     """A file under each of the names in paths.py is looked at, and none of them passes unread."""
     values = {"dataset": "d", "network": "n", "seed": 0, "structure": "layers", "criterion": "l1", "draw": 0}
-    values |= {"scored_at": "init", "step": 1, "rewind": "random", "epoch": 2, "trained": "", "rounds": ""}
+    values |= {
+        "scored_at": "init",
+        "step": 1,
+        "rewind": "random",
+        "epoch": 2,
+        "trained": "",
+        "rounds": "",
+        "later": "/round=2",
+    }
     values |= {"recipe": "default-1a2b3c4d"}
     folders = paths.Folders(str(tmp_path))
-    patterns = [name(folder) for folder in (folders.dense, folders.ticket) for name in (paths.attack, paths.curve)]
+    patterns = [
+        name(folder) for folder in (folders.dense, folders.first, folders.round) for name in (paths.attack, paths.curve)
+    ]
     patterns += [paths.scores(folders.scored), paths.element_scores(folders.scored), folders.manifest()]
     patterns += [paths.start_weights(folders.dense, "{epoch}"), paths.profile(folders.dense)]
     patterns += [folders.checkpoint(paths.TICKET), folders.checkpoint(paths.START), *paths.table_files(folders.tables)]
