@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.workflow.project import DENSE, EVERY_JOB, FIRST, ROOT, TICKET, TINY, clone, job_table
+from tests.workflow.project import DENSE, EVERY_JOB, FIRST, NETWORK, ROOT, TICKET, TINY, clone, job_table
 
 from layerlottery import paths
 from layerlottery.config.loading import load_benchmark
+from layerlottery.config.recipes import Recipes
+from layerlottery.config.training import TrainingSettings
 from layerlottery.store import lock
 from layerlottery.store.artifacts import read_table
 from layerlottery.upkeep.stale import find_stale
@@ -46,8 +48,10 @@ def test_a_run_leaves_a_log_of_every_job_and_no_leftovers(finished):
 
 
 def test_every_file_lies_where_the_paths_say(finished):
+    for run in (NETWORK, TICKET):
+        assert (finished.root / paths.initial_weights(run)).is_file()
     for run in (DENSE, TICKET):
-        for name in ("initial_weights", "trained_weights", "curve", "training_facts", "attack", "shift", "detection"):
+        for name in ("trained_weights", "curve", "training_facts", "attack", "shift", "detection"):
             assert (finished.root / getattr(paths, name)(run)).is_file()
     assert (finished.root / paths.ticket_facts(TICKET)).is_file()
     assert (finished.root / paths.profile(DENSE)).is_file()
@@ -125,7 +129,8 @@ def test_a_preset_inherits_nothing_and_files_after_it_are_laid_over_it(fresh):
     assert job_table(ran) == EVERY_JOB
     text = ran.stdout + ran.stderr
     assert text.count("""layerlottery train --settings '{"batch_size":30,"epochs":3}'""") == 2
-    assert f"--output else/{DENSE.removeprefix('results/')} " in text
+    level = Recipes(training=TrainingSettings(epochs=3, batch_size=30)).level("tiny")
+    assert f"--output else/{NETWORK.removeprefix('results/')}/recipe={level} " in text
 
 
 def test_single_values_from_the_command_line(fresh):

@@ -139,9 +139,12 @@ def _cores(results: Path) -> int | None:
 
 
 def _rule(stage: Stage, pattern: str, folder: str) -> str:
-    """The rule that makes a stage's files in a folder: some stages have a second one for tickets, or for weights."""
+    """The rule that makes a stage's files in a folder: some stages have others for tickets, weights or later rounds."""
+    rules = stage.rules or (stage.name,)
+    if "/round=" in folder and rules[-1].endswith("_round"):
+        return rules[-1]
     second = pattern in (paths.TICKET, paths.FRESH_START) or "/structure=weights/" in folder
-    return stage.rules[-1 if second else 0] if stage.rules else stage.name
+    return [rule for rule in rules if not rule.endswith("_round")][-1 if second else 0]
 
 
 def require_folder(results: Path) -> None:
