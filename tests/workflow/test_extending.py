@@ -6,6 +6,7 @@ import pytest
 import yaml
 from tests.workflow.project import ROOT, clone, counted, edited
 
+from layerlottery.config.recipes import Recipes
 from layerlottery.store.artifacts import read_table
 
 CONFIG = edited(
@@ -27,11 +28,12 @@ def own(model, images, labels, *, epsilon, seed, word):
     assert word == "{seed} {}"
     return images
 """
-DENSE = "results/networks/dataset=stripes/network=mixer/seed=0"
+NETWORK = "results/networks/dataset=stripes/network=mixer/seed=0"
+DENSE = f"{NETWORK}/recipe={Recipes.model_validate({'training': CONFIG['training']}).level('mixer')}"
 TARGETS = [
     f"{DENSE}/attack.parquet",
     *(
-        f"{DENSE}/structure=layers/criterion={name}/draw=0/scored_at=init/scores.json"
+        f"{NETWORK}/structure=layers/criterion={name}/draw=0/scored_at=init/scores.json"
         for name in ("influence", "random")
     ),
 ]

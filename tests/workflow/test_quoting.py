@@ -50,6 +50,8 @@ WORD = "-x 'it''s' \"q\"; touch PWNED $(touch PWNED) `touch PWNED` | touch PWNED
 LINES = f"{WORD}\ntouch PWNED\n{{wildcards.seed}} {{ <script>"
 
 BASE = TINY | {
+    # recipes by name, so that the schema's places for them are there
+    "training": {"default": TINY["training"]},
     "datasets": {
         "digits": TINY["datasets"]["digits"],
         "files": {"source": "parquet", "location": "there", "shifted": {"dusk": "dusk"}},
