@@ -78,7 +78,9 @@ def check_recipes(benchmark: Any) -> None:
     """A recipe is for a network that some study trains, and fine-tuning for one whose tickets start from it."""
     trained = list(dict.fromkeys(name for study in benchmark.studies for name in study.networks))
     tuned = {name for study in benchmark.studies if TRAINED in study.rewinds for name in study.networks}
-    if benchmark.fine_tuning != FineTuningSettings() and not tuned:
+    given = benchmark.fine_tuning
+    recipes = given.values() if isinstance(given, dict) else [given]
+    if any(one != FineTuningSettings() for one in recipes) and not tuned:
         raise ValueError("fine_tuning: found, and no study fine-tunes; allowed: with rewinds: [trained] in a study")
     for key, names in benchmark.named().items():
         for name in names - (tuned if key == "fine_tuning" else {*trained}):
