@@ -21,6 +21,7 @@ from layerlottery.config.base import Settings
 from layerlottery.config.criteria import Structure
 from layerlottery.config.networks import MINIMUM_PER_STAGE
 from layerlottery.config.provenance import config_hash
+from layerlottery.config.rounds import PERCENT
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.selection import (
     Array,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
-PERCENT = 100
 
 Facts = Mapping[str, Any]
 

@@ -46,7 +46,7 @@ class TrainingData:
 
 @dataclass
 class Trainer:
-    """Everything a training needs, and the epoch loop over it.
+    """Everything a training needs, and the epoch loop over it; a rewound ticket's begins after `start_epoch`.
 
     Where weights are averaged, the averaged network is the one that is evaluated and handed on.
     """
@@ -61,6 +61,7 @@ class Trainer:
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None
     tick: Callable[[], None] = lambda: None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    start_epoch: int = 0
     device: torch.device = field(init=False)
     averaged: AveragedWeights | None = field(init=False)
 
@@ -147,7 +148,8 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         if self.averaged is not None:
-            self.averaged.update(step)
+            # its own steps: the average of a rewound ticket begins where the ticket does
+            self.averaged.update(step - self.start_epoch * self.steps_per_epoch)
 
     def _seed_draws(self, seed: int) -> None:
         """As torch.manual_seed, which takes 0.1 ms to tell accelerators that are not there."""

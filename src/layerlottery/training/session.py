@@ -87,7 +87,7 @@ def begin(
         accelerate(model)
         keep_freed_memory()
     optimizer = make_optimizer(model, settings)
-    trainer = Trainer(model, optimizer, _load(prepared, settings, device), settings, seed)
+    trainer = Trainer(model, optimizer, _load(prepared, settings, device), settings, seed, start_epoch=start_epoch)
     held: dict[str, Any] = {"fingerprint": fingerprint, "averaged": trainer.averaged}
     progress = resume(checkpoint, model, optimizer, start_epoch=start_epoch, **held)
     if checkpoint is not None:

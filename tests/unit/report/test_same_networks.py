@@ -39,7 +39,7 @@ ROW = {
     "winning": True,
 }
 ROW |= {"winning_holm": True, "verdict": "better", "verdict_holm": "better", "mean": 1.0, "low": 0.5, "high": 1.5}
-ROW |= {"macs_reduction": 20.0, "train_speedup": 1.5}
+ROW |= {"macs_reduction": 20.0, "total_speedup": 1.5}
 
 
 def test_the_summary_names_the_ticket_that_it_is():

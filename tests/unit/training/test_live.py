@@ -19,7 +19,7 @@ from layerlottery.config.recipes import Recipes
 from layerlottery.config.studies import Run
 from layerlottery.config.training import TrainingSettings
 from layerlottery.data.prepare import prepare
-from layerlottery.errors import Interrupted
+from layerlottery.errors import Interrupted, LayerLotteryError
 from layerlottery.networks.initialize import initialize_network
 from layerlottery.store.artifacts import read_facts, read_table, read_tensors
 from layerlottery.training import live
@@ -198,17 +198,19 @@ def test_a_state_that_is_none_means_a_new_run(training, planted):
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_another_recipe_begins_anew_and_takes_the_old_ones_place(training, monkeypatch, finished):
+def test_another_recipe_in_place_of_the_paths_is_refused_and_loses_nothing(training, undisturbed, monkeypatch, finished):
     if finished:
         training.run()
     else:
         training.stopped(4)
-    monkeypatch.setattr(sys.modules[__name__], "RECIPE", RECIPE.model_copy(update={"learning_rate": 0.01}))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "RECIPE", RECIPE.model_copy(update={"learning_rate": 0.01}))
+        with pytest.raises(LayerLotteryError, match="found settings of recipe .{8}; allowed there: those of recipe .{8}"):
+            training.run()
     training.run()
-    shown = seen(training.folder())
-    assert [step for step, _ in shown["loss/train"]] == [1, 2, 3, 4, 5]
-    assert [value for _, value in shown["loss/train"]] == pytest.approx([row["train_loss"] for row in training.curve()])
-    assert hyperparameters(training.folder())["learning_rate"].number_value == 0.01
+    assert training.content == undisturbed.content
+    assert timeless(training.folder()) == timeless(undisturbed.folder())
+    assert hyperparameters(training.folder())["learning_rate"].number_value == RECIPE.learning_rate
 
 
 STRICKEN = {

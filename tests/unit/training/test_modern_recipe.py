@@ -251,6 +251,20 @@ def test_weights_to_rewind_to_are_those_of_the_training_kept_or_trained_again(re
     assert content(tmp_path / "kept.safetensors") == content(tmp_path / "again.safetensors") == content(raw)
 
 
+def test_a_rewound_tickets_average_begins_where_the_ticket_does(ready, tmp_path):
+    # one step: the average is a tenth of the weights it starts from and nine tenths of those after the step
+    one = SETTINGS.model_copy(update={"batch_size": 1000})
+    for name, decay in (("averaged", 0.8), ("plain", 0.0)):
+        settings = one.model_copy(update={"ema_decay": decay})
+        run(ready, tmp_path / name, settings, start_epoch=EPOCHS - 1)
+    first, averaged, after = (
+        read_tensors(path)[0]["fc.weight"]
+        for path in (ready / "initial.safetensors", *(tmp_path / f"{x}/weights.safetensors" for x in ("averaged", "plain")))
+    )
+    assert not torch.equal(first, after)
+    torch.testing.assert_close(averaged, 0.1 * first + 0.9 * after)
+
+
 def test_rand_augment_refuses_other_channels_before_it_trains(ready, tmp_path, monkeypatch):
     monkeypatch.setattr(PreparedSet, "channels", 4)
     with pytest.raises(
