@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.config.naming import gone_name, variant_name
+from layerlottery.config.studies import TUNED_ON
 from layerlottery.report.charts import Picture, lines, picture, removed_axis
 from layerlottery.report.facets import Facet
 from layerlottery.report.grids import Cell, Grid, grid, per_network, pivoted
@@ -19,6 +20,7 @@ from layerlottery.report.tables import (
     TICKET,
     Tables,
     at_tolerance,
+    dense,
     group_name,
     is_tuned,
     start_rank,
@@ -36,13 +38,15 @@ FASTER = dict(zip(TEXTS["speedups"].values(), (Look(MUTED, 0, "4 2"), Look(INK, 
 def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
     """cost_by_removed of every dataset and network, with its name and structure in `place`.
 
-    Tickets that start from a later epoch are left out: their shorter training would pass for a saving. Fine-tuned ones,
-    and those of rounds, have a place of their own.
+    Tickets that start from a later epoch are left out: their shorter training would pass for a saving; so is the dense
+    network that is fine-tuned as a control, which saves nothing. Fine-tuned tickets, and those of rounds, have a place
+    of their own, and cost all the trainings that they rest on.
     """
     found = []
     for group, own in tables.by_group.items():
         rows = at_tolerance(own.summary, xi)
-        rows = rows[rows["rewind"].map(start_rank).isin((0, AFTER_ALL, math.inf))]
+        rows = rows[rows["rewind"].map(start_rank).isin((0, AFTER_ALL, math.inf)) & (rows["structure"] != TUNED_ON)]
+        rows = _in_all(rows, own.runs)
         starts = rows["rewind"].where(rows["rewind"].map(is_tuned), "0")
         named = zip(rows["structure"], starts, rows["step"], strict=True)
         rows = rows.assign(protocol=[variant_name(structure, None, start, step) for structure, start, step in named])
@@ -50,6 +54,16 @@ def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
         places = [", ".join(filter(None, [group_name(group), protocol])) for protocol in costs["protocol"]]
         found.append(costs.assign(place=places))
     return pd.concat(found, ignore_index=True)
+
+
+def _in_all(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Speed-up and saved energy of tickets that continue other trainings, with these trainings."""
+    goes_on = rows["rewind"].map(is_tuned) | (rows["step"] > 0)
+    spent = rows["total_kwh"] / dense(runs)["energy_kwh"].mean()
+    return rows.assign(
+        train_speedup=rows["train_speedup"].mask(goes_on, rows["total_speedup"]),
+        energy_reduction=rows["energy_reduction"].mask(goes_on, 100 * (1 - spent)),
+    )
 
 
 def _place(column: pd.Series) -> pd.Series:

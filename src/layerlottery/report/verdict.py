@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from layerlottery.config.studies import FRESH
+from layerlottery.config.studies import FRESH, TUNED_ON
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name, is_share, sizes
 from layerlottery.tables.statistics import UNDECIDED, VERDICTS
@@ -212,9 +212,11 @@ def _described(row: dict[Hashable, Any]) -> str:
 def _controls_won(rows: pd.DataFrame, drawn: set[str]) -> Statements:
     winners = rows[rows["winning_holm"].eq(True)] if len(rows) else rows
     fresh = winners["rewind"] == FRESH
-    random = winners["criterion"].isin(drawn) & ~fresh
+    tuned = winners["structure"] == TUNED_ON
+    random = winners["criterion"].isin(drawn) & ~fresh & ~tuned
     said = (
         ("Random won too", random, "so a win at this size needs no criterion"),
+        ("Dense, fine-tuned as often, won too", tuned, "so a win of this training needs no removal"),
         ("Fresh weights won too", fresh, "so a win of this architecture needs no inherited weights"),
     )
     return [(term, f"{named(winners[part])}: {meaning}.") for term, part, meaning in said if part.any()]

@@ -1,6 +1,7 @@
 """Fine-tuned tickets, rounds, and shares of the filters on the page: each on its own axis, under its own name."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -95,6 +96,24 @@ def test_savings_of_protocols_stand_apart(tables):
     assert ("digits · resnet32, fine-tuned, rounds of 1", "3") in places
     assert ("digits · resnet32, filters, rounds of 20 %", "36 %") in places
     assert ("digits · resnet32", "2") in places
+
+
+def test_tickets_that_go_on_from_other_trainings_save_what_all_of_them_leave(tables):
+    costs = cost_of(tables, "1").assign(place=lambda rows: rows["place"].map(plain)).set_index(["place", "removed"])
+    third = costs.loc[("digits · resnet32, fine-tuned, rounds of 1", 3)].set_index("quantity")["mean"]
+    rows = tables.summary[(tables.summary["step"] == 1) & (tables.summary["removed"] == 3)]
+    rows = rows[rows["xi"] == "1"]
+    assert third["training time"] == pytest.approx(rows["total_speedup"].prod() ** (1 / len(rows)))
+    assert third["training time"] < 1
+    whole = tables.runs.loc[tables.runs["structure"] == "none", "energy_kwh"].mean()
+    assert third["energy"] == pytest.approx(100 * (1 - rows["total_kwh"].mean() / whole))
+    assert third["energy"] < 0
+
+
+def test_the_dense_network_that_is_fine_tuned_as_a_control_is_no_saving(tables):
+    changed = tables.summary["structure"].mask(tables.summary["step"] == 1, "dense_tuned")
+    costs = cost_of(replace(tables, summary=tables.summary.assign(structure=changed)), "1")
+    assert not costs["place"].str.contains("rounds of 1").any()
 
 
 def test_the_text_fits_and_names_shares_and_rounds(folder):

@@ -1,6 +1,7 @@
 """The verdict says what the tables hold, and no more."""
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -138,6 +139,16 @@ def test_random_and_fresh_weights_that_win_are_not_hidden(make, tmp_path):
     (finding,) = findings(read_tables(tables), "1")
     assert said(finding, "Random won too").startswith("random with 1 removed: ")
     assert "snip (fresh weights) with 1 removed" in said(finding, "Fresh weights won too")
+
+
+def test_a_dense_network_that_wins_by_as_much_fine_tuning_stands_beside_the_sentence(make, tmp_path):
+    planted = {("kl", 1): (0.5, 0.1), ("kl", 2): (0.5, 0.1)}
+    tables = read_tables(make(tmp_path, planted=planted, criteria=("kl",), fresh=(), kinds=()))
+    control = tables.summary["removed"] == 2
+    changed = {"structure": tables.summary["structure"].mask(control, "dense_tuned"), "is_control": control}
+    (finding,) = findings(replace(tables, summary=tables.summary.assign(**changed)), "1")
+    assert said(finding, "Dense, fine-tuned as often, won too").startswith("kl with 2 removed: ")
+    assert "Dense, fine-tuned as often, won too: a win of this training needs no removal" in finding.beside
 
 
 RUNS = pd.DataFrame(

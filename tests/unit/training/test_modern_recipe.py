@@ -257,12 +257,12 @@ def test_a_rewound_tickets_average_begins_where_the_ticket_does(ready, tmp_path)
     for name, decay in (("averaged", 0.8), ("plain", 0.0)):
         settings = one.model_copy(update={"ema_decay": decay})
         run(ready, tmp_path / name, settings, start_epoch=EPOCHS - 1)
-    first, averaged, after = (
-        read_tensors(path)[0]["fc.weight"]
-        for path in (ready / "initial.safetensors", *(tmp_path / f"{x}/weights.safetensors" for x in ("averaged", "plain")))
-    )
-    assert not torch.equal(first, after)
-    torch.testing.assert_close(averaged, 0.1 * first + 0.9 * after)
+    files = ready / "initial.safetensors", *(tmp_path / name / "weights.safetensors" for name in ("averaged", "plain"))
+    first, averaged, after = (read_tensors(path)[0] for path in files)
+    for name, tensor in averaged.items():
+        if tensor.dtype == np.float32:
+            np.testing.assert_allclose(tensor, 0.1 * first[name] + 0.9 * after[name], rtol=1e-4, atol=1e-6)
+    assert content(files[1]) != content(files[2])
 
 
 def test_rand_augment_refuses_other_channels_before_it_trains(ready, tmp_path, monkeypatch):
