@@ -169,10 +169,17 @@ class Study(Settings):
         return {"removed": []} | values if isinstance(values, dict) and values.get("rounds") is not None else values
 
     @model_validator(mode="after")
-    def _check_rounds(self) -> Self:
-        filters = [one for one in self.structures if one == SHARE]
+    def _check_dense_controls(self) -> Self:
         if TUNED_ON in self.structures and self.rewinds != [TRAINED]:
             raise ValueError(f"structures: found {TUNED_ON} with rewinds {self.rewinds}; allowed: [{TRAINED}]")
+        if late := [one for one in self.rewinds if AT_COST[1] in self.structures and isinstance(one, int) and one]:
+            # its training is shortened, and θi belongs to the whole one
+            raise ValueError(f"structures: found {AT_COST[1]} with rewinds {late}; allowed: 0, {FRESH}, {TRAINED}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_rounds(self) -> Self:
+        filters = [one for one in self.structures if one == SHARE]
         if self.rounds is None:
             if filters and max(self.removed, default=0) >= PERCENT:
                 raise ValueError(f"removed: found {max(self.removed)}; {SHARE} takes percent of the filters, below 100")

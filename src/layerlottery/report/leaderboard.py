@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from layerlottery.config.criteria import DEPTHS
 from layerlottery.config.naming import gone_name
 from layerlottery.config.rounds import SHARE
-from layerlottery.config.studies import FRESH
+from layerlottery.config.studies import FRESH, TUNED_ON
 from layerlottery.cost.carbon import measured
 from layerlottery.errors import LayerLotteryError
 from layerlottery.report.board import Board, Cell, Row, change, count, figure, ratio, size, texts, verdict
@@ -29,7 +29,7 @@ from layerlottery.report.submission import (
     recipe,
     recipe_hash,
 )
-from layerlottery.report.tables import dense, drawn_criteria, group_name, is_share, tickets, within
+from layerlottery.report.tables import dense, drawn_criteria, group_name, is_share, is_tuned, tickets, within
 from layerlottery.report.texts import TEMPLATES
 from layerlottery.report.verdict import NOT_LEARNED, tolerance_words
 from layerlottery.store.artifacts import write_document, write_table
@@ -295,6 +295,8 @@ def _missing(contest: Contest, rows: pd.DataFrame) -> Iterable[str]:
             for structure, lacking in _lacking(asked, held[name]):
                 said = gone_name(structure, ranges(map(int, lacking)))
                 yield f"{one.name}: the control {words} is missing with {said} removed."
+        if own["rewind"].map(is_tuned).any() and TUNED_ON not in {*own["structure"]}:
+            yield f"{one.name}: the control of the dense network, fine-tuned as often, is missing."
 
 
 def _lacking(asked: pd.DataFrame, held: pd.DataFrame) -> Iterable[tuple[str, set[int]]]:

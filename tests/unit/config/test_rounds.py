@@ -97,6 +97,10 @@ def test_a_folder_says_which_round_it_is():
             {"structures": ["dense_tuned"], "rewinds": [0]},
             r"dense_tuned with rewinds \[0\]; allowed: \[trained\]",
         ),
+        (
+            {"structures": ["layers", "dense_at_cost"], "rewinds": [0, 2]},
+            r"dense_at_cost with rewinds \[2\]; allowed: 0, random, trained",
+        ),
         ({"structures": ["filters_by_share"], "rounds": None, "removed": [100]}, "percent of the filters, below 100"),
     ],
 )

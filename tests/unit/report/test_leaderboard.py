@@ -90,6 +90,13 @@ def test_the_page_says_which_controls_are_missing(board):
     assert "one: the control" not in said
 
 
+def test_fine_tuned_tickets_without_the_dense_network_tuned_as_often_are_told(make, tmp_path):
+    tuned = finished(lambda folder: make(folder, rounds=2, **PARTS), tmp_path / "tuned", columns=TRAINED)
+    leaderboard([tuned], tmp_path / "board.html", "1")
+    said = Page((tmp_path / "board.html").read_text(encoding="utf-8")).said
+    assert "tuned: the control of the dense network, fine-tuned as often, is missing" in said
+
+
 def test_controls_are_grey_and_what_is_beside_them_is_not(board):
     page, rows = board
     assert page.count('<tr role="row" class="control">') == rows["is_control"].sum() > 0
