@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 
 from layerlottery.data.pixels import Form, Pixels, decode_again
@@ -54,7 +55,7 @@ class EncodedImages:
         """Bytes of all images once they are decoded."""
         return int(np.prod(self.shape))
 
-    def __getitem__(self, rows: slice | np.ndarray[Any, np.dtype[np.integer[Any]]]) -> Pixels:
+    def __getitem__(self, rows: slice | npt.NDArray[np.integer[Any]]) -> Pixels:
         """The images at some rows, decoded, as uint8 (n, C, H, W).
 
         Raises LayerLotteryError naming the file that is gone, was cut or holds other bytes than were written.
@@ -74,6 +75,10 @@ class EncodedImages:
         for _ in map(fill, range(len(places))) if threads < 2 else _decoders(threads).map(fill, range(len(places))):
             pass
         return images
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """All images, decoded: numpy would make an array of one object of them."""
+        return np.asarray(self[:], dtype)
 
     def narrowed(self, start: int, stop: int) -> EncodedImages:
         """The images from `start` on, up to `stop`, none of them decoded."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from layerlottery import paths
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store.arrays import read_array, write_array
+from layerlottery.store.arrays import open_array, read_array, write_array
 from layerlottery.store.artifacts import Array, atomic
 
 # bytes of a shard, unless a record alone is larger: ImageNet has 150, which a process may hold open at once
@@ -150,7 +150,18 @@ class Records:
 
 def read_records(index: Path, content: str) -> Records:
     """Open the records of an index that has this hash; raises LayerLotteryError when it or a shard isn't whole."""
-    entries = read_array(index, content)
+    return _opened(index, read_array(index, content))
+
+
+def read_all(index: Path) -> Iterator[bytes]:
+    """Every record of an index; none of an npy file that is no index. Raises LayerLotteryError for a damaged one."""
+    entries = open_array(index)
+    if entries.dtype == ENTRY:
+        records = _opened(index, entries)
+        yield from map(records.__getitem__, range(len(records)))
+
+
+def _opened(index: Path, entries: Array) -> Records:
     if entries.dtype != ENTRY or entries.ndim != 1:
         raise LayerLotteryError(f"{index}: found an array of {entries.dtype}, not an index of records")
     held = [int(entries[name].min(initial=0)) for name in ("shard", "start", "size")]
