@@ -49,6 +49,7 @@ def trainer(depth: int, removed_blocks: int, *, side: int, count: int) -> Any:
     from layerlottery.config.networks import NetworkSettings
     from layerlottery.config.training import TrainingSettings
     from layerlottery.data.batches import Normalizer
+    from layerlottery.data.feed import Resident
     from layerlottery.networks.blocks import remove_blocks
     from layerlottery.networks.resnet import CifarResNet, initialize
     from layerlottery.training.loop import TrainingData
@@ -61,7 +62,8 @@ def trainer(depth: int, removed_blocks: int, *, side: int, count: int) -> Any:
     model = remove_blocks(model, names[:removed_blocks])
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
     normalize = Normalizer([0.5] * 3, [0.25] * 3, device=torch.device("cpu"), channels_last=True)
-    data = TrainingData(images, torch.arange(count) % 10, images[:10], torch.arange(10), normalize)
+    train = Resident(images, torch.arange(count) % 10)
+    data = TrainingData(train, Resident(images[:10], torch.arange(10)), normalize)
     return trainer_of(model, data, settings, seed=0)
 
 
@@ -85,7 +87,7 @@ def steps(points: Sequence[tuple[int, int]], turns: int) -> tuple[list[float], l
 
     trainers = [trainer(depth, removed_blocks, side=32, count=BATCH) for depth, removed_blocks in points]
     chosen = torch.arange(BATCH)
-    actions = [lambda one=one: one._step(chosen, 0, 0) for one in trainers]
+    actions = [lambda one=one: one._step(*next(one.data.train.batches([chosen])), 0, 0) for one in trainers]
     return timed(actions, turns), [float(macs(one.model, (3, 32, 32))) for one in trainers]
 
 

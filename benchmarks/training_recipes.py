@@ -68,15 +68,17 @@ class Ours:
         import torch
 
         from layerlottery.data.batches import Normalizer, epoch_order
+        from layerlottery.data.feed import Resident
         from layerlottery.training.loop import TrainingData
 
         # memory-mapped arrays cannot be written to, and nobody does
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         self.size, self.settings, self.seed = size, settings_of(size, epochs=epochs), seed
         normalize = Normalizer(*statistics_of(size), device=torch.device("cpu"), channels_last=True)
-        self.data = TrainingData(*map(torch.from_numpy, arrays_of(folder, count)), normalize)
+        images, labels, test_images, test_labels = map(torch.from_numpy, arrays_of(folder, count))
+        self.data = TrainingData(Resident(images, labels), Resident(test_images, test_labels), normalize)
         self.trainers = {0: self.trainer(0)}
-        order = epoch_order(len(self.data.train_labels), seed=seed, epoch=0)
+        order = epoch_order(len(self.data.train), seed=seed, epoch=0)
         self.batches = list(order.split(self.settings.batch_size))[: SIZES[size][4]]
 
     def trainer(self, removed_blocks: int) -> Any:
@@ -90,8 +92,8 @@ class Ours:
             self.trainers[removed_blocks] = self.trainer(removed_blocks)
         trainer, batches = self.trainers[removed_blocks], self.batches[: count or None]
         trainer.model.train()
-        for number, chosen in enumerate(batches):
-            trainer._step(chosen, 0, number)
+        for number, (images, labels) in enumerate(self.data.train.batches(batches)):
+            trainer._step(images, labels, 0, number)
         return sum(map(len, batches))
 
     def whole(self) -> float:

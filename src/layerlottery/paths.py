@@ -9,7 +9,7 @@ import os.path
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 # what no training has touched: θ0, fresh weights, and scores of θ0
 NETWORK = "networks/dataset={dataset}/network={network}/seed={seed}"
@@ -39,6 +39,9 @@ RECIPE = r"[A-Za-z0-9_.-]+-[0-9a-f]{8}"
 # by which a ticket that starts from the trained weights is fine-tuned
 TUNED = re.compile(r"trained-(?P<recipe>[0-9a-f]{8})")
 
+# of encoded images
+SHARD = re.compile(r"(?P<index>\w+)-\d{5,}\.bin")
+
 # of results that an earlier version made
 EARLIER = "/recipe=earlier-00000000"
 
@@ -58,6 +61,7 @@ WILDCARDS = {
     "later": r"(?:/round=\d+)+",
     "epoch": r"[1-9]\d*",
     "fingerprint": r"[0-9a-f]{64}",
+    "shard": r"\d{5,}",
     "pruning": PRUNING,
     "run": rf"network=[^/]+/seed=\d+/recipe=[^/]+(?:/{PRUNING}/rewind=[^/]+(?:/round=\d+)*)?",
 }
@@ -151,6 +155,23 @@ def prepared(dataset: str) -> str:
 
 def prepared_arrays(dataset: str, *splits: str) -> list[str]:
     return [f"{dataset}/{split}_{kind}.npy" for split in splits or SPLITS for kind in ("images", "labels")]
+
+
+def shard(index: Path, number: int | str) -> Path:
+    """A file of records beside their index, by its number."""
+    shown = f"{number:05}" if isinstance(number, int) else number
+    return index.with_name(f"{index.stem}-{shown}.bin")
+
+
+def shards(dataset: str) -> list[str]:
+    """The files that hold encoded images, beside the arrays that then are their indices; a pattern of each split."""
+    return [str(shard(Path(f"{dataset}/{split}_images.npy"), "{shard}")) for split in SPLITS]
+
+
+def index(file: PurePath) -> PurePath | None:
+    """The index that a file of records belongs to; None for any other file."""
+    found = SHARD.fullmatch(file.name)
+    return file.with_name(f"{found['index']}.npy") if found else None
 
 
 def corrupted_images(dataset: str) -> str:

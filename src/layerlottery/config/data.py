@@ -15,6 +15,7 @@ from layerlottery.config.extensible import Extensible
 OfficialShift = Literal["CIFAR-10.1", "CIFAR-10.2"]
 OfficialCorruptions = Literal["CIFAR-10-C", "CIFAR-100-C"]
 Fit = Literal["stretch", "crop"]
+Stored = Literal["decoded", "encoded"]
 Files = str | list[str]
 # where publishers of Tiny-ImageNet's layout name the class of each image
 ANNOTATIONS = "val_annotations.txt"
@@ -82,6 +83,11 @@ class Located(ImageSet):
     )
     channels: Literal[1, 3] | None = Field(
         None, description="1 (grey) or 3 (colour); null: 3 if a training image is in colour"
+    )
+    stored: Stored = later(
+        "decoded",
+        "how prepare keeps images: decoded (uint8 arrays), or encoded (their files as they are, decoded whenever an "
+        "image is used: for sets that take too much room otherwise)",
     )
     strict: bool = later(False, "refuse the set when a file is left out of it or an image loses something")
 

@@ -87,7 +87,7 @@ def _each_network(*files: Naming) -> dict[str, tuple[Naming, ...]]:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("prepare", 4, {paths.DATASET: (paths.prepared, paths.prepared_arrays)}, Dataset),
+        Stage("prepare", 4, {paths.DATASET: (paths.prepared, paths.prepared_arrays)}, Dataset, leaves=paths.shards),
         Stage("corrupt", 4, {paths.DATASET: (paths.corrupted_images, paths.corrupted_facts)}, CorruptionSettings),
         Stage("outliers", 2, {paths.DATASET: (paths.outlier_images, paths.outlier_facts)}, OutlierSettings),
         Stage(

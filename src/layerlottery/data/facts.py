@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
+import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -63,8 +64,17 @@ def check_facts(path: Path, facts: Mapping[str, Any]) -> None:
         raise LayerLotteryError(f"{path}: {' '.join(reason.removeprefix('Value error, ').split())}") from None
 
 
+class ArrayLike(Protocol):
+    """What an array and encoded images have in common."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
 def check_arrays(
-    folder: Path, group: Group, images: npt.NDArray[Any], labels: npt.NDArray[Any], facts: Mapping[str, Any]
+    folder: Path, group: Group, images: ArrayLike, labels: npt.NDArray[Any], facts: Mapping[str, Any]
 ) -> None:
     """Raise LayerLotteryError naming the array of a split that is none of those which the facts describe."""
     count, size = facts["counts"][group], facts["image_size"]

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from layerlottery.config.data import OfficialCorruptions, OfficialSettings, OfficialShift, place
-from layerlottery.data.decode import resize
 from layerlottery.data.download import Published, download, read_verified, verify
 from layerlottery.data.official_classes import CLASSES, are_numbers, places
+from layerlottery.data.pixels import resize
 from layerlottery.data.prepared import Images, Labels, Split
 from layerlottery.data.published import OFFICIAL
 from layerlottery.errors import LayerLotteryError

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from layerlottery.config.data import Files, ParquetImages, place
-from layerlottery.data.decode import Decoded, Read, Source, encoded_set
+from layerlottery.data.decode import Decoded, Read, encoded_set
+from layerlottery.data.pixels import Source
 from layerlottery.data.prepared import Labels, Rows
 from layerlottery.data.remarks import Remarks
 from layerlottery.data.shards import Shard, apportioned, open_shard

@@ -11,23 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from layerlottery.config.data import Dataset, OfficialSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.data.decode import AnySplit, Decoded
 from layerlottery.data.embedded import load_digits
+from layerlottery.data.encoded import first_pixels, open_encoded
 from layerlottery.data.folder import load_folder
 from layerlottery.data.official import load_shifted
 from layerlottery.data.own import load_own
 from layerlottery.data.parquet import load_parquet
-from layerlottery.data.prepared import ARRAYS, FACTS, GROUPS, Images, Labels, Rows, balanced_subset
+from layerlottery.data.pixels import encode
+from layerlottery.data.prepared import ARRAYS, FACTS, GROUPS, Images, Labels, Rows, Split, balanced_subset
 from layerlottery.data.statistics import Levels
 from layerlottery.data.torchvision_sets import load_torchvision
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
 from layerlottery.store.arrays import array_writer, write_array
+from layerlottery.store.records import records_writer, remove_shards
 
 log = logging.getLogger(__name__)
+
+Mask = npt.NDArray[np.bool_]
 
 # the networks halve the image twice
 SMALLEST = 8
@@ -44,9 +50,9 @@ LOADERS: dict[str, Callable[[Any], Decoded]] = {
 def prepare(settings: Dataset, folder: Path) -> None:
     """Write the set that `settings` describes to `folder`, facts.json last.
 
-    Images are chosen by their labels, then decoded straight into the arrays on disk: the memory this takes does not
-    depend on their number. Raises LayerLotteryError when files are missing or broken, when the splits do not fit
-    together, or when train_size, test_size or held_out exceed what there is.
+    Images are chosen by their labels, then decoded straight into the arrays on disk, or kept as their files: the memory
+    this takes does not depend on their number. Raises LayerLotteryError when files are missing or broken, when the
+    splits do not fit together, or when train_size, test_size or held_out exceed what there is.
     """
     decoded = _with_official(LOADERS[settings.source](settings), settings.official)
     for name, part in {"train": decoded.train, "test": decoded.test, **decoded.shifted}.items():
@@ -108,7 +114,8 @@ def _write(decoded: Decoded, rows: dict[str, Rows], settings: Dataset, folder: P
     labels, bounds = _labels(decoded, rows)
     levels = Levels(channels)
     counts = {name: len(labels[name]) for name in GROUPS}
-    images = _write_images(decoded, rows, counts, levels, folder)
+    encoded = getattr(settings, "stored", "decoded") == "encoded"
+    images = (_write_files if encoded else _write_images)(decoded, rows, counts, levels, folder)
     contents: dict[str, str] = {}
     for name in GROUPS:
         contents[f"{name}_images.npy"] = images[name]
@@ -126,6 +133,8 @@ def _write(decoded: Decoded, rows: dict[str, Rows], settings: Dataset, folder: P
         "arrays": contents,
         "settings": settings.model_dump(mode="json"),
     }
+    if encoded:
+        facts["decoder"] = first_pixels(open_encoded(folder / "train_images.npy", images["train"], facts))
     if decoded.remarks.counts:
         facts["remarks"] = decoded.remarks.facts()
         log.warning("%s: not read as they are: %s", folder, decoded.remarks.line())
@@ -153,24 +162,58 @@ def _write_images(
         shapes = {folder / f"{name}_images.npy": (counts[name], *decoded.train.shape) for name in GROUPS}
         writers = [array_writer(path, shape, np.uint8) for path, shape in shapes.items()]
         sinks = {name: stack.enter_context(one) for name, one in zip(GROUPS, writers, strict=True)}
-        for images, held_out in _apart(decoded.train, rows["train"], rows["held_out"]):
-            levels.add(images)
-            sinks["train"].write(images)
-            sinks["held_out"].write(held_out)
+        for images, is_held_out in _apart(decoded.train, rows["train"], rows["held_out"]):
+            levels.add(images[~is_held_out])
+            sinks["train"].write(images[~is_held_out])
+            sinks["held_out"].write(images[is_held_out])
         for images in decoded.test.pieces(rows["test"]):
             sinks["test"].write(images)
         for part in decoded.shifted.values():
             for images in part.pieces(np.arange(len(part))):
                 sinks["shifted"].write(images)
+    for name in GROUPS:
+        # where the set was encoded before
+        remove_shards(folder / f"{name}_images.npy")
     return {name: one.content for name, one in sinks.items()}
 
 
-def _apart(part: AnySplit, train: Rows, held_out: Rows) -> Iterator[tuple[Images, Images]]:
-    """The images at two sets of rows, a piece at a time: read together, since each file would be read twice."""
-    rows = np.sort(np.concatenate([train, held_out]))
+def _write_files(
+    decoded: Decoded, rows: dict[str, Rows], counts: dict[str, int], levels: Levels, folder: Path
+) -> dict[str, str]:
+    """Keep the images' files, each of which is decoded once on the way; returns the hashes of their indices."""
+    with ExitStack() as stack:
+        writers = [records_writer(folder / f"{name}_images.npy", counts[name]) for name in GROUPS]
+        sinks = {name: stack.enter_context(one) for name, one in zip(GROUPS, writers, strict=True)}
+        # the sink of each image that is asked for, in their order
+        turn = iter(np.isin(_joined(rows["train"], rows["held_out"]), rows["held_out"]))
+
+        def keep(content: bytes) -> None:
+            sinks["held_out" if next(turn) else "train"].write(content)
+
+        for images, is_held_out in _apart(decoded.train, rows["train"], rows["held_out"], keep=keep):
+            levels.add(images[~is_held_out])
+        _keep_all(decoded.test, rows["test"], sinks["test"].write)
+        for part in decoded.shifted.values():
+            _keep_all(part, np.arange(len(part)), sinks["shifted"].write)
+    return {name: one.content for name, one in sinks.items()}
+
+
+def _keep_all(part: AnySplit, rows: Rows, keep: Callable[[bytes], None]) -> None:
+    for images in part.pieces(rows) if isinstance(part, Split) else part.pieces(rows, keep=keep):
+        # published sets that join this one come as pixels
+        for image in images if isinstance(part, Split) else ():
+            keep(encode(image))
+
+
+def _joined(train: Rows, held_out: Rows) -> Rows:
+    return np.sort(np.concatenate([train, held_out]))
+
+
+def _apart(part: AnySplit, train: Rows, held_out: Rows, **options: Any) -> Iterator[tuple[Images, Mask]]:
+    """The images at two sets of rows, and which are of the second, a piece at a time: no file is read twice."""
+    rows = _joined(train, held_out)
     is_held_out = np.isin(rows, held_out)
     start = 0
-    for images in part.pieces(rows):
-        out = is_held_out[start : start + len(images)]
-        yield images[~out], images[out]
+    for images in part.pieces(rows, **options):
+        yield images, is_held_out[start : start + len(images)]
         start += len(images)

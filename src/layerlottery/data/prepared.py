@@ -1,4 +1,4 @@
-"""A prepared image set: decoded once to uint8 arrays, described by facts.json in the same folder.
+"""A prepared image set: decoded once to uint8 arrays, or kept encoded, described by facts.json in the same folder.
 
 This module imports no torch: every later stage opens its data here.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,16 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
 from layerlottery.store.arrays import read_array
 
+if TYPE_CHECKING:
+    from layerlottery.data.encoded import EncodedImages
+
 FACTS = "facts.json"
 GROUPS = ("train", "test", "shifted", "held_out")
 ARRAYS = tuple(f"{group}_{part}.npy" for group in GROUPS for part in ("images", "labels"))
 
 Images = npt.NDArray[np.uint8]
+# what a slice, or an array of rows, makes Images of
+Stored: TypeAlias = "Images | EncodedImages"
 Labels = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
 # channels, height, width
@@ -41,9 +46,12 @@ def bounds_of_pieces(rows: Rows, shape: Shape) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Split:
-    """images: uint8 (N, C, H, W), values 0..255; labels: int64 (N,), indices into the set's classes."""
+    """images: uint8 (N, C, H, W), values 0..255; labels: int64 (N,), indices into the set's classes.
 
-    images: Images
+    Encoded images are decoded when they are indexed: by an array of rows or a slice, as an array is.
+    """
+
+    images: Stored
     labels: Labels
 
     def __len__(self) -> int:
@@ -52,8 +60,13 @@ class Split:
     @property
     def shape(self) -> Shape:
         """(C, H, W) of every image."""
-        channels, height, width = self.images.shape[1:]
+        _, channels, height, width = self.images.shape
         return channels, height, width
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether its images are decoded when they are asked for."""
+        return not isinstance(self.images, np.ndarray)
 
     def pieces(self, rows: Rows) -> Iterator[Images]:
         """The images at `rows`, in their order, as uint8 (n, C, H, W), a piece at a time."""
@@ -63,6 +76,12 @@ class Split:
     def take(self, indices: Rows) -> Split:
         """The images at `indices`, in their order, as a copy."""
         return Split(self.images[indices], self.labels[indices])
+
+    def narrowed(self, start: int, stop: int) -> Split:
+        """The images from `start` on, up to `stop`: a view."""
+        whole = self.images
+        images = whole[start:stop] if isinstance(whole, np.ndarray) else whole.narrowed(start, stop)
+        return Split(images, self.labels[start:stop])
 
 
 @dataclass(frozen=True)
@@ -110,12 +129,13 @@ class PreparedSet:
         return str(self.facts["config_hash"])
 
     def split(self, name: Literal["train", "test", "shifted", "held_out"]) -> Split:
-        """The memory-mapped split. Raises LayerLotteryError when a file is missing, was changed or isn't as described.
+        """The split, memory-mapped or encoded.
 
+        Raises LayerLotteryError when a file is missing, was changed or isn't as described.
         "shifted" are all shifted sets in a row; "held_out" are training images that no training sees, for what is
         fitted afterwards, none if none were asked for.
         """
-        images, labels = (self._array(f"{name}_{part}.npy") for part in ("images", "labels"))
+        images, labels = self._images(name), self._array(f"{name}_labels.npy")
         check_arrays(self.folder, name, images, labels, self.facts)
         return Split(images, labels)
 
@@ -123,12 +143,27 @@ class PreparedSet:
         """Shifted test sets by name, views into one memory-mapped array; empty when there are none."""
         whole = self.split("shifted")
         bounds: dict[str, list[int]] = self.facts["shifted"]
-        return {name: Split(whole.images[a:b], whole.labels[a:b]) for name, (a, b) in bounds.items()}
+        return {name: whole.narrowed(*both) for name, both in bounds.items()}
 
     def _array(self, file: str) -> npt.NDArray[Any]:
+        return read_array(self.folder / file, self._content(file))
+
+    def _images(self, name: str) -> Stored:
+        file = f"{name}_images.npy"
+        if "decoder" not in self.facts:
+            return self._array(file)
+        # loads Pillow, which decoded sets do without
+        from layerlottery.data.encoded import check_decoder, open_encoded
+
+        images = open_encoded(self.folder / file, self._content(file), self.facts)
+        if name == "train":
+            check_decoder(self.folder / FACTS, images, self.facts["decoder"])
+        return images
+
+    def _content(self, file: str) -> str:
         if file not in self.facts["arrays"]:
             raise LayerLotteryError(f"{self.folder / FACTS}: names no {file}; recreate it with the prepare stage")
-        return read_array(self.folder / file, self.facts["arrays"][file])
+        return str(self.facts["arrays"][file])
 
 
 def select_images(labels: Labels, images: int | None, *, seed: int) -> Rows:

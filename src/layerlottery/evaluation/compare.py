@@ -47,7 +47,7 @@ def compare(
         chain.add(path, held["content"], held["stamp"])
     _check_architectures(weights, facts["architecture"], dense, dense_facts["architecture"])
     test = prepared.split("test")
-    images = test.take(select_images(test.labels, settings.images, seed=0)).images
+    images = test.images[select_images(test.labels, settings.images, seed=0)]
     if len(images) < FEWEST_COMPARED:
         raise LayerLotteryError(
             f"images: found {len(images)}; debiased CKA takes {FEWEST_COMPARED} test images or more"

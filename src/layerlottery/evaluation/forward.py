@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from layerlottery.data.batches import pass_size
-from layerlottery.data.prepared import Images, Labels
+from layerlottery.data.prepared import Images, Labels, Stored
 
 
 def to_unit_interval(images: Images, device: torch.device) -> Tensor:
@@ -21,14 +21,14 @@ def to_unit_interval(images: Images, device: torch.device) -> Tensor:
     return held.float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
-def batches(images: Images, device: torch.device, *, batch_size: int) -> Iterator[Tensor]:
+def batches(images: Stored, device: torch.device, *, batch_size: int) -> Iterator[Tensor]:
     """Images (N, C, H, W) as float batches in [0, 1], in order."""
     for start in range(0, len(images), batch_size):
         yield to_unit_interval(images[start : start + batch_size], device)
 
 
 def evaluate_logits(
-    model: nn.Module, images: Images, device: torch.device, *, batch_size: int | None = None
+    model: nn.Module, images: Stored, device: torch.device, *, batch_size: int | None = None
 ) -> npt.NDArray[np.float32]:
     """Logits (N, classes), float32, of a model in eval mode for uint8 images (N, C, H, W); N is at least 1.
 

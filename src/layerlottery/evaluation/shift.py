@@ -15,7 +15,7 @@ import torch
 
 from layerlottery.config.evaluation import ShiftSettings
 from layerlottery.config.provenance import config_hash
-from layerlottery.data.prepared import Images, Labels, PreparedSet, Split
+from layerlottery.data.prepared import Images, Labels, PreparedSet, Split, Stored
 from layerlottery.errors import LayerLotteryError
 from layerlottery.evaluation.calibration import calibration, fit_temperature
 from layerlottery.evaluation.conditions import RobustnessRow, kept, list_of, predicted, table_of, write_conditions
@@ -27,7 +27,7 @@ from layerlottery.store.arrays import read_array
 from layerlottery.store.chain import Chain
 
 Logits = npt.NDArray[np.float32]
-Predict = Callable[[Images], Logits]
+Predict = Callable[[Stored], Logits]
 Facts = Mapping[str, Any]
 
 CORRUPTED = ("conditions", "labels", "indices", "clean", "origin", "array")

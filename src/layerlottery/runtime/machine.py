@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.lease import lease_gpu
+from layerlottery.runtime.threads import set_job_threads
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,7 @@ def use_machine(threads: int, device: str) -> torch.device:
     import torch
 
     torch.set_num_threads(threads)
+    set_job_threads(threads)
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", device):
         raise LayerLotteryError(f"--device: found {device!r}; allowed: auto, cpu, cuda, cuda:N")
     if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):

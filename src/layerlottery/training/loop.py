@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from layerlottery.config.training import TrainingSettings
 from layerlottery.data.augmentation import augment
 from layerlottery.data.batches import Normalizer, epoch_order, pass_size, split
+from layerlottery.data.feed import Batch, Feed
 from layerlottery.errors import LayerLotteryError, Suspended
 from layerlottery.networks.answers import logits_of
 from layerlottery.runtime.stop import STOP, Stop
@@ -35,12 +36,10 @@ STARTS_ANEW = "there is no checkpoint, the same command starts anew"
 
 @dataclass
 class TrainingData:
-    """uint8 images (N, C, H, W) and int64 labels (N,) of both splits, and the normalisation."""
+    """Both splits, ready to be taken from, and the normalisation of their uint8 images."""
 
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
+    train: Feed
+    test: Feed
     normalize: Normalizer
 
 
@@ -70,7 +69,7 @@ class Trainer:
         dtype = compute_type(self.settings, self.device)
         self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
         set_products(self.settings, self.device)
-        self.steps_per_epoch = len(split(self.data.train_labels, self.settings.batch_size))
+        self.steps_per_epoch = len(split(torch.arange(len(self.data.train)), self.settings.batch_size))
         self.compiled = repays(self.settings, self.device, steps=self.settings.epochs * self.steps_per_epoch)
         self.forward = compiled(self.model, self.device) if self.compiled else self.model
         self.saved_at = time.monotonic()
@@ -96,23 +95,33 @@ class Trainer:
             if self.save is not None:
                 self.save(progress)
             raise
+        except torch.OutOfMemoryError as error:
+            said = str(error).partition(". ")[0]
+            raise LayerLotteryError(
+                f"training.batch_size: found {self.settings.batch_size}; no device memory for a step of it ({said}); "
+                "lower it, or run fewer jobs on the GPU"
+            ) from error
 
     def _train_epoch(self, progress: Progress) -> None:
         self.model.train()
-        order = epoch_order(len(self.data.train_labels), seed=self.seed, epoch=progress.epoch)
+        order = epoch_order(len(self.data.train), seed=self.seed, epoch=progress.epoch)
         batches = split(order, self.settings.batch_size)
+        with closing(self.data.train.batches(batches[progress.batch :])) as fed:
+            self._train_batches(fed, progress, last=len(batches))
+
+    def _train_batches(self, fed: Iterator[Batch], progress: Progress, *, last: int) -> None:
         started = time.perf_counter()
         # kept on the device: reading them in every step would make a GPU wait
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.device)
         correct = torch.tensor(progress.correct, device=self.device)
-        for number in range(progress.batch, len(batches)):
-            loss, hits = self._step(batches[number], progress.epoch, number)
-            loss_sum += loss * len(batches[number])
+        for number, (images, labels) in enumerate(fed, progress.batch):
+            loss, hits = self._step(images, labels, progress.epoch, number)
+            loss_sum += loss * len(labels)
             correct += hits
             progress.batch = number + 1
             self.tick()
             due = time.monotonic() - self.saved_at > self.checkpoint_seconds
-            if due or self.stop.requested or number + 1 == len(batches):
+            if due or self.stop.requested or progress.batch == last:
                 progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
                 progress.epoch_seconds += time.perf_counter() - started
                 self._look_for_stop()
@@ -125,9 +134,8 @@ class Trainer:
         if self.stop.requested:
             raise Suspended(STARTS_ANEW if self.save is None else GOES_ON)
 
-    def _step(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
-        settings, data = self.settings, self.data
-        images, labels = data.train_images[chosen], data.train_labels[chosen]
+    def _step(self, images: Tensor, labels: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+        settings = self.settings
         images = augment(images, settings, seed=self.seed, epoch=epoch, batch=number)
         step = epoch * self.steps_per_epoch + number
         self.optimizer.learning_rate = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
@@ -135,7 +143,7 @@ class Trainer:
         with self.autocast:
             # for networks that draw, by dropout or stochastic depth: a resumed training draws the same
             self._seed_draws(derived_seed("network", self.seed, epoch, number))
-            logits = logits_of(self.forward(data.normalize(images)), training=True)
+            logits = logits_of(self.forward(self.data.normalize(images)), training=True)
         labels = labels.to(self.device)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
         loss.backward()
@@ -158,7 +166,7 @@ class Trainer:
             torch.cuda.manual_seed(seed)
 
     def _finish_epoch(self, progress: Progress) -> None:
-        count = len(self.data.train_labels)
+        count = len(self.data.train)
         if not math.isfinite(progress.loss_sum):
             raise LayerLotteryError(
                 f"training.learning_rate: the loss is {progress.loss_sum} in epoch {progress.epoch + 1}; "
@@ -189,14 +197,14 @@ class Trainer:
         # on the device, as in training
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        size = pass_size(self.device)
-        for images, labels in zip(self.data.test_images.split(size), self.data.test_labels.split(size), strict=True):
-            # an epoch's end is a place to go on from, and a large set takes longer than there may be left
-            self._look_for_stop()
-            on_device = labels.to(self.device)
-            with self.autocast:
-                logits = self.model(self.data.normalize(images)).float()
-            loss += F.cross_entropy(logits, on_device, reduction="sum")
-            correct += (logits.argmax(1) == on_device).sum()
-        count = len(self.data.test_labels)
+        count = len(self.data.test)
+        with closing(self.data.test.batches(torch.arange(count).split(pass_size(self.device)))) as fed:
+            for images, labels in fed:
+                # an epoch's end is a place to go on from, and a large set takes longer than there may be left
+                self._look_for_stop()
+                on_device = labels.to(self.device)
+                with self.autocast:
+                    logits = self.model(self.data.normalize(images)).float()
+                loss += F.cross_entropy(logits, on_device, reduction="sum")
+                correct += (logits.argmax(1) == on_device).sum()
         return loss.item() / count, 100 * int(correct) / count

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.training import TrainingSettings
 from layerlottery.data.batches import Normalizer
-from layerlottery.data.prepared import PreparedSet, Split
+from layerlottery.data.prepared import PreparedSet
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.weights import load_network, save_network
 from layerlottery.store.chain import Chain
@@ -21,6 +21,7 @@ from layerlottery.training.checkpoint import Progress, resume, save_checkpoint
 from layerlottery.training.kernels import accelerate, keep_freed_memory
 from layerlottery.training.loop import Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer
+from layerlottery.training.room import feeds
 
 
 @dataclass
@@ -87,19 +88,12 @@ def begin(
         accelerate(model)
         keep_freed_memory()
     optimizer = make_optimizer(model, settings)
-    trainer = Trainer(model, optimizer, _load(prepared, settings, device), settings, seed, start_epoch=start_epoch)
+    normalize = Normalizer(prepared.mean, prepared.std, device=device, channels_last=settings.channels_last)
+    train, test = feeds([prepared.split("train"), prepared.split("test")], model, settings, device)
+    fed = TrainingData(train, test, normalize)
+    trainer = Trainer(model, optimizer, fed, settings, seed, start_epoch=start_epoch)
     held: dict[str, Any] = {"fingerprint": fingerprint, "averaged": trainer.averaged}
     progress = resume(checkpoint, model, optimizer, start_epoch=start_epoch, **held)
     if checkpoint is not None:
         trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, **held)
     return Session(trainer, progress, facts["architecture"], fingerprint, chain.inputs)
-
-
-def _load(prepared: PreparedSet, settings: TrainingSettings, device: torch.device) -> TrainingData:
-    """On a GPU the whole uint8 set moves there once; on a CPU it stays memory-mapped."""
-
-    def tensors(split: Split) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device)
-
-    normalize = Normalizer(prepared.mean, prepared.std, device=device, channels_last=settings.channels_last)
-    return TrainingData(*tensors(prepared.split("train")), *tensors(prepared.split("test")), normalize)

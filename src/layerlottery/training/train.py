@@ -111,7 +111,7 @@ def _measured_run(session: Session, checkpoint: Path | None) -> list[Segment]:
 def _facts(session: Session, machine: dict[str, Any], segments: list[Segment]) -> dict[str, Any]:
     trainer, rows = session.trainer, session.progress.curve
     seconds = sum(row["seconds"] for row in rows)
-    images = len(trainer.data.train_labels)
+    images = len(trainer.data.train)
     return machine | {
         "accuracy": rows[-1]["test_accuracy"],
         "epochs": len(rows),

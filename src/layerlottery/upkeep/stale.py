@@ -58,7 +58,7 @@ def find_stale(results: Path, benchmarks: Sequence[Benchmark]) -> tuple[list[Sta
     stale, others = [], 0
     for path in _files(results):
         relative = path.relative_to(results).as_posix()
-        if relative in asked or _noted(relative) in asked or relative.startswith(paths.VIEWS):
+        if relative in asked or _array(relative) in asked or relative.startswith(paths.VIEWS):
             continue
         owner = None if path.is_symlink() else _owner(relative)
         if owner is None:
@@ -74,8 +74,13 @@ def _files(results: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in (*names, *links))
 
 
+def _array(relative: str) -> str | None:
+    """The array that a file is the note of, or whose records it holds."""
+    index = paths.index(PurePosixPath(relative))
+    return _noted(relative) if index is None else str(index)
+
+
 def _noted(relative: str) -> str | None:
-    """The array that a file is the note of."""
     path = PurePosixPath(relative)
     name = path.name.removeprefix(".").removesuffix(".checked")
     return str(path.with_name(name)) if name and checked.note(path.with_name(name)) == path else None

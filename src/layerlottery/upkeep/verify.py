@@ -22,6 +22,7 @@ from layerlottery.store import seals
 from layerlottery.store.arrays import open_array
 from layerlottery.store.artifacts import read_facts
 from layerlottery.store.lock import NAME, held, holder, options_of
+from layerlottery.store.records import read_all
 from layerlottery.store.regular import irregular
 from layerlottery.store.stamps import Stamp, read_stamp
 from layerlottery.upkeep.belonging import foreign, missing
@@ -75,7 +76,8 @@ def verify(results: Path) -> Findings:
 
     # what vanishes meanwhile, such as a writer's temporary folder, is no error here
     files = sorted(Path(folder, name) for folder, *names in os.walk(results) for name in chain(*names))
-    ours = [path for path in files if _is_of(OURS, results, path)]
+    # shards are checked with the index that holds their hashes
+    ours = [path for path in files if _is_of(OURS, results, path) and paths.index(path) is None]
     found, running = Findings(), held(results)
     bar = {"console": Console(stderr=True), "transient": True, "disable": not sys.stderr.isatty()}
     # rich types each keyword, and these differ
@@ -156,6 +158,8 @@ def _check(path: Path, found: Findings) -> None:
         elif not _is_hashed(path, facts := _facts(path)):
             found.unknown[path] = facts
             return
+        else:
+            _check_records(path)
     except FileNotFoundError:
         return  # a checkpoint whose training has just ended
     except seals.BrokenSeal as broken:
@@ -187,6 +191,15 @@ def _is_hashed(array: Path, facts: Path) -> bool:
     if content is not None and seals.file_digest(array) != content:
         raise seals.BrokenSeal("its content does not match its hash")
     return content is not None
+
+
+def _check_records(index: Path) -> None:
+    """Raise BrokenSeal naming the first shard of an index whose records are not those that were written."""
+    try:
+        for _ in read_all(index):
+            pass
+    except LayerLotteryError as error:
+        raise seals.BrokenSeal(what(error)) from None
 
 
 def _facts(array: Path) -> Path:

@@ -16,9 +16,9 @@ from hypothesis import strategies as some
 from PIL import Image, ImageOps
 
 from layerlottery.config.data import ImageFolder, ParquetImages
-from layerlottery.data.decode import Form, decode
 from layerlottery.data.folder import load_folder
 from layerlottery.data.parquet import load_parquet
+from layerlottery.data.pixels import Form, decode
 from layerlottery.errors import LayerLotteryError
 
 # the same inputs in every run

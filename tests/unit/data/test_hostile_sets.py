@@ -13,9 +13,9 @@ from PIL import Image
 from tests.unit import hostile, official_files
 from tests.unit.hostile import marker, problems, refusal
 
-from layerlottery.data.decode import Form, decode
 from layerlottery.data.download import Published
 from layerlottery.data.official_classes import CIFAR10
+from layerlottery.data.pixels import Form, decode
 from layerlottery.data.published import FILES, OFFICIAL
 from layerlottery.errors import LayerLotteryError
 

@@ -9,8 +9,8 @@ from PIL import Image
 from tests.unit.data.decoded import whole
 
 from layerlottery.config.data import ImageFolder
-from layerlottery.data.decode import Form, decode
 from layerlottery.data.folder import load_folder
+from layerlottery.data.pixels import Form, decode
 from layerlottery.data.prepare import prepare
 from layerlottery.errors import LayerLotteryError
 

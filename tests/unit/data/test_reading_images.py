@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from layerlottery.data.decode import Form, decode
+from layerlottery.data.pixels import Form, decode
 from layerlottery.data.remarks import Remarks
 from layerlottery.errors import LayerLotteryError
 

@@ -11,6 +11,7 @@ from layerlottery.networks.resnet import CifarResNet, initialize
 from layerlottery.training import loop
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import LEAST_STEPS, compiled, repays
+from layerlottery.data.feed import Resident
 from layerlottery.training.loop import Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer
 
@@ -43,7 +44,8 @@ def trained(settings):
     images = torch.randint(0, 256, (50, 1, 8, 8), generator=generator, dtype=torch.uint8)
     labels = torch.arange(50) % 10
     # in float64, so that what is left of rounding cannot grow to be mistaken for a difference
-    data = TrainingData(images, labels, images, labels, lambda given: given.double().sub(127).div(60))
+    held = Resident(images, labels)
+    data = TrainingData(held, held, lambda given: given.double().sub(127).div(60))
     model = CifarResNet(NetworkSettings(depth=8, width=2), channels=1, classes=10)
     initialize(model, 0)
     optimizer = make_optimizer(model.double(), settings)

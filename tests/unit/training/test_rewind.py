@@ -127,10 +127,9 @@ def test_a_whole_network_that_is_rewound_sees_the_dense_network_s_batches(ready,
     rewound(ready, tmp_path / "start.safetensors", epoch=3, kept=ready / "kept")
     seen, step = [], Trainer._step
 
-    def recording_step(self, chosen, epoch, number):
-        images = self.data.train_images[chosen]
-        seen.append((epoch, number, chosen.tolist(), images.sum().item()))
-        return step(self, chosen, epoch, number)
+    def recording_step(self, images, labels, epoch, number):
+        seen.append((epoch, number, labels.tolist(), images.tolist()))
+        return step(self, images, labels, epoch, number)
 
     monkeypatch.setattr(Trainer, "_step", recording_step)
     arguments = (ready / "facts.json", tmp_path, SETTINGS)
