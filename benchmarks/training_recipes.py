@@ -18,12 +18,11 @@ REMOVED = {0: [], 3: ["stage1.1", "stage2.1", "stage3.1"]}
 REMOVED[6] = [*REMOVED[3], "stage1.2", "stage2.2", "stage3.2"]
 
 
-def settings_of(size: str, *, epochs: int) -> Any:
+def settings_of(size: str, *, epochs: int, precision: str = "auto") -> Any:
     from layerlottery.config.training import TrainingSettings
 
-    if size == "cifar":
-        return TrainingSettings(epochs=epochs, schedule="onecycle", weight_decay=5e-4)
-    return TrainingSettings(epochs=epochs, batch_size=64, schedule="onecycle", weight_decay=5e-4, crop=1, flip=False)
+    small = {} if size == "cifar" else {"batch_size": 64, "crop": 1, "flip": False}
+    return TrainingSettings(epochs=epochs, schedule="onecycle", weight_decay=5e-4, precision=precision, **small)
 
 
 def network_of(size: str, *, seed: int, removed_blocks: int = 0) -> Any:
@@ -62,7 +61,9 @@ def trainer_of(model: Any, data: Any, settings: Any, seed: int) -> Any:
 class Ours:
     """One training of the package, in a process of its own."""
 
-    def __init__(self, size: str, folder: Path, *, seed: int, epochs: int, count: int | None = None) -> None:
+    def __init__(
+        self, size: str, folder: Path, *, seed: int, epochs: int, count: int | None = None, precision: str = "auto"
+    ) -> None:
         import warnings
 
         import torch
@@ -73,7 +74,7 @@ class Ours:
 
         # memory-mapped arrays cannot be written to, and nobody does
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        self.size, self.settings, self.seed = size, settings_of(size, epochs=epochs), seed
+        self.size, self.settings, self.seed = size, settings_of(size, epochs=epochs, precision=precision), seed
         normalize = Normalizer(*statistics_of(size), device=torch.device("cpu"), channels_last=True)
         images, labels, test_images, test_labels = map(torch.from_numpy, arrays_of(folder, count))
         self.data = TrainingData(Resident(images, labels), Resident(test_images, test_labels), normalize)
@@ -189,15 +190,12 @@ def statistics_of(size: str) -> tuple[list[float], list[float]]:
     return [0.5] * channels, [0.25] * channels
 
 
-def matrix_rate(seconds: float = 2) -> float:
-    """GFLOP/s of large matrix products on one core, in the type that a training computes in, for so long."""
+def matrix_rate(seconds: float = 2, *, kind: str = "float32") -> float:
+    """GFLOP/s of large matrix products of a type on one core, for so long."""
     import torch
 
-    from layerlottery.config.training import TrainingSettings
-    from layerlottery.training.recipe import compute_type
-
     size = 1024
-    factor = torch.ones(size, size, dtype=compute_type(TrainingSettings(), torch.device("cpu")))
+    factor = torch.ones(size, size, dtype=getattr(torch, kind))
     return lasting(lambda: 2 * size**3 * len([factor @ factor for _ in range(4)]), seconds) / 1e9
 
 

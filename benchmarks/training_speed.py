@@ -3,6 +3,7 @@
     python benchmarks/training_speed.py --output training_speed.json
     python benchmarks/training_speed.py --data folder/of/cifar10/parquet
     python benchmarks/training_speed.py --accuracy
+    python benchmarks/training_speed.py --accuracy types --seeds 10
 
 Ours are as many one-thread processes as cores; the conventional recipe (DataLoader, torchvision transforms image by
 image, float32 eager, torch.optim.SGD) is one process with a thread a core, without and with worker processes, of which
@@ -19,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ from rows import Row, show
 from training_recipes import REMOVED, SIZES, network_of
 
 CORES = len(os.sched_getaffinity(0))
-SEEDS = (0, 1, 2)
 RECIPES = Path(__file__).with_name("training_recipes.py")
 TRAIN, TEST = 50_000, 10_000
 TURN_SECONDS = 4
@@ -177,29 +177,49 @@ def ticket(removed: int, taken: list[dict[int, float]]) -> Row:
     return Row(f"a ticket's time, {removed} of 15 blocks removed", "within 5 %", measured, abs(off) <= 5, figures)
 
 
-def accuracy(size: str, folder: Path) -> Row:
+def accuracy(size: str, folder: Path, seeds: Sequence[int]) -> Row:
     """Test accuracy of both recipes over the seeds, the same epochs from the same weights."""
-    found: dict[str, list[float]] = {"ours": [], "conventional": []}
+    sides = {"ours": {"kind": "ours"}, "conventional": {"kind": "conventional", "workers": 0}}
+    mine, theirs = accuracies(size, folder, seeds, sides).values()
+    spread = max(map(statistics.stdev, (mine, theirs)))
+    what = f"{size}: test accuracy over {len(seeds)} seeds after {EPOCHS[size]} epochs"
+    means = statistics.mean(mine), statistics.mean(theirs)
+    measured = f"{means[0]:.2f} % against {means[1]:.2f} % (deviation over seeds {spread:.2f})"
+    figures = {"ours": means[0], "conventional": means[1], "deviation": spread}
+    return Row(what, "at most 0.5 pp lower", measured, means[0] >= means[1] - 0.5, figures)
+
+
+def types(size: str, folder: Path, seeds: Sequence[int]) -> Row:
+    """Test accuracy in bfloat16 beside float32: the same weights, images, order and steps, seed by seed."""
+    sides = {precision: {"kind": "ours", "precision": precision} for precision in ("bfloat16", "float32")}
+    reduced, whole = accuracies(size, folder, seeds, sides).values()
+    difference = statistics.mean(reduced) - statistics.mean(whole)
+    error = statistics.stdev(a - b for a, b in zip(reduced, whole, strict=True)) / len(seeds) ** 0.5
+    what = f"{size}: test accuracy in bfloat16 against float32, {len(seeds)} seeds, {EPOCHS[size]} epochs"
+    measured = f"{difference:+.2f} pp, standard error {error:.2f} ({statistics.mean(whole):.2f} % in float32)"
+    figures = {"difference": difference, "standard_error": error, "float32": statistics.mean(whole)}
+    return Row(what, "within 0.5 pp", measured, abs(difference) <= 0.5, figures)
+
+
+def accuracies(
+    size: str, folder: Path, seeds: Sequence[int], sides: dict[str, dict[str, Any]]
+) -> dict[str, list[float]]:
+    """Test accuracy (percent) of each side, a whole training for every seed."""
+    found: dict[str, list[float]] = {name: [] for name in sides}
     common = {"size": size, "folder": str(folder), "epochs": EPOCHS[size]} | (
         {"count": 5120} if size == "cifar" else {}
     )
-    for seed in SEEDS:
-        for kind, results in found.items():
-            extra = {"workers": 0} if kind == "conventional" else {}
+    for seed in seeds:
+        for name, options in sides.items():
             # alone on the machine, so both may have all cores
-            process = Process(common | {"kind": kind, "seed": seed} | extra, threads=CORES)
+            process = Process(common | {"seed": seed} | options, threads=CORES)
             try:
                 start([process])
-                results.append(process.ask("whole")[0])
+                found[name].append(process.ask("whole")[0])
             finally:
                 process.end()
-            print(f"{size} seed {seed} {kind}: {results[-1]:.2f} %", flush=True)
-    mine, theirs = (statistics.mean(results) for results in found.values())
-    spread = max(map(statistics.stdev, found.values()))
-    what = f"{size}: test accuracy over {len(SEEDS)} seeds after {EPOCHS[size]} epochs"
-    measured = f"{mine:.2f} % against {theirs:.2f} % (deviation over seeds {spread:.2f})"
-    figures = {"ours": mine, "conventional": theirs, "deviation": spread}
-    return Row(what, "at most 0.5 pp lower", measured, mine >= theirs - 0.5, figures)
+            print(f"{size} seed {seed} {name}: {found[name][-1]:.2f} %", flush=True)
+    return found
 
 
 def noise(folder: Path) -> Path:
@@ -231,7 +251,9 @@ def image_folders(scratch: Path, data: Path | None) -> dict[str, Path]:
 
 def measure(given: argparse.Namespace, folders: dict[str, Path]) -> list[Row]:
     if given.accuracy:
-        return show([accuracy(size, folders[size]) for size in SIZES if size == "digits" or given.data])
+        compare = {"recipes": accuracy, "types": types}[given.accuracy]
+        sizes = [size for size in SIZES if size == "digits" or given.data]
+        return show([compare(size, folders[size], range(given.seeds)) for size in sizes])
     rows: list[Row] = []
     for part in given.parts:
         rows += show(PARTS[part](folders, given.turns))
@@ -249,7 +271,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with train.parquet and test.parquet of CIFAR-10")
     parser.add_argument("--turns", type=int, default=3, help="times that both sides are measured")
-    parser.add_argument("--accuracy", action="store_true", help="accuracy instead of speed; CIFAR-10 only with --data")
+    parser.add_argument(
+        "--accuracy",
+        nargs="?",
+        const="recipes",
+        choices=("recipes", "types"),
+        help="accuracy instead of speed, of both recipes or of bfloat16 and float32; CIFAR-10 only with --data",
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="of the accuracy")
     parser.add_argument("--output", type=Path, help="write the rows as JSON, too")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()

@@ -47,7 +47,7 @@ class TrainingSettings(Settings):
     rand_magnitude: int = later(MAGNITUDE, "RandAugment: strength of the operations", ge=0, le=30)
     precision: Literal["auto", "float32", "tf32", "bfloat16"] = Field(
         "auto",
-        description="type of products; auto takes bfloat16 on GPUs and AMX processors; tf32 needs a GPU",
+        description="type of products; auto: bfloat16 on GPUs, with AMX and on AMD with AVX512-BF16; tf32 needs a GPU",
     )
     channels_last: bool = Field(True, description="memory layout of convolutions")
     compile: Literal["auto", "always", "never"] = Field(

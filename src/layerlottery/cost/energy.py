@@ -15,11 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from layerlottery.errors import LayerLotteryError
+from layerlottery.runtime.processor import processor
 
 if TYPE_CHECKING:
     from codecarbon import OfflineEmissionsTracker
@@ -193,7 +193,7 @@ def _probe_shortcuts() -> Iterator[None]:
     """
     cpuinfo = import_module("cpuinfo")
     util, ram = import_module("codecarbon.core.util"), import_module("codecarbon.external.ram")
-    name = cpu_name()
+    name = processor("model name")
     probe = (lambda: {"brand_raw": name}) if name else cpuinfo.get_cpu_info
     with (
         _swapped(cpuinfo, "get_cpu_info", probe),
@@ -201,16 +201,6 @@ def _probe_shortcuts() -> Iterator[None]:
         _swapped(ram, "SLURM_JOB_ID", None),
     ):
         yield
-
-
-def cpu_name() -> str | None:
-    """The CPU's name in Linux's own words, where py-cpuinfo reads it too; None elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, None) or None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerlottery.cost.energy import cpu_name
+from layerlottery.runtime.processor import processor
 from layerlottery.runtime.programs import output_of
 from layerlottery.version import __version__
 
@@ -133,4 +133,4 @@ def _driver_version() -> str | None:
 
 
 def _cpu() -> str:
-    return cpu_name() or f"{platform.machine()} CPU"
+    return processor("model name") or f"{platform.machine()} CPU"

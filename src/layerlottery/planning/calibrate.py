@@ -40,7 +40,8 @@ from layerlottery.runtime.lease import DEVICE, GPU_DRIVER
 from layerlottery.runtime.machine import use_machine
 from layerlottery.tickets import find_ticket
 from layerlottery.training.kernels import accelerate, keep_freed_memory
-from layerlottery.training.recipe import compute_type, make_optimizer
+from layerlottery.training.precision import autocast, products
+from layerlottery.training.recipe import make_optimizer
 
 ENOUGH = 0.6  # seconds of one measurement
 
@@ -123,7 +124,7 @@ def timings(model: nn.Module, images: ImageCounts, recipe: TrainingSettings, dev
     if device.type == "cpu":
         accelerate(model)
         keep_freed_memory()
-    optimizer, reduced = make_optimizer(model, recipe), compute_type(recipe, device) == torch.bfloat16
+    optimizer, reduced = make_optimizer(model, recipe), autocast(products(recipe, device), device)
 
     def forward(count: int) -> None:
         with torch.inference_mode():
@@ -134,7 +135,7 @@ def timings(model: nn.Module, images: ImageCounts, recipe: TrainingSettings, dev
 
     def step(count: int) -> None:
         optimizer.zero_grad()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=reduced):
+        with reduced:
             logits = logits_of(model(pixels[:count]), training=True)
         F.cross_entropy(logits.float(), labels[:count]).backward()
         optimizer.step()

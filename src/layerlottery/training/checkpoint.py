@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """How far a training got: completed epochs, batches of the current one, and what was measured."""
+    """How far a training got: completed epochs, batches of the current one, and what was measured.
+
+    `precision` is the type that it computes in; empty before its first step, and in checkpoints of earlier versions.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -30,6 +33,7 @@ class Progress:
     correct: int = 0
     epoch_seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
+    precision: str = ""
 
 
 def save_checkpoint(
@@ -66,7 +70,7 @@ def resume(
     for name, tensor in _beside(optimizer, averaged).items():
         # files have no tensors without dimensions
         tensor.copy_(state[name].view_as(tensor))
-    progress = Progress(**{one.name: facts[one.name] for one in fields(Progress)})
+    progress = Progress(**{one.name: facts[one.name] for one in fields(Progress) if one.name in facts})
     log.info("resumed after %d epochs and %d batches", progress.epoch, progress.batch)
     return progress
 

@@ -25,7 +25,8 @@ from layerlottery.training.averaging import AveragedWeights
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
 from layerlottery.training.optimizer import Optimizer
-from layerlottery.training.recipe import compute_type, learning_rate, set_products
+from layerlottery.training.precision import autocast, products, set_products, settle
+from layerlottery.training.recipe import learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
-        dtype = compute_type(self.settings, self.device)
-        self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+        self.autocast = autocast(products(self.settings, self.device), self.device)
         set_products(self.settings, self.device)
         self.steps_per_epoch = len(split(torch.arange(len(self.data.train)), self.settings.batch_size))
         self.compiled = repays(self.settings, self.device, steps=self.settings.epochs * self.steps_per_epoch)
@@ -86,6 +86,7 @@ class Trainer:
         Raises Suspended, with the progress saved, when told to stop. `on_epoch` is called with the learning curve's
         row after every epoch, `tick` after every batch.
         """
+        self.autocast = settle(progress, self.settings, self.device)
         try:
             while progress.epoch < (until or self.settings.epochs):
                 self._train_epoch(progress)

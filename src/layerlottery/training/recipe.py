@@ -1,10 +1,9 @@
-"""The optimizer, the learning rate of every step, and the type that convolutions compute in."""
+"""The optimizer, and the learning rate of every step."""
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import nn
 
 from layerlottery.config.training import TrainingSettings
@@ -46,28 +45,3 @@ def _warmed_up(peak: float, rising: int, step: int, total: int) -> float:
 
 def _anneal(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def compute_type(settings: TrainingSettings, device: torch.device) -> torch.dtype:
-    """bfloat16 if asked for, or if left open and the device has units that are faster in it; else float32."""
-    if settings.precision != "auto":
-        return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # matrix units alone: bfloat16 in AVX-512 has half the rate of float32 on Intel's cores (docs/performance.md)
-        native = bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    return torch.bfloat16 if native else torch.float32
-
-
-def products(settings: TrainingSettings, device: torch.device) -> str:
-    """The type that convolutions compute in, for the record: float32, tf32 or bfloat16."""
-    if settings.precision == "tf32" and device.type == "cuda":
-        return "tf32"
-    return str(compute_type(settings, device)).removeprefix("torch.")
-
-
-def set_products(settings: TrainingSettings, device: torch.device) -> None:
-    """Let a GPU round the factors of float32 products to TF32 if that is asked for, and else not."""
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"

@@ -26,7 +26,6 @@ from layerlottery.training.journal import Journal, Segment
 from layerlottery.training.live import live_curves
 from layerlottery.training.loop import CHECKPOINT_SECONDS
 from layerlottery.training.once import once
-from layerlottery.training.recipe import products
 from layerlottery.training.session import Session, begin
 
 NOWHERE = LoggingSettings()
@@ -120,7 +119,7 @@ def _facts(session: Session, machine: dict[str, Any], segments: list[Segment]) -
         "images_per_second": images * len(rows) / seconds,
         "segments": segments,
         "threads": torch.get_num_threads(),
-        "precision": products(trainer.settings, trainer.device),
+        "precision": session.progress.precision,
         "compiled": trainer.compiled,
         "seed": trainer.seed,
         "training_settings": trainer.settings.model_dump(mode="json"),

@@ -234,7 +234,7 @@ def test_the_cpu_has_its_own_name():
 
 
 def test_a_cpu_without_a_name_is_named_by_its_kind(monkeypatch):
-    monkeypatch.setattr(machine, "cpu_name", lambda: None)
+    monkeypatch.setattr(machine, "processor", lambda fact: None)
     assert machine_facts(None)["device"] == f"{platform.machine()} CPU"
 
 

@@ -1,11 +1,11 @@
-"""Closed-form learning rates against torch's schedulers, and the choice of the type to compute in."""
+"""Closed-form learning rates against torch's schedulers, and the optimizers."""
 
 import pytest
 import torch
 from torch.optim import lr_scheduler
 
 from layerlottery.config.training import TrainingSettings
-from layerlottery.training.recipe import compute_type, learning_rate, make_optimizer, products
+from layerlottery.training.recipe import learning_rate, make_optimizer
 
 STEPS = 7
 
@@ -88,29 +88,3 @@ def test_optimizer_is_nesterov_sgd_by_hand():
         velocity = gradient if step == 0 else 0.5 * velocity + gradient
         theta -= 0.1 * (gradient + 0.5 * velocity)
     assert layer.weight.item() == pytest.approx(theta, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("abilities", "dtype"),
-    [
-        ({}, torch.float32),
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.float32),
-        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
-    ],
-)
-def test_auto_precision_follows_the_processor(monkeypatch, abilities, dtype):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
-    assert compute_type(TrainingSettings(), torch.device("cpu")) == dtype
-    assert compute_type(TrainingSettings(precision="float32"), torch.device("cpu")) == torch.float32
-    assert compute_type(TrainingSettings(precision="bfloat16"), torch.device("cpu")) == torch.bfloat16
-
-
-def test_the_record_says_what_was_rounded():
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    found = {
-        precision: [products(TrainingSettings(precision=precision), device) for device in (cpu, gpu)]
-        for precision in ("float32", "tf32", "bfloat16")
-    }
-    # a processor rounds no factor to TF32
-    expected = {"float32": ["float32"] * 2, "tf32": ["float32", "tf32"], "bfloat16": ["bfloat16"] * 2}
-    assert found == expected
