@@ -24,6 +24,7 @@ from layerlottery.training.averaging import AveragedWeights
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
 from layerlottery.training.optimizer import Optimizer
+from layerlottery.training.ranks import Ranks
 from layerlottery.training.recipe import compute_type, learning_rate, set_products
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Trainer:
     tick: Callable[[], None] = lambda: None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     start_epoch: int = 0
+    ranks: Ranks = field(default_factory=Ranks)
     device: torch.device = field(init=False)
     averaged: AveragedWeights | None = field(init=False)
 
@@ -112,7 +114,7 @@ class Trainer:
             progress.batch = number + 1
             self.tick()
             due = time.monotonic() - self.saved_at > self.checkpoint_seconds
-            if due or self.stop.requested or number + 1 == len(batches):
+            if self.ranks.agreed(due or self.stop.requested) or number + 1 == len(batches):
                 progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
                 progress.epoch_seconds += time.perf_counter() - started
                 self._look_for_stop()
@@ -122,25 +124,26 @@ class Trainer:
                 started = time.perf_counter()
 
     def _look_for_stop(self) -> None:
-        if self.stop.requested:
+        if self.ranks.agreed(self.stop.requested):
             raise Suspended(STARTS_ANEW if self.save is None else GOES_ON)
 
     def _step(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
-        settings, data = self.settings, self.data
-        images, labels = data.train_images[chosen], data.train_labels[chosen]
-        images = augment(images, settings, seed=self.seed, epoch=epoch, batch=number)
+        settings, data, share = self.settings, self.data, self.ranks.share(len(chosen))
+        mine = share.of(chosen)
+        images, labels = data.train_images[mine], data.train_labels[mine]
+        images = augment(images, settings, seed=self.seed, epoch=epoch, batch=number, share=share)
         step = epoch * self.steps_per_epoch + number
         self.optimizer.learning_rate = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
         self.optimizer.zero_grad()
         with self.autocast:
             # for networks that draw, by dropout or stochastic depth: a resumed training draws the same
-            self._seed_draws(derived_seed("network", self.seed, epoch, number))
+            self._seed_draws(derived_seed("network", self.seed, epoch, number, *self.ranks.draws(share)))
             logits = logits_of(self.forward(data.normalize(images)), training=True)
         labels = labels.to(self.device)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
-        loss.backward()
+        self.ranks.weighted(loss, share).backward()
         self._update(step)
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        return self.ranks.total(loss.detach(), (logits.detach().argmax(1) == labels).sum(), share)
 
     def _update(self, step: int) -> None:
         """Move the weights, and the average after them."""
@@ -189,14 +192,16 @@ class Trainer:
         # on the device, as in training
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        size = pass_size(self.device)
+        size = pass_size(self.device) * self.ranks.count
         for images, labels in zip(self.data.test_images.split(size), self.data.test_labels.split(size), strict=True):
             # an epoch's end is a place to go on from, and a large set takes longer than there may be left
             self._look_for_stop()
-            on_device = labels.to(self.device)
+            share = self.ranks.slice_of(len(labels))
+            on_device = share.of(labels).to(self.device)
             with self.autocast:
-                logits = self.model(self.data.normalize(images)).float()
+                logits = self.model(self.data.normalize(share.of(images))).float()
             loss += F.cross_entropy(logits, on_device, reduction="sum")
             correct += (logits.argmax(1) == on_device).sum()
+        self.ranks.add(loss, correct)
         count = len(self.data.test_labels)
         return loss.item() / count, 100 * int(correct) / count
