@@ -15,7 +15,7 @@ rule train_dense:
         FOLDERS.log("train", paths.DENSE),
     conda:
         ENVIRONMENT
-    threads: BENCHMARK.resources.training_threads
+    threads: BENCHMARK.resources.training_cpus
     params:
         settings=BENCHMARK.recipe_slice,
         folder=subpath(output.facts, parent=True),
@@ -68,7 +68,7 @@ rule rewind:
         FOLDERS.log("rewind", paths.START),
     conda:
         ENVIRONMENT
-    threads: BENCHMARK.resources.training_threads
+    threads: BENCHMARK.resources.training_cpus
     params:
         settings=BENCHMARK.recipe_slice,
         kept=FOLDERS.kept(paths.DENSE),

@@ -20,6 +20,7 @@ from layerlottery.cli.stages import (
     OUTPUT_FACTS,
     SEED,
     WEIGHTS,
+    on_devices,
     on_machine,
     output_folder,
     required_file,
@@ -142,7 +143,7 @@ def _read_logging(_context: click.Context, _option: click.Parameter, given: str)
     callback=_read_logging,
     help='trackers of live curves: {"tensorboard": true, "wandb": "project", "mlflow": "experiment"}',
 )
-@on_machine
+@on_devices
 def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
     """Train a network from given weights. SIGTERM saves a checkpoint and exits with 75."""
     from layerlottery.training.progress import epoch_reporter
@@ -154,7 +155,7 @@ def train(settings: TrainingSettings, threads: int, **given: Any) -> None:
 
 @stage("rewind", OUTPUT, *TRAINING)
 @click.option("--epoch", type=click.IntRange(1), required=True, help="epoch after which the weights are wanted")
-@on_machine
+@on_devices
 def rewind(epoch: int, threads: int, **given: Any) -> None:
     """Write the weights of a dense network after an epoch: kept ones, or trained again."""
     from layerlottery.training.progress import epoch_reporter

@@ -18,10 +18,11 @@ from pydantic import TypeAdapter
 from layerlottery.cli.options import gather, log_option, settings_options, union_fields
 from layerlottery.cli.panels import COMMON, PanelCommand
 from layerlottery.config.base import Settings
+from layerlottery.config.resources import GPUS, MOST_GPUS
 from layerlottery.config.stages import STAGES
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.lease import DEVICE
-from layerlottery.runtime.machine import use_machine
+from layerlottery.runtime.machine import use_devices, use_machine
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -132,6 +133,30 @@ def on_machine(command: Command) -> Command:
     def run(threads: int, device: str, **given: Any) -> Any:
         return command(threads=threads, device=use_machine(threads, device), **given)
 
+    return _machine_options(run)  # type: ignore[return-value] # wraps widens it
+
+
+def on_devices(command: Command) -> Command:
+    """As on_machine, and --gpus; the command also gets `others`, the devices of further processes."""
+
+    @wraps(command)
+    def run(threads: int, device: str, gpus: int, **given: Any) -> Any:
+        first, *others = use_devices(threads, device, gpus)
+        return command(threads=threads, device=first, others=others, **given)
+
+    return click.option(  # type: ignore[return-value] # click's stubs widen it
+        "--gpus",
+        envvar=GPUS,
+        show_envvar=True,
+        type=click.IntRange(1, MOST_GPUS),
+        default=1,
+        show_default=True,
+        panel=COMMON,
+        help="GPUs that share each batch; with --device cpu so many processes",
+    )(_machine_options(run))
+
+
+def _machine_options(run: Callable[..., Any]) -> Callable[..., Any]:
     text = (
         "auto waits for a free GPU, or takes the CPU where there is none; cuda insists on a GPU; cuda:N is shared"
         " with whatever runs there; LAYERLOTTERY_JOBS_PER_GPU (1) processes share a GPU otherwise"
@@ -146,5 +171,4 @@ def on_machine(command: Command) -> Command:
         panel=COMMON,
         help=text,
     )(run)
-    # likewise
-    return whole_number("--threads", 1, "CPU threads", least=1, panel=COMMON)(with_device)  # type: ignore[return-value]
+    return whole_number("--threads", 1, "CPU threads", least=1, panel=COMMON)(with_device)

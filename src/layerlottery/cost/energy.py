@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -214,7 +214,13 @@ def _swapped(module: ModuleType, name: str, value: object) -> Iterator[None]:
 
 
 def _own_seconds() -> float:
-    return sum(os.times()[:4])
+    """CPU seconds of this process and of those that it started, ended ones and others."""
+    psutil = import_module("psutil")
+    total = sum(os.times()[:4])
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 def _machine_seconds() -> float:

@@ -35,10 +35,11 @@ READ_ONLY = {
 }
 
 
-def machine_facts(device: torch.device | None) -> dict[str, Any]:
+def machine_facts(device: torch.device | None, *, count: int = 1) -> dict[str, Any]:
     """Code, versions and device of this process, all text but cudnn_version; null where there is none.
 
-    `device` is the one that computes; None stands for the CPU, which has neither cudnn_version nor driver_version.
+    `device` is the one that computes; None stands for the CPU, which has neither cudnn_version nor driver_version. With
+    a `count` of several, processes with a device each, it says so: 4 × NVIDIA H100.
     """
     import torch
 
@@ -51,7 +52,7 @@ def machine_facts(device: torch.device | None) -> dict[str, Any]:
         "cuda_version": torch.version.cuda,
         "cudnn_version": torch.backends.cudnn.version() if gpu else None,
         "driver_version": _driver_version() if gpu else None,
-        "device": torch.cuda.get_device_name(device) if gpu else _cpu(),
+        "device": (f"{count} × " if count > 1 else "") + (torch.cuda.get_device_name(device) if gpu else _cpu()),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,6 +20,22 @@ CPU_BATCH_SIZE = 100
 def pass_size(device: torch.device) -> int:
     """The fastest number of images of one forward pass that keeps no gradients."""
     return CPU_BATCH_SIZE if device.type == "cpu" else BATCH_SIZE
+
+
+@dataclass(frozen=True)
+class Share:
+    """Images `first` to `last`, which is left out, of a batch of `whole`; random numbers are drawn for all of them."""
+
+    first: int
+    last: int
+    whole: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def of(self, values: Tensor, dim: int = 0) -> Tensor:
+        """What belongs to these images, of values for the whole batch along `dim`."""
+        return values.narrow(dim, self.first, len(self))
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:

@@ -84,7 +84,7 @@ class Estimate:
         """Cores that the job occupies."""
         resources = self.benchmark.resources
         wanted = dict.fromkeys(("score", "attack", "shift", "compare"), resources.evaluation_threads)
-        wanted |= {"train": resources.training_threads, "rewind": resources.training_threads, "profile": self.cores}
+        wanted |= {"train": resources.training_cpus, "rewind": resources.training_cpus, "profile": self.cores}
         return min(self.cores, wanted.get(job.stage, 1))
 
     def bytes(self, job: Job) -> float:

@@ -92,6 +92,7 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     # weights files name the code of user-supplied networks; jobs only run code that the configuration names
     trust(*benchmark.networks.values())
     benchmark.logging.announce()
+    benchmark.resources.announce()
     if workflow.is_main_process:
         interruption.listen()
         for line in benchmark.logging.missing():

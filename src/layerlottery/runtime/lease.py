@@ -1,4 +1,4 @@
-"""One GPU for each process on a machine: a lock for every GPU, which the kernel frees when its holder dies.
+"""GPUs for each process on a machine, usually one: a lock for every GPU, which the kernel frees when its holder dies.
 
 The locks lie in a folder of the user's own, below the temporary directory. They go by the GPUs' UUIDs: a GPU's number
 depends on CUDA_VISIBLE_DEVICES. Programs started by the holder do not inherit the lease, and a forked child drops it.
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from layerlottery.errors import LayerLotteryError
@@ -26,6 +26,8 @@ GPU_DRIVER = Path("/dev/nvidiactl")
 DEVICE = "LAYERLOTTERY_DEVICE"
 JOBS_PER_GPU = "LAYERLOTTERY_JOBS_PER_GPU"
 POLL_SECONDS, SAY_SECONDS = 0.5, 60.0
+# the turn to wait for several GPUs
+SEVERAL = "several"
 COUNT = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 # the leases of this process: GPU -> its lock
@@ -37,35 +39,68 @@ def lease_gpu(gpus: Sequence[str]) -> int:
 
     Each GPU takes LAYERLOTTERY_JOBS_PER_GPU processes at once. A process that already holds one gets the same again.
     """
-    for place, gpu in enumerate(gpus):
-        if gpu in _taken and _taken[gpu].descriptor >= 0:  # a forked child has closed it
-            return place
+    return lease_gpus(gpus, 1)[0]
+
+
+def lease_gpus(gpus: Sequence[str], count: int) -> list[int]:
+    """As lease_gpu, `count` different ones; keeps those that get free until there are enough.
+
+    Only one process at a time waits so for several, so that no two wait for what the other one keeps.
+    """
     if not gpus:
         raise LayerLotteryError("no GPU found; use --device cpu")
-    folder, slots = _own_folder(), jobs_per_gpu()
+    if count > len(gpus):
+        raise LayerLotteryError(
+            f"resources.gpus_per_training: found {count}; this machine has {len(gpus)} that torch sees; "
+            f"allowed here: 1 to {len(gpus)}"
+        )
+    held = _held(gpus)
+    if len(held) < count:
+        folder = _own_folder()
+        turn = _wait(lambda: _lock(folder / SEVERAL), len(gpus), folder) if count > 1 else None
+        while len(held := _held(gpus)) < count:
+            _wait(lambda: _take(gpus, folder, jobs_per_gpu()), len(gpus), folder)
+        if turn is not None:
+            turn.release()
+    return held[:count]
+
+
+def _held(gpus: Sequence[str]) -> list[int]:
+    # a forked child has closed its parent's
+    return [place for place, gpu in enumerate(gpus) if gpu in _taken and _taken[gpu].descriptor >= 0]
+
+
+def _wait(lock: Callable[[], FolderLock | None], count: int, folder: Path) -> FolderLock:
     began, said = time.monotonic(), -SAY_SECONDS
-    while (found := _take(gpus, folder, slots)) is None:
+    while (found := lock()) is None:
         waited = time.monotonic() - began
         if waited - said >= SAY_SECONDS:
-            log.info("waiting: all GPUs are in use (%d found; holders in %s)", len(gpus), folder)
+            log.info("waiting: all GPUs are in use (%d found; holders in %s)", count, folder)
             said = waited
         time.sleep(POLL_SECONDS)
     return found
 
 
-def _take(gpus: Sequence[str], folder: Path, slots: int) -> int | None:
+def _take(gpus: Sequence[str], folder: Path, slots: int) -> FolderLock | None:
+    """The lock of a free GPU that this process does not hold yet."""
+    held = _held(gpus)
     # every GPU's first slot before any second one
     for slot in range(slots):
         for place, gpu in enumerate(gpus):
-            path = folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.{slot}"
-            try:
-                lock = try_lock(path)
-            except OSError as error:
-                raise _unusable(path, error.strerror or str(error)) from error
+            if place in held:
+                continue
+            lock = _lock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.{slot}")
             if lock is not None:
                 _taken[gpu] = lock
-                return place
+                return lock
     return None
+
+
+def _lock(path: Path) -> FolderLock | None:
+    try:
+        return try_lock(path)
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from error
 
 
 def jobs_per_gpu() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 
@@ -26,6 +26,7 @@ from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
 from layerlottery.training.optimizer import Optimizer
 from layerlottery.training.precision import autocast, products, set_products, settle
+from layerlottery.training.ranks import Ranks
 from layerlottery.training.recipe import learning_rate
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Trainer:
     tick: Callable[[], None] = lambda: None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     start_epoch: int = 0
+    ranks: Ranks = field(default_factory=Ranks)
     device: torch.device = field(init=False)
     averaged: AveragedWeights | None = field(init=False)
 
@@ -106,23 +108,25 @@ class Trainer:
     def _train_epoch(self, progress: Progress) -> None:
         self.model.train()
         order = epoch_order(len(self.data.train), seed=self.seed, epoch=progress.epoch)
-        batches = split(order, self.settings.batch_size)
-        with closing(self.data.train.batches(batches[progress.batch :])) as fed:
-            self._train_batches(fed, progress, last=len(batches))
+        left = split(order, self.settings.batch_size)[progress.batch :]
+        mine = [self.ranks.share(len(batch)).of(batch) for batch in left]
+        with closing(self.data.train.batches(mine)) as fed:
+            self._train_batches(zip(fed, map(len, left), strict=True), progress)
 
-    def _train_batches(self, fed: Iterator[Batch], progress: Progress, *, last: int) -> None:
+    def _train_batches(self, fed: Iterable[tuple[Batch, int]], progress: Progress) -> None:
+        """Train on this process's part of each batch; beside it stands how many images the whole has."""
         started = time.perf_counter()
         # kept on the device: reading them in every step would make a GPU wait
         loss_sum = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.device)
         correct = torch.tensor(progress.correct, device=self.device)
-        for number, (images, labels) in enumerate(fed, progress.batch):
-            loss, hits = self._step(images, labels, progress.epoch, number)
-            loss_sum += loss * len(labels)
+        for number, (batch, whole) in enumerate(fed, progress.batch):
+            loss, hits = self._step(batch, whole, progress.epoch, number)
+            loss_sum += loss * whole
             correct += hits
             progress.batch = number + 1
             self.tick()
             due = time.monotonic() - self.saved_at > self.checkpoint_seconds
-            if due or self.stop.requested or progress.batch == last:
+            if self.ranks.agreed(due or self.stop.requested) or progress.batch == self.steps_per_epoch:
                 progress.loss_sum, progress.correct = loss_sum.item(), int(correct.item())
                 progress.epoch_seconds += time.perf_counter() - started
                 self._look_for_stop()
@@ -132,24 +136,24 @@ class Trainer:
                 started = time.perf_counter()
 
     def _look_for_stop(self) -> None:
-        if self.stop.requested:
+        if self.ranks.agreed(self.stop.requested):
             raise Suspended(STARTS_ANEW if self.save is None else GOES_ON)
 
-    def _step(self, images: Tensor, labels: Tensor, epoch: int, number: int) -> tuple[Tensor, Tensor]:
-        settings = self.settings
-        images = augment(images, settings, seed=self.seed, epoch=epoch, batch=number)
+    def _step(self, batch: Batch, whole: int, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+        (images, labels), settings, share = batch, self.settings, self.ranks.share(whole)
+        images = augment(images, settings, seed=self.seed, epoch=epoch, batch=number, share=share)
         step = epoch * self.steps_per_epoch + number
         self.optimizer.learning_rate = learning_rate(settings, step=step, steps_per_epoch=self.steps_per_epoch)
         self.optimizer.zero_grad()
         with self.autocast:
             # for networks that draw, by dropout or stochastic depth: a resumed training draws the same
-            self._seed_draws(derived_seed("network", self.seed, epoch, number))
+            self._seed_draws(derived_seed("network", self.seed, epoch, number, *self.ranks.draws(share)))
             logits = logits_of(self.forward(self.data.normalize(images)), training=True)
         labels = labels.to(self.device)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
-        loss.backward()
+        self.ranks.weighted(loss, share).backward()
         self._update(step)
-        return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+        return self.ranks.total(loss.detach(), (logits.detach().argmax(1) == labels).sum(), share)
 
     def _update(self, step: int) -> None:
         """Move the weights, and the average after them."""
@@ -199,7 +203,8 @@ class Trainer:
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
         count = len(self.data.test)
-        with closing(self.data.test.batches(torch.arange(count).split(pass_size(self.device)))) as fed:
+        passes = torch.arange(count).split(pass_size(self.device) * self.ranks.count)
+        with closing(self.data.test.batches([self.ranks.slice_of(len(one)).of(one) for one in passes])) as fed:
             for images, labels in fed:
                 # an epoch's end is a place to go on from, and a large set takes longer than there may be left
                 self._look_for_stop()
@@ -208,4 +213,5 @@ class Trainer:
                     logits = self.model(self.data.normalize(images)).float()
                 loss += F.cross_entropy(logits, on_device, reduction="sum")
                 correct += (logits.argmax(1) == on_device).sum()
+        self.ranks.add(loss, correct)
         return loss.item() / count, 100 * int(correct) / count

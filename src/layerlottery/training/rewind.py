@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from layerlottery.training.alone import alone
 from layerlottery.training.leftovers import of_this_training
 from layerlottery.training.loop import CHECKPOINT_SECONDS
 from layerlottery.training.session import Session, begin
+from layerlottery.training.together import together
 
 
 def rewind(
@@ -28,6 +29,7 @@ def rewind(
     epoch: int,
     seed: int,
     device: torch.device,
+    others: Sequence[torch.device] = (),
     kept: Path | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -46,7 +48,8 @@ def rewind(
         session.trainer.checkpoint_seconds, session.trainer.on_epoch = checkpoint_seconds, on_epoch
         with session.trainer.stop.noting():
             if kept is None or not _load_kept(session, Path(paths.kept_weights(str(kept), str(epoch)))):
-                session.trainer.run(session.progress, until=epoch)
+                with together(session, others, until=epoch):
+                    session.trainer.run(session.progress, until=epoch)
             made_by = config_hash("rewind", settings, [session.fingerprint], epoch=epoch)
             session.save_weights(output, config_hash=made_by)
             if checkpoint is not None:

@@ -26,13 +26,17 @@ from layerlottery.training.room import feeds
 
 @dataclass
 class Session:
-    """`fingerprint` identifies what is trained: settings, initial weights, data, seed and first epoch."""
+    """`fingerprint` identifies what is trained: settings, initial weights, data, seed and first epoch.
+
+    `given` is what `begin` was called with, but for the device.
+    """
 
     trainer: Trainer
     progress: Progress
     architecture: dict[str, Any]
     fingerprint: str
     inputs: dict[str, str]
+    given: dict[str, Any]
 
     def save_weights(self, path: Path, *, config_hash: str | None = None) -> str:
         """Write the network as it is now, made by this training or by `config_hash`; returns the content hash."""
@@ -68,6 +72,8 @@ def begin(
     the momentum starts at zero (Renda et al. 2020). Raises when i leaves no epoch to train. Of a network whose file
     names a `training_share` the epochs, and the schedule with them, are shortened to that share.
     """
+    given = {"weights": weights, "data": data, "settings": settings, "seed": seed}
+    given |= {"start_epoch": start_epoch, "checkpoint": checkpoint}
     model, facts = load_network(weights)
     if "training_share" in facts:
         settings = settings.shortened(float(facts["training_share"]))
@@ -96,4 +102,4 @@ def begin(
     progress = resume(checkpoint, model, optimizer, start_epoch=start_epoch, **held)
     if checkpoint is not None:
         trainer.save = partial(save_checkpoint, checkpoint, model, optimizer, **held)
-    return Session(trainer, progress, facts["architecture"], fingerprint, chain.inputs)
+    return Session(trainer, progress, facts["architecture"], fingerprint, chain.inputs, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from layerlottery.training.live import live_curves
 from layerlottery.training.loop import CHECKPOINT_SECONDS
 from layerlottery.training.once import once
 from layerlottery.training.session import Session, begin
+from layerlottery.training.together import together
 
 NOWHERE = LoggingSettings()
 
@@ -39,6 +40,7 @@ def train(
     *,
     seed: int,
     device: torch.device,
+    others: Sequence[torch.device] = (),
     start_epoch: int = 0,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -54,7 +56,8 @@ def train(
     folder `kept`, for the stage rewind. A signal to stop raises Interrupted with a checkpoint or the results saved; the
     same call goes on from there, also after the process was killed. If another process works on the same training,
     waits for it and takes over what it finished; what another network's folder of the same results holds of it is
-    copied. `logging` names trackers that are told of each epoch; nothing that happens to them fails a training.
+    copied. With devices in `others` a process on each of them shares every batch. `logging` names trackers that are
+    told of each epoch; nothing that happens to them fails a training.
     """
     check_recipe(output, settings)
     with alone(checkpoint) as waited:
@@ -71,7 +74,7 @@ def train(
                 session.save_weights(Path(paths.kept_weights(str(kept), str(row["epoch"]))))
 
         session.trainer.on_epoch, session.trainer.checkpoint_seconds = after, checkpoint_seconds
-        machine = machine_facts(device)
+        machine = machine_facts(device, count=1 + len(others))
         with session.trainer.stop.noting():
             done = ended(output, session.fingerprint) if waited else None
             done = done or taken_over(checkpoint, output, session.fingerprint)
@@ -79,35 +82,40 @@ def train(
                 with once(output, session, checkpoint) as copied:
                     with live_curves(logging, output, session) as tell:
                         told.append(tell)
-                        done = copied or _facts(session, machine, _measured_run(session, checkpoint))
+                        done = copied
+                        if done is None:
+                            segments = _measured_run(session, checkpoint, others)
+                            done = _facts(session, machine, segments, 1 + len(others))
                     _write(output, session, done)
             leave(checkpoint, output, stop=session.trainer.stop.requested)
     return done
 
 
-def _measured_run(session: Session, checkpoint: Path | None) -> list[Segment]:
+def _measured_run(session: Session, checkpoint: Path | None, others: Sequence[torch.device]) -> list[Segment]:
     """Run one segment of the training; returns all segments. Its energy is kept also when it is interrupted."""
-    gpu = find_gpu(session.trainer.device)
-    meter = EnergyMeter(gpu_ids=None if gpu is None else [gpu.index])
-    began = where() | {"started": now()}
+    gpus = [gpu for gpu in map(find_gpu, (session.trainer.device, *others)) if gpu is not None]
+    meter = EnergyMeter(gpu_ids=[gpu.index for gpu in gpus] or None)
 
     def segment(reading: EnergyReading) -> Segment:
         # a job's share of the processor: others use the other cores meanwhile
-        share = min(1.0, torch.get_num_threads() / (os.cpu_count() or 1))
-        watts = share * reading.cpu_watts if gpu is None else gpu.watts / jobs_per_gpu()
+        share = min(1.0, torch.get_num_threads() * (1 + len(others)) / (os.cpu_count() or 1))
+        watts = sum(gpu.watts for gpu in gpus) / jobs_per_gpu() if gpus else share * reading.cpu_watts
         return vars(reading) | {"design_watts": watts} | began | {"ended": now()}
 
     journal = Journal.open(checkpoint, session.fingerprint, lambda: segment(meter.read()))
     session.trainer.tick = journal.tick
-    meter.start()
-    try:
-        session.trainer.run(session.progress)
-    finally:
-        journal.close(segment(meter.stop()))
+    # the meter charges what works when it starts, until it ends
+    with together(session, others):
+        began = where() | {"started": now()}
+        meter.start()
+        try:
+            session.trainer.run(session.progress)
+        finally:
+            journal.close(segment(meter.stop()))
     return journal.segments
 
 
-def _facts(session: Session, machine: dict[str, Any], segments: list[Segment]) -> dict[str, Any]:
+def _facts(session: Session, machine: dict[str, Any], segments: list[Segment], processes: int) -> dict[str, Any]:
     trainer, rows = session.trainer, session.progress.curve
     seconds = sum(row["seconds"] for row in rows)
     images = len(trainer.data.train)
@@ -118,7 +126,7 @@ def _facts(session: Session, machine: dict[str, Any], segments: list[Segment]) -
         "train_seconds": seconds,
         "images_per_second": images * len(rows) / seconds,
         "segments": segments,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads() * processes,
         "precision": session.progress.precision,
         "compiled": trainer.compiled,
         "seed": trainer.seed,
