@@ -274,9 +274,9 @@ def test_dense_network_and_ticket_see_the_same_batches(ready, tmp_path, monkeypa
     step = Trainer._step
     for name, batches in seen.items():
 
-        def recording_step(self, images, *arguments, batches=batches):
-            batches.append(images.clone())
-            return step(self, images, *arguments)
+        def recording_step(self, batch, *arguments, batches=batches):
+            batches.append(batch[0].clone())
+            return step(self, batch, *arguments)
 
         monkeypatch.setattr(Trainer, "_step", recording_step)
         short = SETTINGS.model_copy(update={"epochs": 2})
