@@ -1,4 +1,4 @@
-"""How cost grows: with images, with depth, with blocks removed, and with jobs; a plot of each.
+"""How cost grows: with images, depth, blocks removed, images streamed, and jobs; a plot of each.
 
     python benchmarks/growth.py --output growth.json --plots folder
 
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from training_recipes import trainer_of
 DEPTHS = (20, 32, 44, 56, 110)
 REMOVED = (0, 6, 12, 18, 24)
 IMAGES = (256, 512, 1024, 2048)
+STREAMED = (64, 128, 256, 512)
 SEEDS = (1, 3, 10, 20)
 BATCH = 32
 BLUE, MUTED = "#0072b2", "#767676"
@@ -152,6 +154,30 @@ def by_images(turns: int) -> Curve:
     )
 
 
+def by_streamed(turns: int) -> Curve:
+    """Decoding so many images of 500x375 of one encoded set, in batches at 224x224."""
+    import torch
+    from streaming import BATCH as SIZE
+    from streaming import prepared
+
+    from layerlottery.data.feed import Streamed
+    from layerlottery.data.prepared import PreparedSet
+
+    with tempfile.TemporaryDirectory() as place:
+        facts = prepared(Path(place), max(STREAMED), 224, (500, 375))
+        feed = Streamed(PreparedSet.open(facts).split("train"), torch.device("cpu"))
+
+        def pass_over(count: int) -> None:
+            for _ in feed.batches(torch.arange(count).split(SIZE)):
+                pass
+
+        seconds = timed([lambda count=count: pass_over(count) for count in STREAMED], turns)
+    x = [*map(float, STREAMED)]
+    title = f"Streaming: {max(STREAMED) / max(seconds):.0f} images a second at 224 px"
+    expected = in_proportion(seconds, x)
+    return Curve("streamed", title, "images", "seconds", x, seconds, expected, "in proportion to images")
+
+
 def by_jobs(turns: int) -> Curve:
     """Planning alone: a dry run of the default benchmark with more and more seeds."""
     from pipeline_speed import project, snakemake
@@ -199,7 +225,7 @@ def draw(curve: Curve, file: Path) -> None:
 
 def curves(turns: int) -> list[Curve]:
     # steps are short, and one core in two may be another's for a second
-    return [by_images(3 * turns), by_depth(3 * turns), by_removed(3 * turns), by_jobs(turns)]
+    return [by_images(3 * turns), by_depth(3 * turns), by_removed(3 * turns), by_streamed(turns), by_jobs(turns)]
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ BENCHMARKS = {
     "training": ["training_speed.py"],
     "criteria": ["criteria_speed.py"],
     "pipeline": ["pipeline_speed.py"],
+    "streaming": ["streaming.py"],
     "growth": ["growth.py", "--plots", str(ROOT / "docs/images")],
 }
 

@@ -60,7 +60,7 @@ class EncodedImages:
 
         Raises LayerLotteryError naming the file that is gone, was cut or holds other bytes than were written.
         """
-        places = np.arange(self.start, self.stop)[rows].tolist()
+        places = self._places(rows)
         images = np.empty((len(places), *self.one), np.uint8)
 
         def fill(number: int) -> None:
@@ -75,6 +75,15 @@ class EncodedImages:
         for _ in map(fill, range(len(places))) if threads < 2 else _decoders(threads).map(fill, range(len(places))):
             pass
         return images
+
+    def _places(self, rows: slice | npt.NDArray[np.integer[Any]]) -> list[int]:
+        """The records of some rows. Raises IndexError for rows that there are not."""
+        if isinstance(rows, slice):
+            return list(range(self.start, self.stop)[rows])
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)} images")
+        places: list[int] = (self.start + rows).tolist()
+        return places
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """All images, decoded: numpy would make an array of one object of them."""

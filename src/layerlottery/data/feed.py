@@ -44,12 +44,15 @@ class Resident:
 
     images: Tensor
     labels: Tensor
+    check: Callable[[], None] = lambda: None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, chosen: Sequence[Tensor]) -> Generator[Batch, None, None]:
+        """Raises LayerLotteryError naming a memory-mapped file that was cut."""
         for rows in chosen:
+            self.check()
             yield self.images[rows], self.labels[rows]
 
 
@@ -84,6 +87,7 @@ class Streamed:
 
     def _read(self, rows: Tensor) -> Batch:
         images = self.split.images
+        self.split.check()
         if isinstance(images, np.ndarray):
             # torch gathers with several threads, without holding Python up
             return torch.from_numpy(images)[rows], torch.from_numpy(self.split.labels)[rows]
@@ -116,7 +120,7 @@ def resident(split: Split, device: torch.device) -> Resident:
     """The whole split on a device; on the CPU memory-mapped arrays stay what they are."""
     images, labels = split.images, torch.from_numpy(split.labels)
     if device.type == "cpu" and isinstance(images, np.ndarray):
-        return Resident(torch.from_numpy(images), labels)
+        return Resident(torch.from_numpy(images), labels, split.check)
     held = torch.empty((len(split), *split.shape), dtype=torch.uint8, device=device)
     start = 0
     for piece in split.pieces(np.arange(len(split))):

@@ -85,7 +85,12 @@ def read_file(source: Source) -> bytes:
 
 
 def _converted(held: ImageFile.ImageFile, form: Form) -> Image.Image:
-    return _upright(held).convert(MODES[form.channels])
+    image, mode = _upright(held), MODES[form.channels]
+    if image.mode != mode:
+        return image.convert(mode)
+    # convert would copy it; but from here on its file is closed
+    image.load()
+    return image
 
 
 def _fitted(image: Image.Image, form: Form) -> Pixels:

@@ -5,8 +5,8 @@ This module imports no torch: every later stage opens its data here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from layerlottery.data.facts import check_arrays, check_facts
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store import artifacts
-from layerlottery.store.arrays import read_array
+from layerlottery.store.arrays import read_array, still_whole
 
 if TYPE_CHECKING:
     from layerlottery.data.encoded import EncodedImages
@@ -53,6 +53,8 @@ class Split:
 
     images: Stored
     labels: Labels
+    # raises LayerLotteryError where memory-mapped images are no longer what they were
+    check: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -137,6 +139,8 @@ class PreparedSet:
         """
         images, labels = self._images(name), self._array(f"{name}_labels.npy")
         check_arrays(self.folder, name, images, labels, self.facts)
+        if isinstance(images, np.ndarray):
+            return Split(images, labels, still_whole(self.folder / f"{name}_images.npy", images))
         return Split(images, labels)
 
     def shifted(self) -> dict[str, Split]:

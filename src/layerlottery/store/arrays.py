@@ -10,7 +10,7 @@ import io
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +121,22 @@ def read_array(path: Path, content: str) -> Array:
             raise broken(path, "its content does not match its hash")
         checked.remember(path, content, seen)
     return _copied_on_write(path, array)
+
+
+def still_whole(path: Path, array: Array) -> Callable[[], None]:
+    """A check for an array of read_array: raises LayerLotteryError once its file was cut, before anything reads it.
+
+    What is missing would read as zeros up to the end of a page, and after that end the process by SIGBUS.
+    """
+    held: Any = array.base
+    # by the open file: another one that takes its name meanwhile changes nothing here
+    size = held.size() if isinstance(held, mmap.mmap) else 0
+
+    def check() -> None:
+        if isinstance(held, mmap.mmap) and held.size() != size:
+            raise broken(path, f"found {held.size()} bytes, expected {size}: it was cut while it was in use")
+
+    return check
 
 
 def _copied_on_write(path: Path, array: np.memmap[Any, Any]) -> Array:

@@ -74,6 +74,13 @@ def test_rows_are_taken_as_an_array_s_are(both):
     assert np.array_equal(ours.images, others.images)
 
 
+@pytest.mark.parametrize("row", [-1, 30])
+def test_rows_beyond_the_set_are_refused(both, row):
+    images = both[1].split("train").narrowed(0, 24).images
+    with pytest.raises(IndexError):
+        images[np.array([3, row])]
+
+
 def test_threads_move_no_pixel(both, monkeypatch):
     monkeypatch.setattr(threads, "_threads", 3)
     decoded, encoded = (one.split("train") for one in both)

@@ -122,6 +122,28 @@ def test_a_shard_that_breaks_in_mid_epoch_is_named_and_the_checkpoint_goes_on(re
     assert_equal(tmp_path, ready / "undisturbed")
 
 
+@pytest.mark.parametrize("size", [-1, 5000])
+def test_a_mapped_array_that_is_cut_in_mid_epoch_is_named_and_the_checkpoint_stays(ready, tmp_path, monkeypatch, size):
+    """Its missing bytes would read as zeros, its missing pages end the process."""
+    place, checkpoint, step, done = tmp_path / "ready", tmp_path / "checkpoint.safetensors", Trainer._step, []
+    shutil.copytree(ready / "decoded", place / "decoded")
+    shutil.copy(ready / "initial.safetensors", place)
+    array = place / "decoded/train_images.npy"
+    whole = array.stat().st_size
+
+    def cutting_step(self, *arguments):
+        done.append(1)
+        if len(done) == 6:
+            array.open("r+b").truncate(size if size > 0 else whole + size)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", cutting_step)
+    with pytest.raises(LayerLotteryError, match=rf"train_images\.npy: found \d+ bytes, expected {whole}: it was cut"):
+        run(place, "decoded", tmp_path, checkpoint=checkpoint, checkpoint_seconds=0.0)
+    assert len(done) == 6
+    assert read_tensors(checkpoint)[1]["batch"] == 2
+
+
 def test_too_little_device_memory_for_a_batch_is_one_line_and_keeps_the_checkpoint(ready, tmp_path, monkeypatch):
     checkpoint = tmp_path / "checkpoint.safetensors"
     checkpoint.write_bytes(b"of an earlier run")

@@ -106,6 +106,16 @@ def test_what_trainings_leave_beside_their_checkpoints_is_asked_for(results):
     assert f"checkpoints/{DENSE}/kept/epoch=1.safetensors" not in asked
 
 
+def test_shards_of_encoded_images_go_with_the_set_that_asks_for_them(results):
+    shards = {f"datasets/dataset={name}/train_images-00012.bin" for name in ("digits", "other")}
+    plant(results, shards | {"datasets/dataset=digits/train_images-1.bin"})
+    stale, others = find_stale(results, [load_benchmark(SMALL)])
+    assert [(file.path, file.owner) for file in stale] == [
+        ("datasets/dataset=other/train_images-00012.bin", "datasets/dataset=other")
+    ]
+    assert others == 1
+
+
 def test_budgets_of_other_structures_are_asked_for_although_no_study_scores_them():
     benchmark = studies({"structures": ["filters"], "criteria": ["complexity_macs"]})
     scores = f"{SEED}/structure={{}}/criterion={{}}/draw=0/scored_at=init/scores.json"

@@ -16,6 +16,7 @@ from layerlottery.store import seals
 from layerlottery.store.arrays import write_array
 from layerlottery.store.artifacts import write_document, write_facts, write_table, write_tensors
 from layerlottery.store.lock import acquire
+from layerlottery.store.records import records_writer
 from layerlottery.upkeep.verify import described, remove, verify
 
 SEED = "networks/dataset=digits/network=tiny/seed=0"
@@ -191,3 +192,47 @@ def test_every_path_of_the_benchmark_is_known(tmp_path):
     found = verify(tmp_path)
     assert len(found.damaged) == len(patterns)
     assert set(found.damaged.values()) == {"not a file of this project: it is empty"}
+
+
+# encoded images
+
+
+@pytest.fixture
+def encoded(results, monkeypatch):
+    """The set with its training images encoded, in two shards."""
+    monkeypatch.setattr("layerlottery.store.records.SHARD", 5)
+    with records_writer(results / f"{SET}/train_images.npy", 3) as writer:
+        for record in (b"one", b"tw", b"three"):
+            writer.write(record)
+    write_facts(results / f"{SET}/facts.json", {"arrays": {"train_images.npy": writer.content}}, config_hash="a")
+    return results
+
+
+def test_shards_are_checked_with_their_index(encoded):
+    assert (encoded / f"{SET}/train_images-00001.bin").read_bytes() == b"three"
+    found = verify(encoded)
+    assert found.good
+    assert found.intact == 11
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda shard: shard.unlink(), "No such file or directory"),
+        (lambda shard: shard.write_bytes(b"thre"), "found 4 bytes, expected 5"),
+        (damage, "record 2 does not match its hash"),
+    ],
+)
+def test_a_damaged_shard_is_recreated_with_its_index(encoded, change, said):
+    index, shard = (encoded / SET / name for name in ("train_images.npy", "train_images-00001.bin"))
+    change(shard)
+    found = verify(encoded)
+    assert found.damaged == {index: f"{shard}: {said}"}
+    assert shlex.split(remove(encoded, found))[3:4] == [str(index)]
+    assert not index.exists()
+
+
+def test_what_a_killed_prepare_left_of_a_shard_is_found(encoded):
+    left = encoded / SET / ".train_images-00002.bin.k3_9abcd"
+    left.write_bytes(b"fo")
+    assert verify(encoded).leftovers == [left]
