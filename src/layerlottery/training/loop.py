@@ -23,6 +23,7 @@ from layerlottery.store.hashing import derived_seed
 from layerlottery.training.averaging import AveragedWeights
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
+from layerlottery.training.norms import group_norms
 from layerlottery.training.optimizer import Optimizer
 from layerlottery.training.ranks import Ranks
 from layerlottery.training.recipe import compute_type, learning_rate, set_products
@@ -72,6 +73,8 @@ class Trainer:
         dtype = compute_type(self.settings, self.device)
         self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
         set_products(self.settings, self.device)
+        if self.settings.norm_images:
+            group_norms(self.model, self.settings.norm_images)
         self.steps_per_epoch = len(split(self.data.train_labels, self.settings.batch_size))
         self.compiled = repays(self.settings, self.device, steps=self.settings.epochs * self.steps_per_epoch)
         self.forward = compiled(self.model, self.device) if self.compiled else self.model

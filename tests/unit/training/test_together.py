@@ -98,6 +98,19 @@ def test_two_processes_train_as_one_does(ready, undisturbed, tmp_path):
 
 
 @pytest.mark.slow
+def test_statistics_of_groups_are_the_same_over_any_number_of_processes(ready, undisturbed, tmp_path):
+    # 53 images: groups of 20, 20 and 13, and a last batch of one group, which both compute
+    groups = SETTINGS.model_copy(update={"norm_images": 20})
+    for processes in (1, 2):
+        run(ready, tmp_path / str(processes), processes=processes, settings=groups)
+    equal_within_rounding(tmp_path / "1", tmp_path / "2")
+    losses = [
+        pq.read_table(folder / "curve.parquet")["train_loss"][0].as_py() for folder in (tmp_path / "1", undisturbed)
+    ]
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+@pytest.mark.slow
 def test_a_batch_of_fewer_images_than_processes_is_computed_by_all(ready, tmp_path):
     for processes in (1, 3):
         run(ready, tmp_path / str(processes), processes=processes)
