@@ -77,7 +77,7 @@ def scoring(prepared: PreparedSet, seeds: int) -> None:
             ]
         print(f"| {name} | " + " | ".join(f"{count} of {seeds}" for count in counts) + " |", flush=True)
         total = [one + count for one, count in zip(total, counts, strict=True)]
-    print(f"| all | " + " | ".join(f"{count} of {seeds * len(used)}" for count in total) + " |", flush=True)
+    print("| all | " + " | ".join(f"{count} of {seeds * len(used)}" for count in total) + " |", flush=True)
 
 
 def order(model: torch.nn.Module, batch: Any, name: str, blocks: Any) -> list[str]:

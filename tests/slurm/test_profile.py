@@ -8,6 +8,7 @@ import yaml
 from tests.workflow.project import FIRST, ROOT, TINY, clone, job_table
 
 from layerlottery.config.loading import load_benchmark
+from layerlottery.config.resources import GPUS
 
 TEXT = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
 RULES = set(re.findall(r"^rule (\w+):", TEXT, re.MULTILINE)) | set(re.findall(r"^use rule \w+ as (\w+)", TEXT, re.M))
@@ -28,8 +29,8 @@ def test_every_rule_of_the_profile_exists(part):
 
 
 @pytest.mark.parametrize("rule", sorted(TRAIN))
-def test_a_training_has_a_gpu_of_its_own_and_is_warned(rule):
-    assert RESOURCES[rule]["gpu"] == 1
+def test_a_training_has_gpus_of_its_own_on_one_node_and_is_warned(rule):
+    assert (RESOURCES[rule]["gpu"], RESOURCES[rule]["nodes"]) == (f"${GPUS}", 1)
     assert re.fullmatch(r"'--signal=TERM@\d+'", RESOURCES[rule]["slurm_extra"])
     assert rule not in GROUPS
 
@@ -40,6 +41,23 @@ def test_a_group_has_gpus_in_all_its_jobs_or_in_none():
         members = {rule for rule, group in GROUPS.items() if group == name}
         assert members <= on_gpu or not members & on_gpu
     assert set(PROFILE["group-components"]) <= set(GROUPS.values())
+    # one GPU for the whole group, on which they take turns
+    assert PROFILE["resources"] == {"turn": 1}
+    assert PROFILE["set-resource-scopes"] == {"turn": "local"}
+    grouped = [RESOURCES[rule] for rule in on_gpu & GROUPS.keys()]
+    assert {(wanted["gpu"], wanted["turn"]) for wanted in grouped} == {(1, 1)}
+
+
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_a_job_asks_for_the_gpus_that_the_configuration_gives_a_training(tmp_path, gpus):
+    project = clone(tmp_path)
+    project.write(TINY | {"resources": {"gpus_per_training": gpus}})
+    ran = project.snakemake("--workflow-profile", "workflow/profiles/slurm", "--dry-run")
+    assert ran.returncode == 0, ran.stderr
+    for rule, wanted in (("train_dense", gpus), ("train_ticket", gpus), ("attack", 1)):
+        asked = re.search(rf"rule {rule}:\n.*?resources: ([^\n]*)", ran.stdout + ran.stderr, re.DOTALL)[1].split(", ")
+        assert f"gpu={wanted}" in asked
+        assert ("nodes=1" in asked) == rule.startswith("train")
 
 
 def minutes(rule, attempt):

@@ -167,6 +167,7 @@ NOTHING = {
     "a default section written out": Edit(sets("statistics", resamples=9999, confidence=0.95), {}),
     "a default of a study written out": Edit(study(0, rewinds=[0], draws=1, fills=[]), {}),
     "threads": Edit(sets("resources", training_threads=2, evaluation_threads=3), {}),
+    "gpus": Edit(sets("resources", gpus_per_training=2), {}),
     "the warm worker": Edit(sets("resources", warm_worker=False), {}),
     "live curves": Edit(sets("logging", tensorboard=True, wandb="project", mlflow="experiment"), {}),
 }

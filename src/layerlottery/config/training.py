@@ -38,6 +38,9 @@ class TrainingSettings(Settings):
     warmup: Fraction = Field(0.25, description="onecycle and warmup_cosine: share of the steps in which the rate rises")
     label_smoothing: Fraction = later(0.0, "share of each label that is spread over all classes")
     ema_decay: Fraction = later(0.0, "EMA: decay of the averaged weights, which count in place of the last; 0 is off")
+    norm_images: int | None = later(
+        None, "images that share BatchNorm's statistics (ghost batches); null is the whole batch", ge=2, le=MOST
+    )
     crop: int = Field(4, ge=0, le=4096, description="random crop after zero padding by this many pixels; 0 is off")
     resized_crop: Annotated[float, Field(gt=0, le=1)] | None = later(
         None, "random resized crop: smallest share of the image's area; null is off"
@@ -90,6 +93,8 @@ class TrainingSettings(Settings):
             yield f"beta2: found {self.beta2}; SGD has none: leave it out or take optimizer: adamw"
         if self.schedule == "warmup_cosine" and self.milestones:
             yield f"milestones: found {self.milestones}; schedule: step has them; leave them out or set them to []"
+        if self.norm_images is not None and self.norm_images > self.batch_size:
+            yield f"norm_images: found {self.norm_images}; allowed: at most batch_size, {self.batch_size}"
         if self.resized_crop is not None and self.crop:
             yield f"crop: found {self.crop}; resized_crop takes its place: set crop to 0"
         if self.rand_magnitude != MAGNITUDE and not self.rand_augment:

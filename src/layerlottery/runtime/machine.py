@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from layerlottery.runtime.threads import set_job_threads
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 
 def use_machine(threads: int, device: str) -> torch.device:
@@ -26,6 +29,8 @@ def use_devices(threads: int, device: str, count: int) -> list[torch.device]:
     """
     import torch
 
+    if threads < count:
+        log.warning("%d processes share %d CPU threads; --threads: give each of them one", count, threads)
     threads = max(1, threads // count)
     torch.set_num_threads(threads)
     set_job_threads(threads)

@@ -24,6 +24,7 @@ from layerlottery.store.hashing import derived_seed
 from layerlottery.training.averaging import AveragedWeights
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import compiled, repays
+from layerlottery.training.norms import group_norms
 from layerlottery.training.optimizer import Optimizer
 from layerlottery.training.precision import autocast, products, set_products, settle
 from layerlottery.training.ranks import Ranks
@@ -71,6 +72,8 @@ class Trainer:
         self.device = next(self.model.parameters()).device
         self.autocast = autocast(products(self.settings, self.device), self.device)
         set_products(self.settings, self.device)
+        if self.settings.norm_images:
+            group_norms(self.model, self.settings.norm_images)
         self.steps_per_epoch = len(split(torch.arange(len(self.data.train)), self.settings.batch_size))
         self.compiled = repays(self.settings, self.device, steps=self.settings.epochs * self.steps_per_epoch)
         self.forward = compiled(self.model, self.device) if self.compiled else self.model

@@ -5,11 +5,14 @@ Seen from the training loop. A training of one process is the plain case, in whi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from layerlottery.data.batches import Share
+from layerlottery.data.batches import Share, split
 from layerlottery.training.norms import SharedNorms
 
 
@@ -50,22 +53,32 @@ class ManyRanks(Ranks):
     """This process is the `number`-th of `count` (from 0) that torch.distributed joins; all call the same methods.
 
     Shares are contiguous. DistributedDataParallel takes the mean over processes, whatever their shares are, so losses
-    are weighted by them. A batch with fewer images than processes is computed by all of them, as one would.
+    are weighted by them. `group` images stay together. A batch with fewer groups than processes is computed by all of
+    them, as one would.
     """
 
-    def __init__(self, number: int, count: int, norms: SharedNorms) -> None:
-        self.number, self.count, self.norms = number, count, norms
+    def __init__(self, number: int, count: int, norms: SharedNorms, *, group: int = 1) -> None:
+        self.number, self.count, self.norms, self.group = number, count, norms, group
 
     def share(self, images: int) -> Share:
         """The part of a batch of so many images that this process trains on: all of a batch that is too small."""
-        whole = images < self.count
-        self.norms.join(not whole)
-        return Share(0, images, images) if whole else self.slice_of(images)
+        ends: Sequence[int] = range(images + 1)
+        if self.group > 1:
+            ends = list(accumulate(map(len, split(torch.arange(images), self.group)), initial=0))
+        groups = len(ends) - 1
+        self.norms.join(groups >= self.count)
+        if groups < self.count:
+            return Share(0, images, images)
+        part = self._part(groups)
+        return Share(ends[part.first], ends[part.last], images)
 
     def slice_of(self, images: int) -> Share:
         """The part of so many test images; may be none."""
-        first, last = (images * number // self.count for number in (self.number, self.number + 1))
-        return Share(first, last, images)
+        return self._part(images)
+
+    def _part(self, whole: int) -> Share:
+        first, last = (whole * number // self.count for number in (self.number, self.number + 1))
+        return Share(first, last, whole)
 
     def draws(self, share: Share) -> tuple[int, ...]:
         """What tells the random numbers of the network on this share from those on others; nothing for the first."""

@@ -96,7 +96,8 @@ def join(session: Session, folder: Path, *, number: int, count: int) -> None:
         device_id=trainer.device if gpu else None,
     )
     _compare(session)
-    trainer.ranks = ManyRanks(number, count, SharedNorms(trainer.model, trainer.device))
+    norms = SharedNorms(trainer.model, trainer.device)
+    trainer.ranks = ManyRanks(number, count, norms, group=trainer.settings.norm_images or 1)
     trainer.compiled = False
     trainer.forward = _parallel(trainer.model, trainer.device)
 
@@ -142,16 +143,17 @@ def announce(folder: Path, *, number: int, count: int) -> None:
     _store(folder, count).set(f"here-{number}", b"")
 
 
-def _store(folder: Path, count: int) -> dist.FileStore:
-    return dist.FileStore(str(folder / "store"), count)
+def _store(folder: Path, count: int) -> Any:
+    # a file of the user's own: nothing listens on a port of this machine
+    return dist.FileStore(str(folder / "store"), count)  # type: ignore[attr-defined] # it is written in C++
 
 
 def _compare(session: Session) -> None:
     """Whether all train the same from the same batch on: a file may have changed between two of them."""
-    mine = [session.fingerprint, session.progress.epoch, session.progress.batch]
-    all_of_them: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(all_of_them, mine)
-    if any(one != mine for one in all_of_them):
+    mine = torch.tensor([int(session.fingerprint[:15], 16), session.progress.epoch, session.progress.batch])
+    all_of_them = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(all_of_them, mine)
+    if any(not torch.equal(one, mine) for one in all_of_them):
         raise LayerLotteryError("processes of one training begin with different files; run the same command again")
 
 

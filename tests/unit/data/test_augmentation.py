@@ -17,6 +17,7 @@ from layerlottery.data.augmentation import (
     random_resized_crop,
     resize_boxes,
 )
+from layerlottery.data.batches import Share
 
 OFF = {"crop": 0, "flip": False}
 RECIPES = {
@@ -73,6 +74,15 @@ def test_augmentation_depends_on_seed_epoch_and_batch_alone(name):
         assert not torch.equal(first, augment(images(), settings, **(place | {key: 9})))
     assert not torch.equal(first, images())
     assert torch.equal(images(), augment(images(), TrainingSettings(**OFF), **place))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("bounds", [(0, 13), (13, 27), (27, 40), (20, 21)])
+def test_a_share_of_a_batch_is_augmented_as_the_whole_is(name, bounds):
+    settings, drawn = TrainingSettings(**RECIPES[name]), {"seed": 1, "epoch": 2, "batch": 3}
+    whole, (first, last) = augment(images(), settings, **drawn), bounds
+    share = augment(images()[first:last], settings, **drawn, share=Share(first, last, 40))
+    assert torch.equal(share, whole[first:last])
 
 
 def test_what_a_recipe_adds_leaves_the_other_draws_alone():

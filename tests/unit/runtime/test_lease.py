@@ -14,10 +14,11 @@ import torch
 import yte
 
 from layerlottery.cli.main import cli
+from layerlottery.config.resources import GPUS as GPUS_PER_TRAINING
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime import lease
-from layerlottery.runtime.lease import gpu_jobs, jobs_per_gpu, lease_gpu
-from layerlottery.runtime.machine import use_machine, visible_gpus
+from layerlottery.runtime.lease import gpu_jobs, jobs_per_gpu, lease_gpu, lease_gpus
+from layerlottery.runtime.machine import use_devices, use_machine, visible_gpus
 
 ROOT = Path(__file__).parents[3]
 GPUS = ["GPU-a", "GPU-b"]
@@ -44,6 +45,8 @@ time.sleep(0.05)
 flag.unlink()
 print(gpu)
 """
+# says which two GPUs it has
+KEEP_TWO = KEEP.replace("sys.argv[1:][lease.lease_gpu(sys.argv[1:])]", "*lease.lease_gpus(sys.argv[1:], 2)")
 FORK = """
 import os, sys
 from layerlottery.runtime import lease
@@ -217,6 +220,35 @@ def test_a_lock_is_not_taken_through_a_link(scratch):
     assert not (scratch / "elsewhere").exists()
 
 
+def test_who_waits_for_several_keeps_those_that_get_free(start):
+    first, second = start(KEEP, *GPUS), start(KEEP, "GPU-b")
+    assert (line(first), line(second)) == ("has GPU-a", "has GPU-b")
+    several = start(KEEP_TWO, *GPUS)
+    assert line(several).startswith("waiting: all GPUs are in use (2 found")
+    first.kill()
+    assert line(several).startswith("waiting")
+    # it has the first by now
+    assert line(start(KEEP, "GPU-a")).startswith("waiting")
+    second.kill()
+    assert line(several) == "has 0 1"
+
+
+def test_two_who_want_all_do_not_wait_for_each_other(start):
+    users = [start(KEEP_TWO, *gpus) for gpus in (GPUS, GPUS[::-1], GPUS)]
+    for user in users:
+        # the end of its input lets the one that has them go
+        user.stdin.close()
+        user.stdin = None
+    assert [user.communicate(timeout=60)[0].splitlines()[-1] for user in users] == ["has 0 1"] * 3
+
+
+def test_fewer_gpus_than_asked_for_are_said_in_one_line(scratch):
+    said = "resources.gpus_per_training: found 3; this machine has 2 that torch sees; allowed here: 1 to 2"
+    with pytest.raises(LayerLotteryError, match=said):
+        lease_gpus(GPUS, 3)
+    assert list(scratch.iterdir()) == []
+
+
 def test_no_gpu_is_not_waited_for(scratch):
     with pytest.raises(LayerLotteryError, match="--device cpu"):
         lease_gpu([])
@@ -252,6 +284,27 @@ def test_a_named_gpu_is_shared(machine, scratch):
     assert use_machine(1, "cuda:1") == torch.device("cuda:1")
     assert machine == [torch.device("cuda:1")]
     assert list(scratch.iterdir()) == []
+
+
+def test_a_training_of_several_gpus_has_each_of_them(machine, start):
+    assert use_devices(4, "auto", 2) == [torch.device("cuda:0"), torch.device("cuda:1")]
+    assert machine == [torch.device("cuda:0")]
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+    assert line(start(KEEP, "a", "b")).startswith("waiting")
+
+
+def test_a_named_gpu_is_one(machine, scratch):
+    with pytest.raises(LayerLotteryError, match="--device: found 'cuda:1' for 2 GPUs; allowed: auto, cuda, cpu"):
+        use_devices(1, "cuda:1", 2)
+
+
+def test_several_gpus_where_there_is_none(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(LayerLotteryError, match="gpus_per_training: found 2, but torch sees no GPU here; allowed: 1"):
+        use_devices(1, "auto", 2)
+    assert use_devices(1, "cpu", 2) == [torch.device("cpu")] * 2
+    assert "2 processes share 1 CPU threads" in caplog.text
 
 
 def test_the_cpu_takes_no_gpu(machine, scratch):
@@ -331,12 +384,13 @@ def rules_with_a_device():
     return {rule for rule, command in commands.items() if "device" in options[command]}
 
 
-def test_every_rule_that_computes_on_a_gpu_asks_for_one(monkeypatch):
+def test_every_rule_that_computes_on_a_gpu_asks_for_one_or_for_what_a_training_has(monkeypatch):
     read = profile(monkeypatch, 2)
     assert read["resources"] == {"gpu": 2}
+    trainings = dict.fromkeys(("train_dense", "train_ticket", "rewind"), f"${GPUS_PER_TRAINING}")
     assert {rule: asked["gpu"] for rule, asked in read["set-resources"].items()} == dict.fromkeys(
         rules_with_a_device(), 1
-    )
+    ) | trainings
     assert {"train_ticket", "score_weights"} <= rules_with_a_device()
 
 

@@ -7,11 +7,11 @@ import torch
 
 from layerlottery.config.networks import NetworkSettings
 from layerlottery.config.training import TrainingSettings
+from layerlottery.data.feed import Resident
 from layerlottery.networks.resnet import CifarResNet, initialize
 from layerlottery.training import loop
 from layerlottery.training.checkpoint import Progress
 from layerlottery.training.compiled import LEAST_STEPS, compiled, repays
-from layerlottery.data.feed import Resident
 from layerlottery.training.loop import Trainer, TrainingData
 from layerlottery.training.recipe import make_optimizer
 
