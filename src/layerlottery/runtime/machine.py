@@ -25,6 +25,8 @@ def use_machine(threads: int, device: str) -> torch.device:
     if not torch.cuda.is_available():
         raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed: auto and cpu")
     torch.backends.cudnn.benchmark = False
+    # cuDNN's default rounds factors to 10 bits, which changes orders and answers; a training decides for itself
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     chosen = torch.device("cuda", _gpu(device))
     # code that names no GPU, such as a timer that waits for its work, then means this one

@@ -254,6 +254,14 @@ def test_a_named_gpu_is_shared(machine, scratch):
     assert list(scratch.iterdir()) == []
 
 
+def test_nothing_but_a_training_lets_a_gpu_round_factors(machine, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    use_machine(1, "cuda:1")
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_the_cpu_takes_no_gpu(machine, scratch):
     assert use_machine(1, "cpu") == torch.device("cpu")
     assert machine == []
