@@ -254,12 +254,17 @@ def test_a_named_gpu_is_shared(machine, scratch):
     assert list(scratch.iterdir()) == []
 
 
-def test_nothing_but_a_training_lets_a_gpu_round_factors(machine, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    use_machine(1, "cuda:1")
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32
+def test_nothing_but_a_training_lets_a_gpu_round_factors(machine):
+    settings = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [one.allow_tf32 for one in settings]
+    try:
+        for one in settings:
+            one.allow_tf32 = True
+        use_machine(1, "cuda:1")
+        assert [one.allow_tf32 for one in settings] == [False, False]
+    finally:
+        for one, was in zip(settings, before, strict=True):
+            one.allow_tf32 = was
 
 
 def test_the_cpu_takes_no_gpu(machine, scratch):
