@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_speed import GOALS
+from rows import VERDICTS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/performance.md"
@@ -85,7 +86,8 @@ def machine() -> str:
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     cores = len(os.sched_getaffinity(0))
-    kind = torch.backends.cpu.get_cpu_capability()
+    units = [name for name in ("avx512_bf16", "amx_bf16") if torch.cpu.get_capabilities().get(name)]
+    kind = ", ".join([torch.backends.cpu.get_cpu_capability(), *(units or ["no bfloat16 units"])])
     return f"{cores} cores of {model} ({kind}), Python {platform.python_version()}, torch {torch.__version__}"
 
 
@@ -96,7 +98,7 @@ def table(rows: list[dict[str, Any]], took: dict[str, float], load: float) -> st
     lines = [f"{day}, {machine()}, {sum(took.values()):.1f} minutes ({each}), load at the start {load:.1f}.", ""]
     lines += ["| work | goal | measured | |", "|---|---|---|---|"]
     for row in rows:
-        verdict = "met" if row["met"] else "**missed**"
+        verdict = "**missed**" if row["met"] is False else VERDICTS[row["met"]]
         lines.append(f"| {row['what']} | {row['goal']} | {row['measured']} | {verdict} |")
     return "\n".join(lines)
 

@@ -3,22 +3,24 @@
     python benchmarks/precision.py scoring --seeds 5
     python benchmarks/precision.py evaluation --seeds 5
 
-ResNet20 on the digits, whole pipeline's functions under autocast beside the same in float32. The control is float32
-itself where only rounding differs: the same images in another order. Where a processor has no units for bfloat16, torch
-computes the same slowly.
+ResNet20 on the digits, the pipeline's own functions under autocast beside the same in float32. The control is float32
+itself where only rounding differs: the same images in another order. Where a processor has no units for bfloat16, their
+rounding is imitated (rounding.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from rounding import rounded
 from training_recipes import trainer_of
 
 from layerlottery.config.criteria import CRITERIA
@@ -50,8 +52,10 @@ def network(seed: int) -> CifarResNet:
     return model
 
 
-def reduced() -> torch.autocast:
-    return torch.autocast("cpu", dtype=torch.bfloat16)
+@contextmanager
+def reduced() -> Iterator[None]:
+    with rounded(), torch.autocast("cpu", dtype=torch.bfloat16):
+        yield
 
 
 def scoring(prepared: PreparedSet, seeds: int) -> None:
@@ -116,15 +120,15 @@ def compared(predictor: Predictor, sets: dict[str, Any]) -> Iterator[tuple[str, 
     noise = np.random.default_rng(0).integers(0, 256, (OUTLIERS, 1, 8, 8), dtype=np.uint8)
     told: dict[str, dict[str, Logits]] = {name: answers(predictor, split.images) for name, split in sets.items()}
     for name, held in told.items():
-        labels = sets[name].labels
+        measures = (("accuracy", accuracy), ("ECE", ece))
         for way in ("bfloat16", "control"):
             whole, other = held["float32"], held[way]
             yield f"{name} {way}: answers that differ, %", 100 * float(np.mean(whole.argmax(1) != other.argmax(1)))
-            yield (
-                f"{name} {way}: accuracy, pp",
-                100 * change(lambda one: float(np.mean(one.argmax(1) == labels)), held, way),
-            )
-            yield f"{name} {way}: ECE, pp", 100 * change(lambda one: ece(one, labels), held, way)
+            for measure, of in measures:
+                yield (
+                    f"{name} {way}: {measure}, pp",
+                    100 * (of(other, sets[name].labels) - of(whole, sets[name].labels)),
+                )
     strange = answers(predictor, noise)
     for score in ("msp", "energy"):
         for way in ("bfloat16", "control"):
@@ -135,8 +139,8 @@ def compared(predictor: Predictor, sets: dict[str, Any]) -> Iterator[tuple[str, 
             yield f"{score} {way}: FPR95, pp", 100 * (found[way].fpr95 - found["float32"].fpr95)
 
 
-def change(measure: Callable[[Logits], float], held: dict[str, Logits], way: str) -> float:
-    return measure(held[way]) - measure(held["float32"])
+def accuracy(logits: Logits, labels: Any) -> float:
+    return float(np.mean(logits.argmax(1) == labels))
 
 
 def ece(logits: Logits, labels: Any) -> float:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+VERDICTS = {True: "met", False: "missed", None: ""}
+
 
 @dataclass
 class Row:
-    """One line of the page: what, the goal and what was measured."""
+    """One line of the page: what, the goal and what was measured; `met` is None where there is no goal."""
 
     what: str
     goal: str
     measured: str
-    met: bool
+    met: bool | None
     figures: dict[str, float]
 
 
 def show(rows: list[Row]) -> list[Row]:
     for row in rows:
-        verdict = "met" if row.met else "missed"
-        print(f"{row.what} | goal {row.goal} | {row.measured} | {verdict}", flush=True)
+        print(f"{row.what} | goal {row.goal or 'none'} | {row.measured} | {VERDICTS[row.met]}", flush=True)
     return rows

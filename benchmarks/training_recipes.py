@@ -97,23 +97,90 @@ class Ours:
             trainer._step(images, labels, 0, number)
         return sum(map(len, batches))
 
+    def convolutions(self, seconds: float) -> float:
+        """Images a second if a step were its convolutions and their gradients, and nothing else."""
+        import torch
+
+        from layerlottery.networks.resnet import TwoForms
+        from layerlottery.training.kernels import accelerate
+
+        fast, layers = accelerate(TwoForms()), self.layers()
+        # the gradient of the images is not needed
+        wanted = [layer.weight for layer, _ in layers] + [maps for _, maps in layers[1:]]
+
+        def forward() -> list[Any]:
+            with self.trainers[0].autocast:
+                return [fast.convolve(one, x) if one.kernel_size == (3, 3) else one(x) for one, x in layers]
+
+        given = [torch.ones_like(maps) for maps in forward()]
+
+        def step() -> int:
+            # in one call, as in a step
+            torch.autograd.grad(forward(), wanted, given)
+            return int(self.settings.batch_size)
+
+        step()
+        return lasting(step, seconds)
+
+    def layers(self) -> list[tuple[Any, Any]]:
+        """The network's convolutions, each with maps as it gets them in a step."""
+        import torch
+
+        model = network_of(self.size, seed=self.seed).to(memory_format=torch.channels_last)
+        held: list[tuple[Any, Any]] = []
+
+        def keep(layer: Any, given: Any) -> None:
+            held.append((layer, given[0].detach().requires_grad_()))
+
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_pre_hook(keep)
+        images = self.data.normalize(self.data.train_images[self.batches[0]])
+        model(images)
+        for layer, _ in held:
+            layer._forward_pre_hooks.clear()
+        return held
+
+    def products(self) -> str:
+        """The type that it computes in."""
+        from layerlottery.training.precision import products
+
+        return products(self.settings, self.trainers[0].device)
+
     def whole(self) -> float:
         """All epochs; returns test accuracy in percent."""
+        import logging
+
+        from rounding import rounded
+
         from layerlottery.training.checkpoint import Progress
 
         progress = Progress()
-        self.trainers[0].run(progress)
+        # nobody cares how long it takes
+        logging.disable(logging.WARNING)
+        with rounded():
+            self.trainers[0].run(progress)
         return float(progress.curve[-1]["test_accuracy"])
 
 
 class Conventional:
-    """The same network and hyper-parameters as most people would write it."""
+    """The same network and hyper-parameters as most people would write it; with `tuned`, in our type and layout."""
 
     def __init__(
-        self, size: str, folder: Path, *, seed: int, epochs: int, workers: int, count: int | None = None
+        self,
+        size: str,
+        folder: Path,
+        *,
+        seed: int,
+        epochs: int,
+        workers: int,
+        count: int | None = None,
+        tuned: bool = False,
     ) -> None:
         import torch
         from torchvision import transforms
+
+        from layerlottery.training.precision import products
 
         self.size, self.settings = size, settings_of(size, epochs=epochs)
         train_images, train_labels, *self.test = arrays_of(folder, count)
@@ -122,7 +189,10 @@ class Conventional:
         moves += [transforms.RandomHorizontalFlip()] if self.settings.flip else []
         self.plain = transforms.Compose(normalize)
         torch.manual_seed(seed)
-        self.model = network_of(size, seed=seed)
+        self.layout = torch.channels_last if tuned else torch.contiguous_format
+        self.model = network_of(size, seed=seed).to(memory_format=self.layout)
+        reduced = tuned and products(self.settings, torch.device("cpu")) == "bfloat16"
+        self.autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=reduced)
         chosen = self.settings
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=chosen.weight_decay
@@ -144,7 +214,9 @@ class Conventional:
         from torch.nn import functional as F
 
         self.optimizer.zero_grad()
-        F.cross_entropy(self.model(images), labels).backward()
+        with self.autocast:
+            logits = self.model(images.to(memory_format=self.layout))
+        F.cross_entropy(logits.float(), labels).backward()
         self.optimizer.step()
         return len(labels)
 
@@ -190,7 +262,7 @@ def statistics_of(size: str) -> tuple[list[float], list[float]]:
     return [0.5] * channels, [0.25] * channels
 
 
-def matrix_rate(seconds: float = 2, *, kind: str = "float32") -> float:
+def matrix_rate(kind: str = "float32", *, seconds: float = 2) -> float:
     """GFLOP/s of large matrix products of a type on one core, for so long."""
     import torch
 
@@ -232,11 +304,12 @@ def serve(options: dict[str, Any]) -> None:
     commands = {"matrix_rate": matrix_rate, "resident": resident, "steps": subject.steps, "whole": subject.whole}
     commands["rate"] = lambda seconds: lasting(subject.steps, seconds)
     commands["evaluate"] = lambda: subject.trainers[0].evaluate()[1]
+    commands |= {name: getattr(subject, name) for name in ("convolutions", "products") if hasattr(subject, name)}
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         name, *arguments = line.split()
         began = time.process_time()
-        result = commands[name](*map(int, arguments))
+        result = commands[name](*(int(one) if one.isdecimal() else one for one in arguments))
         print(json.dumps([result, time.process_time() - began]), file=answers, flush=True)
 
 

@@ -59,6 +59,8 @@ def compute_on(device: torch.device, threads: int) -> None:
     set_job_threads(threads)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
+        # cuDNN's default rounds factors to 10 bits, which changes orders and answers; a training decides for itself
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.use_deterministic_algorithms(True, warn_only=True)
         # code that names no GPU, such as a timer that waits for its work, then means this one
         torch.cuda.set_device(device)

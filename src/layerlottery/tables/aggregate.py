@@ -25,7 +25,7 @@ from layerlottery.tables.collect import read_ahead, read_batch, read_scores
 from layerlottery.tables.comparisons import comparisons
 from layerlottery.tables.inference import NETWORK, Inference
 from layerlottery.tables.measures import CLEAN_ACCURACY
-from layerlottery.tables.pairing import Pairing
+from layerlottery.tables.pairing import Pairing, tell_of_types
 from layerlottery.tables.resilience import Measurements, resilience
 from layerlottery.tables.stability import stability
 from layerlottery.tables.summary import summary
@@ -54,6 +54,7 @@ def aggregate(
         networks, measured = add_networks(results, runs, settings.energy, tables, chain, answers, partial)
         if any(run.removed for run in runs):
             found = pd.concat(networks, ignore_index=True).join(measured.differences())
+            tell_of_types(found)
             inference = Inference(found, answers, statistics)
             inferred, accuracy = resilience(found, measured, inference), measured.of(CLEAN_ACCURACY, len(found))
             chance = against_chance(found, accuracy, answers, statistics)

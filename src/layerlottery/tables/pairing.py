@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from layerlottery.tables.same import Firsts
 from layerlottery.tables.statistics import saved
 from layerlottery.tables.totals import Totals
 
+log = logging.getLogger(__name__)
+
 FAMILY = ["dataset", "network", "seed"]
 ARCHITECTURE = [*FAMILY, "architecture"]
 OUTLIERS = ["outliers", "score"]
@@ -27,7 +30,7 @@ OUTLIERS = ["outliers", "score"]
 KEPT = [
     *(column.name for column in IDENTITY),
     *("place", "architecture", "removed_blocks", "accuracy", "epochs", "train_seconds", "energy_kwh", "power_source"),
-    *("criterion_settings", "config_hash", "classes"),
+    *("criterion_settings", "config_hash", "classes", "precision"),
 ]
 SAVINGS = {"macs": "macs", "params": "params", "memory": "memory_bytes", "energy": "energy_kwh"}
 
@@ -101,3 +104,18 @@ class Pairing:
     def _remember(self, name: str, rows: pd.DataFrame, by: list[str]) -> None:
         known = [self._known[name], rows] if name in self._known else [rows]
         self._known[name] = pd.concat(known).drop_duplicates(by, keep="last")
+
+
+def tell_of_types(networks: pd.DataFrame) -> None:
+    """Warn of tickets that were trained in another type than their dense network: `auto` differs between machines."""
+    beside = networks["dense"].map(networks.set_index("place")["precision"])
+    other = beside.notna() & networks["precision"].notna() & (networks["precision"] != beside)
+    if other.any():
+        pairs = (networks["precision"] + " beside " + beside)[other].value_counts()
+        log.warning(
+            "training.precision: %d of %d tickets were trained in another type than their dense network (%s); "
+            "to train all alike, set it to one that is not auto",
+            other.sum(),
+            (networks["removed"] > 0).sum(),
+            ", ".join(f"{words}: {count}" for words, count in pairs.items()),
+        )

@@ -307,6 +307,19 @@ def test_several_gpus_where_there_is_none(monkeypatch, caplog):
     assert "2 processes share 1 CPU threads" in caplog.text
 
 
+def test_nothing_but_a_training_lets_a_gpu_round_factors(machine):
+    settings = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [one.allow_tf32 for one in settings]
+    try:
+        for one in settings:
+            one.allow_tf32 = True
+        use_machine(1, "cuda:1")
+        assert [one.allow_tf32 for one in settings] == [False, False]
+    finally:
+        for one, was in zip(settings, before, strict=True):
+            one.allow_tf32 = was
+
+
 def test_the_cpu_takes_no_gpu(machine, scratch):
     assert use_machine(1, "cpu") == torch.device("cpu")
     assert machine == []
