@@ -29,7 +29,7 @@ COUNT, BATCH, SIDE, DISTINCT = 256, 64, 224, 32
 # ImageNet's, as everybody writes them
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 GOAL = 1.0
-# of images of 64x64, so that the larger set is made in seconds
+# of images of 32x32 in one Parquet file, so that the larger set is made in seconds
 SETS, GROWTH = (10_000, 40_000), 1.05
 
 
@@ -54,6 +54,19 @@ def write_folder(place: Path, count: int, width: int, height: int) -> None:
         folder = place / ("train" if number < count else "test") / str(number % 4)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:06}.jpg").write_bytes(contents[number % DISTINCT])
+
+
+def write_parquet(place: Path, count: int, side: int) -> None:
+    """The same in Parquet files, a thousand rows in a group."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    contents = [jpeg(number, side, side) for number in range(DISTINCT)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for split, rows in (("train", count), ("test", DISTINCT)):
+        images = pa.array([{"bytes": contents[row % DISTINCT], "path": None} for row in range(rows)], kind)
+        table = pa.table({"image": images, "label": pa.array([row % 4 for row in range(rows)])})
+        pq.write_table(table, place / f"{split}.parquet", row_group_size=1000)
 
 
 def prepared(place: Path, count: int, size: int, image: tuple[int, int]) -> Path:
@@ -199,7 +212,7 @@ def peak(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place:
         return {
             step: float(subprocess.run([sys.executable, __file__, step, place, str(count)], **PIPED).stdout.split()[-1])
-            for step in ("prepare", "stream")
+            for step in ("write", "prepare", "stream")
         }
 
 
@@ -211,9 +224,15 @@ def one_step(step: str, place: Path, count: int) -> None:
 
     import torch
 
+    from layerlottery.config.data import ParquetImages
+    from layerlottery.data.prepare import prepare
+
     torch.set_num_threads(1)
-    if step == "prepare":
-        prepared(place, count, 64, (80, 64))
+    if step == "write":
+        write_parquet(place, count, 32)
+    elif step == "prepare":
+        settings = ParquetImages(source="parquet", location=str(place), image_size=32, channels=3, stored="encoded")
+        prepare(settings, place / "set")
     else:
         stream(place / "set/facts.json", 4000)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -245,7 +264,7 @@ def memory() -> list[Row]:
 
 
 def main() -> None:
-    if sys.argv[1:2] in (["prepare"], ["stream"]):
+    if sys.argv[1:2] in (["write"], ["prepare"], ["stream"]):
         return one_step(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=5, help="times that each side is timed")
