@@ -144,6 +144,10 @@ class Folders:
     def report(self) -> str:
         return f"{self.results}/report/index.html"
 
+    def pages(self) -> str:
+        """A page for each network, beside the report, which links to them."""
+        return f"{self.results}/report/pages"
+
     def manifest(self) -> str:
         """Provenance of the tables: configuration, code, machines, hashes."""
         return f"{self.results}/manifest.json"

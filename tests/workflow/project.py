@@ -98,9 +98,8 @@ class Project:
         environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         # Snakemake's own output names every job with its files; test_terminal.py asks for ours
         environment |= {STYLE: "snakemake"} | options.pop("environment", {})
-        return subprocess.run(
-            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=600, **options
-        )
+        options = {"timeout": 600} | options
+        return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, **options)
 
     def snakemake(self, *words, config=("tiny.yaml",), **options):
         """Run Snakemake; `config` are the files given with --configfile."""

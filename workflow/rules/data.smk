@@ -1,5 +1,6 @@
 # prepare -> corrupt, outliers: one job each per image set; every later job memory-maps their arrays. Other rules name
-# only the facts, which hold the arrays' hashes: one file less for Snakemake to check in each of thousands of jobs
+# only the facts, which hold the arrays' hashes: fewer files for Snakemake to check in each of thousands of jobs. Where
+# jobs share no file system (RUNTIME.carried) they name the arrays as well
 
 
 rule prepare:

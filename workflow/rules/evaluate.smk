@@ -6,6 +6,7 @@ rule attack:
     input:
         weights=paths.trained_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "test"))),
     output:
         paths.attack(FOLDERS.dense),
     log:
@@ -31,6 +32,7 @@ use rule attack as attack_ticket with:
         weights=paths.trained_weights(FOLDERS.pruned),
         dense=paths.trained_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "test"))),
     output:
         paths.attack(FOLDERS.pruned),
     log:
@@ -46,8 +48,12 @@ rule shift:
     input:
         weights=paths.trained_weights(FOLDERS.run),
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "test", "shifted", "held_out"))),
         corrupted=paths.corrupted_facts(FOLDERS.dataset),
         outliers=paths.outlier_facts(FOLDERS.dataset),
+        images=ancient(
+            RUNTIME.carried([paths.corrupted_images(FOLDERS.dataset), paths.outlier_images(FOLDERS.dataset)])
+        ),
     output:
         conditions=paths.shift(FOLDERS.run),
         detection=paths.detection(FOLDERS.run),
@@ -59,8 +65,8 @@ rule shift:
     params:
         settings=BENCHMARK.shift.slice(),
         # made together with the facts, which hold their hashes
-        corrupted=paths.corrupted_images(FOLDERS.dataset),
-        outliers=paths.outlier_images(FOLDERS.dataset),
+        corrupted=RUNTIME.beside("corrupted", paths.corrupted_images(FOLDERS.dataset)),
+        outliers=RUNTIME.beside("outliers", paths.outlier_images(FOLDERS.dataset)),
         revision=STAGES["shift"].revision,
     shell:
         "layerlottery shift --settings {params.settings:q} --weights {input.weights:q} --data {input.data:q}"
@@ -74,6 +80,7 @@ rule compare:
         weights=paths.trained_weights(FOLDERS.pruned),
         dense=paths.trained_weights(FOLDERS.dense),
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "test"))),
     output:
         paths.similarity(FOLDERS.pruned),
     log:

@@ -4,6 +4,7 @@
 rule initialize:
     input:
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(BENCHMARK.asked_arrays)),
     output:
         paths.initial_weights(FOLDERS.network),
     log:
@@ -41,6 +42,7 @@ rule score:
     input:
         weights=BENCHMARK.scored_weights,
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "train"))),
     output:
         paths.scores(FOLDERS.scored),
     log:
@@ -88,6 +90,7 @@ use rule score as score_round with:
     input:
         weights=BENCHMARK.round_before,
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "train"))),
     output:
         paths.scores(FOLDERS.round),
     log:

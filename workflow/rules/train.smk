@@ -7,6 +7,7 @@ rule train_dense:
     input:
         weights=paths.initial_weights(FOLDERS.network),
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "train", "test"))),
     output:
         weights=paths.trained_weights(FOLDERS.dense),
         curve=paths.curve(FOLDERS.dense),
@@ -39,6 +40,7 @@ use rule train_dense as train_ticket with:
     input:
         weights=paths.initial_weights(FOLDERS.pruned),
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "train", "test"))),
     output:
         weights=paths.trained_weights(FOLDERS.pruned),
         curve=paths.curve(FOLDERS.pruned),
@@ -60,6 +62,7 @@ rule rewind:
     input:
         weights=paths.initial_weights(FOLDERS.network),
         data=paths.prepared(FOLDERS.dataset),
+        arrays=ancient(RUNTIME.carried(paths.prepared_arrays(FOLDERS.dataset, "train", "test"))),
         # after the dense training, which keeps these weights as it passes them
         trained=paths.trained_weights(FOLDERS.dense),
     output:

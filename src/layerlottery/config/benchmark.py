@@ -320,6 +320,11 @@ class Benchmark(Recipes):
         unknown = self.network(wildcards.network).most_removable is None
         return ["--asked", key, wildcards.network, str(most)] if unknown and most else []
 
+    def asked_arrays(self, wildcards: Wildcards) -> list[str]:
+        """Arrays that initialize reads: training images, to count the blocks of a network of which nothing is known."""
+        dataset = self.folders.dataset.format(**vars(wildcards))
+        return paths.prepared_arrays(dataset, "train") if self.asked_option(wildcards) else []
+
     def most_removed(self, network: str, dataset: str) -> tuple[str, int]:
         """The key of the study that removes most blocks of a network, and how many these are."""
         own = [study for study in self.studies if network in study.networks and dataset in study.datasets]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime import interruption, links, recovery, relay, requeue, scheduling, submission, warm
 from layerlottery.runtime.profiles import check_profiles
+from layerlottery.runtime.sharing import Declared, beside, shares_files
 from layerlottery.store import lock
 from layerlottery.words import terminal
 
@@ -39,6 +41,23 @@ class Runtime:
         wanted = self.workflow.deployment_settings.deployment_method
         lint = not self.workflow.dag_settings
         return ENVIRONMENT if lint or any(method.name == "CONDA" for method in wanted) else None
+
+    @cached_property
+    def shares_files(self) -> bool:
+        """Whether jobs see the whole results folder, not their declared inputs alone."""
+        return shares_files(self.workflow)
+
+    def carried(self, files: Declared) -> Declared | list[str]:
+        """Inputs for a rule that reads these files: none where it finds them beside others that it names.
+
+        Without them existing results stay as they are, and Snakemake has fewer files to check in thousands of jobs.
+        """
+        return [] if self.shares_files else files
+
+    def beside(self, name: str, file: str) -> str | Callable[..., str]:
+        """A parameter for a rule: the path of a file that lies beside the input `name`."""
+        # as text where that is the path: Snakemake compares it with what it recorded
+        return file if self.shares_files else beside(name, file)
 
     def start(self) -> None:
         """Before the first job: one benchmark at a time in a results folder, and a worker that has torch imported."""
