@@ -25,6 +25,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block, outermost, remove_blocks, residual_blocks, why_none
 from layerlottery.networks.copies import copied, public
+from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import example_for, unwrapped
 from layerlottery.networks.removal import Removal
 from layerlottery.networks.selection import removal_order, select, tied
@@ -347,7 +348,7 @@ def _classes(model: nn.Module, batch: tuple[Tensor, Tensor]) -> int:
     """How many there are; raises unless the network answers with logits for all labels."""
     images, labels = batch
     network = copied(unwrapped(model)).eval()
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+    with torch.no_grad(), eager():
         logits = logits_of(network(images[:1]))
     if isinstance(logits, Tensor) and logits.dim() == 2:
         logits = logits.expand(len(images), -1)

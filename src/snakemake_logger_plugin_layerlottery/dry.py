@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -17,6 +17,28 @@ if TYPE_CHECKING:
 # in Snakemake's reason for a job with other parameters, code or inputs than when it last ran
 CHANGED = "changed since last execution"
 DETAILS = "each job with its files: --logger-layerlottery-style snakemake"
+
+
+def only_plan(workflow: Any) -> bool:
+    """Let Snakemake end a dry run with its plan, as `--quiet` does; says whether it will.
+
+    Else it goes through all jobs as if they ran, and works out each one's command three times, for a display that
+    counts: half of the time. What a profile wants of jobs' resources is only tried on that way, and other loggers may
+    want to know of each job.
+    """
+    from snakemake.settings.enums import Quietness  # type: ignore[import-untyped]
+
+    alone = len(workflow.logger_manager.get_log_handlers()) == 1
+    if not alone or workflow.resource_settings.overwrite_resources:
+        return False
+    workflow.output_settings.quiet = {Quietness.RULES, Quietness.PROGRESS}
+    return True
+
+
+def planned(dag: Any) -> list[tuple[str, list[str], str]]:
+    """Rule, outputs and reason of each job that Snakemake's plan runs."""
+    jobs = dag.needrun_jobs()
+    return [(job.rule.name, [str(output) for output in job.output], str(dag.reason(job))) for job in jobs]
 
 
 def table(rules: Mapping[str, int]) -> Table:

@@ -68,7 +68,7 @@ class Reporter:
         self._planned: list[Any] = []
         self._boxes = 0
         self._tables = 0
-        self._whole = False
+        self._whole = self._only_planned = False
         self._over = threading.Event()
         self._ticker: threading.Thread | None = None
         self._reports: dict[str, Callable[[Any], None]] = {
@@ -97,6 +97,7 @@ class Reporter:
         self.benchmark, self.cores = benchmark, workflow.resource_settings.cores or 1
         self._workflow = workflow
         self._printed.log = next(map(Path, workflow.logger_manager.get_logfile()), None)
+        self._only_planned = self.settings.dryrun and not self.quiet and dry.only_plan(workflow)
         runs = benchmark.runs()
         self.display.several = len({(run.dataset, run.network) for run in runs}) > 1
 
@@ -158,7 +159,9 @@ class Reporter:
             if self._tables == 1:
                 self.display.console.print(dry.table(rules))
                 self.run.rules = rules
-            else:
+                if self._only_planned:
+                    self._planned = dry.planned(self._workflow.dag)
+            if self._tables > 1 or self._only_planned:
                 self._forecast()
             return
         self.run.rules, self.run.began = rules, time.monotonic()

@@ -292,6 +292,8 @@ def test_a_dry_run_counts_by_stage_once(fresh):
     assert "layerlottery plan" in ran.stdout
     quiet = ours(fresh, "--dry-run", "--quiet")
     assert quiet.stdout.count("prepare") == 1
+    # where jobs' resources are set Snakemake goes through all jobs, and tells of each
+    assert ours(fresh, "--dry-run", "--set-resources", "attack:mem_mb=100").stdout == ran.stdout
     detailed = ours(fresh, "--dry-run", "--logger-layerlottery-style", "snakemake")
     assert "rule prepare:" in detailed.stdout
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from layerlottery.upkeep.finding import suggestions
-
 
 def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Words that would tell the network from others, or files where a path is typed."""
     if "/" in incomplete:
         return [CompletionItem(incomplete, type="file")]
+    from layerlottery.upkeep.finding import suggestions
+
     if not incomplete and os.environ.get("COMP_WORDS", "").endswith("="):
         # of bash's words this one is lost in click
         incomplete = "="

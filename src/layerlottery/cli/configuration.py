@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from layerlottery.cli.stages import FILE, Command
-from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.loading import load_benchmark
-from layerlottery.config.reading import read_yaml
 from layerlottery.errors import LayerLotteryError
+
+if TYPE_CHECKING:
+    from layerlottery.config.benchmark import Benchmark
 
 CONFIG = click.option(
     "--config", "values", multiple=True, metavar="KEY=VALUE", help="as Snakemake's; repeat for several"
@@ -39,6 +39,9 @@ def load_configuration(file: Path, values: Sequence[str], *more: Path) -> Benchm
     from snakemake.utils import update_config  # type: ignore[import-untyped]
     from snakemake_interface_common.exceptions import WorkflowError
 
+    from layerlottery.config.loading import load_benchmark
+    from layerlottery.config.reading import read_yaml
+
     read_yaml(file)
     try:
         config: dict[str, Any] = load_configfile(file)
@@ -55,6 +58,7 @@ def configuration_of(results: Path) -> Benchmark:
 
     Files are looked for where the command runs. Raises LayerLotteryError when the folder is of none of these.
     """
+    from layerlottery.config.loading import load_benchmark
     from layerlottery.store.artifacts import read_facts
     from layerlottery.store.lock import options_of
 

@@ -8,11 +8,7 @@ from typing import Any
 import click
 
 from layerlottery.cli import stages
-from layerlottery.cli.options import gather
-from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import DATA, FILE, OUTPUT, OUTPUT_FACTS, WEIGHTS, on_machine, required_file, stage
-from layerlottery.config.data import OfficialSettings
-from layerlottery.config.evaluation import EvaluationSettings
 
 DENSE = click.option(
     "--dense", type=FILE, help="trained weights of the dense network, whose examples are transferred; none: its own"
@@ -24,6 +20,8 @@ OUTPUT_IMAGES = required_file("--output-images", "npy file to write")
 @click.option("--official", default="{}", metavar="JSON", help="published sets instead: sets, location, download")
 def corrupt(official: str, **given: Any) -> None:
     """Corrupt the test images of a set, or take the published ones, once for all networks."""
+    from layerlottery.cli.settings import gather
+    from layerlottery.config.data import OfficialSettings
     from layerlottery.evaluation.corrupt import corrupt
 
     corrupt(official=gather(OfficialSettings, official, {}), **given)
@@ -70,8 +68,13 @@ def compare(threads: int, **given: Any) -> None:
     compare(**given)
 
 
-@click.command(cls=PanelCommand)
-@stages.with_settings(EvaluationSettings)
+def _evaluation_settings() -> Any:
+    from layerlottery.config.evaluation import EvaluationSettings
+
+    return EvaluationSettings
+
+
+@stages.with_settings(_evaluation_settings)
 @WEIGHTS
 @DENSE
 @DATA
@@ -84,6 +87,3 @@ def evaluate(threads: int, output: Path, **given: Any) -> None:
 
     evaluate(output=output, **given)
     click.echo(evaluation_text(output))
-
-
-COMMANDS = (corrupt, outliers, attack, shift, compare, evaluate)

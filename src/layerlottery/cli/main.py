@@ -17,22 +17,22 @@ from layerlottery.cli.planning import plan
 from layerlottery.cli.seeds import seeds
 from layerlottery.cli.status import status
 from layerlottery.cli.surroundings import only_warn, print_anywhere
-from layerlottery.config.stages import STAGES
 from layerlottery.version import __version__
 
-FAMILIES = (*pipeline.COMMANDS, *evaluation.COMMANDS, *results.COMMANDS)
-# people ask for a report, too, as they do for a summary
-LOOKED_AT = [one for one in results.COMMANDS if one.name not in STAGES or one.name == "report"]
-_STAGES = sorted(
-    (one for one in FAMILIES if one.name in STAGES and one not in LOOKED_AT),
-    key=lambda one: list(STAGES).index(str(one.name)),
+# the stages, in the order of the data
+STAGES = (
+    *(pipeline.prepare, evaluation.corrupt, evaluation.outliers),
+    *(pipeline.initialize, pipeline.score, pipeline.prune, pipeline.train, pipeline.rewind),
+    *(evaluation.attack, evaluation.shift, evaluation.compare, pipeline.profile),
+    *(results.aggregate, results.tabulate, results.manifest),
 )
 # as they are listed: the titles of groups, and their commands
 GROUPS: dict[str, Sequence[click.Command]] = {
-    "Look at results": [*LOOKED_AT, status, upkeep.show],
+    # people ask for a report, too, as they do for a summary
+    "Look at results": [results.report, results.leaderboard, results.summary, status, upkeep.show],
     "Plan a benchmark": [plan, seeds],
-    "Your own network": [*(one for one in evaluation.COMMANDS if one.name not in STAGES), export, networks],
-    "Stages, in the order of the data": _STAGES,
+    "Your own network": [evaluation.evaluate, export, networks],
+    "Stages, in the order of the data": STAGES,
     "Maintenance": [*upkeep.COMMANDS, *reference.COMMANDS],
 }
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.config.networks import NAMES, LibrarySettings, Network, Stem, named_network
 from layerlottery.errors import LayerLotteryError
 
 if TYPE_CHECKING:
+    from layerlottery.config.networks import Network, Stem
     from layerlottery.networks.blocks import Block
 
 HEADS = ("network", "parameters", "MACs", "residual blocks", "may go: each stage", "most")
@@ -43,6 +43,8 @@ def _going(stage: Sequence[Block], minimum: int) -> int:
 
 
 def _settings(name: str, stem: Stem) -> Network:
+    from layerlottery.config.networks import NAMES, LibrarySettings, named_network
+
     try:
         settings = named_network(name)
     except KeyError:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from layerlottery.cli.options import gather, logs_to_terminal
+from layerlottery.cli.options import logs_to_terminal
 from layerlottery.cli.stages import (
     DATA,
     FILE,
@@ -28,10 +28,12 @@ from layerlottery.cli.stages import (
     structure,
     whole_number,
 )
-from layerlottery.config.criteria import Scored, Structure
-from layerlottery.config.live import VARIABLE, LoggingSettings
-from layerlottery.config.training import TrainingSettings
+from layerlottery.config.choices import LOGGING, Scored, Structure
 from layerlottery.errors import LayerLotteryError
+
+if TYPE_CHECKING:
+    from layerlottery.config.live import LoggingSettings
+    from layerlottery.config.training import TrainingSettings
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +130,9 @@ TRAINING = (
 
 
 def _read_logging(_context: click.Context, _option: click.Parameter, given: str) -> LoggingSettings:
+    from layerlottery.cli.settings import gather
+    from layerlottery.config.live import LoggingSettings
+
     return gather(LoggingSettings, given, {}, key="logging")
 
 
@@ -136,7 +141,7 @@ def _read_logging(_context: click.Context, _option: click.Parameter, given: str)
 @click.option("--keep", type=click.IntRange(1), multiple=True, help="epoch whose weights are kept; repeat for several")
 @click.option(
     "--logging",
-    envvar=VARIABLE,
+    envvar=LOGGING,
     show_envvar=True,
     default="{}",
     metavar="JSON",
@@ -178,6 +183,3 @@ def profile(**given: Any) -> None:
     from layerlottery.cost.profile import profile
 
     profile(**given)
-
-
-COMMANDS = (prepare, initialize, score, prune, train, rewind, profile)

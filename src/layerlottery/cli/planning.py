@@ -11,7 +11,6 @@ import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import terminal
 
@@ -28,6 +27,7 @@ def plan(
     """Estimate what is left of a benchmark before it runs: jobs, time, energy, CO2 and disk."""
     # read when torch is imported
     os.environ["OMP_NUM_THREADS"] = "1"
+    from layerlottery.config.limits import check_limits
     from layerlottery.planning.jobs import jobs_of
     from layerlottery.planning.plan import plan as work_out
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.config.benchmark import Benchmark
 
 if TYPE_CHECKING:
     from layerlottery.store.schemas import Column
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
 def configuration_schema() -> str:
     """JSON schema of the configuration file, for editors and for workflow/schemas."""
+    from layerlottery.config.benchmark import Benchmark
+
     schema = Benchmark.model_json_schema()
     # a change to a built-in criterion need not repeat its formula
     schema["$defs"]["CriterionSettings"].pop("required", None)

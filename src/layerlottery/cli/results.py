@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from layerlottery.cli.configuration import CONFIG, changes, load_configuration
-from layerlottery.cli.options import gather
 from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, RESULTS, folder_given, stage, with_settings
 from layerlottery.cli.status import progress
-from layerlottery.config.benchmark import Benchmark
-from layerlottery.config.results import ReportSettings
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.lock import NAME, held
 from layerlottery.words import terminal
+
+if TYPE_CHECKING:
+    from layerlottery.config.results import ReportSettings
 
 TABLES = click.option("--tables", type=FOLDER, required=True, help="folder of the tables")
 RUNNING = "a benchmark is running here: these tables are of what was there before"
@@ -46,6 +46,8 @@ def tabulate(**given: Any) -> None:
 @OUTPUT
 def manifest(settings: str, tables: Path, output: Path) -> None:
     """Write what the tables were made with: configuration, code, machines, jobs, hashes."""
+    from layerlottery.cli.settings import gather
+    from layerlottery.config.benchmark import Benchmark
     from layerlottery.tables.manifest import manifest
 
     manifest(tables, output, gather(Benchmark, settings, {}))
@@ -116,6 +118,8 @@ def leaderboard(results: tuple[Path, ...], output: Path, xi: str) -> None:
 
     Each folder needs tables/ and manifest.json, and must pass `layerlottery verify`.
     """
+    from layerlottery.cli.settings import gather
+    from layerlottery.config.results import ReportSettings
     from layerlottery.report.leaderboard import leaderboard
     from layerlottery.report.tables import tolerance_name
     from layerlottery.upkeep.verify import require_good
@@ -127,8 +131,13 @@ def leaderboard(results: tuple[Path, ...], output: Path, xi: str) -> None:
     click.echo(terminal(f"{rows} tickets: {output.resolve()} and {output.with_suffix('.parquet').name}"))
 
 
-@click.command(cls=PanelCommand)
-@with_settings(ReportSettings)
+def _report_settings() -> Any:
+    from layerlottery.config.results import ReportSettings
+
+    return ReportSettings
+
+
+@with_settings(_report_settings)
 @click.argument("folder", type=FOLDER, required=False)
 @RESULTS
 def summary(settings: ReportSettings, folder: Path | None, results: Path) -> None:
@@ -164,6 +173,3 @@ def _not_yet(results: Path) -> None:
     for line in progress(results):
         click.echo(terminal(line))
     raise click.exceptions.Exit(1)
-
-
-COMMANDS = (aggregate, tabulate, manifest, report, leaderboard, summary)

@@ -13,11 +13,11 @@ import click
 
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.config.benchmark import Benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import terminal
 
 if TYPE_CHECKING:
+    from layerlottery.config.benchmark import Benchmark
     from layerlottery.planning.deciding import Found
 
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]

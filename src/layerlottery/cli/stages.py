@@ -1,7 +1,7 @@
 """Building blocks of stage commands: options for every setting, a log, a device; all from the stage table.
 
 A stage's command gets its settings checked and its device ready. The other options bear the names of the arguments
-of the stage's own function, which is imported when the command runs.
+of the stage's own function, which is imported when the command runs, as are the settings' models.
 """
 
 from __future__ import annotations
@@ -13,13 +13,10 @@ from typing import Any, TypeVar, get_args
 
 import rich_click as click
 from click.core import ParameterSource
-from pydantic import TypeAdapter
 
-from layerlottery.cli.options import gather, log_option, settings_options, union_fields
+from layerlottery.cli.options import log_option
 from layerlottery.cli.panels import COMMON, PanelCommand
-from layerlottery.config.base import Settings
-from layerlottery.config.resources import GPUS, MOST_GPUS
-from layerlottery.config.stages import STAGES
+from layerlottery.config.choices import GPUS, MOST_GPUS
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.lease import DEVICE
 from layerlottery.runtime.machine import use_devices, use_machine
@@ -94,20 +91,41 @@ def structure(of: Any) -> Callable[[Command], Command]:
     return click.option("--structure", type=choice, default="layers", show_default=True, help=text)
 
 
-def with_settings(of: Any) -> Callable[[Command], Command]:
-    """Add --settings (JSON) and an option for each field; the command gets the checked `settings` of this type."""
-    one = isinstance(of, type) and issubclass(of, Settings)
-    models = [of] if one else union_fields(of)
-    names = {name for model in models for name in model.model_fields}
+class SettingsCommand(PanelCommand):
+    """A command with an option for each of its settings, whose type `settings` gives when it runs or shows its help."""
 
-    def decorate(command: Command) -> Command:
+    def __init__(self, *words: Any, settings: Callable[[], Any], **given: Any) -> None:
+        super().__init__(*words, **given)
+        self._settings: Callable[[], Any] | None = settings
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its options, those of the settings first."""
+        of, self._settings = self._settings and self._settings(), None
+        if of is not None:
+            from layerlottery.cli.settings import settings_options
+
+            self.params[:0] = settings_options(of)
+        return super().get_params(ctx)
+
+
+def with_settings(of: Callable[[], Any], name: str | None = None) -> Callable[[Command], click.Command]:
+    """A command with --settings (JSON) and an option for each field; it gets the checked `settings` of the type `of()`.
+
+    No type, no such options.
+    """
+
+    def decorate(command: Command) -> click.Command:
         @wraps(command)
-        def run(settings: str, **given: Any) -> Any:
-            fields = {name: given.pop(name) for name in names & given.keys()}
-            return command(settings=gather(of if one else TypeAdapter(of), settings, fields), **given)
+        def run(**given: Any) -> Any:
+            if (kind := of()) is None:
+                return command(**given)
+            from layerlottery.cli.settings import fields_of, gathered
 
-        # an option gives back what it was given, whose type click's stubs widen
-        return settings_options(*models)(run)  # type: ignore[return-value]
+            text = given.pop("settings")
+            fields = {field: given.pop(field) for field in fields_of(kind) if field in given}
+            return command(settings=gathered(kind, text, fields), **given)
+
+        return click.command(name, cls=SettingsCommand, settings=of)(run)
 
     return decorate
 
@@ -115,13 +133,15 @@ def with_settings(of: Any) -> Callable[[Command], Command]:
 def stage(name: str, *options: Callable[[Any], Any]) -> Callable[[Command], click.Command]:
     """A command named after a stage, with options for its settings and for its log, and these."""
 
+    def settings() -> Any:
+        from layerlottery.config.stages import STAGES
+
+        return STAGES[name].settings
+
     def decorate(command: Command) -> click.Command:
         for option in reversed(options):
             command = option(command)
-        settings = STAGES[name].settings
-        if settings is not None:
-            command = with_settings(settings)(command)
-        return click.command(name, cls=PanelCommand)(log_option(command))
+        return with_settings(settings, name)(log_option(command))
 
     return decorate
 

@@ -13,11 +13,11 @@ import click
 from layerlottery.cli.configuration import CONFIG, changes, configuration_of, load_configuration
 from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import FILE, FOLDER, RESULTS, folder_given
-from layerlottery.config.benchmark import Benchmark
 from layerlottery.errors import LayerLotteryError
 from layerlottery.words import counted, duration, terminal
 
 if TYPE_CHECKING:
+    from layerlottery.config.benchmark import Benchmark
     from layerlottery.upkeep.status import Status
 
 

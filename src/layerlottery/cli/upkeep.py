@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +14,11 @@ from layerlottery.cli.completion import complete
 from layerlottery.cli.configuration import CONFIG, changes, configfiles, load_configuration
 from layerlottery.cli.panels import PanelCommand
 from layerlottery.cli.stages import FOLDER, RESULTS, folder_given, with_settings
-from layerlottery.config.live import LoggingSettings
 from layerlottery.errors import LayerLotteryError
-from layerlottery.upkeep.finding import find_run
 from layerlottery.words import terminal
+
+if TYPE_CHECKING:
+    from layerlottery.config.live import LoggingSettings
 
 
 @click.command(cls=PanelCommand)
@@ -64,6 +66,8 @@ def _folder(words: Sequence[str], results: Path) -> Path:
             found = f"{words[0]}: found a results folder"
             raise LayerLotteryError(f"{found}; allowed: a network's folder, or words: show dense --results {words[0]}")
         return Path(words[0])
+    from layerlottery.upkeep.finding import find_run
+
     run, others = find_run(results, words)
     if others:
         click.echo(terminal(f"the plainest of several that fit; the others differ in {others}"), err=True)
@@ -107,8 +111,13 @@ def stale(files: Sequence[Path], values: Sequence[str], results: str | None, rem
         click.echo(terminal(line))
 
 
-@click.command(cls=PanelCommand)
-@with_settings(LoggingSettings)
+def _logging_settings() -> Any:
+    from layerlottery.config.live import LoggingSettings
+
+    return LoggingSettings
+
+
+@with_settings(_logging_settings)
 @click.option("--results", type=FOLDER, default="results", show_default=True)
 def curves(settings: LoggingSettings, results: Path) -> None:
     """Tell trackers of the learning curves of finished trainings, as `logging` does while they train."""

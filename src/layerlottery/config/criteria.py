@@ -7,13 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, WithJsonSchema, model_validator
 
 from layerlottery.config.base import MOST, Count, Name, Settings, later
+from layerlottery.config.choices import Scored
 from layerlottery.config.declared import declared
 from layerlottery.config.extensible import FUNCTION, Extensible
 
-Structure = Literal[
-    "layers", "filters", "weights", "filters_at_macs", "filters_by_share", "dense_at_cost", "dense_tuned"
-]
-Scored = Literal["layers", "filters", "weights"]
 # structures whose scores, or whose budget, are another's
 SCORED_AS: dict[str, Scored] = {
     "filters_at_macs": "filters",

@@ -14,7 +14,6 @@ from layerlottery.config.countries import carbon_intensity
 from layerlottery.config.data import Digits, OfficialCorruptions, TorchvisionImages
 from layerlottery.config.evaluation import FEWEST_COMPARED
 from layerlottery.errors import LayerLotteryError
-from layerlottery.store.artifacts import read_facts
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,10 @@ def _check_folder(results: Path) -> None:
 
 def _prepared(path: Path, settings: Any) -> Extent | None:
     """That of a set that was prepared with these settings, as it is left by them."""
+    if not path.exists():
+        return None
+    from layerlottery.store.artifacts import read_facts  # of what numpy and pyarrow take to import nothing else is used
+
     try:
         facts = read_facts(path)
         if facts["settings"] != settings.model_dump(mode="json"):

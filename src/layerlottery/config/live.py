@@ -12,9 +12,8 @@ from importlib.util import find_spec
 from pydantic import Field
 
 from layerlottery.config.base import Name, Settings
+from layerlottery.config.choices import LOGGING
 
-# settings as JSON, for `layerlottery train`
-VARIABLE = "LAYERLOTTERY_LOGGING"
 SERVER = "MLFLOW_TRACKING_URI"
 # each tracker's module; the extra that installs it has the tracker's name
 MODULES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
@@ -42,9 +41,9 @@ class LoggingSettings(Settings):
 
     def announce(self) -> None:
         """Tell the trainings that this process starts, in place of whatever they were told before."""
-        os.environ.pop(VARIABLE, None)
+        os.environ.pop(LOGGING, None)
         if self.trackers():
-            os.environ[VARIABLE] = self.slice()
+            os.environ[LOGGING] = self.slice()
 
 
 def absent(name: str) -> str:

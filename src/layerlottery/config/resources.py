@@ -7,10 +7,7 @@ import os
 from pydantic import Field
 
 from layerlottery.config.base import Settings
-
-# for `layerlottery train` and the profiles; a job gets it as it gets its live curves (live.py), and is not run again
-GPUS = "LAYERLOTTERY_GPUS_PER_TRAINING"
-MOST_GPUS = 64
+from layerlottery.config.choices import GPUS, MOST_GPUS
 
 
 class ResourceSettings(Settings):

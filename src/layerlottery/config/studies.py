@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_v
 
 from layerlottery import paths
 from layerlottery.config.base import MOST, Count, Distinct, Name, Seed, Settings, later
-from layerlottery.config.criteria import SCORED_AS, Depth, Structure
+from layerlottery.config.choices import Structure
+from layerlottery.config.criteria import SCORED_AS, Depth
 from layerlottery.config.recipes import TRAINED, Recipes
 from layerlottery.config.results import EnergySettings, MarginSettings, StatisticsSettings
 from layerlottery.config.rounds import PERCENT, SHARE, Rounds

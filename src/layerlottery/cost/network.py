@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.copies import copied
+from layerlottery.networks.eager import eager
 from layerlottery.networks.masks import masked_weights
 from layerlottery.networks.weights import build
 
@@ -82,7 +83,7 @@ def _counted(model: nn.Module, image_shape: tuple[int, ...], example: Tensor | N
     # in parts that the counter knows: fused attention counts as nothing
     with (
         torch.no_grad(),
-        torch.compiler.set_stance("force_eager"),
+        eager(),
         sdpa_kernel(SDPBackend.MATH),
         plain_attention(),
         counter,
@@ -171,7 +172,7 @@ def _saved_bytes(model: nn.Module, images: Tensor) -> int:
         return tensor  # kept by the graph: no address is handed out twice while we count
 
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad(), torch.compiler.set_stance("force_eager"), hooks:
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), eager(), hooks:
         loss = _loss(logits_of(model(images), training=True), labels)
     del loss
     return sum(saved.values())

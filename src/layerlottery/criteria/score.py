@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layerlottery.config.criteria import FORMULAS, CriterionSettings, Scored
+from layerlottery.config.choices import Scored
+from layerlottery.config.criteria import FORMULAS, CriterionSettings
 from layerlottery.config.networks import MINIMUM_PER_STAGE, ResidualSettings
 from layerlottery.config.provenance import config_hash
 from layerlottery.criteria.batches import Batch, Batches, each

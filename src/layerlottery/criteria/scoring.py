@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction
 
-from layerlottery.config.criteria import CriterionSettings, Scored
+from layerlottery.config.choices import Scored
+from layerlottery.config.criteria import CriterionSettings
 from layerlottery.config.extensions import load
 from layerlottery.criteria.batches import Batches, each, parts
 from layerlottery.criteria.own import scores_of
@@ -25,6 +26,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block
 from layerlottery.networks.copies import copied
+from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
 from layerlottery.networks.masks import write_weights
@@ -118,7 +120,7 @@ def evaluate(given: Scoring) -> dict[str, Any]:
         scored.register_forward_hook(lambda module, images, answer: logits_of(answer))
     device = device_of(scored)
     draws = torch.random.fork_rng([device] if device.type == "cuda" else [])
-    with draws, torch.compiler.set_stance("force_eager"), without_checkpoints():
+    with draws, eager(), without_checkpoints():
         torch.manual_seed(derived_seed("scoring", given.seed))
         found = values(replace(given, model=scored))
     for name, value in found.items() if given.structure == "layers" else ():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -96,6 +95,8 @@ def consensus(given: Scoring) -> dict[str, float]:
 
     Rank 1 is the smallest dissimilarity; equal ones share their mean rank. The lowest sums go.
     """
+    from scipy.stats import rankdata  # every scoring imports this module, few rank
+
     (whole, without), labels = with_and_without(given), given.labels()
     distances = [[metric(whole, found, labels) for found in without.values()] for metric in metrics.METRICS.values()]
     totals = rankdata(np.round(distances, DECIMALS), axis=1).sum(axis=0)

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_map
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied, public
+from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import example_for, remember, unwrapped
 from layerlottery.networks.features import channel_axis
 from layerlottery.networks.removal import Removal, left_over, take_out
@@ -267,7 +268,7 @@ def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace
         refuted.update(one.block.name for one in own if not _agrees(module, one, trace, args, kwargs))
         running.remove(module)
 
-    with ExitStack() as hooks, torch.no_grad(), torch.compiler.set_stance("force_eager"):
+    with ExitStack() as hooks, torch.no_grad(), eager():
         for module in {one.call.module for one in removable}:
             hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
         network(example.clone())
@@ -279,7 +280,7 @@ def _needed(network: nn.Module, example: Tensor, removals: Mapping[str, Removal]
 
     def runs(names: Collection[str]) -> bool:
         try:
-            with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            with torch.no_grad(), eager():
                 remove_blocks(network, names, removals)(example.clone())
         except Exception:  # whatever a network does without a part of it
             return False

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied
+from layerlottery.networks.eager import eager
 
 # sides of images that are tried where nobody says what a network takes
 SIDES = (64, 224, 32, 256, 299, 384, 28, 8)
@@ -97,7 +98,7 @@ def _guessed(network: nn.Module) -> Tensor:
     channels = convolutions[0].in_channels if convolutions else 3
     # a copy: a network may count its calls or keep what it saw
     twin = copied(network).eval()
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+    with torch.no_grad(), eager():
         for side in SIDES:
             images = _random(network, torch.Size((channels, side, side)))
             with suppress(RuntimeError, AssertionError, ValueError, IndexError):

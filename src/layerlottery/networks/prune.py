@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from layerlottery.config.base import Settings
-from layerlottery.config.criteria import Structure
+from layerlottery.config.choices import Structure
 from layerlottery.config.networks import MINIMUM_PER_STAGE
 from layerlottery.config.provenance import config_hash
 from layerlottery.config.rounds import PERCENT

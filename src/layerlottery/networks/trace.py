@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from layerlottery.networks.eager import eager
+
 ADDITIONS = frozenset({torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__})
 WRITING_OPERATORS = frozenset({"__iadd__", "__isub__", "__imul__", "__itruediv__"})
 
@@ -175,7 +177,7 @@ def record(model: nn.Module, example: Tensor) -> Trace:
     """The record of model(example); the model should be in eval mode and may be a copy. Its hooks are as before."""
     recorder = Recorder()
     with ExitStack() as stack:
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(eager())
         for name, module in model.named_modules():
             enter = partial(recorder.enter, name)
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True).remove)

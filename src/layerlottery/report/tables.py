@@ -14,7 +14,8 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from layerlottery.config.criteria import DEEPEST, DEPTHS, DRAWN, Structure
+from layerlottery.config.choices import Structure
+from layerlottery.config.criteria import DEEPEST, DEPTHS, DRAWN
 from layerlottery.config.naming import family_name, gone_name, is_depths, variant_name
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.rounds import SHARE

@@ -23,6 +23,8 @@ WORKER = "layerlottery.cli.worker"
 # None of them may start threads or touch a GPU before the fork
 PRELOADED = (
     "layerlottery.cli.main",
+    "layerlottery.cli.settings",
+    "layerlottery.config.stages",
     "layerlottery.networks.initialize",
     "layerlottery.networks.prune",
     "layerlottery.criteria.score",

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import wasserstein_distance
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -32,6 +30,8 @@ def cka(x: Tensor, y: Tensor, labels: Tensor) -> float:
 
 def permutation(x: Tensor, y: Tensor, labels: Tensor) -> float:
     """Smallest angle between x and y over all orders of y's features (Williams et al. 2021), in radians."""
+    from scipy.optimize import linear_sum_assignment  # every scoring imports this module, few compare
+
     x, y = centred(x), centred(y)
     _, order = linear_sum_assignment((x.T @ y).cpu().numpy(), maximize=True)
     return _angle(x, y[:, torch.from_numpy(order).to(y.device)])
@@ -75,6 +75,8 @@ def stochastic(x: Tensor, y: Tensor, labels: Tensor, *, alpha: float) -> float:
 
 def wasserstein(x: Tensor, y: Tensor, labels: Tensor) -> float:
     """1-Wasserstein distance of all values of x to all values of y, whichever image and feature they belong to."""
+    from scipy.stats import wasserstein_distance  # likewise, and scipy's statistics take a second
+
     return float(wasserstein_distance(x.flatten().double().cpu().numpy(), y.flatten().double().cpu().numpy()))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
-from layerlottery.cli import options
+from layerlottery.cli import settings
 from layerlottery.cli.main import main
 from layerlottery.config.data import Dataset
 from layerlottery.config.evaluation import (
@@ -328,25 +328,25 @@ def test_an_interrupted_command_ends_with_75(monkeypatch, chain, tmp_path):
 
 def test_gather_reads_numbers_words_and_lists():
     given = {"epochs": "3", "schedule": "cosine", "milestones": ("1", "2"), "nesterov": "false", "crop": None}
-    found = options.gather(TrainingSettings, json.dumps({"epochs": 9, "crop": 2}), given)
+    found = settings.gather(TrainingSettings, json.dumps({"epochs": 9, "crop": 2}), given)
     assert (found.epochs, found.schedule, found.milestones) == (3, "cosine", [1, 2])
     assert (found.nesterov, found.crop) == (False, 2)
 
 
 def test_gather_takes_scientific_numbers_and_null():
-    found = options.gather(AttackSettings, "{}", {"images": "null", "relative_step": "1e-1"})
+    found = settings.gather(AttackSettings, "{}", {"images": "null", "relative_step": "1e-1"})
     assert (found.images, found.relative_step) == (None, 0.1)
 
 
 def test_gather_refuses_what_another_source_knows():
     with pytest.raises(LayerLotteryError, match="unknown key 'image_size'"):
-        options.gather(TypeAdapter(Dataset), '{"source": "digits"}', {"image_size": "8"})
+        settings.gather(TypeAdapter(Dataset), '{"source": "digits"}', {"image_size": "8"})
 
 
 def test_gather_leaves_text_that_looks_like_a_number_alone():
-    found = options.gather(TypeAdapter(Dataset), '{"source": "folder"}', {"location": "2024"})
+    found = settings.gather(TypeAdapter(Dataset), '{"source": "folder"}', {"location": "2024"})
     assert found.location == "2024"
-    shifted = options.gather(
+    shifted = settings.gather(
         TypeAdapter(Dataset), '{"source": "parquet", "location": "x"}', {"shifted": '{"new": "7"}'}
     )
     assert shifted.shifted == {"new": "7"}

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from layerlottery.config import live
-from layerlottery.config.live import MODULES, VARIABLE, LoggingSettings
+from layerlottery.config.choices import LOGGING
+from layerlottery.config.live import MODULES, LoggingSettings
 from layerlottery.config.loading import load_benchmark
 from layerlottery.errors import LayerLotteryError
 
@@ -34,11 +35,11 @@ def test_no_hash_and_no_slice_of_a_benchmark_knows_of_it():
 
 
 def test_it_reaches_trainings_through_the_environment_and_leaves_it(monkeypatch):
-    monkeypatch.setenv(VARIABLE, '{"wandb": "older"}')
+    monkeypatch.setenv(LOGGING, '{"wandb": "older"}')
     load_benchmark(SMALL | {"logging": {"tensorboard": "true"}}).logging.announce()  # as --config gives it
-    assert LoggingSettings.model_validate_json(os.environ[VARIABLE]) == LoggingSettings(tensorboard=True)
+    assert LoggingSettings.model_validate_json(os.environ[LOGGING]) == LoggingSettings(tensorboard=True)
     load_benchmark(SMALL).logging.announce()
-    assert VARIABLE not in os.environ
+    assert LOGGING not in os.environ
 
 
 def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch):

@@ -14,7 +14,7 @@ import torch
 import yte
 
 from layerlottery.cli.main import cli
-from layerlottery.config.resources import GPUS as GPUS_PER_TRAINING
+from layerlottery.config.choices import GPUS as GPUS_PER_TRAINING
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime import lease
 from layerlottery.runtime.lease import gpu_jobs, jobs_per_gpu, lease_gpu, lease_gpus
