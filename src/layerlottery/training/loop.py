@@ -150,7 +150,7 @@ class Trainer:
         self.optimizer.zero_grad()
         with self.autocast:
             # for networks that draw, by dropout or stochastic depth: a resumed training draws the same
-            self._seed_draws(derived_seed("network", self.seed, epoch, number, *self.ranks.draws(share)))
+            self._seed_draws(derived_seed("network", self.seed, epoch, number, *self.ranks.begin(share)))
             logits = logits_of(self.forward(self.data.normalize(images)), training=True)
         labels = labels.to(self.device)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)

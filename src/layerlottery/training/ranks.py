@@ -29,8 +29,8 @@ class Ranks:
         """The part of so many test images; may be none."""
         return Share(0, images, images)
 
-    def draws(self, share: Share) -> tuple[int, ...]:
-        """What tells the random numbers of the network on this share from those on others."""
+    def begin(self, share: Share) -> tuple[int, ...]:
+        """Before a step: what tells the random numbers of the network on this share from those on others."""
         return ()
 
     def weighted(self, loss: Tensor, share: Share) -> Tensor:
@@ -65,11 +65,9 @@ class ManyRanks(Ranks):
         ends: Sequence[int] = range(images + 1)
         if self.group > 1:
             ends = list(accumulate(map(len, split(torch.arange(images), self.group)), initial=0))
-        groups = len(ends) - 1
-        self.norms.join(groups >= self.count)
-        if groups < self.count:
+        if len(ends) <= self.count:
             return Share(0, images, images)
-        part = self._part(groups)
+        part = self._part(len(ends) - 1)
         return Share(ends[part.first], ends[part.last], images)
 
     def slice_of(self, images: int) -> Share:
@@ -80,8 +78,12 @@ class ManyRanks(Ranks):
         first, last = (whole * number // self.count for number in (self.number, self.number + 1))
         return Share(first, last, whole)
 
-    def draws(self, share: Share) -> tuple[int, ...]:
-        """What tells the random numbers of the network on this share from those on others; nothing for the first."""
+    def begin(self, share: Share) -> tuple[int, ...]:
+        """Before a step: what tells the network's random numbers on this share from others; nothing on the first.
+
+        From now on statistics are taken together, unless all compute all.
+        """
+        self.norms.join(not self._by_all(share))
         return (self.number,) if share.first else ()
 
     def weighted(self, loss: Tensor, share: Share) -> Tensor:

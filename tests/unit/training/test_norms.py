@@ -63,14 +63,18 @@ class Nothing:
 @pytest.mark.parametrize("images", [3, 4, 9, 33, 128])
 def test_shares_are_the_batch_in_whole_groups(group, processes, images):
     norms = Nothing()
-    shares = [ManyRanks(number, processes, norms, group=group).share(images) for number in range(processes)]
+    ranks = [ManyRanks(number, processes, norms, group=group) for number in range(processes)]
+    shares = [one.share(images) for one in ranks]
+    draws = {one.begin(share) for one, share in zip(ranks, shares, strict=True)}
     if not norms.together:
+        assert draws == {()}
         # too few for all: each takes all of it
         assert {(one.first, one.last) for one in shares} == {(0, images)}
         assert images // group < processes
         return
     assert [image for one in shares for image in range(one.first, one.last)] == list(range(images))
     assert all(len(one) for one in shares)
+    assert len(draws) == processes
     assert all(one.first % group == 0 for one in shares)
 
 
