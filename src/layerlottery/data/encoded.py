@@ -1,6 +1,6 @@
 """Images that are kept as their files' bytes and decoded whenever they are asked for, by the job's threads.
 
-Decoded, ImageNet takes 193 GB on disk; its JPEG files take 145. The pixels are those that the stage prepare has seen:
+Decoded, ImageNet takes 193 GB on disk; its JPEG files take 148. The pixels are those that the stage prepare has seen:
 the same function decodes them.
 """
 

@@ -22,7 +22,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store.arrays import open_array, read_array, write_array
 from layerlottery.store.artifacts import Array, atomic
 
-# bytes of a shard, unless a record alone is larger: ImageNet has 150, which a process may hold open at once
+# bytes of a shard, unless a record alone is larger: ImageNet has 140, which a process may hold open at once
 SHARD = 1 << 30
 ENTRY = np.dtype([("shard", "<i4"), ("start", "<i8"), ("size", "<i8"), ("sha256", "V32")])
 
