@@ -200,6 +200,8 @@ class Trainer:
             # an epoch's end is a place to go on from, and a large set takes longer than there may be left
             self._look_for_stop()
             share = self.ranks.slice_of(len(labels))
+            if not len(share):  # of a last pass with fewer images than processes
+                continue
             on_device = share.of(labels).to(self.device)
             with self.autocast:
                 logits = self.model(self.data.normalize(share.of(images))).float()
