@@ -31,7 +31,6 @@ BENCHMARKS = {
     "criteria": ["criteria_speed.py"],
     "pipeline": ["pipeline_speed.py"],
     "growth": ["growth.py", "--plots", str(ROOT / "docs/images")],
-    "several processes": ["several_processes.py"],
 }
 
 
