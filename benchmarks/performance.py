@@ -33,7 +33,6 @@ BENCHMARKS = {
     "pipeline": ["pipeline_speed.py"],
     "streaming": ["streaming.py"],
     "growth": ["growth.py", "--plots", str(ROOT / "docs/images")],
-    "several processes": ["several_processes.py"],
 }
 
 

@@ -211,6 +211,8 @@ class Trainer:
             for images, labels in fed:
                 # an epoch's end is a place to go on from, and a large set takes longer than there may be left
                 self._look_for_stop()
+                if not len(labels):  # this process's part of a last pass with fewer images than processes
+                    continue
                 on_device = labels.to(self.device)
                 with self.autocast:
                     logits = self.model(self.data.normalize(images)).float()

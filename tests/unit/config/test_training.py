@@ -14,7 +14,7 @@ FIRST = {
 }  # fmt: skip
 LATER = {
     "optimizer": "adamw", "beta2": 0.95, "decayed": "matrices", "clip_norm": 1.0, "label_smoothing": 0.1,
-    "ema_decay": 0.99, "resized_crop": 0.5, "rand_augment": 2, "rand_magnitude": 5,
+    "ema_decay": 0.99, "resized_crop": 0.5, "rand_augment": 2, "rand_magnitude": 5, "norm_images": 16,
 }  # fmt: skip
 
 
