@@ -16,7 +16,7 @@ from layerlottery.config.limits import check_limits
 from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime import interruption, links, recovery, relay, requeue, scheduling, submission, warm
 from layerlottery.runtime.profiles import check_profiles
-from layerlottery.runtime.sharing import Declared, beside, shares_files
+from layerlottery.runtime.sharing import Declared, beside, check_stored, shares_files
 from layerlottery.store import lock
 from layerlottery.words import terminal
 
@@ -118,6 +118,7 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
             print(terminal(f"layerlottery: {line}"), file=sys.stderr)
         check_profiles(sys.argv[1:])
         check_limits(benchmark)
+        check_stored(benchmark.datasets, shared=shares_files(workflow))
         for display in _displays(workflow):
             display.begin(workflow, benchmark)
     dry = workflow.output_settings.dryrun

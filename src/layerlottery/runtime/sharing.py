@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, TypeVar
+
+from layerlottery.errors import LayerLotteryError
 
 Declared = TypeVar("Declared", bound=list[str] | Callable[..., Any])
 
@@ -19,6 +21,18 @@ def shares_files(workflow: Any) -> bool:
 
     settings = workflow.storage_settings
     return settings.default_storage_provider is None and SharedFSUsage.INPUT_OUTPUT in settings.shared_fs_usage
+
+
+def check_stored(datasets: Mapping[str, Any], *, shared: bool) -> None:
+    """Raise LayerLotteryError for a set that is kept encoded where jobs share no files.
+
+    How many files hold it follows from its images, which is known too late to declare them.
+    """
+    for name, dataset in datasets.items():
+        if not shared and getattr(dataset, "stored", "decoded") != "decoded":
+            raise LayerLotteryError(
+                f"datasets.{name}.stored: found {dataset.stored}; allowed without a shared file system: decoded"
+            )
 
 
 def beside(name: str, file: str) -> Callable[..., str]:

@@ -5,7 +5,10 @@ from types import SimpleNamespace
 import pytest
 from snakemake.settings.types import SharedFSUsage
 
+from layerlottery.config.data import Digits, ImageFolder
+from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.begin import Runtime
+from layerlottery.runtime.sharing import check_stored
 
 ALL, NONE = SharedFSUsage.all(), frozenset()
 IMAGES = "results/datasets/dataset={dataset}/images.npy"
@@ -35,6 +38,14 @@ def test_on_a_shared_disk_rules_stay_as_they_are():
     shared = runtime(None, ALL)
     assert shared.carried([IMAGES]) == shared.carried(lambda wildcards: [IMAGES]) == []
     assert shared.beside("facts", IMAGES) == IMAGES
+
+
+def test_sets_that_are_kept_encoded_need_a_shared_disk():
+    own = ImageFolder(source="folder", location="images", stored="encoded")
+    check_stored({"own": own}, shared=True)
+    check_stored({"digits": Digits(source="digits")}, shared=False)
+    with pytest.raises(LayerLotteryError, match=r"^datasets\.own\.stored: found encoded; allowed without a shared"):
+        check_stored({"own": own}, shared=False)
 
 
 def test_elsewhere_rules_name_files_and_find_them_beside_an_input():
