@@ -58,7 +58,7 @@ def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
 
 def _in_all(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Speed-up and saved energy of tickets that continue other trainings, with these trainings."""
-    goes_on = rows["rewind"].map(is_tuned) | (rows["step"] > 0)
+    goes_on = rows["rewind"].map(is_tuned).astype(bool) | (rows["step"] > 0)
     spent = rows["total_kwh"] / dense(runs)["energy_kwh"].mean()
     return rows.assign(
         train_speedup=rows["train_speedup"].mask(goes_on, rows["total_speedup"]),
