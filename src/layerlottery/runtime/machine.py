@@ -30,7 +30,7 @@ def use_devices(threads: int, device: str, count: int) -> list[torch.device]:
     import torch
 
     if threads < count:
-        log.warning("%d processes share %d CPU threads; --threads: give each of them one", count, threads)
+        log.warning("%d processes share %d CPU threads; --threads should be at least the number of processes", count, threads)
     threads = max(1, threads // count)
     torch.set_num_threads(threads)
     set_job_threads(threads)
@@ -42,7 +42,7 @@ def use_devices(threads: int, device: str, count: int) -> list[torch.device]:
     if not torch.cuda.is_available() and not alone:
         raise LayerLotteryError(
             f"resources.gpus_per_training: found {count}, but torch sees no GPU here; "
-            "allowed: 1, or --device cpu for so many processes on the CPU"
+            "allowed: 1; or that many processes on the CPU, with --device cpu or LAYERLOTTERY_DEVICE=cpu"
         )
     if not torch.cuda.is_available():
         raise LayerLotteryError(f"--device: found {device!r}, but torch sees no GPU here; allowed: auto and cpu")
