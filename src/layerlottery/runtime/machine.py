@@ -30,7 +30,7 @@ def use_devices(threads: int, device: str, count: int) -> list[torch.device]:
     import torch
 
     if threads < count:
-        log.warning("%d processes share %d CPU threads; --threads should be at least the number of processes", count, threads)
+        log.warning("%d processes share %d CPU threads; --threads should be at least %d", count, threads, count)
     threads = max(1, threads // count)
     torch.set_num_threads(threads)
     set_job_threads(threads)
