@@ -155,6 +155,7 @@ class Benchmark(Recipes):
                 checks.check_criterion(self, study, name)
             checks.check_rewinds(self, study)
         checks.check_recipes(self)
+        checks.check_devices(self)
         return self
 
     @model_validator(mode="after")

@@ -88,6 +88,16 @@ def check_recipes(benchmark: Any) -> None:
             raise ValueError(f"{key}: found a recipe for {name!r}, which no study trains; allowed: {allowed}")
 
 
+def check_devices(benchmark: Any) -> None:
+    """A training over several GPUs can't be compiled."""
+    count, given = benchmark.resources.gpus_per_training, (benchmark.training, benchmark.fine_tuning)
+    recipes = [one for held in given for one in (held.values() if isinstance(held, dict) else [held])]
+    if count > 1 and any(one.compile == "always" for one in recipes):
+        raise ValueError(
+            f"resources.gpus_per_training: found {count} beside compile: always; allowed: 1, or compile: auto or never"
+        )
+
+
 def check_network(benchmark: Any, study: Study, name: str) -> None:
     try:
         network = benchmark.network(name)

@@ -116,7 +116,7 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
         interruption.listen()
         for line in benchmark.logging.missing():
             print(terminal(f"layerlottery: {line}"), file=sys.stderr)
-        check_profiles(sys.argv[1:])
+        check_profiles(sys.argv[1:], gpus=benchmark.resources.gpus_per_training)
         check_limits(benchmark)
         check_stored(benchmark.datasets, shared=shares_files(workflow))
         for display in _displays(workflow):

@@ -8,15 +8,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from layerlottery.config.reading import read_yaml
+from layerlottery.errors import LayerLotteryError
 
 
-def check_profiles(words: Sequence[str]) -> None:
-    """Read the profiles of a Snakemake command line; raises LayerLotteryError for a key that stands twice."""
+# executors whose profiles ask for one GPU a training
+ONE_GPU = ("kubernetes", "lsf", "htcondor")
+
+
+def check_profiles(words: Sequence[str], *, gpus: int = 1) -> None:
+    """Read the profiles of a Snakemake command line; raises LayerLotteryError for a key that stands twice.
+
+    Also where they give a training, which is to have so many `gpus`, only one.
+    """
     from snakemake.cli import get_profile_dir  # type: ignore[import-untyped]
 
     for name in _profiles(words):
         if found := get_profile_dir(name):
-            read_yaml(found[1])
+            held = read_yaml(found[1])
+            executor = held.get("executor") if isinstance(held, dict) else None
+            if gpus > 1 and executor in ONE_GPU:
+                raise LayerLotteryError(
+                    f"resources.gpus_per_training: found {gpus}; allowed with the executor {executor}: 1"
+                )
 
 
 def _profiles(words: Sequence[str]) -> Iterator[str]:

@@ -44,7 +44,7 @@ def feeds(splits: Sequence[Split], model: nn.Module, settings: TrainingSettings,
             room -= size
         found.append(resident(split, device) if fits else Streamed(split, device))
     if streamed := [len(one) for one in found if isinstance(one, Streamed)]:
-        log.info("images of %d are streamed", sum(streamed))
+        log.info("%d images are streamed", sum(streamed))
     return found
 
 

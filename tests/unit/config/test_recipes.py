@@ -4,7 +4,9 @@ import hashlib
 import json
 
 import pytest
+from pydantic import ValidationError
 
+from layerlottery.config.benchmark import Benchmark
 from layerlottery.config.recipes import Recipes, check_recipe
 from layerlottery.config.training import FineTuningSettings, TrainingSettings
 from layerlottery.errors import LayerLotteryError
@@ -78,3 +80,13 @@ def test_a_training_by_another_recipe_than_its_path_names_is_refused(tmp_path, f
             LayerLotteryError, match=r"found settings of recipe .*; allowed there: those of recipe 00000000"
         ):
             check_recipe(output, recipe)
+
+
+@pytest.mark.parametrize("training", [{"compile": "always"}, {"default": {}, "resnet20": {"compile": "always"}}])
+def test_a_training_over_several_gpus_is_not_compiled(training):
+    study = {"name": "s", "datasets": ["digits"], "networks": ["resnet20"], "seeds": [0], "criteria": [], "removed": []}
+    given = {"datasets": {"digits": {"source": "digits"}}, "studies": [study | {"criteria": ["snip"]}]}
+    given["training"] = training
+    Benchmark.model_validate(given)
+    with pytest.raises(ValidationError, match="gpus_per_training: found 2 beside compile: always; allowed: 1, or"):
+        Benchmark.model_validate(given | {"resources": {"gpus_per_training": 2}})

@@ -1,5 +1,7 @@
 """Profiles of Snakemake whose keys stand twice are refused, wherever they were named."""
 
+from pathlib import Path
+
 import pytest
 
 from layerlottery.errors import LayerLotteryError
@@ -45,3 +47,13 @@ def test_the_environment_names_one(here, monkeypatch):
 @pytest.mark.parametrize("words", [[], ["--profile", "nowhere"], ["--workflow-profile", "none"], ["--profile"]])
 def test_no_profile_is_no_matter(here, words):
     check_profiles(words)
+
+
+@pytest.mark.parametrize("executor", ["kubernetes", "lsf", "htcondor"])
+def test_profiles_that_give_a_training_one_gpu_refuse_more(here, executor):
+    profile = Path(__file__).parents[3] / "workflow" / "profiles" / executor
+    check_profiles(["--workflow-profile", str(profile)], gpus=1)
+    refused = rf"^resources\.gpus_per_training: found 2; allowed with the executor {executor}: 1$"
+    with pytest.raises(LayerLotteryError, match=refused):
+        check_profiles(["--workflow-profile", str(profile)], gpus=2)
+    check_profiles(["--workflow-profile", str(profile.with_name("slurm"))], gpus=2)
