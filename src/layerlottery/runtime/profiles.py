@@ -10,7 +10,6 @@ from pathlib import Path
 from layerlottery.config.reading import read_yaml
 from layerlottery.errors import LayerLotteryError
 
-
 # executors whose profiles ask for one GPU a training
 ONE_GPU = ("kubernetes", "lsf", "htcondor")
 
