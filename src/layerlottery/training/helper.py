@@ -1,12 +1,14 @@
 """A process that helps another one with its training (together.py): it computes, and writes nothing.
 
-Its standard input is a pipe from that process. When it closes, however that came, this one ends.
+Its standard input is a pipe from that process. When it closes, however that came, this one ends; where the first one
+was killed, it also removes what that has left.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -23,7 +25,7 @@ from layerlottery.errors import LayerLotteryError, Suspended
 from layerlottery.runtime.machine import compute_on
 from layerlottery.runtime.stop import SIGNALS
 from layerlottery.training.session import begin
-from layerlottery.training.together import announce, join
+from layerlottery.training.together import GOODBYE, announce, join
 
 
 def take_part(words: dict[str, Any]) -> None:
@@ -42,8 +44,10 @@ def take_part(words: dict[str, Any]) -> None:
         session.trainer.run(session.progress, until=words["until"])
 
 
-def _end_with_the_first() -> None:
-    sys.stdin.buffer.read()
+def _end_with_the_first(folder: Path) -> None:
+    # while the first one lives, it may need the folder for a moment longer
+    if sys.stdin.buffer.read() != GOODBYE:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
@@ -51,11 +55,12 @@ def main() -> None:
     """Help until the pipe closes; an error is a line at the end of standard error, and the status 1."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    pipe = threading.Thread(target=_end_with_the_first, daemon=True)
+    words = json.loads(sys.argv[1])
+    pipe = threading.Thread(target=_end_with_the_first, args=(Path(words["folder"]),), daemon=True)
     pipe.start()
     warnings.simplefilter("ignore")  # the first process has said them
     try:
-        take_part(json.loads(sys.argv[1]))
+        take_part(words)
     except LayerLotteryError as error:
         print(error, file=sys.stderr, flush=True)
         os._exit(1)

@@ -43,6 +43,8 @@ POLL = 0.05
 # for the others to end by themselves
 PATIENCE = 10.0
 LONGEST = 300  # characters of an error
+# the last that the others hear of a first process that was not killed
+GOODBYE = b"goodbye"
 
 
 @contextmanager
@@ -198,6 +200,9 @@ class _Helpers:
         self.ending.set()
         for process in self.processes:
             if process.stdin is not None:
+                with suppress(OSError):
+                    process.stdin.write(GOODBYE)
+                # closes it also where nobody reads any more
                 with suppress(OSError):
                     process.stdin.close()
         for process in self.processes:

@@ -189,8 +189,10 @@ def live(words, *moment):
 
 
 @pytest.mark.slow
-def test_killed_or_told_to_stop_it_goes_on_bit_for_bit(ready, tmp_path):
-    calm, struck = tmp_path / "calm", tmp_path / "struck"
+def test_killed_or_told_to_stop_it_goes_on_bit_for_bit(ready, tmp_path, monkeypatch):
+    calm, struck, meeting = (tmp_path / name for name in ("calm", "struck", "meeting"))
+    meeting.mkdir()
+    monkeypatch.setenv("TMPDIR", str(meeting))
     assert live(command(ready, calm)).returncode == 0
     assert live(command(ready, struck), signal.SIGKILL, "Trainer._step", 2).returncode == -signal.SIGKILL
     told = live(command(ready, struck), signal.SIGTERM, "Trainer._step")
@@ -201,3 +203,5 @@ def test_killed_or_told_to_stop_it_goes_on_bit_for_bit(ready, tmp_path):
     assert "resumed after 0 epochs and 3 batches" in (struck / "log").read_text()
     assert result(struck / "output") == result(calm / "output")
     assert helpers_of_anyone(struck) == []
+    # where they met
+    assert list(meeting.glob("layerlottery-*")) == []
