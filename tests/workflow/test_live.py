@@ -3,7 +3,7 @@
 import pytest
 from tests.workflow.project import DENSE, LEVEL, TINY, job_table
 
-from layerlottery.config.live import VARIABLE
+from layerlottery.config.choices import LOGGING
 
 WATCHED = TINY | {"logging": {"tensorboard": True}}
 RUNS = ["digits/tiny dense seed=0", "digits/tiny l1 removed=1 seed=0"]
@@ -37,7 +37,7 @@ def test_a_job_on_another_machine_reads_it_from_the_configuration(copied):
         (copied.root / DENSE / name).unlink()
     job = f"train_dense:dataset=digits,network=tiny,seed=0,recipe={LEVEL}"
     words = ["--mode", "remote", "--target-jobs", job, "--allowed-rules", "train_dense", "--nolock", "--force"]
-    ran = copied.snakemake(*words, environment={VARIABLE: '{"mlflow": "of somebody else"}'})
+    ran = copied.snakemake(*words, environment={LOGGING: '{"mlflow": "of somebody else"}'})
     assert ran.returncode == 0, ran.stderr
     assert runs(copied) == RUNS[:1]
     assert "of somebody else" not in (copied.results / f"logs/train/{DENSE.removeprefix('results/')}.log").read_text()

@@ -15,7 +15,7 @@ from layerlottery.training.ended import ended
 
 EPOCHS = 3
 # functions in the order of their first calls, from the moment in which somebody listens
-BEFORE = ("_hand_over", "run_guarded", "train", "use_machine", "alone", "begin", "load_network", "PreparedSet.open")
+BEFORE = ("_hand_over", "run_guarded", "train", "use_devices", "alone", "begin", "load_network", "PreparedSet.open")
 TRAINING = ("EnergyMeter.start", "Trainer._step", "Trainer.evaluate")
 WRITING = ("Journal.close", "_write", "save_network", "write_table", "write_facts")
 AFTER = ("leave", "handle")
