@@ -57,7 +57,7 @@ rule report:
     input:
         [paths.table(FOLDERS.tables, name) for name in paths.TABLES + paths.PAPER],
     output:
-        FOLDERS.report(),
+        page=FOLDERS.report(),
         pages=RUNTIME.carried(directory(FOLDERS.pages())),
     log:
         FOLDERS.log("report"),
@@ -69,4 +69,4 @@ rule report:
         tables=subpath(input[0], parent=True),
         revision=STAGES["report"].revision,
     shell:
-        "layerlottery report --settings {params.settings:q} --tables {params.tables:q} --output {output[0]:q} --log {log:q}"
+        "layerlottery report --settings {params.settings:q} --tables {params.tables:q} --output {output.page:q} --log {log:q}"
