@@ -127,9 +127,9 @@ def test_a_whole_network_that_is_rewound_sees_the_dense_network_s_batches(ready,
     rewound(ready, tmp_path / "start.safetensors", epoch=3, kept=ready / "kept")
     seen, step = [], Trainer._step
 
-    def recording_step(self, images, labels, epoch, number):
-        seen.append((epoch, number, labels.tolist(), images.tolist()))
-        return step(self, images, labels, epoch, number)
+    def recording_step(self, batch, whole, epoch, number):
+        seen.append((epoch, number, whole, *(one.tolist() for one in batch)))
+        return step(self, batch, whole, epoch, number)
 
     monkeypatch.setattr(Trainer, "_step", recording_step)
     arguments = (ready / "facts.json", tmp_path, SETTINGS)
