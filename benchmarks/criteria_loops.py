@@ -3,7 +3,7 @@
 They follow `criteria_layer.py` of the method's authors (github.com/arturjordao/DeepPruning), in PyTorch instead of
 Keras: images go through the network 32 at a time, as `predict` lets them; every block is scored by a pass of its own;
 HRank and expectABS then take every filter and every image's map by itself. The KL divergence is that of
-docs/method.md, from the whole network's predictions.
+docs/method.md, its expectation taken over the predictions without the block.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def kl(model: CifarResNet, names: list[str], images: Tensor) -> dict[str, float]
         less = outputs(model, images, without=name).double().softmax(1).tolist()
         total = 0.0
         for p, q in zip(full, less, strict=True):
-            total += sum(one * (math.log(one) - math.log(other)) for one, other in zip(p, q, strict=True))
+            total += sum(other * (math.log(other) - math.log(one)) for one, other in zip(p, q, strict=True))
         scores[name] = total / len(images)
     return scores
 

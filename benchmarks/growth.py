@@ -89,7 +89,7 @@ def steps(points: Sequence[tuple[int, int]], turns: int) -> tuple[list[float], l
 
     trainers = [trainer(depth, removed_blocks, side=32, count=BATCH) for depth, removed_blocks in points]
     chosen = torch.arange(BATCH)
-    actions = [lambda one=one: one._step(*next(one.data.train.batches([chosen])), 0, 0) for one in trainers]
+    actions = [lambda one=one: one._step(next(one.data.train.batches([chosen])), BATCH, 0, 0) for one in trainers]
     return timed(actions, turns), [float(macs(one.model, (3, 32, 32))) for one in trainers]
 
 

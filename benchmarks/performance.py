@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,17 +37,23 @@ BENCHMARKS = {
 }
 
 
-def run(name: str, folder: Path) -> list[dict[str, Any]]:
-    """The rows of one benchmark, which prints as it goes."""
+def run(name: str, folder: Path) -> tuple[list[dict[str, Any]], float]:
+    """The rows of one benchmark, which prints as it goes, and its minutes; as found if the folder has them."""
     program, *words = BENCHMARKS[name]
-    output = folder / f"{name}.json"
-    output.unlink(missing_ok=True)
-    command = [sys.executable, str(ROOT / "benchmarks" / program), *words, "--output", str(output)]
-    ran = subprocess.run(command, check=False)
-    # a benchmark that misses a goal may say so by its status; one that broke has written nothing
-    if not output.exists():
-        sys.exit(f"{program} ended with status {ran.returncode}")
-    found = json.loads(output.read_text())
+    output, minutes = folder / f"{name}.json", folder / f"{name}.minutes"
+    if not minutes.exists():
+        print(f"\n{name}", flush=True)
+        began = time.perf_counter()
+        command = [sys.executable, str(ROOT / "benchmarks" / program), *words, "--output", str(output)]
+        ran = subprocess.run(command, check=False)
+        # a benchmark that misses a goal may say so by its status; one that broke has written nothing
+        if not output.exists():
+            sys.exit(f"{program} ended with status {ran.returncode}; what is measured so far is in {folder}")
+        minutes.write_text(str((time.perf_counter() - began) / 60))
+    return rows_of(name, json.loads(output.read_text())), float(minutes.read_text())
+
+
+def rows_of(name: str, found: Any) -> list[dict[str, Any]]:
     if name == "growth":
         return []
     return pipeline_rows(found) if name == "pipeline" else found
@@ -114,18 +121,19 @@ def write(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, help="these alone, and the page stays as it is")
+    parser.add_argument("--folder", type=Path, help="of a run that broke: measures what is not there yet")
     given = parser.parse_args()
     load, rows, took = os.getloadavg()[0], [], {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in given.only or BENCHMARKS:
-            print(f"\n{name}", flush=True)
-            began = time.perf_counter()
-            rows += run(name, Path(folder))
-            took[name] = (time.perf_counter() - began) / 60
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="bench-"))
+    for name in given.only or BENCHMARKS:
+        found, took[name] = run(name, folder)
+        rows += found
     text = table(rows, took, load)
     print(f"\n{text}")
     if not given.only:
         write(text)
+    if not given.folder:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

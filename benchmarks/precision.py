@@ -30,6 +30,7 @@ from layerlottery.config.training import TrainingSettings
 from layerlottery.criteria.score import paper_blocks, rank_blocks, scoring_batch
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.embedded import load_mnist
+from layerlottery.data.feed import Resident
 from layerlottery.data.prepare import prepare
 from layerlottery.data.prepared import PreparedSet
 from layerlottery.evaluation.calibration import calibration
@@ -106,9 +107,8 @@ def evaluation(prepared: PreparedSet, seeds: int) -> None:
 def trained(prepared: PreparedSet, seed: int) -> Predictor:
     normalize = Normalizer(prepared.mean, prepared.std, device=CPU, channels_last=True)
     splits = [prepared.split(name) for name in ("train", "test")]
-    data = TrainingData(
-        *(torch.from_numpy(np.array(part)) for split in splits for part in (split.images, split.labels)), normalize
-    )
+    train, test = (Resident(*(torch.from_numpy(np.array(part)) for part in (one.images, one.labels))) for one in splits)
+    data = TrainingData(train, test, normalize)
     trainer = trainer_of(network(seed), data, RECIPE, seed)
     trainer.run(Progress())
     predictor = Predictor(fold(trainer.model), prepared.mean, prepared.std).to(memory_format=torch.channels_last)

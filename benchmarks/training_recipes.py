@@ -93,8 +93,8 @@ class Ours:
             self.trainers[removed_blocks] = self.trainer(removed_blocks)
         trainer, batches = self.trainers[removed_blocks], self.batches[: count or None]
         trainer.model.train()
-        for number, (images, labels) in enumerate(self.data.train.batches(batches)):
-            trainer._step(images, labels, 0, number)
+        for number, batch in enumerate(self.data.train.batches(batches)):
+            trainer._step(batch, len(batch[1]), 0, number)
         return sum(map(len, batches))
 
     def convolutions(self, seconds: float) -> float:
@@ -135,7 +135,7 @@ class Ours:
         for module in model.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.register_forward_pre_hook(keep)
-        images = self.data.normalize(self.data.train_images[self.batches[0]])
+        images = self.data.normalize(next(self.data.train.batches(self.batches[:1]))[0])
         model(images)
         for layer, _ in held:
             layer._forward_pre_hooks.clear()

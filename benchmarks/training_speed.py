@@ -99,7 +99,7 @@ def flops(size: str, removed: int = 0) -> int:
     from layerlottery.cost.network import macs
 
     side, channels = SIZES[size][:2]
-    model = network_of(size, seed=0, removed=removed)
+    model = network_of(size, seed=0, removed_blocks=removed)
     first = macs(model.stem[0], (channels, side, side))
     return 2 * (3 * macs(model, (channels, side, side)) - first)
 
@@ -140,8 +140,9 @@ def speed(size: str, folder: Path, *, turns: int, goal: float) -> list[Row]:
         start([*float32, *(process for rival in rivals.values() for process in rival)])
         for processes in (ours, *rivals.values(), *([float32] if float32 else [])):
             rate(processes)  # warms up
-        taken = [turn(ours, rivals, float32, kind) for _ in range(turns)]
+        # before a turn, which holds the maps of all convolutions at once
         used = [*together(ours, "evaluate"), *together(ours, "resident")][CORES:] if size == "cifar" else []
+        taken = [turn(ours, rivals, float32, kind) for _ in range(turns)]
     finally:
         for process in [*ours, *float32, *(process for rival in rivals.values() for process in rival)]:
             process.end()
