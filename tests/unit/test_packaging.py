@@ -171,11 +171,10 @@ ll.save_ticket(ticket, "ticket.safetensors")
 loaded = ll.load_ticket("ticket.safetensors", make)
 assert torch.equal(loaded.model(batch[0]), ticket.model(batch[0]))
 assert ll.model_card(ticket, name="three less one").startswith("# three less one")
-ll.export_program(ticket, "ticket.pt2")
 """
 
 
 def test_the_library_needs_none_of_the_extras(tmp_path):
     ran = without(EXTRAS, f"import os\nos.chdir({str(tmp_path)!r})\n{LIBRARY}")
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} == {"ticket.safetensors", "ticket.pt2"}
+    assert {path.name for path in tmp_path.iterdir()} == {"ticket.safetensors"}
