@@ -4,6 +4,7 @@ A command computes what it does in a process of its own, and saves seconds of im
 signals, terminals, another PYTHONPATH - starts its own. As a script it is the process: a request is a line of JSON.
 """
 
+import atexit
 import ctypes
 import functools
 import json
@@ -39,6 +40,11 @@ class Forks:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
         )
+        atexit.register(self.end)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait(60)
 
     def run(self, command, folder, environment, *, timeout):
         """As subprocess.run with captured output."""
@@ -97,6 +103,7 @@ def become(request, parent, worker):
         if worker:
             # in place of one of its own
             warm.start = lambda: os.environ.update({ADDRESS: worker})
+        # of `python -m`
         sys.path.insert(0, request["folder"])
         sys.argv[:] = [str(Path(snakemake.__file__).with_name("__main__.py")), *words]
         snakemake.cli.main()
