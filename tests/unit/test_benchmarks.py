@@ -1,4 +1,4 @@
-"""Every benchmark runs to its end in a smallest form, so that a change elsewhere breaks none unseen; no figure counts."""
+"""Every benchmark runs to its end in a smallest form, so that no change elsewhere breaks one unseen."""
 
 import importlib
 import json
@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from tests.workflow.conftest import finished, forked, grown  # noqa: F401
@@ -34,7 +33,7 @@ def run(monkeypatch, capsys):
         try:
             module.main()
         except SystemExit as done:
-            assert MISSED.fullmatch(str(done.code)), done.code
+            assert MISSED.fullmatch(str(done.code)), done.code  # noqa: PT017
         return capsys.readouterr().out
 
     return run
@@ -48,7 +47,10 @@ SMALLEST = {
         {"DEPTHS": (8, 20), "REMOVED": (0, 6), "IMAGES": (64, 128), "STREAMED": (64, 128), "SEEDS": (1, 2)},
     ),
     "precision scoring": (["scoring", "--seeds", 1], {}),
-    "robustness_speed": (["--shares", 1, "--parts", "corruptions", "pgd", "transfer"], {"CORRUPTED": 20, "ATTACKED": 4}),
+    "robustness_speed": (
+        ["--shares", 1, "--parts", "corruptions", "pgd", "transfer"],
+        {"CORRUPTED": 20, "ATTACKED": 4},
+    ),
     "scale_aggregate": (["--networks", 20], {"SEEDS": range(2), "EPOCHS": 2}),
     "scale_dag": (["--networks", 1, "--done"], {"NETWORKS": ["resnet32"], "CRITERIA": ["l1", "l1_mean"]}),
     "several_processes": (["--turns", 1, "--batches", 32], {"EPOCHS": 1, "IMAGES": 64}),

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-
 from tests.workflow.forks import forks
 
 from layerlottery.config.recipes import Recipes
