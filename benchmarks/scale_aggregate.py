@@ -27,6 +27,7 @@ import pyarrow as pa
 from layerlottery import paths
 from layerlottery.config.criteria import CRITERIA
 from layerlottery.config.evaluation import AttackSettings, CorruptionSettings
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.studies import AggregateSettings, Study, expand, expand_scorings
 from layerlottery.config.training import TrainingSettings
 from layerlottery.store.artifacts import write_facts, write_table
@@ -72,7 +73,7 @@ def synthesize(results: Path, chosen: Sequence[Study]) -> None:
         save(results / name, held, config_hash=made_by, inputs={place: digest(place) for place in inputs})
 
     rng = np.random.default_rng(0)
-    for run in expand(chosen):
+    for run in expand(chosen, Recipes()):
         number, data = int(rng.integers(VARIANTS)), paths.prepared(paths.DATASET.format(**vars(run)))
         start, trained, dense = (
             paths.initial_weights(run.folder),
@@ -87,7 +88,7 @@ def synthesize(results: Path, chosen: Sequence[Study]) -> None:
             write(paths.ticket_facts(run.folder), made, "ticket", run.network, run.criterion, run.removed)
         else:
             write(paths.profile(run.folder), [start, data], "profile", run.network)
-    for run in expand_scorings(chosen):
+    for run in expand_scorings(chosen, Recipes()):
         made = [paths.initial_weights(run.dense.folder)]
         write(paths.scores(run.scored), made, "scores", run.network, run.criterion, run.seed)
 
@@ -288,7 +289,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="results folder, kept; a temporary one otherwise")
     given = parser.parse_args()
     chosen = studies(given.networks)
-    networks = len(expand(chosen))
+    networks = len(expand(chosen, Recipes()))
     with tempfile.TemporaryDirectory() as temporary:
         results = (given.folder or Path(temporary)) / f"networks={networks}"
         if not results.exists():

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from layerlottery.config.recipes import Recipes
 from layerlottery.config.studies import Study, expand
 
 ROOT = Path(__file__).parents[1]
@@ -135,7 +136,7 @@ def measure(networks: int, *words: str, done: bool, repeats: int) -> bool:
         clone(folder)
         if networks != PAPER:
             config, chosen = "scale.json", configuration(-(-networks // 1000))
-            networks = len(expand(Study.model_validate(study) for study in chosen["studies"]))
+            networks = len(expand(map(Study.model_validate, chosen["studies"]), Recipes()))
             (folder / config).write_text(json.dumps(chosen))
         if done:
             finish(folder, config)

@@ -248,7 +248,7 @@ def _quiet():
         yield
 
 
-@drawn(150)
+@drawn(60)
 def test_drawn_inputs(network, form, call):
     check(network, form, call)
 

@@ -7,6 +7,13 @@ from tests.sharing import shared
 from tests.workflow.project import GROWN, Project, clone
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forked():
+    Project.forked = True
+    yield
+    Project.forked = False
+
+
 def run_to_its_end(project):
     ran = project.snakemake()
     assert ran.returncode == 0, ran.stderr
@@ -22,7 +29,13 @@ def held(folder):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    with shared(tmp_path_factory, "finished", lambda folder: run_to_its_end(clone(folder))) as folder:
+    def run(folder):
+        project = clone(folder)
+        # in a process of its own, with a worker of its own, as its user starts it
+        project.forked = False
+        run_to_its_end(project)
+
+    with shared(tmp_path_factory, "finished", run) as folder:
         yield held(folder)
 
 

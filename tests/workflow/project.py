@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+from tests.workflow.forks import forks
 
 from layerlottery.config.recipes import Recipes
 
@@ -83,7 +84,12 @@ class Job(NamedTuple):
 
 
 class Project:
-    """A folder with the workflow in it, as a user has cloned it."""
+    """A folder with the workflow in it, as a user has cloned it.
+
+    While `forked` is set, commands that need no process of their own are forks of one (forks.py).
+    """
+
+    forked = False
 
     def __init__(self, root):
         self.root = root
@@ -93,18 +99,23 @@ class Project:
         (self.root / name).write_text(yaml.safe_dump(config, sort_keys=False))
 
     def call(self, *command, **options):
-        """Run a command of the installed package in this folder."""
+        """Run a command in this folder: `snakemake` and `layerlottery` are those of this installation."""
         scripts = str(Path(sys.executable).parent)
         environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
         # Snakemake's own output names every job with its files; test_terminal.py asks for ours
-        environment |= {STYLE: "snakemake"} | options.pop("environment", {})
+        changed = options.pop("environment", {})
+        environment |= {STYLE: "snakemake"} | changed
         options = {"timeout": 600} | options
+        if self.forked and command[0] in ("snakemake", "layerlottery") and "PYTHONPATH" not in changed:
+            return forks().run(command, self.root, environment, **options)
+        if command[0] == "snakemake":
+            command = (sys.executable, "-m", *command)
         return subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, **options)
 
     def snakemake(self, *words, config=("tiny.yaml",), **options):
         """Run Snakemake; `config` are the files given with --configfile."""
         files = ["--configfile", *config] if config else []
-        return self.call(sys.executable, "-m", "snakemake", "--cores", "1", *words, *files, **options)
+        return self.call("snakemake", "--cores", "1", *words, *files, **options)
 
     def jobs(self, *words, **options):
         """The jobs that a dry run announces: rule -> number."""

@@ -148,6 +148,7 @@ def test_the_ticket_of_one_block_at_once_is_the_first_round(grown):
 LONG = {"epochs": 30, "batch_size": 30, "learning_rate": 0.05}
 
 
+@pytest.mark.slow
 def test_a_third_round_that_is_killed_goes_on_and_equals_the_undisturbed(rounds, tmp_path):
     config = edited(ROUNDS, further) | {"fine_tuning": LONG, "resources": {"checkpoint_seconds": 0}}
     third = tickets(config)[-1]

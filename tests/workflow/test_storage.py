@@ -76,6 +76,7 @@ def test_only_a_network_of_unknown_blocks_looks_at_images_when_it_is_made(networ
     assert [Path(file).name for file in wanted] == ([Path(file).name for file in TRAIN] if reads else [])
 
 
+@pytest.mark.slow
 @needs_rsync
 def test_a_benchmark_in_a_storage_has_the_tables_of_one_on_a_shared_disk(fresh, finished, tmp_path_factory):
     storage = tmp_path_factory.mktemp("storage")

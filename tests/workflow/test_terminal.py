@@ -153,7 +153,7 @@ def test_inside_a_job_snakemake_speaks_for_itself(lacking, mode):
     assert ("rule attack:" in ran.stderr) == (mode == "remote")
 
 
-@pytest.mark.parametrize("words", [("--quiet",), ("--quiet", "progress"), ("--quiet", "rules")])
+@pytest.mark.parametrize("words", [("--quiet",), ("--quiet", "rules")])
 def test_a_quiet_run_ends_with_what_is_true(lacking, words):
     ran = ours(lacking, ATTACK, *words)
     assert ran.returncode == 0

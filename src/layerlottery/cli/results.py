@@ -55,7 +55,8 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
 
 @stage(
     "report",
-    click.option("--tables", type=FOLDER, help="folder of the tables  [default: results/tables]"),
+    click.option("--results", type=FOLDER, help="results folder  [default: results]"),
+    click.option("--tables", type=FOLDER, help="folder of the tables, in place of --results"),
     click.option("--output", type=FILE, help="page to write, .html  [default: report/ beside the tables]"),
     click.option("--against", type=FOLDER, help="another results folder: a page of both, ticket by ticket"),
     click.option("--partial", is_flag=True, help="while the benchmark runs: the networks that are finished"),
@@ -64,6 +65,7 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
 )
 def report(
     settings: ReportSettings,
+    results: Path | None,
     tables: Path | None,
     output: Path | None,
     against: Path | None,
@@ -77,18 +79,20 @@ def report(
     """
     if output is not None and output.suffix != ".html":
         raise LayerLotteryError(f"--output: found {output.name}; allowed: a name that ends in .html")
+    if results is not None and tables is not None:
+        raise LayerLotteryError(f"--results: found {results} beside --tables {tables}; allowed: one of them")
     if (files or values) and not partial:
         raise LayerLotteryError("--configfile, --config: found without --partial; allowed: with it")
     if partial:
         from layerlottery.report.partial import partial_report
 
         benchmark = load_configuration(files[0] if files else Path("config.yaml"), changes(values, None))
-        results = tables.parent if tables else Path(benchmark.results)
+        results = results or (tables.parent if tables else Path(benchmark.results))
         output = output or results / "report" / "partial" / "index.html"
         wanted = benchmark.report.model_copy(update=settings.model_dump(include=settings.model_fields_set))
         click.echo(terminal(f"{partial_report(results, benchmark, wanted, output)}: {output.resolve()}"))
         return
-    tables = tables or Path("results/tables")
+    tables = tables or (results or Path("results")) / "tables"
     if not (tables / "runs.parquet").exists() and against is None:
         raise LayerLotteryError(f"{tables}: no tables yet; run snakemake --cores all, or see --partial")
     # a stage's job says all of its settings, a person often none
@@ -169,7 +173,8 @@ def _not_yet(results: Path) -> None:
     """How far the run is that is to make the tables."""
     if not (results / "networks").exists() and not (results / NAME).exists():
         raise LayerLotteryError(f"{results}: no tables here, nor a benchmark; --results names a folder with tables/")
+    lines = list(progress(results))
     click.echo(terminal(f"{results}: no tables yet\n"), err=True)
-    for line in progress(results):
+    for line in lines:
         click.echo(terminal(line))
     raise click.exceptions.Exit(1)

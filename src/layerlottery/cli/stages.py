@@ -46,6 +46,19 @@ class _WholeNumber(click.ParamType[int]):
         return self.limits.convert(value, param, ctx)
 
 
+class _Gpus(click.ParamType[int]):
+    """As many GPUs as a training can have, from the option or the environment; anything else is refused in one line."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if text.isdecimal() and 1 <= int(text) <= MOST_GPUS:
+            return int(text)
+        told = ctx is not None and ctx.get_parameter_source("gpus") is ParameterSource.ENVIRONMENT
+        raise LayerLotteryError(f"{GPUS if told else '--gpus'}: found {text}; allowed: 1 to {MOST_GPUS}")
+
+
 FILE = File(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="results folder")
@@ -168,7 +181,7 @@ def on_devices(command: Command) -> Command:
         "--gpus",
         envvar=GPUS,
         show_envvar=True,
-        type=click.IntRange(1, MOST_GPUS),
+        type=_Gpus(),
         default=1,
         show_default=True,
         panel=COMMON,

@@ -50,10 +50,14 @@ def _options(results: Path, benchmark: Benchmark | None, file: Path | None, valu
 
 
 def progress(results: Path, benchmark: Benchmark | None = None, given: Sequence[str] = ()) -> Iterator[str]:
-    """Lines on how far the benchmark in a results folder is, and the command that goes on, with options as `given`."""
+    """Lines on how far the benchmark in a results folder is, and the command that goes on, with options as `given`.
+
+    Raises LayerLotteryError where they are in a storage.
+    """
     from layerlottery.upkeep.status import command, lost, named_jobs, sentence, table
     from layerlottery.upkeep.status import status as find
 
+    _require_here(results)
     benchmark = benchmark or configuration_of(results)
     found = find(results, benchmark)
     yield from table(found)
@@ -67,6 +71,20 @@ def progress(results: Path, benchmark: Benchmark | None = None, given: Sequence[
         if lost(found):
             folder = shlex.quote(str(results))
             yield f"to get back files that were lost afterwards: layerlottery verify --remove {folder}"
+
+
+def _require_here(results: Path) -> None:
+    """Raise LayerLotteryError where the last run kept its files in a storage, and nobody has copied them here."""
+    from layerlottery.runtime.profiles import storage_of
+    from layerlottery.store.lock import options_of
+
+    options = options_of(results)
+    storage = None if any(results.glob("datasets/*/*")) else storage_of(options)
+    if storage is not None:
+        left = shlex.join(["snakemake", "--dry-run", *options])
+        raise LayerLotteryError(
+            f"{results}: the files of its last run are in the storage {storage}; copy them here first, or see: {left}"
+        )
 
 
 def _time_left(benchmark: Benchmark, found: Status) -> Iterator[str]:

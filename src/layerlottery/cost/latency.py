@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from layerlottery.networks.copies import copied
+
+# the timer brings torch's compiler of extensions along, which warns of a CUDA toolkit on a machine without a GPU
+logging.getLogger("torch.utils.cpp_extension").addFilter(
+    lambda record: not record.getMessage().startswith("No CUDA runtime is found")
+)
+
+from torch.utils.benchmark import Timer  # noqa: E402
 
 
 def latency(

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from layerlottery.cli import settings
 from layerlottery.cli.main import main
+from layerlottery.config.choices import GPUS
 from layerlottery.config.data import Dataset
 from layerlottery.config.evaluation import (
     AttackSettings,
@@ -210,6 +211,9 @@ def test_nothing_else_lies_in_the_folders(chain):
         (["--device", "tpu9"], "--device: found 'tpu9'; allowed: auto, cpu, cuda, cuda:N"),
         (["--device", "mps"], "--device: found 'mps'; allowed: auto, cpu, cuda"),
         (["--device", "meta"], "--device: found 'meta'; allowed: auto, cpu, cuda"),
+        (["--gpus", "0"], "--gpus: found 0; allowed: 1 to 64"),
+        (["--gpus", "65"], "--gpus: found 65; allowed: 1 to 64"),
+        (["--gpus", "two"], "--gpus: found two; allowed: 1 to 64"),
     ],
 )
 def test_bad_values_are_one_line(chain, tmp_path, words, expected):
@@ -225,6 +229,11 @@ def test_the_device_may_come_from_the_environment(chain, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERLOTTERY_DEVICE", "nowhere")
     answer = call("score", "--function", "l1", *both(chain), "--output", tmp_path / "s.json")
     assert "found 'nowhere'" in answer.line
+
+
+def test_the_number_of_gpus_may_come_from_the_environment(chain, tmp_path, monkeypatch):
+    monkeypatch.setenv(GPUS, "0")
+    assert call("train", *both(chain), "--output", tmp_path).line == f"{GPUS}: found 0; allowed: 1 to 64"
 
 
 def test_a_missing_gpu_is_named(chain, tmp_path):

@@ -19,12 +19,15 @@ from layerlottery.paper import tabulate
 from layerlottery.upkeep.verify import described, remove, verify
 
 FEW = {"attack": TINY["attack"] | {"attacks": ["transfer"]}}
-BROAD = {"name": "broad", "criteria": ["l1", "random"], "removed": [1, 2], "rewinds": [0, 1], "scored_at": ["init"]}
-SEVERAL = (
-    TINY
-    | FEW
-    | {"studies": [FIRST | {"seeds": [0, 1]}, FIRST | BROAD, FIRST | {"structures": ["filters"], "name": "f"}]}
-)
+# each way in which networks differ once, beside the first ticket
+UNLIKE = {
+    "seeds": [0, 1],
+    "criteria": ["random"],
+    "removed": [2],
+    "rewinds": [1],
+    "structures": ["filters"],
+}
+SEVERAL = TINY | FEW | {"studies": [FIRST | {"name": key, key: value} for key, value in UNLIKE.items()]}
 RUN = """
 import json, sys
 from layerlottery.cli.main import main

@@ -1,7 +1,10 @@
 """Latency: plausible, ordered, and without a trace in the models; no absolute times."""
 
+import logging
+
 import torch
 from torch import nn
+from torch.utils import cpp_extension
 
 from layerlottery.cost.latency import latency
 
@@ -50,3 +53,18 @@ def test_models_take_turns(monkeypatch):
     assert latency(models, (3, 4, 4), batch_size=1, rounds=2, min_seconds=0.5, threads=3) == {"a": 1.0, "b": 1.0}
     # after a first guess, each turn takes min_seconds: 500 passes of a millisecond
     assert order == [(1, 3, 3), (2, 3, 3), *[(1, 3, 500), (2, 3, 500)] * 2]
+
+
+def test_nothing_is_said_of_a_toolkit_that_no_one_asked_for(monkeypatch):
+    monkeypatch.setenv("CUDA_HOME", "/usr")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    told, handler = [], logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: told.append(record.getMessage()))
+    log = logging.getLogger("torch.utils.cpp_extension")
+    log.addHandler(handler)
+    try:
+        cpp_extension._find_cuda_home()
+        log.warning("something else")
+    finally:
+        log.removeHandler(handler)
+    assert told == ["something else"]

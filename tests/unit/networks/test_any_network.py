@@ -67,6 +67,9 @@ NETWORKS = {
     "timm.vit_tiny_patch16_224": (12, {"img_size": 64}),
     "timm.swin_tiny_patch4_window7_224": (12, {"img_size": 64, "window_size": 2}),
 }
+# larger ones of the same classes of blocks
+LARGE = {"resnet34", "resnet101", "wide_resnet50_2", "resnext50_32x4d", "mobilenet_v3_large"}
+LARGE |= {"timm.wide_resnet50_2", "timm.resnext50_32x4d"}
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
@@ -78,7 +81,7 @@ def make(name):
     return torchvision.models.get_model(name, weights=None, **options)
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in NETWORKS])
 def network(request):
     """A network that answers, with branches that count."""
     model = make(request.param)
@@ -131,7 +134,7 @@ def test_blocks_are_found_and_removal_equals_a_zeroed_branch(network):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["resnet34", "mobilenet_v2", "swin_t", "timm.vit_tiny_patch16_224"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "swin_t", "timm.vit_tiny_patch16_224"])
 def test_all_blocks_may_go_together(name):
     model = make(name).eval()
     library = "timm" if name.startswith("timm.") else "torchvision"

@@ -205,6 +205,13 @@ def test_the_command_writes_beside_the_report(pair, tmp_path):
     assert [path.name for path in (own / "report").iterdir()] == ["against.html"]
     assert run("--tables", own / "tables", "--against", pair[1], "--output", tmp_path / "page.html") == (0, "")
     assert (tmp_path / "page.html").exists()
+    assert run("--results", own) == (0, "")
+    assert sorted(path.name for path in (own / "report").iterdir()) == ["against.html", "index.html"]
+    status, line = run("--results", own, "--tables", own / "tables")
+    assert (status, line) == (
+        1,
+        f"layerlottery: --results: found {own} beside --tables {own / 'tables'}; allowed: one of them\n",
+    )
 
 
 @pytest.mark.parametrize("side", ["own", "other"])

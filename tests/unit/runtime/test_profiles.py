@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.runtime.profiles import check_profiles
+from layerlottery.runtime.profiles import check_profiles, storage_of
 
 TWICE = "cores: 1\ndefault-resources:\n  mem_mb: 1\n  runtime: 2\n  mem_mb: 3\n"
 
@@ -57,3 +57,19 @@ def test_profiles_that_give_a_training_one_gpu_refuse_more(here, executor):
     with pytest.raises(LayerLotteryError, match=refused):
         check_profiles(["--workflow-profile", str(profile)], gpus=2)
     check_profiles(["--workflow-profile", str(profile.with_name("slurm"))], gpus=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "storage"),
+    [
+        ([], None),
+        (["--default-storage-provider"], None),
+        (["--default-storage-provider", "fs"], "fs"),
+        (["--workflow-profile", "own"], "s3"),
+        (["--profile=own", "--default-storage-provider=gcs"], "gcs"),
+    ],
+)
+def test_a_storage_is_named_by_words_or_a_profile(here, words, storage):
+    (here / "own").mkdir()
+    (here / "own" / "config.yaml").write_text("jobs: 1\ndefault-storage-provider: s3\n")
+    assert storage_of(words) == storage

@@ -232,6 +232,20 @@ def test_the_configuration_is_that_of_the_last_run(here):
     assert command(Path("results")) in answer.out
 
 
+@pytest.mark.parametrize("name", ["status", "summary"])
+def test_files_in_a_storage_are_not_called_missing(here, name):
+    signed("--jobs 9 --default-storage-provider s3 --default-storage-prefix s3://ours/here --config 'more_seeds=[7]'")
+    answer = call(name)
+    options = "--default-storage-provider s3 --default-storage-prefix s3://ours/here --config 'more_seeds=[7]'"
+    assert (answer.status, answer.out) == (1, "")
+    assert answer.line == (
+        "results: the files of its last run are in the storage s3; copy them here first,"
+        f" or see: snakemake --dry-run {options}"
+    )
+    make("datasets/dataset=digits/facts.json")
+    assert "of 58 jobs are done" in call(name).out
+
+
 @pytest.fixture
 def reported(here, benchmark):
     """A run that ended: the files and logs of all jobs, and the report after them."""
