@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from tests.workflow.project import EVERY_JOB, ROOT, TINY, job_table
+from tests.workflow.project import EVERY_JOB, ROOT, TINY, Project, job_table
 
 MODULE = """
 configfile: "config/config.yaml"
@@ -31,7 +31,7 @@ APPTAINER = """#!/bin/sh
 if [ "$1" = --version ]; then echo "apptainer version 1.3.0"; exit; fi
 echo "$LAYERLOTTERY_WORKER $*" >> "{calls}"
 for last; do :; done
-exec sh -c "$last"
+exec bash -c "$last"
 """
 
 
@@ -61,9 +61,10 @@ def test_as_a_module_of_a_workflow_elsewhere(fresh, tmp_path_factory):
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(TINY))
     (folder / "Snakefile").write_text(MODULE.format(snakefile=fresh.root / "workflow" / "Snakefile"))
     command = [sys.executable, "-m", "snakemake", "--cores", "1"]
-    assert job_table(fresh.call(*command, "--dry-run", cwd=folder)) == EVERY_JOB
+    deployed = Project(folder)
+    assert job_table(deployed.call(*command, "--dry-run")) == EVERY_JOB
     target = "results/datasets/dataset=digits/facts.json"
-    ran = fresh.call(*command, target, cwd=folder)
+    ran = deployed.call(*command, target)
     assert ran.returncode == 0, ran.stderr
     assert (folder / target).is_file()
     assert (folder / "results" / ".lock").is_file()
@@ -94,7 +95,7 @@ def contained(fresh):
 
 def run_contained(project, *words, **environment):
     path = f"{project.bin}{os.pathsep}{os.environ['PATH']}"
-    return project.snakemake("--sdm", "apptainer", *words, environment={"PATH": path} | environment)
+    return project.snakemake(*words, "--sdm", "apptainer", environment={"PATH": path} | environment)
 
 
 def test_jobs_run_in_the_container_that_is_asked_for(contained):
