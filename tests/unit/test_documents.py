@@ -35,7 +35,7 @@ def test_the_page_of_the_configuration_is_current():
     assert page == configuration_page(), "run: layerlottery schema --format markdown > config/README.md"
     # cells that a | in a text would end
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    assert {len(re.split(r"(?<!\\\\)\|", row)) for row in rows} == {5}
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {5}
     assert len(rows) > 60
     for link in re.findall(r"\]\(([^)]+)\)", page):
         assert (ROOT / "config" / link).exists(), link
