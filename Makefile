@@ -63,6 +63,7 @@ readme: .venv/installed  ## write README's summary and picture from the run in r
 
 documents: .venv/installed  ## make the reference texts that follow from the code
 	layerlottery schema > workflow/schemas/config.schema.json
+	layerlottery schema --format markdown > config/README.md
 	layerlottery dictionary > docs/data_dictionary.md
 
 .venv/installed: pyproject.toml constraints.txt

@@ -14,6 +14,10 @@ from layerlottery.words import terminal
 
 min_version("9.0")
 
+
+report: "workflow/report/workflow.rst"
+
+
 # a preset is a whole benchmark: config.yaml is then not read
 if not workflow.config_settings.configfiles:
 
@@ -27,6 +31,10 @@ except LayerLotteryError as error:
     sys.exit(terminal(f"layerlottery: {error}"))
 
 FOLDERS, ENVIRONMENT = BENCHMARK.folders, RUNTIME.environment
+
+
+# none but with --software-deployment-method apptainer
+container: RUNTIME.container
 
 
 onstart:

@@ -23,7 +23,16 @@ rule tabulate:
     input:
         paths.tables(FOLDERS.tables),
     output:
-        [paths.table(FOLDERS.tables, name, suffix) for name in paths.PAPER for suffix in ("parquet", "md", "tex")],
+        [paths.table(FOLDERS.tables, name, suffix) for name in paths.PAPER for suffix in ("parquet", "tex")],
+        [
+            report(
+                paths.table(FOLDERS.tables, name, "md"),
+                caption="../report/table.rst",
+                category="The paper's tables",
+                labels={"table": name},
+            )
+            for name in paths.PAPER
+        ],
     log:
         FOLDERS.log("tabulate"),
     conda:
@@ -57,7 +66,7 @@ rule report:
     input:
         [paths.table(FOLDERS.tables, name) for name in paths.TABLES + paths.PAPER],
     output:
-        page=FOLDERS.report(),
+        page=report(FOLDERS.report(), caption="../report/page.rst", category="Report", labels={"what": "the page"}),
         pages=RUNTIME.carried(directory(FOLDERS.pages())),
     log:
         FOLDERS.log("report"),

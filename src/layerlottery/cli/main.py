@@ -13,8 +13,10 @@ from layerlottery.cli.export import export
 from layerlottery.cli.guard import run_guarded
 from layerlottery.cli.init import init
 from layerlottery.cli.networks import networks
+from layerlottery.cli.new import new
 from layerlottery.cli.panels import CONTEXT
 from layerlottery.cli.planning import plan
+from layerlottery.cli.publish import publish
 from layerlottery.cli.seeds import seeds
 from layerlottery.cli.status import status
 from layerlottery.cli.surroundings import only_warn, print_anywhere
@@ -30,9 +32,9 @@ STAGES = (
 # as they are listed: the titles of groups, and their commands
 GROUPS: dict[str, Sequence[click.Command]] = {
     # people ask for a report, too, as they do for a summary
-    "Look at results": [results.report, results.leaderboard, results.summary, status, upkeep.show],
+    "Look at results": [results.report, results.leaderboard, results.summary, status, upkeep.show, publish],
     "Plan a benchmark": [init, plan, seeds],
-    "Your own network": [evaluation.evaluate, export, networks],
+    "Your own network": [evaluation.evaluate, export, networks, new],
     "Stages, in the order of the data": STAGES,
     "Maintenance": [*upkeep.COMMANDS, *reference.COMMANDS],
 }

@@ -35,16 +35,25 @@ NVIDIA = ("cuda_version", "driver_version")
 
 
 def report(
-    tables: Path, output: Path, settings: ReportSettings, *, results: Path | None = None, note: str = ""
+    tables: Path,
+    output: Path,
+    settings: ReportSettings,
+    *,
+    results: Path | None = None,
+    named: str = "",
+    note: str = "",
 ) -> None:
     """Write the page from the result tables and those of the paper's tables that are there.
+
+    Commands on it call the results folder by its path from here, with the options of the benchmark that ran there, or
+    `named` and without any.
 
     Raises LayerLotteryError when a table is missing or broken, or when settings.xi was not computed.
     """
     held = read_tables(tables)
     xi = tolerance_name(settings)
     beside = results or tables.parent
-    named, options = _named(beside), options_of(beside)
+    named, options = (named, []) if named else (_named(beside), options_of(beside))
     found, plot = findings(held, xi), forest(held, xi)
     page = TEMPLATES.get_template("page.html.j2").render(
         title=settings.title,

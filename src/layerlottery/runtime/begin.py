@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from layerlottery.store import lock
 from layerlottery.words import terminal
 
 ENVIRONMENT = "../../envs/layerlottery.yaml"
+# the image that jobs run in: a file, or an address such as docker://…
+CONTAINER, IMAGE = "LAYERLOTTERY_CONTAINER", "layerlottery.sif"
+RECIPE = "envs/layerlottery.def"
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,17 @@ class Runtime:
         Snakemake works out the environment of every single job, a tenth of the planning. Lint, which plans nothing,
         wants to see it.
         """
-        wanted = self.workflow.deployment_settings.deployment_method
         lint = not self.workflow.dag_settings
-        return ENVIRONMENT if lint or any(method.name == "CONDA" for method in wanted) else None
+        return ENVIRONMENT if lint or "CONDA" in self._deployment else None
+
+    @property
+    def container(self) -> str | None:
+        """The container image of the rules, where it is asked for."""
+        return _image() if "APPTAINER" in self._deployment else None
+
+    @property
+    def _deployment(self) -> list[str]:
+        return [method.name for method in self.workflow.deployment_settings.deployment_method]
 
     @cached_property
     def shares_files(self) -> bool:
@@ -79,7 +91,8 @@ class Runtime:
             sys.exit(terminal(f"layerlottery: {error}"))
         for display in _displays(workflow):
             display.start()
-        if workflow.local_exec and self.benchmark.resources.warm_worker:
+        # what runs in an environment of its own must not be handed to a process of this one
+        if workflow.local_exec and self.benchmark.resources.warm_worker and not self._deployment:
             warm.start()
 
     def succeed(self) -> None:
@@ -104,6 +117,17 @@ def _resumes(workflow: Any) -> bool:
     return bool(rules) and all("checkpoint" in rule.params.keys() for rule in rules)  # noqa: SIM118 - a Namedlist
 
 
+def _image() -> str:
+    return os.environ.get(CONTAINER) or IMAGE
+
+
+def check_container(methods: Collection[str]) -> None:
+    """Raise LayerLotteryError where jobs are to run in a container whose file is missing."""
+    if "APPTAINER" in methods and "://" not in _image() and not Path(_image()).is_file():
+        built = f"build it: apptainer build {IMAGE} {RECIPE}, or name another: {CONTAINER}=FILE"
+        raise LayerLotteryError(f"{_image()}: no such container image; {built}")
+
+
 def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     """Prepare this process for planning a benchmark's jobs, or for running one of them."""
     # jobs live to the end: collecting garbage among them, again and again, takes a twelfth of the planning
@@ -117,6 +141,7 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
         for line in benchmark.logging.missing():
             print(terminal(f"layerlottery: {line}"), file=sys.stderr)
         check_profiles(sys.argv[1:], gpus=benchmark.resources.gpus_per_training)
+        check_container([method.name for method in workflow.deployment_settings.deployment_method])
         check_limits(benchmark)
         check_stored(benchmark.datasets, shared=shares_files(workflow))
         for display in _displays(workflow):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ def manifest(tables: Path, output: Path, benchmark: Benchmark) -> dict[str, Any]
     Counts are numbers of networks, `none` those without a value; one that was resumed counts for each of its hosts.
     Times are UTC. A table's hash is the SHA-256 of its file. Raises when a table is missing or damaged.
     """
-    files = {Path(path).name: file_digest(check(Path(path))) for path in paths.table_files(str(tables))}
-    runs = _columns(Path(paths.table(str(tables), "runs")))
+    runs = _columns(tables)
     configuration = json.loads(benchmark.manifest_slice())
     facts = {
         "configuration": configuration,
@@ -44,23 +43,44 @@ def manifest(tables: Path, output: Path, benchmark: Benchmark) -> dict[str, Any]
         "written_by": __version__,
         "networks": len(runs["seed"]),
         "seeds": sorted(set(runs["seed"])),
+        **_machines(runs),
+        "started": min(filter(None, runs["started"]), default=None),
+        "ended": max(filter(None, runs["ended"]), default=None),
+    }
+    return _write(tables, output, facts)
+
+
+def rewrite(tables: Path, output: Path, held: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `held`, the facts of another manifest, about tables in which other machines are named; returns the facts.
+
+    All but machines and the hashes of the tables stays as it is. Raises when a table is missing or damaged.
+    """
+    return _write(tables, output, {**held, **_machines(_columns(tables))})
+
+
+def _write(tables: Path, output: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    files = {Path(path).name: file_digest(check(Path(path))) for path in paths.table_files(str(tables))}
+    hashes = [files[name] for name in sorted(files)]
+    made_by = config_hash("manifest", Settings(), hashes, configuration=facts["configuration"])
+    chain = Chain()
+    chain.read(*map(Path, paths.table_files(str(tables))))
+    whole = {**facts, "tables": files}
+    write_facts(output, whole, config_hash=made_by, inputs=chain.inputs)
+    return whole
+
+
+def _machines(runs: Columns) -> dict[str, Any]:
+    """Numbers of networks by what they were made with, and where."""
+    return {
         **{name: _counts(value or ABSENT for value in runs[name]) for name in COUNTED},
         "host": _counts(host for value in runs["host"] for host in _parts(value or ABSENT)),
         "slurm_jobs": _jobs(runs["slurm_job_id"]),
-        "started": min(filter(None, runs["started"]), default=None),
-        "ended": max(filter(None, runs["ended"]), default=None),
-        "tables": files,
     }
-    made_by = config_hash("manifest", Settings(), [files[name] for name in sorted(files)], configuration=configuration)
-    chain = Chain()
-    chain.read(*map(Path, paths.table_files(str(tables))))
-    write_facts(output, facts, config_hash=made_by, inputs=chain.inputs)
-    return facts
 
 
-def _columns(path: Path) -> Columns:
+def _columns(tables: Path) -> Columns:
     """One value a network; a column that a table of an earlier version lacks is all null."""
-    held = read_table(path)
+    held = read_table(Path(paths.table(str(tables), "runs")))
     known = held.select([name for name in READ if name in held.column_names]).to_pydict()
     return {name: known.get(name, [None] * held.num_rows) for name in READ}
 
