@@ -43,7 +43,7 @@ def test_a_recipe_runs(name, tmp_path):
         env=os.environ | OFFLINE,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900,
     )
     assert ran.returncode == 0, f"{page}, by the lines of the page:\n{ran.stderr[-3000:]}"
     assert ran.stdout

@@ -22,8 +22,8 @@ SIDES = ["row", "column"]
 BEST = "Bold: the highest mean of each column."
 DIFFERS = "Bold: told from 0 after Holm's correction for all comparisons with that control on the same architecture."
 UNBEATEN = (
-    "Bold: the highest mean of each column, and every one that is not shown to be lower. That is tested for all {pairs} "
-    "pairs within the columns, {paired}, and corrected by Holm as one family, at the level {level}."
+    "Bold: the highest mean of each column, and every one that is not shown to be lower. That is tested for all "
+    "{pairs} pairs within the columns, {paired}, and corrected by Holm as one family, at the level {level}."
 )
 
 

@@ -30,8 +30,8 @@ def runs_of(folder):
 
 
 def named(cells):
-    return {(row, column.replace("\N{NO-BREAK SPACE}", " ")): cell
-            for row, column, cell in zip(cells["row"], cells["column"], cells.to_dict("records"), strict=True)}  # fmt: skip
+    columns = [column.replace("\N{NO-BREAK SPACE}", " ") for column in cells["column"]]
+    return dict(zip(zip(cells["row"], columns, strict=True), cells.to_dict("records"), strict=True))
 
 
 def test_cells_are_means_and_standard_deviations_over_seeds(planted):
