@@ -55,7 +55,8 @@ def test_the_page_has_a_section_of_them(page):
 
 
 def test_without_baselines_the_page_says_nothing_of_them(planted_page):
-    assert "aseline" not in planted_page
+    assert 'id="baselines"' not in planted_page
+    assert ">Baselines<" not in planted_page
     assert "Against snip" not in planted_page
 
 
