@@ -12,8 +12,10 @@ from layerlottery.cli.stages import RESULTS
 from layerlottery.errors import LayerLotteryError
 
 KEYS = ("criterion", "removed", "network", "dataset", "structure", "scored_at", "rewind", "step", "control")
-VALUES = ("accuracy", "delta", "difference", "macs", "params", "memory", "energy")
-VALUES += ("train_speedup", "total_speedup", "latency_speedup")
+VALUES = (
+    *("accuracy", "delta", "difference", "macs", "params", "memory", "energy"),
+    *("train_speedup", "total_speedup", "latency_speedup"),
+)
 SIDE = click.Choice(KEYS)
 OF = "the ticket's: accuracy, delta to the dense network, difference to a control, savings, speed-ups"
 BOLD = "best of each column; holm: and all that are not shown to be lower, after Holm's correction"

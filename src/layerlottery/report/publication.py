@@ -268,7 +268,8 @@ def _dense(runs: pd.DataFrame, held: pd.DataFrame, asked: Asked) -> str:
     """The accuracy of the dense networks, where the whole table is about one architecture on one data set."""
     if asked.value not in ("accuracy", "delta") or len(held[GROUP].drop_duplicates()) > 1:
         return ""
-    own = dense(within(runs, tuple(held[GROUP].iloc[0])))["accuracy"]
+    dataset, network = held[GROUP].iloc[0]
+    own = dense(within(runs, (dataset, network)))["accuracy"]
     return f"Dense networks: {number(own.mean())} %{'' if len(own) < 2 else f' ± {number(own.std())}'}."
 
 
