@@ -270,7 +270,7 @@ def _dense(runs: pd.DataFrame, held: pd.DataFrame, asked: Asked) -> str:
         return ""
     dataset, network = held[GROUP].iloc[0]
     own = dense(within(runs, (dataset, network)))["accuracy"]
-    return f"Dense networks: {number(own.mean())} %{'' if len(own) < 2 else f' ± {number(own.std())}'}."
+    return f"Dense networks: {number(own.mean())}{'' if len(own) < 2 else f' ± {number(own.std())}'} %."
 
 
 def _constant(held: pd.DataFrame, asked: Asked) -> str:
