@@ -48,6 +48,7 @@ TEX = {
     "\N{EN DASH}": "--",
     "\N{NO-BREAK SPACE}": "~",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "±": r"$\pm$",
     "Δ": r"$\Delta$",
     "ξ": r"$\xi$",
     "θ": r"$\theta$",

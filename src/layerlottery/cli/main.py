@@ -20,6 +20,7 @@ from layerlottery.cli.publish import publish
 from layerlottery.cli.seeds import seeds
 from layerlottery.cli.status import status
 from layerlottery.cli.surroundings import only_warn, print_anywhere
+from layerlottery.cli.table import table
 from layerlottery.version import __version__
 
 # the stages, in the order of the data
@@ -32,7 +33,7 @@ STAGES = (
 # as they are listed: the titles of groups, and their commands
 GROUPS: dict[str, Sequence[click.Command]] = {
     # people ask for a report, too, as they do for a summary
-    "Look at results": [results.report, results.leaderboard, results.summary, status, upkeep.show, publish],
+    "Look at results": [results.report, results.leaderboard, results.summary, table, status, upkeep.show, publish],
     "Plan a benchmark": [init, plan, seeds],
     "Your own network": [evaluation.evaluate, export, networks, new],
     "Stages, in the order of the data": STAGES,

@@ -156,6 +156,7 @@ class Benchmark(Recipes):
             checks.check_rewinds(self, study)
         checks.check_recipes(self)
         checks.check_devices(self)
+        checks.check_baselines(self)
         return self
 
     @model_validator(mode="after")

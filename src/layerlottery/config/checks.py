@@ -5,15 +5,17 @@ Each raises ValueError, which names the key, what was found, and what is allowed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from layerlottery.config.criteria import CRITERIA, SCORED_AS
+from layerlottery.config.controls import chooses
+from layerlottery.config.criteria import CRITERIA, SCORED_AS, CriterionSettings
 from layerlottery.config.networks import NAMES, NetworkSettings
 from layerlottery.config.recipes import TRAINED
 from layerlottery.config.rounds import SHARE
-from layerlottery.config.studies import TUNED_ON, Study
+from layerlottery.config.studies import AT_COST, FRESH, TUNED_ON, Run, Study
 from layerlottery.config.training import FineTuningSettings
 
 
@@ -39,6 +41,41 @@ def check_endpoints(benchmark: Any) -> None:
     if unknown := [name for name in given if name not in measured and not name.startswith("shift ")]:
         allowed = f"{', '.join(measured)}, and shift with a test set's name"
         raise ValueError(f"statistics.primary: found {unknown[0]!r}; allowed: {allowed}")
+
+
+def check_baselines(benchmark: Any) -> None:
+    """Every baseline is a criterion that chooses, and that some other one can be compared with."""
+    if not benchmark.statistics.baselines:
+        return
+    known = CRITERIA | benchmark.criteria
+    chosen = [run for run in benchmark.runs() if run.criterion and chooses(known[run.criterion])]
+    beside = _beside_each_other(chosen)
+    allowed = ", ".join(sorted(beside)) or "none, as no two criteria remove as much of the same structure"
+    for name in benchmark.statistics.baselines:
+        if name not in beside:
+            problem = _why_not_beside(name, known, {run.criterion for run in chosen})
+            raise ValueError(f"statistics.baselines: found {name!r}, {problem}; allowed: {allowed}")
+
+
+def _why_not_beside(name: str, known: Mapping[str, CriterionSettings], run: Container[str | None]) -> str:
+    if name not in known:
+        return "which is no criterion"
+    if not chooses(known[name]):
+        return "a control, with which every ticket is compared anyway"
+    if name not in run:
+        return "which no study runs"
+    return "beside which no other criterion removes as much of the same structure"
+
+
+def _beside_each_other(runs: Sequence[Run]) -> set[str]:
+    """Criteria with a ticket that is like another criterion's in all but that."""
+    held: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for run in runs:
+        # what costs as much as a ticket, and fresh weights, are controls
+        if run.criterion and run.rewind != FRESH and run.structure not in (*AT_COST, TUNED_ON):
+            start = (run.scored_at, run.rewind, run.step)
+            held[run.dataset, run.network, run.seed, run.structure, run.removed, *start].add(run.criterion)
+    return {name for names in held.values() if len(names) > 1 for name in names}
 
 
 def check_criterion(benchmark: Any, study: Study, name: str) -> None:

@@ -69,7 +69,7 @@ def _grids(
 ) -> Iterator[tuple[dict[str, Any], Criteria]]:
     """Fields of each study that makes a control, where they differ from the study's own; and its criteria."""
     key, named = f"studies.{study.name}.controls: found {control}", "all" not in study.controls
-    chosen = [name for name in study.criteria if _chooses(criterion(name))]
+    chosen = [name for name in study.criteria if chooses(criterion(name))]
     scored = {"criteria": chosen, "scored_at": study.scored_at, "draws": study.draws}
     # filters can go from CIFAR ResNets with projections alone, and not every criterion scores them
     found = {name: network(name) for name in study.networks}
@@ -99,7 +99,8 @@ def _grids(
         yield plain[control], {}
 
 
-def _chooses(criterion: CriterionSettings) -> bool:
+def chooses(criterion: CriterionSettings) -> bool:
+    """Whether it looks at the network: not where blocks are drawn at random, the deepest, or of given depths."""
     return criterion.function not in (*DRAWN, DEPTHS) and criterion.select != DEEPEST
 
 

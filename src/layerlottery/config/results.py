@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from layerlottery.config.base import MOST, Count, Distinct, NonNegative, Positive, Settings
+from layerlottery.config.base import MOST, Count, Distinct, Name, NonNegative, Positive, Settings, later
 
 
 class ProfileSettings(Settings):
@@ -59,6 +59,11 @@ class StatisticsSettings(Settings):
         list(PRIMARY),
         description="what the benchmark is to decide, corrected together; all else is exploratory: clean, corruption "
         "(mean over corruptions), an attack and its epsilon (pgd 8), shift and a test set's name, co2, macs",
+    )
+    baselines: Distinct[Name] = later(
+        [],
+        "criteria that every other criterion is compared with, where both removed as much of the same structure; each "
+        "baseline is corrected on its own",
     )
     looks: Distinct[Count] = Field(
         [], description="numbers of seeds at which results are or were looked at; each look spends a part of the level"

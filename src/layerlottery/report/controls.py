@@ -30,7 +30,9 @@ def control_statements(runs: pd.DataFrame, comparisons: pd.DataFrame) -> list[tu
     compared = {name: comparisons[comparisons["control"] == name] for name in CONTROLS}
     asked = _asked(rows)
     said = [
-        (CONTROLS[name]["term"], _against(CONTROLS[name]["words"], own)) for name, own in compared.items() if len(own)
+        (CONTROLS[name]["term"], against_words(CONTROLS[name]["words"], own))
+        for name, own in compared.items()
+        if len(own)
     ]
     missing = [
         f"nothing was compared with {CONTROLS[name]['words']}, so we can't tell {CONTROLS[name]['untold']}"
@@ -42,8 +44,7 @@ def control_statements(runs: pd.DataFrame, comparisons: pd.DataFrame) -> list[tu
 
 def _asked(rows: pd.DataFrame) -> dict[str, bool]:
     """Of each control whether a study could have given it to any of these tickets, or to those of criteria at least."""
-    rows = rows[~rows["criterion"].isin(unchosen_criteria(rows)) & (rows["rewind"] != FRESH)]
-    rows = rows[~rows["structure"].isin((*AT_COST, TUNED_ON))]
+    rows = chosen_tickets(rows)
     functions = [formula_name(*pair) for pair in zip(rows["criterion"], rows["criterion_settings"], strict=True)]
     able = pd.Series(["filters" in FORMULAS.get(one, OWN).scores for one in functions], rows.index, dtype=bool)
     layers = rows["structure"] == "layers"
@@ -65,7 +66,14 @@ def _asked(rows: pd.DataFrame) -> dict[str, bool]:
     return {name: bool(kind.any()) for name, kind in kinds.items()}
 
 
-def _against(words: str, rows: pd.DataFrame) -> str:
+def chosen_tickets(rows: pd.DataFrame) -> pd.DataFrame:
+    """The tickets that are no controls: a criterion chose what they lack, and they keep their weights."""
+    rows = rows[~rows["criterion"].isin(unchosen_criteria(rows)) & (rows["rewind"] != FRESH)]
+    return rows[~rows["structure"].isin((*AT_COST, TUNED_ON))]
+
+
+def against_words(words: str, rows: pd.DataFrame) -> str:
+    """What the comparisons with one control say, which `words` name."""
     if rows["seeds"].max() < 2:
         return f"With one seed no ticket can be told from {words}."
     found = {outcome: rows[rows["outcome"] == outcome] for outcome in ("better", "worse", "undecided", NULL)}
@@ -77,13 +85,14 @@ def _against(words: str, rows: pd.DataFrame) -> str:
     total = counted(len(rows), "comparison", "comparisons")
     said += [f"{len(found['undecided'])} of {total} undecided"] if len(found["undecided"]) else []
     if len(null := found[NULL]):
-        said.append(f"null by construction, with the same blocks or architecture in every pair: {_listed(null)}")
+        said.append(f"null by construction, with the same blocks or architecture in every pair: {listed(null)}")
     tested = rows["compared"].max()
     correction = f" Corrected for {int(tested)} comparisons." if tested > 1 else ""
     return f"{_sentence(said)}{correction}"
 
 
-def _listed(rows: pd.DataFrame) -> str:
+def listed(rows: pd.DataFrame) -> str:
+    """Tickets by family, and how much each of these removed."""
     held = [f"{family} with {sizes(one)}" for family, one in rows.groupby("family", sort=False)]
     return "; ".join([*held[:MOST_NAMED], *([f"and {len(held) - MOST_NAMED} more"] if len(held) > MOST_NAMED else [])])
 

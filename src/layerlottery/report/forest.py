@@ -1,4 +1,4 @@
-"""The forest plot of the first screen: a row per ticket, its difference to dense with interval, −ξ and +ξ.
+"""Forest plots: a row per ticket, its difference to dense with interval, −ξ and +ξ; or its difference to a baseline.
 
 The rows are those of a table, drawn with positions in percent: the plot is as wide as the screen, and reads as a table.
 """
@@ -76,19 +76,35 @@ def forest(tables: Tables, xi: str) -> Forest | None:
     most, fewer = (max(LEAST, size // len(groups)) for size in (SCREEN, PHONE))
     shown = {group: telling(rows, most) for group, rows in groups.items()}
     shown = {group: rows.assign(roomy=~rows.index.isin(telling(rows, fewer).index)) for group, rows in shown.items()}
+    return _drawn(tables, shown, sum(map(len, groups.values())) - sum(map(len, shown.values())))
+
+
+def baseline_forest(tables: Tables, control: str) -> Forest | None:
+    """All tickets that were compared with a baseline, which `control` names as the table comparisons does."""
+    # no tolerance, no winning: a baseline is no dense network
+    plain = {"is_control": False, "roomy": False, "winning_holm": False, "learned": True, "xi_points": math.nan}
+    named = {"mean": "difference", "verdict_holm": "outcome"}
+    shown = {}
+    for group, own in tables.by_group.items():
+        rows = own.comparisons[own.comparisons["control"] == control]
+        if len(rows):
+            shown[group] = rows.assign(**plain, **{name: rows[column] for name, column in named.items()})
+    return _drawn(tables, shown, 0) if shown else None
+
+
+def _drawn(tables: Tables, shown: dict[tuple[str, str], pd.DataFrame], left_out: int) -> Forest:
     axis = _Axis.of(pd.concat(shown.values()))
     entries = looks(tables.runs)
     sizes = {size for rows in shown.values() for size in rows["gone"]}
     size = sizes.pop() if len(sizes) == 1 else ""
     marks = [
         (
-            group_name(group) if len(groups) > 1 else "",
+            group_name(group) if len(shown) > 1 else "",
             tuple(axis.mark(row, entries, size) for row in rows.to_dict("records")),
             axis.edges(rows),
         )
         for group, rows in shown.items()
     ]
-    left_out = sum(map(len, groups.values())) - sum(map(len, shown.values()))
     return Forest(tuple(marks), axis.ticks(), axis.place(0), left_out, size)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -13,6 +13,7 @@ from layerlottery.report.accuracy import (
     difference_picture,
     summary_grids,
 )
+from layerlottery.report.baselines import Plot, baseline_grids, baseline_plots
 from layerlottery.report.blocks import blocks_picture, stability_grids
 from layerlottery.report.charts import Picture
 from layerlottery.report.controls import control_grids
@@ -35,6 +36,7 @@ class Section:
     pictures: tuple[Picture, ...]
     grids: tuple[Grid, ...]
     note: str
+    forests: tuple[Plot, ...] = ()
 
     @property
     def title(self) -> str:
@@ -60,6 +62,7 @@ def sections(tables: Tables, paper: dict[str, pd.DataFrame], xi: str) -> list[Se
         _section("summary", [], summary_grids(tables), TEXTS["notes"]["summary"]),
         _section("accuracy", [difference_picture(tables, xi), accuracy_picture(tables)]),
         _section("controls", [], control_grids(tables)),
+        replace(_section("baselines", [], baseline_grids(tables)), forests=tuple(baseline_plots(tables))),
         _section(
             "cost", [savings_picture(costs), speed_picture(costs)], [*cost_grids(costs), *total_grids(tables, xi)]
         ),

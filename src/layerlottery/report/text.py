@@ -15,6 +15,7 @@ from layerlottery.config.results import ReportSettings
 from layerlottery.config.rounds import SHARE
 from layerlottery.config.studies import AT_COST
 from layerlottery.errors import LayerLotteryError
+from layerlottery.report.baselines import baseline_statements, baselines
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import at_tolerance, group_name, is_share, read_tables, tolerance_name
 from layerlottery.report.verdict import chosen, headline, seeds_words, tolerance_words
@@ -59,12 +60,15 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
 
     Without settings it takes the default tolerance, or the first one that the table holds.
     """
-    held = read_tables(tables, only=("runs", "summary"))
+    # who copies the summary alone has no baselines to read of
+    compared = (tables / "comparisons.parquet").exists()
+    held = read_tables(tables, only=("runs", "summary", *(["comparisons"] if compared else [])))
     if held.summary.empty:
         return "No ticket was trained: there is nothing to summarize."
     xi = tolerance_name(settings or ReportSettings.model_validate({}))
     if settings is None and xi not in set(held.summary["xi"]):
         xi = str(held.summary["xi"].iloc[0])
+    named = baselines(held.comparisons)
     lines = [f"Tickets against dense networks, {tolerance_words(xi)}"]
     for group, own in held.by_group.items():
         rows = at_tolerance(own.summary, xi)
@@ -73,6 +77,8 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
             lines += ["", heading[:WIDTH], _heads()]
             lines += _listed(rows)
             lines += ["", *wrap(headline(chosen(rows), xi), WIDTH)]
+            for term, words in baseline_statements(own.runs, own.comparisons, named):
+                lines += wrap(f"{term}: {words}", WIDTH)
     return terminal("\n".join([*lines, "", _remark(at_tolerance(held.summary, xi))]))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from layerlottery.config.studies import FRESH, TUNED_ON
+from layerlottery.report.baselines import baseline_statements, baselines
 from layerlottery.report.controls import control_statements
 from layerlottery.report.tables import Tables, at_tolerance, drawn_criteria, group_name, is_share, sizes
 from layerlottery.tables.statistics import UNDECIDED, VERDICTS
@@ -32,12 +33,13 @@ class Finding:
 
 def findings(tables: Tables, xi: str) -> list[Finding]:
     """One finding per dataset and network, for the tolerance named `xi`."""
-    drawn = drawn_criteria(tables.runs)
+    drawn, named = drawn_criteria(tables.runs), baselines(tables.comparisons)
     found = []
     for group, own in tables.by_group.items():
         every = at_tolerance(own.summary, xi)
         rows = chosen(every)
         controls = control_statements(own.runs, own.comparisons)
+        controls += baseline_statements(own.runs, own.comparisons, named)
         learned = not nothing_learned(rows)
         told = learned and not rows.empty and rows["seeds"].max() > 1
         won = _controls_won(every, drawn) if learned else []

@@ -1,4 +1,4 @@
-"""The table `comparisons`: what decides whether a ticket means anything, its difference to its controls."""
+"""The table `comparisons`: what a ticket's difference to its controls is, and to the criteria that are baselines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from layerlottery.config.criteria import DEEPEST, DEPTHS
+from layerlottery.config.results import StatisticsSettings
 from layerlottery.config.rounds import SHARE
 from layerlottery.config.studies import AT_COST, FRESH, TUNED_ON
 from layerlottery.paths import TUNED
@@ -37,7 +38,7 @@ class Control:
     def fits(self, pairs: pd.DataFrame) -> pd.Series:
         """Of which pairs of tickets the other, whose columns end in _other, is a control."""
         found = (pairs[f"{self.column}_other"] == self.value) & (pairs[self.column] != self.value)
-        if self.value in (*AT_COST, TUNED_ON, DEEPEST):
+        if self.column != "criterion" and self.value in (*AT_COST, TUNED_ON, DEEPEST):
             # their cost is a layer ticket's, not that of as many filters or weights, which no block's place selects
             found &= pairs["structure"] == "layers"
         # percent of the filters are no number of blocks
@@ -61,12 +62,26 @@ CONTROLS = {
     TUNED_ON: Control("structure", TUNED_ON, alike=SAME_BUDGET, paired=("seed", "draw")),
 }
 
+# the name of a control that is a criterion begins so; no other has a space
+BASELINE = "baseline "
+AS_CHOSEN = ("structure", "scored_at", "rewind", "step")
+
+
+def controls(settings: StatisticsSettings) -> dict[str, Control]:
+    """What tickets are compared with: the controls, and each criterion that is a baseline."""
+    baselines = {
+        f"{BASELINE}{name}": Control("criterion", name, alike=AS_CHOSEN, paired=("seed",))
+        for name in settings.baselines
+    }
+    return CONTROLS | baselines
+
+
 # controls that draw what the ticket chose: where the choice leaves one architecture, both are drawn alike
 SAME_LAW = ("random", "random_spread")
 
 
 def comparisons(networks: pd.DataFrame, accuracy: Measured, inference: Inference) -> pd.DataFrame:
-    """One row per ticket and control that shares a seed with it; pairs of draws are averaged within a seed first.
+    """One row per ticket and control or baseline that shares a seed with it; draws are averaged within a seed first.
 
     The control `architecture` are other architectures than that of the network which they stand beside.
     `networks` are all rows of the table runs, `accuracy` is that on clean test images.
@@ -78,7 +93,7 @@ def comparisons(networks: pd.DataFrame, accuracy: Measured, inference: Inference
         _compared(tickets, _others(pairs, control), control, accuracy, inference).assign(
             control=name, control_order=order
         )
-        for order, (name, control) in enumerate(CONTROLS.items())
+        for order, (name, control) in enumerate(controls(inference.settings).items())
     ]
     rows = pd.concat(found).rename_axis("ticket").reset_index()
     rows = rows.sort_values(["ticket", "control_order"], kind="stable", ignore_index=True)
@@ -146,7 +161,9 @@ def _pairs(tickets: pd.DataFrame) -> pd.DataFrame:
 def _others(pairs: pd.DataFrame, control: Control) -> pd.DataFrame:
     """Pairs of a ticket and one that is its control."""
     # controls have no controls, but filters drawn at random are compared with layers drawn so
-    drawn_filters = pairs["structure"].isin(("filters", "weights")) & (control.value == "layers")
+    drawn_filters = pairs["structure"].isin(("filters", "weights")) & (
+        (control.column, control.value) == ("structure", "layers")
+    )
     found = pairs[control.fits(pairs) & (~pairs["is_control"] | drawn_filters)]
     same = found["scored_at"] == found["scored_at_other"]
     # what is drawn at random looks at no weights, so one that was drawn for other weights serves as well
@@ -159,7 +176,7 @@ def _shared(tickets: pd.DataFrame, pairs: pd.DataFrame, control: Control) -> pd.
     others = tickets[[*NEEDED, "ticket"]].rename(columns={"ticket": "ticket_other"})
     theirs = pairs[["ticket", "ticket_other"]].merge(others).rename(columns={"ticket": "contrast"})
     shared = ours.merge(theirs, on=["contrast", *control.paired], suffixes=("", "_other"))
-    if control.value != DEPTHS:
+    if (control.column, control.value) != ("function", DEPTHS):
         return shared
     unequal = shared["architecture"] != shared["architecture_other"]
     # a ticket that no other architecture stands beside keeps its own

@@ -44,6 +44,7 @@ class Benchmark:
     fresh: tuple[int, ...] = ()
     rounds: int = 0
     fills: tuple[str, ...] = ("table2", "figure3")
+    baselines: tuple[str, ...] = ()
     similar: bool = True
     stage_blocks: int = 5
     epochs: int = 12
@@ -83,7 +84,7 @@ EVERYTHING: Row = {
 def write_benchmark(folder: Path, benchmark: Benchmark) -> Path:
     """Write all tables; returns the folder."""
     runs = [row for group in benchmark.groups for seed in benchmark.seeds for row in _runs(benchmark, group, seed)]
-    statistics = _statistics(runs)
+    statistics = _statistics(runs, benchmark)
     rows = {
         "runs": runs,
         "robustness": [one for run in runs for one in _conditions(benchmark, run)],
@@ -229,12 +230,12 @@ def _by_ticket(runs: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
     return together
 
 
-def _statistics(runs: list[Row]) -> tuple[list[Row], list[Row]]:
+def _statistics(runs: list[Row], benchmark: Benchmark) -> tuple[list[Row], list[Row]]:
     """Summary and comparisons as the tables' own code infers them from accuracies alone."""
     if not _by_ticket(runs):
         return [], []
     networks = placed([run | _beside(run) for run in runs])
-    settings = StatisticsSettings()
+    settings = StatisticsSettings(baselines=list(benchmark.baselines))
     clean, measured, inference = inferred(networks, settings)
     return records(summary(networks, clean, settings)), records(comparisons(networks, measured, inference))
 
