@@ -1,9 +1,9 @@
 """What can be cut from which network: `python benchmarks/cuttable.py` writes docs/cuttable.md.
 
-One network, a small one, of each family of torchvision, timm and, where it is installed, transformers; random weights,
-nothing is downloaded. Of each: the residual blocks that are found, how many of them are removable, and the largest share
-of the multiply-accumulates that goes while every stage keeps a block. `--only NAME` tries some families and prints their
-rows; a network that fails is a row that says why.
+One network, a small one, of each family of torchvision, timm and, where it is installed, transformers; random
+weights, nothing is downloaded. Of each: the residual blocks that are found, how many of them are removable, and the
+largest share of the multiply-accumulates that goes while every stage keeps a block. `--only NAME` tries some families
+and prints their rows; a network that fails is a row that says why.
 """
 
 from __future__ import annotations
@@ -30,20 +30,102 @@ from layerlottery.networks.selection import removal_order
 PAGE = Path(__file__).parents[1] / "docs" / "cuttable.md"
 HEADS = ("network", "parameters", "input", "blocks", "removable", "most MACs that go", "why not")
 # names of small members of a family, as libraries call them
-SMALL = ("atto", "femto", "pico", "nano", "xxs", "xxtiny", "_xs", "_t0", "tiny", "_b0", "_s0", "lite", "18", "small", "_s", "_t")
+SMALL = (
+    "atto",
+    "femto",
+    "pico",
+    "nano",
+    "xxs",
+    "xxtiny",
+    "_xs",
+    "_t0",
+    "tiny",
+    "_b0",
+    "_s0",
+    "lite",
+    "18",
+    "small",
+    "_s",
+    "_t",
+)
 CANDIDATES, LARGEST = 6, 60e6
 # torchvision's families, by a small member
-TORCHVISION = (
-    "alexnet vgg11 googlenet inception_v3 squeezenet1_1 densenet121 resnet18 resnet50 resnext50_32x4d wide_resnet50_2 "
-    "mobilenet_v2 mobilenet_v3_small mobilenet_v3_large shufflenet_v2_x0_5 mnasnet0_5 efficientnet_b0 efficientnet_v2_s "
-    "regnet_x_400mf regnet_y_400mf convnext_tiny vit_b_16 swin_t swin_v2_t maxvit_t deeplabv3_mobilenet_v3_large "
-    "fcn_resnet50 lraspp_mobilenet_v3_large r3d_18 mc3_18 r2plus1d_18 s3d mvit_v2_s swin3d_t"
-).split()
+TORCHVISION = [
+    "alexnet",
+    "vgg11",
+    "googlenet",
+    "inception_v3",
+    "squeezenet1_1",
+    "densenet121",
+    "resnet18",
+    "resnet50",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "shufflenet_v2_x0_5",
+    "mnasnet0_5",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "regnet_x_400mf",
+    "regnet_y_400mf",
+    "convnext_tiny",
+    "vit_b_16",
+    "swin_t",
+    "swin_v2_t",
+    "maxvit_t",
+    "deeplabv3_mobilenet_v3_large",
+    "fcn_resnet50",
+    "lraspp_mobilenet_v3_large",
+    "r3d_18",
+    "mc3_18",
+    "r2plus1d_18",
+    "s3d",
+    "mvit_v2_s",
+    "swin3d_t",
+]
 VIDEO = {"r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v2_s", "swin3d_t"}
 # of transformers: the configuration's class without `Config`, and the head that it is tried with
-TEXT = "Bert DistilBert Roberta Electra Albert DebertaV2 MPNet GPT2 OPT GPTNeo T5 Bart ModernBert Llama".split()
-IMAGE = "ViT DeiT Beit Swin Swinv2 ConvNext ConvNextV2 ResNet Segformer Dinov2 MobileViT MobileNetV2 RegNet PoolFormer".split()
-NARROW = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 500}
+TEXT = [
+    "Bert",
+    "DistilBert",
+    "Roberta",
+    "Electra",
+    "Albert",
+    "DebertaV2",
+    "MPNet",
+    "GPT2",
+    "OPT",
+    "GPTNeo",
+    "T5",
+    "Bart",
+    "ModernBert",
+    "Llama",
+]
+IMAGE = [
+    "ViT",
+    "DeiT",
+    "Beit",
+    "Swin",
+    "Swinv2",
+    "ConvNext",
+    "ConvNextV2",
+    "ResNet",
+    "Segformer",
+    "Dinov2",
+    "MobileViT",
+    "MobileNetV2",
+    "RegNet",
+    "PoolFormer",
+]
+NARROW = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "vocab_size": 500,
+}
 
 
 def families() -> Iterator[tuple[str, object, object]]:
@@ -52,10 +134,18 @@ def families() -> Iterator[tuple[str, object, object]]:
         side = (3, 8, 112, 112) if name in VIDEO else (3, 224, 224)
         side = (3, 16, 224, 224) if name == "mvit_v2_s" else (3, 299, 299) if name == "inception_v3" else side
         more = {"weights_backbone": None} if name.startswith(("deeplab", "fcn", "lraspp")) else {}
-        yield f"torchvision.{name}", lambda n=name, m=more: torchvision.models.get_model(n, weights=None, **m), lambda _, s=side: noise(s)
+        yield (
+            f"torchvision.{name}",
+            lambda n=name, m=more: torchvision.models.get_model(n, weights=None, **m),
+            lambda _, s=side: noise(s),
+        )
     for module in timm.list_modules():
         if name := smallest(module):
-            yield f"timm.{name}", lambda n=name: timm.create_model(n), lambda model: noise(model.pretrained_cfg["input_size"])
+            yield (
+                f"timm.{name}",
+                lambda n=name: timm.create_model(n),
+                lambda model: noise(model.pretrained_cfg["input_size"]),
+            )
     yield from of_transformers()
 
 
@@ -83,7 +173,11 @@ def of_transformers() -> Iterator[tuple[str, object, object]]:
         for kind in kinds:
             if not hasattr(transformers, f"{kind}{head}"):
                 continue
-            yield f"transformers.{kind}{head}", lambda k=kind, h=head: narrow(transformers, k, h), (words if kinds is TEXT else pictures)
+            yield (
+                f"transformers.{kind}{head}",
+                lambda k=kind, h=head: narrow(transformers, k, h),
+                (words if kinds is TEXT else pictures),
+            )
 
 
 def narrow(transformers, kind: str, head: str) -> torch.nn.Module:
@@ -127,17 +221,39 @@ def row(name: str, make, example_of) -> list[str]:
     rows = [vars(block) | {"score": 0} for block in blocks]
     gone, removable = removal_order(rows, minimum=1), sum(block.removable for block in blocks)
     if not removable:
-        return [f"`{name}`", size, told, str(len(blocks)), "0", "", why_none(called, blocks, example).partition(": ")[2][:160]]
+        return [
+            f"`{name}`",
+            size,
+            told,
+            str(len(blocks)),
+            "0",
+            "",
+            why_none(called, blocks, example).partition(": ")[2][:160],
+        ]
     small = remove_blocks(network_of(called), gone, {block.name: block.removal for block in blocks})
     before, after = (macs(one, shape, example=example) for one in (called, called_like(called, small)))
     stay = sorted({block.reason for block in blocks if not block.removable})
-    return [f"`{name}`", size, told, str(len(blocks)), str(removable), f"{100 * (1 - after / before):.0f} %", "; ".join(stay)[:120]]
+    return [
+        f"`{name}`",
+        size,
+        told,
+        str(len(blocks)),
+        str(removable),
+        f"{100 * (1 - after / before):.0f} %",
+        "; ".join(stay)[:120],
+    ]
 
 
 def page(rows: list[list[str]], took: float) -> str:
     known = [f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "transformers") if installed(name)]
-    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS), *("| " + " | ".join(one) + " |" for one in rows)]
-    return TEXT_OF_PAGE.format(date=datetime.date.today(), known=", ".join(known), minutes=took / 60, table="\n".join(lines))
+    lines = [
+        "| " + " | ".join(HEADS) + " |",
+        "|" + "---|" * len(HEADS),
+        *("| " + " | ".join(one) + " |" for one in rows),
+    ]
+    return TEXT_OF_PAGE.format(
+        date=datetime.date.today(), known=", ".join(known), minutes=took / 60, table="\n".join(lines)
+    )
 
 
 def installed(name: str) -> bool:
@@ -151,10 +267,10 @@ TEXT_OF_PAGE = """# What can be cut from which network
 
 Which residual blocks `layerlottery.find_blocks` finds in networks of other libraries, one small network of each family,
 from random weights. *Removable* are blocks whose removal was seen to give what the network computes with the block's
-branches at zero. *Most MACs that go* is the share of the multiply-accumulates that goes when each stage keeps one block
-(`minimum_per_stage=1`); `minimum_per_stage=0` and `branches=True` reach further. What adds nothing to an identity has no
-block: VGG, and DenseNet, which concatenates. Text networks of transformers are narrow, with as many layers as their
-family's default.
+branches at zero. *Most MACs that go* is the share of the multiply-accumulates that goes when each stage keeps one
+block (`minimum_per_stage=1`); `minimum_per_stage=0` and `branches=True` reach further. What adds nothing to an
+identity has no block: VGG, and DenseNet, which concatenates. Text networks of transformers are narrow, with as many
+layers as their family's default.
 
 `python benchmarks/cuttable.py` wrote this on {date} in {minutes:.0f} minutes: {known}.
 

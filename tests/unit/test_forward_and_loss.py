@@ -152,7 +152,10 @@ def test_criteria_of_blocks_ask_for_no_logits(criterion):
         (lambda: ll.find_blocks(seeded(Regressor), maps()), r"several inputs \(image, time\); .*dict.*forward="),
         (lambda: ll.find_blocks(made(), maps(), forward=3), "^forward: found int; allowed: a function"),
         (lambda: ll.score(made(), (maps(side=6), LABELS), "snip", loss="mse"), "^loss: found str; allowed: a function"),
-        (lambda: ll.score(made(), (maps(side=6), LABELS), "snip", head="zero"), "^head: found 'zero'; allowed: None, r"),
+        (
+            lambda: ll.score(made(), (maps(side=6), LABELS), "snip", head="zero"),
+            "^head: found 'zero'; allowed: None, r",
+        ),
         (
             lambda: ll.score(made(), (maps(side=6), LABELS), "snip", loss=lambda outputs, targets: outputs),
             r"^loss: gives a tensor \(6, 3\); allowed: a tensor of one number",
@@ -184,7 +187,8 @@ def test_a_last_layer_of_zeros_is_named_with_what_helps():
 def test_scores_with_a_random_head_are_those_of_a_network_with_it():
     model = made()
     nn.init.zeros_(model.last.weight)
-    scores = ll.score(model, (maps(side=6), LABELS), ll.CriterionSettings(function="snip", batchnorm="eval"), head="random")
+    settings = ll.CriterionSettings(function="snip", batchnorm="eval")
+    scores = ll.score(model, (maps(side=6), LABELS), settings, head="random")
     weights = []
 
     def seen(model, blocks, batches, *, seed):
@@ -193,7 +197,7 @@ def test_scores_with_a_random_head_are_those_of_a_network_with_it():
 
     ll.score(model, (maps(side=6), LABELS), seen, head="random")
     model.last.load_state_dict(weights[0].state_dict())
-    again = ll.score(model, (maps(side=6), LABELS), ll.CriterionSettings(function="snip", batchnorm="eval"))
+    again = ll.score(model, (maps(side=6), LABELS), settings)
     assert scores == pytest.approx(again)
     assert weights[0].weight.std().item() == pytest.approx(0.02, rel=0.6)
     assert not weights[0].bias.any()

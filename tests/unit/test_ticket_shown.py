@@ -14,6 +14,7 @@ from torch import nn
 
 import layerlottery as ll
 from layerlottery.tickets import progress
+from layerlottery.words import MINUS
 
 IMAGES = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(2))
 BATCH = IMAGES, torch.arange(6) % 3
@@ -32,7 +33,7 @@ def by_hand():
 def test_a_ticket_is_one_line(ticket, by_hand):
     left = sum(one.numel() for one in ticket.model.parameters())
     unit = 4 * 4 * 9 + 8 + 4 * 4 + 4
-    shares = f"MACs −{100 * UNIT / WHOLE:.0f} %, parameters −{100 * unit / (left + unit):.0f} %"
+    shares = f"MACs {MINUS}{100 * UNIT / WHOLE:.0f} %, parameters {MINUS}{100 * unit / (left + unit):.0f} %"
     assert repr(ticket) == str(ticket) == f"Ticket(snip: 1 of 3 blocks removed, {shares})"
     assert repr(by_hand) == f"Ticket(chosen by hand: 1 of 3 blocks removed, {shares})"
     nothing = ll.prune(made(), [], example=IMAGES)
@@ -120,7 +121,7 @@ def test_a_loaded_ticket_is_timed_too_and_a_dict_of_arguments(ticket, tmp_path):
     ll.save_ticket(ticket, tmp_path / "t")
     assert ll.load_ticket(tmp_path / "t", made).latency(IMAGES, rounds=1).speedup > 0
     assert ll.prune(seeded(Bert), ["layers.0"], example=texts()).latency(texts(), rounds=1).whole > 0
-    with pytest.raises(ll.LayerLotteryError, match="^inputs: found str; allowed: a batch"):
+    with pytest.raises(ll.LayerLotteryError, match=r"^inputs: found str; allowed: a batch"):
         ticket.latency("images")
 
 
@@ -142,7 +143,7 @@ def test_a_ticket_of_chosen_blocks_is_taken_wherever_one_is(by_hand, tmp_path):
 def test_what_takes_a_network_is_told_where_it_is(by_hand):
     with pytest.raises(AttributeError, match=r"a Ticket has no 'parameters': its network is ticket\.model"):
         by_hand.parameters()
-    with pytest.raises(ll.LayerLotteryError, match="^ticket: found Plain; allowed: what find_ticket or prune gives"):
+    with pytest.raises(ll.LayerLotteryError, match=r"^ticket: found Plain; allowed: what find_ticket or prune gives"):
         ll.save_ticket(made(), "nowhere")
 
 
@@ -176,7 +177,7 @@ def test_a_target_out_of_reach_names_the_minimum_that_reaches_it():
     assert ticket.cost.flops_reduction == pytest.approx(float(told[2]), abs=1e-4)
     ticket = ll.find_ticket(Narrowing(), BATCH, "random", remove=2)
     assert ticket.cost.flops_reduction == pytest.approx(float(told[1]), abs=1e-4)
-    with pytest.raises(ll.LayerLotteryError, match="allows 0 to 2 blocks; minimum_per_stage=0 allows 4$"):
+    with pytest.raises(ll.LayerLotteryError, match=r"allows 0 to 2 blocks; minimum_per_stage=0 allows 4$"):
         ll.find_ticket(Narrowing(), BATCH, "random", remove=3)
     with pytest.raises(ll.LayerLotteryError, match=r"takes 0\.\d+ away; minimum_per_stage=1 allows 2, 0\.\d+ in all$"):
         ll.find_ticket(Narrowing(), BATCH, "random", remove_flops=0.4, minimum_per_stage=2)

@@ -257,7 +257,7 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
             lambda m: ll.score(m, (IMAGES.to("meta"), LABELS), "snip"),
             r"^batch: images are on meta; the network is on cpu$",
         ),
-        (lambda m: ll.score(m, IMAGES, "snip"), r"^batch: found Tensor; allowed: \(images, labels\)"),
+        (lambda m: ll.score(m, IMAGES, "snip"), r"^batch: found a tensor \(4, .*allowed: \(images, labels\)"),
         (lambda m: ll.score(m, [], "snip"), r"^batch: found an iterable that gives none"),
         (lambda m: ll.score(m, None, "snip"), r"^batch: found none; snip needs images and labels$"),
         (lambda m: ll.score(m, (IMAGES, LABELS), "snap"), r"^criterion: found 'snap'; allowed: random, "),

@@ -42,7 +42,8 @@ def swin():
 
 
 def gpt2():
-    config = transformers.GPT2Config(vocab_size=40, n_positions=8, n_embd=16, n_layer=3, n_head=2, num_labels=3, pad_token_id=0)
+    sizes = {"vocab_size": 40, "n_positions": 8, "n_embd": 16, "n_layer": 3, "n_head": 2}
+    config = transformers.GPT2Config(**sizes, num_labels=3, pad_token_id=0)
     return transformers.GPT2ForSequenceClassification(config)
 
 

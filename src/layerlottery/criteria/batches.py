@@ -147,7 +147,7 @@ def check_outputs(logits: Any, batch: Batch) -> None:
     if not fits:
         raise LayerLotteryError(
             f"forward: gives {_named(logits)}; allowed: logits, a tensor ({number}, classes) for labels "
-            f"{tuple(labels.shape)}; or say with forward= how the network is called, and with loss= what it is trained on"
+            f"{tuple(labels.shape)}; or say how it is called with forward=, and with loss= what it is trained on"
         )
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= logits.shape[1]:

@@ -19,7 +19,8 @@ from layerlottery.criteria.saliency import Saliency
 from layerlottery.criteria.scoring import Scoring, criterion, own_loss
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied
-from layerlottery.networks.inputs import count, joined, rows
+from layerlottery.networks.inputs import count as count_of
+from layerlottery.networks.inputs import joined, rows
 from layerlottery.networks.trace import record
 
 # with these an output does not grow with every weight
@@ -93,13 +94,13 @@ def _mean_gradients(
 
 
 def _losses(given: Scoring) -> Iterator[tuple[int, Tensor]]:
-    """Images of each batch, and its loss: the mean cross-entropy of logits divided by the temperature, or the user's."""
+    """Images of each batch, and the mean cross-entropy of logits divided by the temperature, or the user's own loss."""
     for inputs, targets in each(given.batches):
         answer = given.model(inputs)
         if given.loss is None:
-            yield count(inputs), F.cross_entropy(answer / given.settings.temperature, targets)
+            yield count_of(inputs), F.cross_entropy(answer / given.settings.temperature, targets)
         else:
-            yield count(inputs), own_loss(given.loss, answer, targets)
+            yield count_of(inputs), own_loss(given.loss, answer, targets)
 
 
 def _gradient_flows(given: Scoring) -> Iterator[tuple[int, Tensor]]:

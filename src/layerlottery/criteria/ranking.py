@@ -30,7 +30,7 @@ class BlockRanking:
     sets: dict[str, list[str]] | None = None
 
 
-class EqualScores(LayerLotteryError):
+class EqualScoresError(LayerLotteryError):
     """All scores are equal."""
 
 
@@ -62,7 +62,7 @@ def check_differ(values: Iterable[float] | npt.NDArray[Any], function: str, kind
     """Raise if all of several values are equal: network order would then choose, not the criterion."""
     found = values if isinstance(values, np.ndarray) else np.array([*values])
     if len(found) > 1 and (found == found[0]).all():
-        raise EqualScores(
+        raise EqualScoresError(
             f"criterion: {function} gave all {len(found)} {kind} the same value, {found[0]}, and can't tell them "
             "apart; a last layer that starts at zero, for one, has no gradient and no answer to compare"
         )

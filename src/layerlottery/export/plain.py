@@ -35,7 +35,7 @@ def traced_images(given: Ticket | nn.Module, model: nn.Module, example: Tensor |
         example = example.detach().cpu()
     elif example is not None:
         raise LayerLotteryError(
-            f"example: found {type(example).__name__}; an export takes one tensor: wrap the network in a module that does"
+            f"example: found {type(example).__name__}; allowed: a tensor: wrap the network in a module that takes one"
         )
     images = example_for(model, example)
     if not isinstance(images, Tensor):

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.copies import copied, public
+from layerlottery.networks.copies import cloned, copied, public
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import called_for, example_for, remember, unwrapped
 from layerlottery.networks.features import channel_axis
-from layerlottery.networks.inputs import Forward, described, each_tensor, named
+from layerlottery.networks.inputs import Forward, described, named
 from layerlottery.networks.removal import Removal, left_over, take_out
 from layerlottery.networks.streams import Branch, Streams, gated, last_addition, staying
 from layerlottery.networks.trace import Call, Operation, Trace, WithoutBranches, record, tensors_of
@@ -53,8 +53,8 @@ def residual_blocks(
     """All residual blocks in the order of their first call, those that can't be removed with the reason.
 
     `example` is a batch of images (N, …) or other inputs, of which two are looked at; without one, what the network was
-    last seen to take, or images of a usual size. `keep_first` keeps the first block of every stage (Jordao et al. 2023, section 3).
-    `branches` gives the single branches of blocks that have several, such as attention and MLP.
+    last seen to take, or images of a usual size. `keep_first` keeps the first block of every stage (Jordao et al. 2023,
+    section 3). `branches` gives the single branches of blocks that have several, such as attention and MLP.
     """
     called = called_for(model, example)
     network = copied(called).eval().requires_grad_(False)
@@ -122,9 +122,7 @@ def run(network: nn.Module, example: Any) -> Trace:
         return record(network, example)
     except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LayerLotteryError(
-            f"images: {named(network)} can't take {described(example)} ({line[:160]})"
-        ) from error
+        raise LayerLotteryError(f"images: {named(network)} can't take {described(example)} ({line[:160]})") from error
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ class _Finder:
         return sorted(found.values(), key=lambda call: call.begin)
 
     def _handing(self, operation: Operation) -> Iterator[Call]:
-        """Calls, innermost first, that are handed an operand of the addition beside the first argument, as BERT's are."""
+        """Calls, innermost first, that are handed an operand of the addition beside their first argument (BERT)."""
         call = operation.call
         while call is not None and call.inputs and any(call.module.children()):
             beside = [one for one in operation.inputs if one in call.inputs[1:] and one != call.inputs[0]]
@@ -252,7 +250,7 @@ class _Finder:
 
     def _branch(self, whole: _Found, step: Branch) -> _Found | None:
         call = whole.call
-        stream = frozenset([call.inputs[0], *(self.trace.operations[one.addition].output for one in whole.zeroed)])
+        stream = self.streams.along(call, whole.zeroed)
         values = self.trace.sources([step.value], call, until=stream)
         children = self._children(call, values - stream, step.addition)
         own = [child for child in children if self._only_in(child, call)]
@@ -299,7 +297,7 @@ def _refuted(network: nn.Module, example: Any, found: Sequence[_Found], trace: T
     with ExitStack() as hooks, torch.no_grad(), eager():
         for module in {one.call.module for one in removable}:
             hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
-        network(each_tensor(example, torch.clone))
+        network(cloned(example))
     return refuted
 
 
@@ -309,7 +307,7 @@ def _needed(network: nn.Module, example: Any, removals: Mapping[str, Removal]) -
     def runs(names: Collection[str]) -> bool:
         try:
             with torch.no_grad(), eager():
-                remove_blocks(network, names, removals)(each_tensor(example, torch.clone))
+                remove_blocks(network, names, removals)(cloned(example))
         except Exception:  # whatever a network does without a part of it
             return False
         return True
@@ -319,12 +317,12 @@ def _needed(network: nn.Module, example: Any, removals: Mapping[str, Removal]) -
 
 
 def _agrees(module: nn.Module, found: _Found, trace: Trace, args: Any, kwargs: Any) -> bool:
-    given, named = each_tensor((args, kwargs), torch.clone)
+    given, named = cloned((args, kwargs))
     # the numbers of the additions among those of this call
     additions = [i for i in range(found.call.begin, found.call.end) if trace.operations[i].adds]
     with WithoutBranches({additions.index(step.addition): step.place for step in found.zeroed}):
         expected = module(*given, **named)
-    given, named = each_tensor((args, kwargs), torch.clone)
+    given, named = cloned((args, kwargs))
     try:
         got = _without(module, found)(*given, **named)
     except Exception:  # whatever a module does that was changed inside: it can't be changed, then

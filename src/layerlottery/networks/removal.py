@@ -60,8 +60,8 @@ class Removal:
 class FirstArgument(nn.Sequential):
     """Passes its first argument on, through what stays of a block, whatever else it is called with.
 
-    Of a tuple its first item goes through what stays. With a length, it gives a tuple of so many that holds None, or the
-    arguments that `passes` names by place or name.
+    Of a tuple its first item goes through what stays. With a length, it gives a tuple of so many that holds None, or
+    the arguments that `passes` names by place or name.
     """
 
     def __init__(

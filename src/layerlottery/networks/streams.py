@@ -5,7 +5,7 @@ y = s(… s(x + b1(x)) + b2(…)): the branches b may go, and what stands on the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -125,6 +125,19 @@ class Streams:
             if before is not None and self.depends(operation.inputs[other], call):
                 return _then(before, Branch(index, other, operation.inputs[other]))
         return None
+
+    def along(self, call: Call, branches: Sequence[Branch]) -> frozenset[int]:
+        """All values on the stream through a call, from its input to its output, given the branches that join it."""
+        places = {one.addition: one.place for one in branches}
+        value, found = call.outputs[0], {call.inputs[0]}
+        while value not in found:
+            found.add(value)
+            leaf, index = self.leaf_of.get(value), self.producer.get(value, -1)
+            if index in places:
+                value = self.trace.operations[index].inputs[1 - places[index]]
+            elif leaf is not None or index >= 0:
+                value = leaf.inputs[0] if leaf is not None else self.trace.operations[index].inputs[0]
+        return frozenset(found)
 
     def depends(self, value: int, call: Call) -> bool:
         """Whether a value was computed, within the call, from its first input."""

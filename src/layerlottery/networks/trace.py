@@ -168,7 +168,7 @@ def _argument(value: Any, args: Any, kwargs: Any) -> str:
     """The place or name of the argument, beside the first, that a value is; nothing if it is none of them."""
     if value is None:
         return ""
-    given = list(enumerate(args))[1:] + [(name, one) for place, (name, one) in enumerate(kwargs.items()) if args or place]
+    given = [*enumerate(args), *kwargs.items()][1:]
     return next((str(place) for place, one in given if one is value or _equal(one, value)), "")
 
 

@@ -76,8 +76,8 @@ def find_ticket(
     One target is given: `remove`, how many blocks go, or `remove_flops` or `remove_params`, the share (0 to 1) of the
     multiply-accumulates or parameters that goes at least, by as few blocks as that takes. Blocks of one shape that
     follow one another are a stage, which keeps `minimum_per_stage` of them (the paper keeps 2, the first among them).
-    The other arguments are those of `score`; the ticket's own last layer is the network's. Raises LayerLotteryError when
-    the target is beyond what is possible.
+    The other arguments are those of `score`; the ticket's own last layer is the network's. Raises LayerLotteryError
+    when the target is beyond what is possible.
     """
     targets = {"remove": remove, "remove_flops": remove_flops, "remove_params": remove_params}
     key, target = only_target(targets, old)
@@ -125,9 +125,7 @@ class _Share:
 
 
 @public
-def prune(
-    model: nn.Module, remove: Collection[str], *, example: Any = None, forward: Forward | None = None
-) -> Ticket:
+def prune(model: nn.Module, remove: Collection[str], *, example: Any = None, forward: Forward | None = None) -> Ticket:
     """The ticket without the named blocks or single branches: `prune(…).model` is the smaller network.
 
     The names are those of find_blocks; what is kept keeps its names and weights, and the argument is untouched.
@@ -162,9 +160,7 @@ def prune(
     )
 
 
-def _known(
-    model: nn.Module, names: Sequence[str], example: Any
-) -> tuple[Mapping[str, Block], Mapping[str, Block]]:
+def _known(model: nn.Module, names: Sequence[str], example: Any) -> tuple[Mapping[str, Block], Mapping[str, Block]]:
     """The blocks, or the single branches if a name is none of the blocks; and all that can be named."""
     blocks = {block.name: block for block in residual_blocks(model, example)}
     if all(name in blocks for name in names):

@@ -14,7 +14,7 @@ from layerlottery.config.criteria import CRITERIA, CriterionSettings
 from layerlottery.config.loading import first_line
 from layerlottery.criteria.batches import Batches, CheckedBatches, check_outputs
 from layerlottery.criteria.own import scores_of
-from layerlottery.criteria.ranking import BlockRanking, EqualScores, check_differ, rank_once
+from layerlottery.criteria.ranking import BlockRanking, EqualScoresError, check_differ, rank_once
 from layerlottery.criteria.score import rank_blocks
 from layerlottery.criteria.scoring import Loss
 from layerlottery.errors import LayerLotteryError
@@ -95,7 +95,7 @@ class Given:
         with watched(self.batches, f"{self.called} of {len(self.blocks)} blocks", wanted=self.way.progress) as batches:
             try:
                 return self._ranked(scored, batches, seed=seed, minimum=minimum)
-            except EqualScores as error:
+            except EqualScoresError as error:
                 if not zero_heads(scored, rows(self.shown, slice(2))):
                     raise
                 raise LayerLotteryError(

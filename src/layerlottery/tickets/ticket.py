@@ -69,7 +69,7 @@ def image_shape(shown: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of a forward pass of the whole network and of the ticket on one batch, and what they were taken on."""
+    """Milliseconds of a forward pass of the whole network and of the ticket on one batch; `threads` 0 is a GPU's."""
 
     whole: float
     ticket: float
@@ -91,9 +91,9 @@ class Latency:
 class Ticket:
     """A smaller network, what was removed and kept (names, in network order), the scores, and the cost.
 
-    Scores hold every removable block; the lowest went first, and there are none where blocks were chosen by hand. `ties`
-    are kept blocks whose score equals a removed one's. `whole` is the network that it was cut from, and `forward` how
-    both are called, where that was said; files hold neither.
+    Scores hold every removable block; the lowest went first, and there are none where blocks were chosen by hand.
+    `ties` are kept blocks whose score equals a removed one's. `whole` is the network that it was cut from, and
+    `forward` how both are called, where that was said; files hold neither.
     """
 
     model: nn.Module
@@ -125,15 +125,15 @@ class Ticket:
     def latency(self, inputs: Any, *, rounds: int = 15, threads: int | None = None) -> Latency:
         """Time a forward pass of the whole network and of the ticket in turns, in eval mode and without autograd.
 
-        `inputs` is a batch of what they take, on their device. Milliseconds are the median over rounds, of 50 ms or more
-        each; `threads` are torch's, by default as many as it uses. Raises LayerLotteryError where the whole network is
-        not known, or takes no such batch.
+        `inputs` is a batch of what they take, on their device. Milliseconds are the median over rounds, of 50 ms or
+        more each; `threads` are torch's, by default as many as it uses. Raises LayerLotteryError where the whole
+        network is not known, or takes no such batch.
         """
         if self.whole is None:
             raise LayerLotteryError("latency: this ticket does not hold the whole network; load_ticket's do")
         given = as_inputs(inputs)
         if given is None:
-            raise LayerLotteryError(f"inputs: found {type(inputs).__name__}; allowed: a batch of what the network takes")
+            raise LayerLotteryError(f"inputs: found {type(inputs).__name__}; allowed: a batch that the network takes")
         used = torch.get_num_threads() if threads is None else threads
         pair = {"whole": self.whole, "ticket": self.model}
         called = {name: called_for(copied(unwrapped(one)).eval(), given, self.forward) for name, one in pair.items()}
