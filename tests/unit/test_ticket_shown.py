@@ -101,7 +101,8 @@ def test_both_networks_are_timed_in_turns():
     ticket = ll.prune(wide, [str(place) for place in range(1, 8)], example=IMAGES)
     taken = ticket.latency(IMAGES, rounds=3, threads=1)
     # of eight blocks that sleep for 2 ms one is left
-    assert taken.whole > 15 > 10 > taken.ticket > 2
+    assert taken.whole > 16
+    assert taken.whole > taken.ticket > 2
     assert taken.speedup == pytest.approx(taken.whole / taken.ticket)
     assert (taken.batch_size, taken.threads) == (6, 1)
     assert f"{taken.speedup:.2f} times as fast ({taken.device}, 1 threads)" in str(taken)
