@@ -2,19 +2,19 @@
 
 One network, a small one, of each family of torchvision, timm and, where it is installed, transformers; random
 weights, nothing is downloaded. Of each: the residual blocks that are found, how many of them are removable, and the
-largest share of the multiply-accumulates that goes while every stage keeps a block. `--only NAME` tries some families
-and prints their rows; a network that fails is a row that says why.
+largest share of the multiply-accumulates that goes while every stage keeps a block. `--only NAME` tries some
+families; a network that fails is a row that says why.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 
 import timm
@@ -128,8 +128,13 @@ NARROW = {
 }
 
 
-def families() -> Iterator[tuple[str, object, object]]:
-    """The name, a function that makes the network, and one that makes its example."""
+def families(only: Sequence[str] | None) -> Iterator[tuple[str, object, object]]:
+    """The name, a function that makes the network, and one that makes its example; of all, or by parts of names."""
+    found = itertools.chain(of_torchvision(), of_timm(only), of_transformers())
+    return (one for one in found if only is None or any(part in one[0] for part in only))
+
+
+def of_torchvision() -> Iterator[tuple[str, object, object]]:
     for name in TORCHVISION:
         side = (3, 8, 112, 112) if name in VIDEO else (3, 224, 224)
         side = (3, 16, 224, 224) if name == "mvit_v2_s" else (3, 299, 299) if name == "inception_v3" else side
@@ -139,14 +144,18 @@ def families() -> Iterator[tuple[str, object, object]]:
             lambda n=name, m=more: torchvision.models.get_model(n, weights=None, **m),
             lambda _, s=side: noise(s),
         )
-    for module in timm.list_modules():
+
+
+def of_timm(only: Sequence[str] | None) -> Iterator[tuple[str, object, object]]:
+    # to find the smallest takes minutes
+    asked = only is None or any("timm" in part for part in only)
+    for module in timm.list_modules() if asked else ():
         if name := smallest(module):
             yield (
                 f"timm.{name}",
                 lambda n=name: timm.create_model(n),
                 lambda model: noise(model.pretrained_cfg["input_size"]),
             )
-    yield from of_transformers()
 
 
 def smallest(module: str) -> str | None:
@@ -154,7 +163,7 @@ def smallest(module: str) -> str | None:
     names = timm.list_models(module=module)
     names = [name for part in SMALL for name in names if part in name] + names
     sizes = {}
-    for name in islice(dict.fromkeys(names), CANDIDATES):
+    for name in itertools.islice(dict.fromkeys(names), CANDIDATES):
         try:
             with torch.device("meta"):
                 sizes[name] = sum(one.numel() for one in timm.create_model(name).parameters())
@@ -280,15 +289,15 @@ layers as their family's default.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", help="parts of names; prints the rows and writes nothing")
+    parser.add_argument("--only", nargs="*", help="parts of names; the page then holds these families alone")
+    parser.add_argument("--output", type=Path, default=PAGE)
     asked, rows, began = parser.parse_args(), [], time.monotonic()
     warnings.simplefilter("ignore")
-    for name, make, example_of in families():
-        if asked.only is None or any(part in name for part in asked.only):
-            rows.append(row(name, make, example_of))
-            print("| " + " | ".join(rows[-1]) + " |", flush=True)
-    if asked.only is None:
-        PAGE.write_text(page(rows, time.monotonic() - began), encoding="utf-8")
+    for name, make, example_of in families(asked.only):
+        rows.append(row(name, make, example_of))
+        print("| " + " | ".join(rows[-1]) + " |", flush=True)
+        # after each: whoever stops it keeps what was measured
+        asked.output.write_text(page(rows, time.monotonic() - began), encoding="utf-8")
 
 
 if __name__ == "__main__":
