@@ -18,7 +18,6 @@ from layerlottery.networks.eager import eager
 from layerlottery.networks.inputs import (
     Called,
     Forward,
-    Inputs,
     as_inputs,
     call_plainly,
     count,
@@ -78,10 +77,10 @@ def example_for(model: nn.Module, example: Any) -> Any:
     return each_tensor(seen, lambda one: one.to(device_of(network)))
 
 
-def remember(model: nn.Module, example: Inputs) -> None:
+def remember(model: nn.Module, example: Any) -> None:
     """Note the shape of images that the network took, or two of its other inputs."""
     images = isinstance(example, Tensor) and example.is_floating_point()
-    _seen[network_of(unwrapped(model))] = example.shape[1:] if images else example  # type: ignore[union-attr]
+    _seen[network_of(unwrapped(model))] = example.shape[1:] if images else example
 
 
 def check_forward(network: nn.Module) -> None:

@@ -40,16 +40,16 @@ def rows(inputs: Inputs, index: Any) -> Any:
     return each_tensor(inputs, lambda one: one[index] if one.dim() and len(one) == number else one)
 
 
-def joined(parts: Sequence[Inputs]) -> Any:
+def joined(parts: Sequence[Any]) -> Any:
     """Batches one after another; what does not hold one entry for each is the first batch's."""
     first = parts[0]
     if isinstance(first, Mapping):
-        return {name: joined([part[name] for part in parts]) for name in first}  # type: ignore[index]
+        return {name: joined([part[name] for part in parts]) for name in first}
     if isinstance(first, list):
         return [one for part in parts for one in part]
     if isinstance(first, tuple):
-        return tuple(joined([part[place] for part in parts]) for place in range(len(first)))  # type: ignore[index]
-    return torch.cat(list(parts)) if isinstance(first, Tensor) and first.dim() else first  # type: ignore[arg-type]
+        return tuple(joined([part[place] for part in parts]) for place in range(len(first)))
+    return torch.cat(list(parts)) if isinstance(first, Tensor) and first.dim() else first
 
 
 def described(inputs: Inputs) -> str:

@@ -140,11 +140,9 @@ class Ticket:
         passes = {name: partial(one, given) for name, one in called.items()}
         with eager():
             taken = in_turns(passes, rounds=rounds, min_seconds=0.05, threads=used)
-        where = device_of(self.model)
-        if where.type == "cuda":
-            return Latency(**taken, batch_size=count(given), device=torch.cuda.get_device_name(where), threads=0)
-        name = processor("model name") or where.type
-        return Latency(**taken, batch_size=count(given), device=name, threads=used)
+        where, gpu = device_of(self.model), device_of(self.model).type == "cuda"
+        name = torch.cuda.get_device_name(where) if gpu else processor("model name") or where.type
+        return Latency(taken["whole"], taken["ticket"], count(given), name, threads=0 if gpu else used)
 
     def _network(self) -> nn.Module:
         return network_of(unwrapped(self.model if self.whole is None else self.whole))
