@@ -241,7 +241,7 @@ def row(name: str, make, example_of) -> list[str]:
         ]
     small = remove_blocks(network_of(called), gone, {block.name: block.removal for block in blocks})
     before, after = (macs(one, shape, example=example) for one in (called, called_like(called, small)))
-    stay = sorted({block.reason for block in blocks if not block.removable})
+    stay = sorted({block.reason.partition(":")[0] for block in blocks if not block.removable})
     return [
         f"`{name}`",
         size,
