@@ -4,8 +4,9 @@ The method for anyone's own residual network:
 
     blocks = layerlottery.find_blocks(model, example)
     scores = layerlottery.score(model, batch=(x, y), criterion="grasp")
-    small = layerlottery.prune(model, remove=["layer3.4", "layer2.2"])
+    ticket = layerlottery.prune(model, remove=["layer3.4", "layer2.2"])
     ticket = layerlottery.find_ticket(model, batch=(x, y), criterion="grasp", remove=3)
+    small, table = ticket.model, ticket.summary()
     layerlottery.save_ticket(ticket, "ticket.safetensors")
     ticket = layerlottery.load_ticket("ticket.safetensors", model_factory)
 """
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from layerlottery.export.onnx_file import export_onnx
     from layerlottery.export.program import export_program
     from layerlottery.networks.blocks import Block, find_blocks
-    from layerlottery.tickets import Cost, Ticket, find_ticket, load_ticket, prune, save_ticket, score
+    from layerlottery.tickets import Cost, Latency, Ticket, find_ticket, load_ticket, prune, save_ticket, score
 
 _HOMES = {
     "errors": ("LayerLotteryError",),
@@ -31,7 +32,7 @@ _HOMES = {
     "export.program": ("export_program",),
     "networks.blocks": ("Block", "find_blocks"),
     "config.criteria": ("CRITERIA", "CriterionSettings"),
-    "tickets": ("Cost", "Ticket", "find_ticket", "load_ticket", "prune", "save_ticket", "score"),
+    "tickets": ("Cost", "Latency", "Ticket", "find_ticket", "load_ticket", "prune", "save_ticket", "score"),
 }
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Block",
     "Cost",
     "CriterionSettings",
+    "Latency",
     "LayerLotteryError",
     "Ticket",
     "__version__",
@@ -63,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

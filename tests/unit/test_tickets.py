@@ -64,7 +64,7 @@ def test_blocks_have_their_module_names(model, batch):
 
 def test_prune_makes_a_smaller_copy_and_leaves_the_model(model, batch):
     before = copy.deepcopy(model.state_dict())
-    small = ll.prune(model, ["blocks.1", "blocks.3"], example=batch[0])
+    small = ll.prune(model, ["blocks.1", "blocks.3"], example=batch[0]).model
     assert [type(block) for block in small.blocks] == [Block, nn.Identity, Block, nn.Identity]
     assert parameters(small) == parameters(model) - 2 * (2 * 4 * 4 * 9 + 4 * 4)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -76,7 +76,7 @@ def test_prune_makes_a_smaller_copy_and_leaves_the_model(model, batch):
 def test_an_activation_stays_where_what_flows_in_may_be_negative(batch):
     model = Own()
     model.stem = model.stem[0]  # no ReLU before the first block
-    small = ll.prune(model.eval(), ["blocks.0"], example=batch[0])
+    small = ll.prune(model.eval(), ["blocks.0"], example=batch[0]).model
     x = model.stem(batch[0])
     torch.testing.assert_close(small.blocks[0](x), F.relu(x))
     assert (x < 0).any()
@@ -196,7 +196,7 @@ def test_wrapped_models_give_what_the_network_inside_gives(model, batch):
     for wrapped in (nn.DataParallel(model), torch.compile(model, backend="eager")):
         assert list(ll.find_blocks(wrapped, batch[0])) == NAMES
         assert ll.score(wrapped, batch, "grasp") == expected
-        assert type(ll.prune(wrapped, ["blocks.2"], example=batch[0])) is Own
+        assert type(ll.prune(wrapped, ["blocks.2"], example=batch[0]).model) is Own
 
 
 def test_a_network_with_compiled_parts(model, batch):
@@ -257,13 +257,13 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
             lambda m: ll.score(m, (IMAGES.to("meta"), LABELS), "snip"),
             r"^batch: images are on meta; the network is on cpu$",
         ),
-        (lambda m: ll.score(m, IMAGES, "snip"), r"^batch: found Tensor; allowed: \(images, labels\)"),
+        (lambda m: ll.score(m, IMAGES, "snip"), r"^batch: found a tensor \(4, .*allowed: \(images, labels\)"),
         (lambda m: ll.score(m, [], "snip"), r"^batch: found an iterable that gives none"),
         (lambda m: ll.score(m, None, "snip"), r"^batch: found none; snip needs images and labels$"),
         (lambda m: ll.score(m, (IMAGES, LABELS), "snap"), r"^criterion: found 'snap'; allowed: random, "),
         (lambda m: ll.score(m, (IMAGES, LABELS), "complexity_macs"), r"^criterion: complexity_macs scores no blocks"),
         (
-            lambda m: ll.score(m.stem, (IMAGES, LABELS), "l1"),
+            lambda m: ll.score(m.stem, (IMAGES, LABELS), "snip"),
             r"^forward: gives a tensor \(1, 4, 8, 8\); allowed: logits",
         ),
         (

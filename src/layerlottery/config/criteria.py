@@ -33,6 +33,7 @@ class Formula(Settings):
     data_free: bool = Field(False, description="whether it looks at no training image")
     images: int = Field(0, ge=0, le=MOST, description="images that it makes itself, for each draw where it is sampled")
     sampled: bool = Field(False, description="whether it takes the mean over `samples` draws")
+    labels: bool = Field(False, description="whether it looks at the images' labels")
     spans: bool = Field(False, description="whether it also gives a value to several successive blocks together")
 
 
@@ -43,7 +44,7 @@ def _formulas() -> dict[str, Formula]:
 
 
 FORMULAS = _formulas()
-OWN = Formula(names={}, needs="gradient")
+OWN = Formula(names={}, needs="gradient", labels=True)
 # it takes given numbers of blocks from the stages
 DEPTHS = "depths"
 # functions that draw blocks at random

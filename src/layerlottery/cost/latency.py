@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from layerlottery.networks.copies import copied
 
@@ -34,25 +35,34 @@ def latency(
     Images are (batch_size, channels, height, width) float32 on the model's device; the copies that are timed
     are in evaluation mode, without autograd. `min_seconds` is the least time of one model's timing in one round.
     """
-    timers = {name: _timer(model, image_shape, batch_size, threads) for name, model in models.items()}
+    passes = {name: _forward(model, image_shape, batch_size) for name, model in models.items()}
+    return in_turns(passes, rounds=rounds, min_seconds=min_seconds, threads=threads)
+
+
+def in_turns(
+    passes: Mapping[str, Callable[[], object]], *, rounds: int, min_seconds: float, threads: int
+) -> dict[str, float]:
+    """Milliseconds of each function: the median over rounds of each round's mean, as `latency` takes them."""
+    timers = {name: _timer(forward, threads) for name, forward in passes.items()}
     # timeit of a known number of passes: blocked_autorange takes ten times as long to find one
-    passes = {name: math.ceil(min_seconds / timer.timeit(3).mean) for name, timer in timers.items()}
-    means: dict[str, list[float]] = {name: [] for name in models}
+    numbers = {name: math.ceil(min_seconds / timer.timeit(3).mean) for name, timer in timers.items()}
+    means: dict[str, list[float]] = {name: [] for name in passes}
     for _ in range(rounds):
         for name, timer in timers.items():
-            means[name].append(timer.timeit(passes[name]).mean)
+            means[name].append(timer.timeit(numbers[name]).mean)
     return {name: 1000 * median(seconds) for name, seconds in means.items()}
 
 
-def _timer(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int, threads: int) -> Timer:
+def _forward(model: nn.Module, image_shape: tuple[int, int, int], batch_size: int) -> Callable[[], object]:
     twin = copied(model).float().eval()
     device = next((parameter.device for parameter in twin.parameters()), torch.device("cpu"))
-    images = torch.zeros(batch_size, *image_shape, device=device)
+    return partial(twin, torch.zeros(batch_size, *image_shape, device=device))
 
+
+def _timer(forward: Callable[[], object], threads: int) -> Timer:
     @torch.inference_mode()
-    def forward() -> Tensor:
-        result: Tensor = twin(images)
-        return result
+    def run() -> None:
+        forward()
 
-    forward()  # the first pass picks kernels and allocates
-    return Timer("forward()", globals={"forward": forward}, num_threads=threads)
+    run()  # the first pass picks kernels and allocates
+    return Timer("run()", globals={"run": run}, num_threads=threads)

@@ -18,7 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.copies import copied
 from layerlottery.networks.eager import eager
+from layerlottery.networks.inputs import count, each_tensor
 from layerlottery.networks.masks import masked_weights
+from layerlottery.networks.trace import tensors_of
 from layerlottery.networks.weights import build
 
 # bytes of a number
@@ -53,7 +55,7 @@ def filters(model: nn.Module) -> int:
     return sum(module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d))
 
 
-def macs(model: nn.Module, image_shape: tuple[int, ...], *, example: Tensor | None = None) -> int:
+def macs(model: nn.Module, image_shape: tuple[int, ...], *, example: Any = None) -> int:
     """Multiply-accumulates of convolutions and fully connected layers for one image, (channels, height, width).
 
     `example` is a batch of images as the network takes them, for networks whose work depends on what they see.
@@ -78,7 +80,7 @@ def macs_saved(architecture: Mapping[str, Any]) -> float:
     return 1 - own / whole
 
 
-def _counted(model: nn.Module, image_shape: tuple[int, ...], example: Tensor | None) -> int:
+def _counted(model: nn.Module, image_shape: tuple[int, ...], example: Any) -> int:
     counter = FlopCounterMode(display=False)
     # in parts that the counter knows: fused attention counts as nothing
     with (
@@ -104,7 +106,7 @@ def plain_attention() -> Iterator[None]:
 
 
 def training_memory(
-    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None, copies: int = 1
+    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Any = None, copies: int = 1
 ) -> TrainingMemory:
     """Bytes of one training step on `batch_size` images: float32, cross-entropy.
 
@@ -126,28 +128,33 @@ def training_memory(
 
 
 def step_memory(
-    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Tensor | None = None, copies: int = 1
+    model: nn.Module, image_shape: tuple[int, ...], *, batch_size: int, example: Any = None, copies: int = 1
 ) -> int:
     """Bytes of one training step, as training_memory counts them, for a batch that need not fit this machine.
 
     Activations grow by the same amount with every image, so two small batches tell.
     """
     given: dict[str, Any] = {"example": example, "copies": copies}
-    small, larger = (training_memory(model, image_shape, batch_size=count, **given) for count in (2, 3))
+    small, larger = (training_memory(model, image_shape, batch_size=number, **given) for number in (2, 3))
     each = larger.activations - small.activations
     return small.total + each * (batch_size - 2)
 
 
-def _images(model: nn.Module, count: int, image_shape: tuple[int, ...], example: Tensor | None) -> Tensor:
-    """Images as the network takes them, where it is: copies of the example's first, or else zeros.
+def _images(model: nn.Module, number: int, image_shape: tuple[int, ...], example: Any) -> Any:
+    """Images, or other inputs, as the network takes them, where it is: copies of the example's first, or else zeros.
 
     They are of its parameters' type, unless the example has whole numbers.
     """
     like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0, dtype=torch.float32))
     if example is None:
-        return torch.zeros(count, *image_shape, dtype=like.dtype, device=like.device)
-    dtype = like.dtype if example.is_floating_point() else example.dtype
-    return example[:1].detach().to(like.device, dtype).repeat(count, *[1] * len(image_shape))
+        return torch.zeros(number, *image_shape, dtype=like.dtype, device=like.device)
+    held = count(example)
+
+    def repeated(one: Tensor) -> Tensor:
+        moved = one.detach().to(like.device, like.dtype if one.is_floating_point() else one.dtype)
+        return moved[:1].repeat(number, *[1] * (one.dim() - 1)) if one.dim() and len(one) == held else moved
+
+    return each_tensor(example, repeated)
 
 
 def _loss(answer: Any, labels: Tensor) -> Tensor:
@@ -159,9 +166,10 @@ def _loss(answer: Any, labels: Tensor) -> Tensor:
     return sum(losses, torch.zeros((), device=labels.device))
 
 
-def _saved_bytes(model: nn.Module, images: Tensor) -> int:
-    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    held = (*model.parameters(), *model.buffers(), images, labels)
+def _saved_bytes(model: nn.Module, images: Any) -> int:
+    shown = list(tensors_of(images))
+    labels = torch.zeros(len(shown[0]), dtype=torch.long, device=shown[0].device)
+    held = (*model.parameters(), *model.buffers(), *shown, labels)
     given = {_address(tensor) for tensor in held if tensor.layout is torch.strided}
     saved: dict[int, int] = {}
 

@@ -16,9 +16,11 @@ from torch.overrides import TorchFunctionMode
 from layerlottery.criteria.batches import each, is_one
 from layerlottery.criteria.reach import check_reached
 from layerlottery.criteria.saliency import Saliency
-from layerlottery.criteria.scoring import Scoring, criterion
+from layerlottery.criteria.scoring import Scoring, criterion, own_loss
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied
+from layerlottery.networks.inputs import count as count_of
+from layerlottery.networks.inputs import joined, rows
 from layerlottery.networks.trace import record
 
 # with these an output does not grow with every weight
@@ -92,9 +94,13 @@ def _mean_gradients(
 
 
 def _losses(given: Scoring) -> Iterator[tuple[int, Tensor]]:
-    """Images of each batch, and the mean cross-entropy of their logits divided by the temperature."""
-    for images, labels in each(given.batches):
-        yield len(labels), F.cross_entropy(given.model(images) / given.settings.temperature, labels)
+    """Images of each batch, and the mean cross-entropy of logits divided by the temperature, or the user's own loss."""
+    for inputs, targets in each(given.batches):
+        answer = given.model(inputs)
+        if given.loss is None:
+            yield count_of(inputs), F.cross_entropy(answer / given.settings.temperature, targets)
+        else:
+            yield count_of(inputs), own_loss(given.loss, answer, targets)
 
 
 def _gradient_flows(given: Scoring) -> Iterator[tuple[int, Tensor]]:
@@ -117,9 +123,10 @@ def _as_published(given: Scoring) -> Scoring:
     for module in given.model.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)
-    images, labels = (torch.cat(parts) for parts in zip(*each(given.batches), strict=True))
+    inputs, labels = joined([inputs for inputs, _ in each(given.batches)]), given.labels()
     order, middle = labels.argsort(stable=True), len(labels) // 2
-    return replace(given, batches=[(images[half], labels[half]) for half in (order[:middle], order[middle:])])
+    together = (inputs, joined([targets for _, targets in each(given.batches)]))
+    return replace(given, batches=[rows(together, half) for half in (order[:middle], order[middle:])])
 
 
 def linearized(model: nn.Module) -> nn.Module:
@@ -132,7 +139,10 @@ def linearized(model: nn.Module) -> nn.Module:
 
 
 @criterion(
-    names={"snip": {}, "snip_signed": {"products": "signed"}}, scores=("layers", "filters", "weights"), needs="gradient"
+    names={"snip": {}, "snip_signed": {"products": "signed"}},
+    scores=("layers", "filters", "weights"),
+    needs="gradient",
+    labels=True,
 )
 def snip(given: Scoring) -> Saliency:
     """θ · ∂L/∂θ (Lee et al. 2019, equation 6, not normalised).
@@ -151,6 +161,7 @@ def snip(given: Scoring) -> Saliency:
     },
     scores=("layers", "filters", "weights"),
     needs="gradient",
+    labels=True,
 )
 def grasp(given: Scoring) -> Saliency:
     """−θ · (Hg) (Wang et al. 2020, equation 8); the highest go, since they carry least gradient flow.
@@ -171,6 +182,7 @@ def grasp(given: Scoring) -> Saliency:
     sampled=True,
     scores=("layers", "filters", "weights"),
     needs="gradient",
+    labels=True,
 )
 def hutchinson_taylor(given: Scoring) -> Saliency:
     """|θg + ½ θ²h|, to second order what the loss changes by without a weight (Gollini Navarrete et al. 2025).
@@ -233,7 +245,7 @@ def synflow(given: Scoring) -> Saliency:
     Only the shape of the images matters: a batch may hold none. Raises for networks whose outputs do not grow with
     their weights: those with attention, or with another normalization than BatchNorm.
     """
-    images = next(each(given.batches))[0]
+    images = given.images()
     linear = replace(given, model=linearized(given.model))
     ones = torch.ones(1, *images.shape[1:], dtype=torch.float64, device=images.device)
     check_grows(linear.model, ones, "synflow")

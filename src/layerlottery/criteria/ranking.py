@@ -30,6 +30,10 @@ class BlockRanking:
     sets: dict[str, list[str]] | None = None
 
 
+class EqualScoresError(LayerLotteryError):
+    """All scores are equal."""
+
+
 # by what messages call them, the names of blocks that go together
 Spans = Mapping[str, Sequence[str]]
 
@@ -58,7 +62,7 @@ def check_differ(values: Iterable[float] | npt.NDArray[Any], function: str, kind
     """Raise if all of several values are equal: network order would then choose, not the criterion."""
     found = values if isinstance(values, np.ndarray) else np.array([*values])
     if len(found) > 1 and (found == found[0]).all():
-        raise LayerLotteryError(
+        raise EqualScoresError(
             f"criterion: {function} gave all {len(found)} {kind} the same value, {found[0]}, and can't tell them "
             "apart; a last layer that starts at zero, for one, has no gradient and no answer to compare"
         )

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from layerlottery.criteria.batches import each
 from layerlottery.criteria.scoring import Scoring
 from layerlottery.errors import LayerLotteryError
+from layerlottery.networks.inputs import each_tensor
 from layerlottery.networks.trace import record, tensors_of
 
 
@@ -30,8 +31,8 @@ def check_reached(given: Scoring, lost: Collection[int]) -> None:
 
 def _used(given: Scoring) -> tuple[set[int], set[int]]:
     """Ids of the tensors that the network computes with, and of those that its answer follows from."""
-    images = next(each(given.batches))[0]
-    trace = record(given.model, images.to(next(given.model.parameters()).dtype))
+    inputs, dtype = next(each(given.batches))[0], next(given.model.parameters()).dtype
+    trace = record(given.model, each_tensor(inputs, lambda one: one.to(dtype) if one.is_floating_point() else one))
     pairs = {
         id(tensor): number
         for operation in trace.operations

@@ -59,7 +59,7 @@ def _means(maps: Tensor) -> Tensor:
     return maps.double().reshape(*maps.shape[:2], -1).mean(dim=2)
 
 
-@criterion(names={"pls": {"batchnorm": "eval"}}, needs="forward")
+@criterion(names={"pls": {"batchnorm": "eval"}}, needs="forward", labels=True)
 def pls(given: Scoring) -> dict[str, float]:
     """Mean VIP of a block's globally averaged channels (Jordao et al. 2020).
 

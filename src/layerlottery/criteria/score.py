@@ -26,7 +26,7 @@ from layerlottery.criteria.ranking import (
     spans_of,
 )
 from layerlottery.criteria.saliency import Numbers
-from layerlottery.criteria.scoring import Scoring, evaluate, functions
+from layerlottery.criteria.scoring import Loss, Scoring, evaluate, functions
 from layerlottery.data.batches import Normalizer
 from layerlottery.data.prepared import PreparedSet, balanced_subset
 from layerlottery.errors import LayerLotteryError
@@ -51,10 +51,12 @@ def score_blocks(
     *,
     seed: int = 0,
     blocks: Sequence[Block] | None = None,
+    loss: Loss | None = None,
 ) -> dict[str, float]:
     """The criterion's value of every removable block; a batch is images (N, C, H, W) and labels (N,).
 
-    `blocks` are the network's, by default those that the paper may remove. The model is not changed, nor are random
+    `blocks` are the network's, by default those that the paper may remove. `loss` takes the place of the cross-entropy
+    of logits. The model is not changed, nor are random
     states. Raises when a value is not finite, naming the block, and when the function does not score blocks.
     """
     if not settings.fits("layers"):
@@ -63,7 +65,7 @@ def score_blocks(
         )
     known = blocks if blocks is not None else paper_blocks(model, batches)
     removable = [block for block in known if block.removable]
-    return evaluate(Scoring(model, batches, settings, blocks=removable, seed=seed)) if removable else {}
+    return evaluate(Scoring(model, batches, settings, blocks=removable, seed=seed, loss=loss)) if removable else {}
 
 
 def _functions(structure: str) -> list[str]:
@@ -88,12 +90,13 @@ def rank_blocks(
     seed: int = 0,
     blocks: Sequence[Block] | None = None,
     minimum: int = MINIMUM_PER_STAGE,
+    loss: Loss | None = None,
 ) -> BlockRanking:
     """Values of all removable blocks, and the order or the sets in which they go, as `select` says."""
     known = blocks if blocks is not None else paper_blocks(model, batches)
     if settings.select == "span":
         return _rank_spans(model, batches, settings, seed=seed, blocks=known, minimum=minimum)
-    values = score_blocks(model, batches, settings, seed=seed, blocks=known)
+    values = score_blocks(model, batches, settings, seed=seed, blocks=known, loss=loss)
     if settings.select == "deepest":
         return rank_deepest(known, values)
     check_differ(values.values(), settings.function, "blocks")
@@ -106,7 +109,8 @@ def rank_blocks(
             # a draw looks at no network: removing a block does not change it
             return {}
         left = [block for block in known if block.name not in gone]
-        return score_blocks(remove_blocks(model, gone, removals), batches, settings, seed=seed, blocks=left)
+        smaller = remove_blocks(model, gone, removals)
+        return score_blocks(smaller, batches, settings, seed=seed, blocks=left, loss=loss)
 
     return rank_one_by_one(known, values, evaluate, keep=settings.keep, minimum=minimum)
 

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import CheckpointFunction
 from layerlottery.config.choices import Scored
 from layerlottery.config.criteria import CriterionSettings
 from layerlottery.config.extensions import load
-from layerlottery.criteria.batches import Batches, each, parts
+from layerlottery.criteria.batches import Batch, Batches, each, parts
 from layerlottery.criteria.own import scores_of
 from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_weights, convolution_weights
 from layerlottery.errors import LayerLotteryError
@@ -29,6 +29,7 @@ from layerlottery.networks.copies import copied
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
+from layerlottery.networks.inputs import Called, count, joined, network_of, rows
 from layerlottery.networks.masks import write_weights
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
@@ -39,12 +40,17 @@ PLAIN = {CifarResNet, BasicBlock, PaddedShortcut, ProjectedShortcut, nn.Sequenti
 PLAIN |= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Linear}
 
 
+# of what a network answers, and the targets of a batch
+Loss = Callable[[Any, Any], Tensor]
+
+
 @dataclass(frozen=True)
 class Scoring:
     """A network, what of it is scored, and how; a criterion is given a copy in the mode that the settings ask for.
 
     `blocks` are the removable ones (structure layers), `couplings` the filters that only go together (filters). `spans`
-    are successive blocks that are also to be scored together: their names, by what the score is called.
+    are successive blocks that are also to be scored together: their names, by what the score is called. `loss` is the
+    mean over a batch; None is the cross-entropy of logits.
     """
 
     model: nn.Module
@@ -55,6 +61,7 @@ class Scoring:
     structure: Scored = "layers"
     seed: int = 0
     spans: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    loss: Loss | None = None
 
     def by_block(self, *, connecting: bool = False) -> dict[str, dict[str, Tensor]]:
         """Each block's scored parameters by name, or its `connecting` weights, whatever the settings say."""
@@ -73,14 +80,44 @@ class Scoring:
             return {f"layer {name.removesuffix('.weight')}": {name: one} for name, one in self.parameters().items()}
         return {f"block {name}": held for name, held in self.by_block().items()}
 
-    def parts(self) -> Iterator[Sequence[Tensor]]:
-        """Each batch's images in parts that fit in memory; in one part if BatchNorm takes their statistics."""
+    def parts(self) -> Iterator[Sequence[Any]]:
+        """Each batch's inputs in parts that fit in memory; in one part if BatchNorm takes their statistics."""
         together = any(module.training for module in self.model.modules())
-        return (parts(images, together=together) for images, _ in each(self.batches))
+        return (parts(inputs, together=together) for inputs, _ in each(self.batches))
+
+    def labelled_parts(self) -> Iterator[Batch]:
+        """The same, each part with its targets."""
+        together = any(module.training for module in self.model.modules())
+        for inputs, targets in each(self.batches):
+            seen = 0
+            for part in parts(inputs, together=together):
+                yield part, targets if together else rows(targets, slice(seen, seen + count(part)))
+                seen += count(part)
+
+    def images(self) -> Tensor:
+        """The first batch's images; raises for other inputs, which can't be replaced by images of another content."""
+        inputs = next(each(self.batches))[0]
+        if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
+            found = inputs.dtype if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+            raise LayerLotteryError(f"batch: found {found}; {self.settings.function} needs images, a tensor of floats")
+        return inputs
 
     def labels(self) -> Tensor:
         """Labels (N,) of all images, on the CPU."""
-        return torch.cat([labels.cpu() for _, labels in each(self.batches)])
+        labels: Tensor = joined([targets for _, targets in each(self.batches)])
+        if not isinstance(labels, Tensor) or labels.dim() != 1 or labels.is_floating_point():
+            found = tuple(labels.shape) if isinstance(labels, Tensor) else f"a {type(labels).__name__}"
+            raise LayerLotteryError(f"batch: labels are {found}; {self.settings.function} needs a class for each image")
+        return labels.cpu()
+
+
+def own_loss(loss: Loss, answer: Any, targets: Any) -> Tensor:
+    """A loss of the user's own; raises unless it is a number."""
+    found = loss(answer, targets)
+    if not isinstance(found, Tensor) or found.numel() != 1:
+        given = f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise LayerLotteryError(f"loss: gives {given}; allowed: a tensor of one number, the mean over the batch")
+    return found.reshape(())
 
 
 Criterion = Callable[[Scoring], Saliency | dict[str, Any]]
@@ -116,7 +153,7 @@ def evaluate(given: Scoring) -> dict[str, Any]:
     """
     settings, scored = given.settings, scoring_copy(given.model, given.settings)
     scored = _faster(scored) if settings.formula.needs == "forward" else scored
-    if not settings.is_own:
+    if not settings.is_own and not isinstance(scored, Called):
         scored.register_forward_hook(lambda module, images, answer: logits_of(answer))
     device = device_of(scored)
     draws = torch.random.fork_rng([device] if device.type == "cuda" else [])
@@ -143,7 +180,7 @@ def without_checkpoints() -> Iterator[None]:
 def values(given: Scoring) -> dict[str, Any]:
     """The criterion's values: floats by block, or arrays by a coupling's first layer or by parameter."""
     if given.settings.is_own:
-        return scores_of(load(given.settings), given.model, given.blocks, given.batches, seed=given.seed)
+        return scores_of(load(given.settings), network_of(given.model), given.blocks, given.batches, seed=given.seed)
     found = functions()[given.settings.function](given)
     return _reduced(found, given) if isinstance(found, Saliency) else found
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from layerlottery.criteria.batches import each
 from layerlottery.criteria.gradients import check_grows, gradients_of
 from layerlottery.criteria.rectifiers import RECTIFIERS, RELUS, AtRectifiers
 from layerlottery.criteria.saliency import Saliency, connecting_weights
@@ -38,7 +37,7 @@ def ntk_sap(given: Scoring) -> Saliency:
     mean is over `samples` draws, each of 64 images, whose statistics BatchNorm takes. The source scores weights, and
     again after each of many small prunings; the sum over a block, scored once, is an extension of it.
     """
-    shape, twin = next(each(given.batches))[0].shape[1:], copied(given.model)
+    shape, twin = given.images().shape[1:], copied(given.model)
     sums = {name: torch.zeros_like(one) for name, one in given.parameters().items()}
     for _ in range(given.settings.samples):
         _draw(given.model)
@@ -105,7 +104,7 @@ def px(given: Scoring) -> Saliency:
     an extension of it. Raises for networks with another rectifier than ReLU or another normalization than BatchNorm.
     """
     whole, opened = (_as_paths(given.model, of) for of in (torch.square, torch.ones_like))
-    images = next(each(given.batches))[0]
+    images = given.images()
     check_grows(given.model, images[:2], "px", RECTIFIERS - RELUS)
     reached = sum(_reached(given.model, opened, part) for part in itertools.chain.from_iterable(given.parts()))
     squared = replace(given, model=whole)

@@ -6,15 +6,17 @@ import platform
 from collections.abc import Mapping
 
 import torch
+from markupsafe import Markup
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.export.markdown import render
+from layerlottery.export.markdown import code, render
 from layerlottery.networks.copies import public
 from layerlottery.networks.examples import unwrapped
 from layerlottery.networks.weights import state_arrays
 from layerlottery.store.artifacts import array_digest
 from layerlottery.store.hashing import digest
 from layerlottery.tickets import Ticket
+from layerlottery.tickets.ticket import BY_HAND
 from layerlottery.version import __version__
 
 Values = Mapping[str, object]
@@ -34,7 +36,7 @@ def model_card(
     file: str = "ticket.safetensors",
     license: str = "",
 ) -> str:
-    """A card in Markdown for a ticket of `find_ticket`; what is not given is not in it.
+    """A card in Markdown for a ticket of `find_ticket` or `prune`; what is not given is not in it.
 
     Accuracies are in percent, on the test images of `dataset`. `robustness`, `training` and `provenance` are further
     rows by their names; numbers are shown with four digits. `file` is where save_ticket wrote it. Raises
@@ -43,6 +45,9 @@ def model_card(
     for key, value in (("accuracy", accuracy), ("dense_accuracy", dense_accuracy)):
         if value is not None and not 0 <= value <= 100:
             raise LayerLotteryError(f"{key}: found {value}; allowed: 0 to 100 percent")
+    by_hand = ticket.criterion == BY_HAND
+    chosen = ticket.criterion if by_hand else Markup("chosen by {}").format(code(ticket.criterion))
+    listed = [*ticket.removed_blocks, *ticket.kept]
     facts = {
         "criterion": ticket.criterion,
         "weights, SHA-256": weights_digest(ticket),
@@ -55,6 +60,8 @@ def model_card(
         "ticket.md.j2",
         name=name,
         ticket=ticket,
+        scores=dict(sorted(ticket.scores.items(), key=lambda one: one[1])) or dict.fromkeys(listed),
+        chosen=chosen,
         model=type(unwrapped(ticket.model)).__name__,
         accuracy=accuracy,
         dense_accuracy=dense_accuracy,

@@ -33,7 +33,14 @@ def traced_images(given: Ticket | nn.Module, model: nn.Module, example: Tensor |
         example = drawn.to(dtype)
     elif isinstance(example, Tensor):
         example = example.detach().cpu()
-    return example_for(model, example)
+    elif example is not None:
+        raise LayerLotteryError(
+            f"example: found {type(example).__name__}; allowed: a tensor: wrap the network in a module that takes one"
+        )
+    images = example_for(model, example)
+    if not isinstance(images, Tensor):
+        raise LayerLotteryError(f"{type(model).__name__}: takes several arguments; give a tensor as example=")
+    return images
 
 
 def check_answers(

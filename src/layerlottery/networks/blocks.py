@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.copies import copied, public
+from layerlottery.networks.copies import cloned, copied, public
 from layerlottery.networks.eager import eager
-from layerlottery.networks.examples import example_for, remember, unwrapped
+from layerlottery.networks.examples import called_for, example_for, remember, unwrapped
 from layerlottery.networks.features import channel_axis
+from layerlottery.networks.inputs import Forward, described, named
 from layerlottery.networks.removal import Removal, left_over, take_out
 from layerlottery.networks.streams import Branch, Streams, gated, last_addition, staying
-from layerlottery.networks.trace import Call, Trace, WithoutBranches, record, tensors_of
+from layerlottery.networks.trace import Call, Operation, Trace, WithoutBranches, record, tensors_of
 
 RELATIVE_ERROR = 1e-4
 NEEDED = "the network can't run without it: it reads more of it than what it gives"
@@ -47,18 +48,19 @@ class Block:
 
 
 def residual_blocks(
-    model: nn.Module, example: Tensor | None = None, *, keep_first: bool = False, branches: bool = False
+    model: nn.Module, example: Any = None, *, keep_first: bool = False, branches: bool = False
 ) -> list[Block]:
     """All residual blocks in the order of their first call, those that can't be removed with the reason.
 
-    `example` is a batch of images (N, …), of which two are looked at; without one, what the network was last seen to
-    take, or images of a usual size. `keep_first` keeps the first block of every stage (Jordao et al. 2023, section 3).
-    `branches` gives the single branches of blocks that have several, such as attention and MLP.
+    `example` is a batch of images (N, …) or other inputs, of which two are looked at; without one, what the network was
+    last seen to take, or images of a usual size. `keep_first` keeps the first block of every stage (Jordao et al. 2023,
+    section 3). `branches` gives the single branches of blocks that have several, such as attention and MLP.
     """
-    network = copied(unwrapped(model)).eval().requires_grad_(False)
-    given = example_for(model, example)
+    called = called_for(model, example)
+    network = copied(called).eval().requires_grad_(False)
+    given = example_for(called, example)
     trace = run(network, given)
-    remember(model, given)
+    remember(called, given)
     finder = _Finder(network, trace)
     found = finder.branches() if branches else finder.blocks()
     refuted = _refuted(network, given, found, trace)
@@ -73,18 +75,24 @@ def residual_blocks(
 
 
 @public
-def find_blocks(model: nn.Module, example: Tensor | None = None, *, branches: bool = False) -> dict[str, Block]:
+def find_blocks(
+    model: nn.Module, example: Any = None, *, branches: bool = False, forward: Forward | None = None
+) -> dict[str, Block]:
     """Removable residual blocks by their named_modules() name, in the order of the forward pass.
+
+    `example` is a batch of what the network takes: images, token ids, or a dict of its arguments; `forward(model,
+    example)` says how it is called where none of these does.
 
     Each was seen to work on the example: without it the network computes what it computes with the block's
     branches set to zero. Of a wrapped model (DataParallel, torch.compile) the names are those inside. For
     transformers, `branches=True` gives attention and MLP singly. Nothing about the model is changed.
     Raises LayerLotteryError where there is none, with the reason.
     """
-    found = residual_blocks(model, example, branches=branches)
+    called = called_for(model, example, forward)
+    found = residual_blocks(called, example, branches=branches)
     removable = {block.name: block for block in found if block.removable}
     if not removable:
-        raise LayerLotteryError(why_none(model, found, example))
+        raise LayerLotteryError(why_none(called, found, example))
     return removable
 
 
@@ -98,7 +106,7 @@ def remove_blocks(model: nn.Module, names: Collection[str], removals: Mapping[st
     known = dict(small.named_modules())
     for name in outermost(names):
         if name not in known:
-            raise LayerLotteryError(f"block {name!r}: {type(small).__name__} has no such module")
+            raise LayerLotteryError(f"block {name!r}: {named(small)} has no such module")
         take_out(small, name, (removals or {}).get(name, Removal()))
     return small
 
@@ -108,15 +116,13 @@ def outermost(names: Collection[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if not any(name.startswith(f"{other}.") for other in names)]
 
 
-def run(network: nn.Module, example: Tensor) -> Trace:
+def run(network: nn.Module, example: Any) -> Trace:
     """The record of one forward pass; what goes wrong in it is the example's fault, and said in one line."""
     try:
         return record(network, example)
     except Exception as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LayerLotteryError(
-            f"images: {type(network).__name__} can't take the shape {tuple(example.shape)} ({line[:160]})"
-        ) from error
+        raise LayerLotteryError(f"images: {named(network)} can't take {described(example)} ({line[:160]})") from error
 
 
 @dataclass(frozen=True)
@@ -132,20 +138,37 @@ class _Finder:
     """Looks through a trace for calls that own an addition."""
 
     def __init__(self, network: nn.Module, trace: Trace) -> None:
-        self.network, self.trace, self.streams = network, trace, Streams(trace)
+        self.network, self.trace, self.homes = network, trace, dict[int, Call]()
+        handed = set[int]()
+        for index, operation in enumerate(trace.operations):
+            if operation.joins and (passed := list(self._handing(operation))):
+                handed.update(map(id, passed))
+                self.homes[index] = passed[-1].parent or passed[-1]
+        self.streams = Streams(trace, handed)
         self.times = Counter(id(call.module) for call in trace.calls)
 
     def owners(self) -> list[Call]:
         """Calls in which a residual addition stands, each module once, in order."""
         found: dict[int, Call] = {}
-        for operation in self.trace.operations:
-            call = operation.call if operation.joins else None
+        for index, operation in enumerate(self.trace.operations):
+            call = self.homes.get(index, operation.call) if operation.joins else None
             # an addition that is a module of its own belongs to the module that calls it
             while call is not None and len(call.inputs) > 1 and not any(call.module.children()):
                 call = call.parent
             if call is not None and call.name and call.tuple_length >= 0 and call.inputs:
                 found.setdefault(id(call.module), call)
         return sorted(found.values(), key=lambda call: call.begin)
+
+    def _handing(self, operation: Operation) -> Iterator[Call]:
+        """Calls, innermost first, that are handed an operand of the addition beside their first argument (BERT)."""
+        call = operation.call
+        while call is not None and call.inputs and any(call.module.children()):
+            beside = [one for one in operation.inputs if one in call.inputs[1:] and one != call.inputs[0]]
+            others = [one for one in operation.inputs if one not in beside]
+            if len(beside) != 1 or not others or call.inputs[0] not in self.trace.sources(others, call):
+                return
+            yield call
+            call = call.parent
 
     def blocks(self) -> list[_Found]:
         """What is removed as one; of what lies inside another, either that or the other."""
@@ -187,19 +210,21 @@ class _Finder:
         if not call.packed and self._gives_more(call):
             return _Found(replace(block, reason="it gives more than the stream, which others use"), call)
         gives = 0 if call.packed else call.tuple_length
-        removal = Removal(
-            tuple(staying(self.streams, steps, call)), extra=call.packed or call.arguments > 1, gives=gives
-        )
+        passes = call.passed if gives and any(call.passed) else ()
+        stays, extra = tuple(staying(self.streams, steps, call)), call.packed or call.arguments > 1
+        removal = Removal(stays, extra=extra, gives=gives, passes=passes)
         return _Found(replace(block, removable=True, removal=removal), call, tuple(added))
 
     def _gives_more(self, call: Call) -> bool:
         """Whether there is something beside the stream in what it gives that is, or may be, used."""
         used = {value for operation in self.trace.operations[call.end :] for value in operation.inputs}
-        return call.mixed or bool({*call.outputs[1:]} & {*used, *self.trace.calls[0].outputs})
+        return call.mixed or bool(({*call.outputs[1:]} - call.handed) & {*used, *self.trace.calls[0].outputs})
 
     def _own(self, addition: int, call: Call) -> bool:
-        """Whether an addition stands in the call itself, or is a module that it calls."""
-        inner = self.trace.operations[addition].call
+        """Whether an addition stands in the call itself, or is a module that it calls, or is handed what it adds."""
+        inner, home = self.trace.operations[addition].call, self.homes.get(addition)
+        if home is not None and (home is call or home.name.startswith(f"{call.name}.")):
+            return True
         return inner is call or (inner is not None and inner.parent is call and len(inner.inputs) > 1)
 
     def _residual(self, call: Call) -> bool:
@@ -225,26 +250,27 @@ class _Finder:
 
     def _branch(self, whole: _Found, step: Branch) -> _Found | None:
         call = whole.call
-        stream = frozenset([call.inputs[0], *(self.trace.operations[one.addition].output for one in whole.zeroed)])
+        stream = self.streams.along(call, whole.zeroed)
         values = self.trace.sources([step.value], call, until=stream)
-        children = self._children(call, values - stream)
+        children = self._children(call, values - stream, step.addition)
         own = [child for child in children if self._only_in(child, call)]
         if not own:
             return None
-        stubs = {child.name: -1 for child in own[:-1]} | {own[-1].name: own[-1].tuple_length}
+        stubs = {child.name: -1 - child.tuple_length for child in own[:-1]} | {own[-1].name: own[-1].tuple_length}
         # the one that holds most of the branch's weights gives it the name
         largest = max(own, key=lambda child: _size(child.module))
         block = replace(whole.block, name=largest.name, removal=Removal(stubs=stubs))
         return _Found(block, call, (step,))
 
-    def _children(self, call: Call, values: set[int]) -> list[Call]:
-        """Calls of the block's children that gave one of the values, in order."""
+    def _children(self, call: Call, values: set[int], addition: int) -> list[Call]:
+        """Calls of the block's children that gave one of the values, in order; of one that adds, of its children."""
         inside = [self.streams.producer[value] for value in values if value in self.streams.producer]
-        return [
-            child
-            for child in self.trace.calls
-            if child.parent is call and any(child.begin <= index < child.end for index in inside)
-        ]
+        found: list[Call] = []
+        for child in self.trace.calls:
+            if child.parent is call and any(child.begin <= index < child.end for index in inside):
+                adds = child.begin <= addition < child.end and any(child.module.children())
+                found += self._children(child, values, addition) if adds else [child]
+        return found
 
     def _only_in(self, child: Call, call: Call) -> bool:
         return self.times[id(child.module)] == 1 and child.tuple_length >= 0 and child.name.startswith(call.name)
@@ -254,7 +280,7 @@ def _size(module: nn.Module) -> int:
     return sum(one.numel() for one in module.parameters())
 
 
-def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace: Trace) -> set[str]:
+def _refuted(network: nn.Module, example: Any, found: Sequence[_Found], trace: Trace) -> set[str]:
     """Names of blocks whose removal does not give what the block gives with its branches zeroed."""
     refuted: set[str] = set()
     removable = [one for one in found if one.block.removable]
@@ -271,17 +297,17 @@ def _refuted(network: nn.Module, example: Tensor, found: Sequence[_Found], trace
     with ExitStack() as hooks, torch.no_grad(), eager():
         for module in {one.call.module for one in removable}:
             hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
-        network(example.clone())
+        network(cloned(example))
     return refuted
 
 
-def _needed(network: nn.Module, example: Tensor, removals: Mapping[str, Removal]) -> set[str]:
+def _needed(network: nn.Module, example: Any, removals: Mapping[str, Removal]) -> set[str]:
     """Names of blocks without which the network can't run, since it reads more of them than what they give."""
 
     def runs(names: Collection[str]) -> bool:
         try:
             with torch.no_grad(), eager():
-                remove_blocks(network, names, removals)(example.clone())
+                remove_blocks(network, names, removals)(cloned(example))
         except Exception:  # whatever a network does without a part of it
             return False
         return True
@@ -291,12 +317,12 @@ def _needed(network: nn.Module, example: Tensor, removals: Mapping[str, Removal]
 
 
 def _agrees(module: nn.Module, found: _Found, trace: Trace, args: Any, kwargs: Any) -> bool:
-    given, named = _cloned((args, kwargs))
+    given, named = cloned((args, kwargs))
     # the numbers of the additions among those of this call
     additions = [i for i in range(found.call.begin, found.call.end) if trace.operations[i].adds]
     with WithoutBranches({additions.index(step.addition): step.place for step in found.zeroed}):
         expected = module(*given, **named)
-    given, named = _cloned((args, kwargs))
+    given, named = cloned((args, kwargs))
     try:
         got = _without(module, found)(*given, **named)
     except Exception:  # whatever a module does that was changed inside: it can't be changed, then
@@ -338,10 +364,6 @@ def _without(module: nn.Module, found: _Found) -> nn.Module:
     return stubbed
 
 
-def _cloned(values: Any) -> Any:
-    return tree_map(lambda one: one.clone() if isinstance(one, Tensor) else one, values)
-
-
 def _staged(blocks: Sequence[Block], *, keep_first: bool) -> Iterator[Block]:
     """The blocks with the names of their stages: runs of one shape, called by what their blocks have in common."""
     runs = [list(members) for _, members in groupby(blocks, key=lambda block: block.shape)]
@@ -356,13 +378,14 @@ def _staged(blocks: Sequence[Block], *, keep_first: bool) -> Iterator[Block]:
             yield replace(block, stage=stage)
 
 
-def why_none(model: nn.Module, found: Sequence[Block], example: Tensor | None) -> str:
+def why_none(model: nn.Module, found: Sequence[Block], example: Any) -> str:
     """Why a network has no removable block, in one line."""
-    name = type(unwrapped(model)).__name__
+    called = called_for(model, example)
+    name = named(called)
     if found:
         reasons = "; ".join(f"{block.name}: {block.reason}" for block in found[:3])
         return f"{name}: found no removable residual block among {len(found)}; {reasons}"
-    trace = run(copied(unwrapped(model)).eval(), example_for(model, example))
+    trace = run(copied(called).eval(), example_for(called, example))
     if any(operation.joins for operation in trace.operations):
         return (
             f"{name}: found no residual block; none of its additions stands in a sub-module that takes a tensor and "

@@ -7,19 +7,20 @@ import inspect
 import random
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from layerlottery.errors import Interrupted, LayerLotteryError
 
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model")
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 TORCH = Path(torch.__file__).parent
@@ -33,6 +34,22 @@ def copied(model: Model) -> Model:
     """
     with _Detaching():
         return copy.deepcopy(model)
+
+
+def cloned(values: Any) -> Any:
+    """Arguments of a call whose tensors, and what a network keeps notes in, are copies: a transformer's cache, say."""
+    return tree_map(_cloned, values)
+
+
+def _cloned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if value is None or callable(value) or isinstance(value, bool | int | float | str):
+        return value
+    # what can't be copied is left to the network
+    with suppress(Exception):
+        return copied(value)
+    return value
 
 
 class _Detaching(TorchFunctionMode):

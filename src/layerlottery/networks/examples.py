@@ -1,4 +1,4 @@
-"""Images to try a network on, and the network inside a wrapper."""
+"""Inputs to try a network on, and the network inside a wrapper."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,10 +15,23 @@ from torch import Tensor, nn
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied
 from layerlottery.networks.eager import eager
+from layerlottery.networks.inputs import (
+    Called,
+    Forward,
+    as_inputs,
+    call_plainly,
+    count,
+    each_tensor,
+    named,
+    network_of,
+    rows,
+)
+from layerlottery.networks.trace import tensors_of
 
 # sides of images that are tried where nobody says what a network takes
 SIDES = (64, 224, 32, 256, 299, 384, 28, 8)
-_seen: WeakKeyDictionary[nn.Module, torch.Size] = WeakKeyDictionary()
+# the shape of images, or other inputs themselves
+_seen: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -33,20 +47,40 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def example_for(model: nn.Module, example: Tensor | None) -> Tensor:
-    """Two images (2, …) for the network: from the example, or random ones of a shape that it is known to accept."""
+def called_for(
+    model: nn.Module, example: Any = None, forward: Forward | None = None, *, raw: bool = False
+) -> nn.Module:
+    """The network inside its wrappers, such that model(inputs) calls it as the inputs or `forward` ask for."""
     network = unwrapped(model)
-    check_forward(network)
+    if isinstance(network, Called):
+        return network
+    if forward is not None and not callable(forward):
+        raise LayerLotteryError(f"forward: found {type(forward).__name__}; allowed: a function f(model, inputs)")
+    seen = example if example is not None else _seen.get(network)
+    if forward is None and not isinstance(as_inputs(seen), dict | tuple):
+        return network
+    return Called(network, forward or call_plainly, raw=raw)
+
+
+def example_for(model: nn.Module, example: Any) -> Any:
+    """Two images or texts for the network: of the example, or random images of a shape that it is known to accept."""
+    network = unwrapped(model)
+    if not isinstance(network, Called):
+        check_forward(network)
     if example is not None:
         return _two(network, example)
-    if network in _seen:
-        return _random(network, _seen[network])
-    return _guessed(network)
+    seen = _seen.get(network_of(network))
+    if isinstance(seen, torch.Size):
+        return _random(network, seen)
+    if seen is None:
+        return _guessed(network)
+    return each_tensor(seen, lambda one: one.to(device_of(network)))
 
 
-def remember(model: nn.Module, example: Tensor) -> None:
-    """Note the shape of an example that the network took."""
-    _seen[unwrapped(model)] = example.shape[1:]
+def remember(model: nn.Module, example: Any) -> None:
+    """Note the shape of images that the network took, or two of its other inputs."""
+    images = isinstance(example, Tensor) and example.is_floating_point()
+    _seen[network_of(unwrapped(model))] = example.shape[1:] if images else example
 
 
 def check_forward(network: nn.Module) -> None:
@@ -56,8 +90,8 @@ def check_forward(network: nn.Module) -> None:
     needed = [one.name for one in parameters if one.default is one.empty and one.kind not in open_ended]
     if len(needed) > 1:
         raise LayerLotteryError(
-            f"{type(network).__name__}: its forward takes several inputs ({', '.join(needed)}); allowed: one, "
-            "a batch of images: wrap it in a module that fills in the others"
+            f"{type(network).__name__}: its forward takes several inputs ({', '.join(needed)}); allowed: one batch, "
+            "or a dict of its arguments by name in place of images; or say with forward= how it is called"
         )
 
 
@@ -77,14 +111,18 @@ def device_of(network: nn.Module) -> torch.device:
     return next((one.device for one in network.parameters()), torch.device("cpu"))
 
 
-def _two(network: nn.Module, example: Tensor) -> Tensor:
-    if not isinstance(example, Tensor) or example.dim() < 2 or not len(example):
+def _two(network: nn.Module, example: Any) -> Any:
+    given = as_inputs(example)
+    first = next(tensors_of(given), None)
+    if given is None or first is None or (given is first and first.dim() < 2) or not len(first):
         found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise LayerLotteryError(f"example: found {found}; allowed: a batch of images, a tensor (N, …)")
-    if example.device != device_of(network):
-        raise LayerLotteryError(f"example: found on {example.device}; the network is on {device_of(network)}")
+        raise LayerLotteryError(
+            f"example: found {found}; allowed: a batch of images, a tensor (N, …), or a dict of the network's arguments"
+        )
+    if first.device != device_of(network):
+        raise LayerLotteryError(f"example: found on {first.device}; the network is on {device_of(network)}")
     # two, since what is added to a single image may fit it by chance
-    return example[[0, len(example) - 1]].detach().clone()
+    return each_tensor(rows(given, [0, count(given) - 1]), lambda one: one.detach().clone())
 
 
 def _random(network: nn.Module, shape: torch.Size) -> Tensor:
@@ -105,6 +143,6 @@ def _guessed(network: nn.Module) -> Tensor:
                 twin(images)
                 return images
     raise LayerLotteryError(
-        f"{type(network).__name__}: took none of the images that were tried ({channels} channels, "
+        f"{named(network)}: took none of the images that were tried ({channels} channels, "
         f"{', '.join(map(str, SIDES))} pixels a side); give a batch that it takes as example="
     )

@@ -20,6 +20,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import residual_blocks, why_none
 from layerlottery.networks.examples import evaluating
 from layerlottery.networks.features import classifiers
+from layerlottery.networks.heads import CLASSIFIER_DEVIATION
 from layerlottery.networks.pretrained import load_pretrained
 from layerlottery.networks.resnet import initialize
 from layerlottery.networks.selection import removal_order
@@ -29,8 +30,6 @@ from layerlottery.networks.zoo.draws import WithoutDraws
 from layerlottery.store.hashing import derived_seed
 
 log = logging.getLogger(__name__)
-
-CLASSIFIER_DEVIATION = 0.02
 
 
 def initialize_network(
@@ -135,7 +134,6 @@ def _draw_classifiers(model: nn.Module, architecture: Mapping[str, Any]) -> None
         for classifier in classifiers(model, torch.zeros(2, architecture["channels"], side, side)):
             weight = classifier.weight
             if isinstance(weight, Tensor) and not weight.any():
-                # Touvron et al. (2021)
                 nn.init.trunc_normal_(weight, std=CLASSIFIER_DEVIATION)
 
 

@@ -5,7 +5,7 @@ y = s(… s(x + b1(x)) + b2(…)): the branches b may go, and what stands on the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -56,7 +56,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Stay:
-    """A module on the stream itself: a child of the block by name, or an activation of torch.nn."""
+    """A module on the stream itself: one within the block by name, or an activation of torch.nn."""
 
     name: str
     affine: bool = False
@@ -66,10 +66,14 @@ Step = Branch | Stay
 
 
 class Streams:
-    """Finds the steps of the stream through module calls of one trace."""
+    """Finds the steps of the stream through module calls of one trace.
 
-    def __init__(self, trace: Trace) -> None:
-        self.trace, self.producer = trace, trace.producer
+    `handed` are ids of calls that add what they are handed beside their first argument: their parts count as those of
+    the block that hands it to them.
+    """
+
+    def __init__(self, trace: Trace, handed: Collection[int] = ()) -> None:
+        self.trace, self.producer, self.handed = trace, trace.producer, handed
 
     @cached_property
     def leaf_of(self) -> dict[int, Call]:
@@ -96,7 +100,7 @@ class Streams:
         if value == call.inputs[0]:
             return []
         leaf = self.leaf_of.get(value)
-        if leaf is not None and leaf.parent is call and (stay := standing(leaf)):
+        if leaf is not None and self._of(leaf, call) and (stay := standing(leaf, call.name)):
             return _then(self._back(leaf.inputs[0], call), stay)
         index = self.producer.get(value, -1)
         if not call.begin <= index < call.end:
@@ -110,12 +114,30 @@ class Streams:
             return _then(self._back(operation.inputs[0], call), Stay(BUILT_IN + name))
         return None
 
+    def _of(self, leaf: Call, call: Call) -> bool:
+        """Whether a module is the call's own, or that of a call within it that adds what it is handed."""
+        parent = leaf.parent
+        return parent is call or (id(parent) in self.handed and leaf.name.startswith(f"{call.name}."))
+
     def _across(self, index: int, operation: Operation, call: Call) -> list[Step] | None:
         for identity, other in ((0, 1), (1, 0)):
             before = self._back(operation.inputs[identity], call)
             if before is not None and self.depends(operation.inputs[other], call):
                 return _then(before, Branch(index, other, operation.inputs[other]))
         return None
+
+    def along(self, call: Call, branches: Sequence[Branch]) -> frozenset[int]:
+        """All values on the stream through a call, from its input to its output, given the branches that join it."""
+        places = {one.addition: one.place for one in branches}
+        value, found = call.outputs[0], {call.inputs[0]}
+        while value not in found:
+            found.add(value)
+            leaf, index = self.leaf_of.get(value), self.producer.get(value, -1)
+            if index in places:
+                value = self.trace.operations[index].inputs[1 - places[index]]
+            elif leaf is not None or index >= 0:
+                value = leaf.inputs[0] if leaf is not None else self.trace.operations[index].inputs[0]
+        return frozenset(found)
 
     def depends(self, value: int, call: Call) -> bool:
         """Whether a value was computed, within the call, from its first input."""
@@ -146,7 +168,7 @@ def last_addition(streams: Streams, call: Call) -> int | None:
         operation, leaf = streams.trace.operations[index], streams.leaf_of.get(value)
         if operation.joins:
             return index
-        if leaf is not None and standing(leaf):
+        if leaf is not None and standing(leaf, call.name):
             value = leaf.inputs[0]
         elif operation.function in CARRYING or activation(operation):
             value = operation.inputs[0]
@@ -167,12 +189,12 @@ def gated(streams: Streams, call: Call) -> bool:
     return False
 
 
-def standing(leaf: Call) -> Stay | None:
-    """A childless module that may stand on the stream: it keeps the shape, and has at most one weight a channel."""
+def standing(leaf: Call, block: str) -> Stay | None:
+    """A childless module that may stand on a block's stream: it keeps the shape, with at most one weight a channel."""
     parameters = list(leaf.module.parameters())
     if leaf.shapes[0] != leaf.shapes[1] or any(one.numel() != max(one.shape, default=1) for one in parameters):
         return None
-    name = leaf.name.rpartition(".")[2]
+    name = leaf.name.removeprefix(f"{block}.")
     return Stay(name, affine=bool(parameters) or isinstance(leaf.module, nn.modules.batchnorm._NormBase))
 
 
@@ -190,7 +212,7 @@ def staying(streams: Streams, steps: list[Step], call: Call) -> Iterator[str]:
     positive = streams.positive(call.inputs[0])
     for step in steps:
         if isinstance(step, Stay):
-            relu = step.name == "nn.ReLU" or isinstance(getattr(call.module, step.name, None), nn.ReLU)
+            relu = step.name == "nn.ReLU" or isinstance(dict(call.module.named_modules()).get(step.name), nn.ReLU)
             if not (relu and positive):
                 yield step.name
             positive = relu

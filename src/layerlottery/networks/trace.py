@@ -37,9 +37,14 @@ class Call:
     outputs: tuple[int, ...] = ()
     # tensors alone or in a tuple of so many; -1 is anything else
     tuple_length: int = -1
-    # whether the first argument is a tuple, and whether there is more in a tuple that comes out than tensors and None
+    # whether the first argument is a tuple, and whether there is more in a tuple that comes out than tensors, None and
+    # what was given
     packed: bool = False
     mixed: bool = False
+    # for each item but the first of a tuple that comes out: the argument that it is, by place or name, or nothing
+    passed: tuple[str, ...] = ()
+    # the tensors among these
+    handed: frozenset[int] = frozenset()
     # of the first tensor that went in, and of the first that came out
     shapes: tuple[torch.Size, torch.Size] = (torch.Size(), torch.Size())
 
@@ -142,7 +147,7 @@ class Recorder(TorchFunctionMode):
         self.stack.append(call)
         self.trace.calls.append(call)
 
-    def leave(self, module: nn.Module, args: Any, out: Any) -> None:
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
         """Note the end of the innermost call, which is the module's."""
         call = self.stack.pop()
         call.end = len(self.trace.operations)
@@ -150,9 +155,28 @@ class Recorder(TorchFunctionMode):
         call.outputs = tuple(self.number(tensor) for tensor in given)
         first = isinstance(out, tuple) and isinstance(next(iter(out), None), Tensor)
         call.tuple_length = 0 if isinstance(out, Tensor) else len(out) if first else -1
-        call.mixed = first and not all(one is None or isinstance(one, Tensor) for one in out)
+        rest = out[1:] if first else ()
+        call.passed = tuple(_argument(one, args, kwargs) for one in rest)
+        items = list(zip(rest, call.passed, strict=True))
+        call.handed = frozenset(self.number(one) for item, place in items if place for one in tensors_of(item))
+        call.mixed = not all(one is None or isinstance(one, Tensor) or place for one, place in items)
         if given:
             call.shapes = (call.shapes[0], given[0].shape)
+
+
+def _argument(value: Any, args: Any, kwargs: Any) -> str:
+    """The place or name of the argument, beside the first, that a value is; nothing if it is none of them."""
+    if value is None:
+        return ""
+    given = [*enumerate(args), *kwargs.items()][1:]
+    return next((str(place) for place, one in given if one is value or _equal(one, value)), "")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal numbers, texts or tuples of such."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, int | float | str) and type(one) is type(other) and one == other
 
 
 def writes(function: Any, keywords: dict[str, Any]) -> bool:
@@ -173,7 +197,7 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def record(model: nn.Module, example: Tensor) -> Trace:
+def record(model: nn.Module, example: Any) -> Trace:
     """The record of model(example); the model should be in eval mode and may be a copy. Its hooks are as before."""
     recorder = Recorder()
     with ExitStack() as stack:
@@ -181,7 +205,7 @@ def record(model: nn.Module, example: Tensor) -> Trace:
         for name, module in model.named_modules():
             enter = partial(recorder.enter, name)
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True).remove)
-            stack.callback(module.register_forward_hook(recorder.leave).remove)
+            stack.callback(module.register_forward_hook(recorder.leave, with_kwargs=True).remove)
         stack.enter_context(recorder)
         model(example)
     return recorder.trace

@@ -78,7 +78,7 @@ def test_blocks_that_give_tuples_are_blocks(form, criterion):
 @pytest.mark.parametrize("form", ["none", "weights", "alone", "pair"])
 def test_tickets_of_tuples_compute_what_tickets_of_tensors_do(form, tmp_path):
     ticket = ll.find_ticket(Network(form), BATCH, "snip", remove=2)
-    plain = ll.prune(Network(), ticket.removed_blocks, example=IMAGES)
+    plain = ll.prune(Network(), ticket.removed_blocks, example=IMAGES).model
     assert torch.equal(ticket.model.eval()(IMAGES), plain.eval()(IMAGES))
     ll.save_ticket(ticket, tmp_path / "ticket.safetensors")
     loaded = ll.load_ticket(tmp_path / "ticket.safetensors", lambda: Network(form)).model

@@ -1,0 +1,203 @@
+"""Networks that take and give other things than images and logits; scores against gradients written by hand."""
+
+import pytest
+import torch
+from tests.unit.handed import Bert, Regressor, Segmenter, maps, seeded, texts
+from tests.unit.plain import Plain, made
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import layerlottery as ll
+
+LABELS = torch.arange(6) % 3
+MASKS = torch.randint(3, (6, 8, 8), generator=torch.Generator().manual_seed(8))
+TIMES = torch.linspace(-1, 1, 6)
+TARGETS = torch.linspace(0, 3, 6)
+
+
+def by_hand(model, names, loss):
+    """SNIP: sums of |weight · gradient| over matrices in each block."""
+    model.eval()
+    loss.backward()
+    matrices = {name: [one for one in model.get_submodule(name).parameters() if one.dim() > 1] for name in names}
+    return {name: sum((one * one.grad).abs().sum().item() for one in held) for name, held in matrices.items()}
+
+
+def test_a_dict_is_the_networks_arguments():
+    scores = ll.score(seeded(Bert), (texts(), LABELS), "snip")
+    model = seeded(Bert).eval()
+    expected = by_hand(model, scores, F.cross_entropy(model(**texts()).logits, LABELS))
+    assert scores == pytest.approx(expected, rel=1e-4)
+    assert list(scores) == ["layers.0", "layers.1", "layers.2"]
+
+
+@pytest.mark.parametrize("name", ["labels", "label"])
+def test_labels_may_lie_in_the_dict(name):
+    given = texts() | {name: LABELS}
+    assert ll.score(seeded(Bert), given, "snip") == ll.score(seeded(Bert), (texts(), LABELS), "snip")
+    assert ll.score(seeded(Bert), [given], "snip") == ll.score(seeded(Bert), [(texts(), LABELS)], "snip")
+
+
+@pytest.mark.parametrize("criterion", ["grasp", "snip", "kl", "loss", "cka", "block_influence", "expectabs", "pls"])
+def test_token_ids_alone_and_in_a_dict_are_the_same(criterion):
+    ids = texts()["input_ids"]
+    alone = ll.score(seeded(Bert), (ids, LABELS), criterion)
+    assert alone == ll.score(seeded(Bert), ({"input_ids": ids}, LABELS), criterion)
+    called = ll.score(seeded(Bert), (ids, LABELS), criterion, forward=lambda model, given: model(given).logits)
+    assert called == alone
+
+
+def test_batches_of_dicts_add_up_to_one():
+    halves = [({name: one[part] for name, one in texts().items()}, LABELS[part]) for part in (slice(3), slice(3, 6))]
+    whole = ll.score(seeded(Bert), (texts(), LABELS), ll.CriterionSettings(function="snip", products="signed"))
+    found = ll.score(seeded(Bert), halves, ll.CriterionSettings(function="snip", products="signed"))
+    assert found == pytest.approx(whole, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["kl", "loss", "cka", "block_influence", "expectabs"])
+def test_parts_of_dicts_add_up_to_all(criterion, monkeypatch):
+    whole = ll.score(seeded(Bert), (texts(), LABELS), criterion)
+    monkeypatch.setattr("layerlottery.criteria.batches.PIXELS_AT_A_TIME", 2)
+    assert ll.score(seeded(Bert), (texts(), LABELS), criterion) == pytest.approx(whole, rel=1e-5, abs=1e-8)
+
+
+def test_masks_are_labels_of_maps():
+    scores = ll.score(seeded(Segmenter), (maps(), MASKS), "snip")
+    model = seeded(Segmenter)
+    expected = by_hand(model, scores, F.cross_entropy(model(maps())["out"], MASKS))
+    assert scores == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_loss_over_everything_a_network_answers():
+    def both(outputs, masks):
+        return F.cross_entropy(outputs["out"], masks) + 0.5 * F.cross_entropy(outputs["aux"], masks)
+
+    model = seeded(Segmenter)
+    # the auxiliary head is not behind the blocks, so it changes no score
+    found = ll.score(model, (maps(), MASKS), "snip", forward=lambda model, x: model(x), loss=both)
+    assert found == pytest.approx(ll.score(model, (maps(), MASKS), "snip"), rel=1e-4)
+    ignoring = nn.CrossEntropyLoss(ignore_index=255)
+    masks = MASKS.clone()
+    masks[:, 0] = 255
+    scores = ll.score(model, (maps(), masks), "snip", loss=ignoring)
+    assert scores == pytest.approx(by_hand(model, scores, ignoring(model(maps())["out"], masks)), rel=1e-4)
+
+
+@pytest.mark.parametrize("given", [{"image": maps(), "time": TIMES}, (maps(), TIMES)], ids=["by name", "in order"])
+@pytest.mark.parametrize("criterion", ["snip", "grasp", "loss"])
+def test_regression(given, criterion):
+    found = ll.score(seeded(Regressor), (given, TARGETS), criterion, loss=F.mse_loss)
+    called = ll.score(
+        seeded(Regressor),
+        ({"x": maps(), "t": TIMES}, TARGETS),
+        criterion,
+        forward=lambda model, batch: model(batch["x"], time=batch["t"]),
+        loss=lambda outputs, targets: ((outputs - targets) ** 2).mean(),
+    )
+    assert found == pytest.approx(called, rel=1e-4)
+    model = seeded(Regressor).eval()
+    if criterion == "snip":
+        assert found == pytest.approx(by_hand(model, found, F.mse_loss(model(maps(), TIMES), TARGETS)), rel=1e-4)
+    if criterion == "loss":
+        for name, value in found.items():
+            small = ll.prune(model, [name], example={"image": maps(), "time": TIMES}).model
+            assert value == pytest.approx(F.mse_loss(small(maps(), TIMES), TARGETS).item(), rel=1e-5)
+
+
+def test_grasp_of_a_loss_of_ones_own_is_that_of_its_hessian():
+    settings = ll.CRITERIA["grasp"]
+    found = ll.score(seeded(Regressor), ((maps(), TIMES), TARGETS), settings, loss=F.mse_loss)
+    model = seeded(Regressor).eval()
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(F.mse_loss(model(maps(), TIMES), TARGETS), parameters, create_graph=True)
+    flow = sum((one * one.detach()).sum() for one in gradients)
+    products = torch.autograd.grad(flow, parameters, materialize_grads=True)
+    pairs = zip(model.named_parameters(), products, strict=True)
+    held = {name: -(one * product).sum().item() for (name, one), product in pairs}
+    expected = {name: settings.sign * held[f"{name}.conv.weight"] for name in found}
+    assert found == pytest.approx(expected, rel=1e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize("criterion", ["expectabs", "kl", "cka", "block_influence", "px", "l1", "synflow"])
+def test_images_alone_do_where_a_criterion_needs_no_labels(criterion):
+    images, model = maps(side=6), made()
+    expected = ll.score(model, (images, LABELS), criterion)
+    loader = DataLoader(TensorDataset(images), batch_size=6)
+    for given in (images, (images, None), loader, iter([images])):
+        assert ll.score(model, given, criterion) == expected
+
+
+class WithoutHead(Plain):
+    """Gives features, not logits."""
+
+    def forward(self, x):
+        return {"features": self.units(self.first(x))}
+
+
+@pytest.mark.parametrize("criterion", ["expectabs", "block_influence", "l1"])
+def test_criteria_of_blocks_ask_for_no_logits(criterion):
+    expected = ll.score(made(), (maps(side=6), LABELS), criterion)
+    assert ll.score(made(WithoutHead), maps(side=6), criterion) == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ll.score(seeded(Bert), texts(), "snip"), r"^batch: found a dict; allowed.*; snip needs labels$"),
+        (lambda: ll.score(seeded(Bert), (texts(), LABELS), "synflow"), "synflow needs images, a tensor of floats"),
+        (lambda: ll.score(seeded(Segmenter), (maps(), MASKS), "pls"), r"labels are \(6, 8, 8\); pls needs a class for"),
+        (lambda: ll.score(seeded(Segmenter), maps(), "kl"), r"gives \(6, 3, 8, 8\); this criterion needs logits"),
+        (lambda: ll.score(seeded(Segmenter), (maps(), LABELS), "snip"), r"^forward: gives a tensor .*with loss= what"),
+        (lambda: ll.find_blocks(seeded(Regressor), maps()), r"several inputs \(image, time\); .*dict.*forward="),
+        (lambda: ll.find_blocks(made(), maps(), forward=3), "^forward: found int; allowed: a function"),
+        (lambda: ll.score(made(), (maps(side=6), LABELS), "snip", loss="mse"), "^loss: found str; allowed: a function"),
+        (
+            lambda: ll.score(made(), (maps(side=6), LABELS), "snip", head="zero"),
+            "^head: found 'zero'; allowed: None, r",
+        ),
+        (
+            lambda: ll.score(made(), (maps(side=6), LABELS), "snip", loss=lambda outputs, targets: outputs),
+            r"^loss: gives a tensor \(6, 3\); allowed: a tensor of one number",
+        ),
+        (lambda: ll.find_blocks(seeded(Bert), {"input_ids": 3}), "^example: found dict; allowed: a batch"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(call, message):
+    with pytest.raises(ll.LayerLotteryError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_last_layer_of_zeros_is_named_with_what_helps():
+    model = made()
+    nn.init.zeros_(model.last.weight)
+    batch = maps(side=6), LABELS
+    with pytest.raises(ll.LayerLotteryError, match=r"snip gave all 3 blocks.*head='random' scores a copy"):
+        ll.score(model, batch, "snip")
+    scores = ll.score(model, batch, "snip", head="random")
+    assert len(set(scores.values())) == 3
+    assert not model.last.weight.any()
+    ticket = ll.find_ticket(model, batch, "snip", head="random", remove=1)
+    assert ticket.removed_blocks == [min(scores, key=scores.get)]
+    assert not ticket.model.last.weight.any()
+    assert ll.score(model, batch, "snip", head="random", seed=1) != scores
+
+
+def test_scores_with_a_random_head_are_those_of_a_network_with_it():
+    model = made()
+    nn.init.zeros_(model.last.weight)
+    settings = ll.CriterionSettings(function="snip", batchnorm="eval")
+    scores = ll.score(model, (maps(side=6), LABELS), settings, head="random")
+    weights = []
+
+    def seen(model, blocks, batches, *, seed):
+        weights.append(model.last)
+        return {block.name: float(place) for place, block in enumerate(blocks)}
+
+    ll.score(model, (maps(side=6), LABELS), seen, head="random")
+    model.last.load_state_dict(weights[0].state_dict())
+    again = ll.score(model, (maps(side=6), LABELS), settings)
+    assert scores == pytest.approx(again)
+    assert weights[0].weight.std().item() == pytest.approx(0.02, rel=0.6)
+    assert not weights[0].bias.any()
