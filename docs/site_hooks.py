@@ -1,4 +1,4 @@
-"""What `mkdocs build` does beside its plugins: the notebook as a page, and files of the repository that pages link to.
+"""What `mkdocs build` does beside its plugins: pages of the notebook, of all commands, and of files that pages link to.
 
 Pages are read on code hosts, too, where `../workflow/presets/paper.yaml` leads out of docs. On the site each such file
 is a page of its own, so that it holds all that it links to.
@@ -12,14 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 from nbconvert import MarkdownExporter
 
+from layerlottery.cli.main import GROUPS, cli
+
 LINK = re.compile(r"(?<=\]\()(?!https?:)([^)#\s]+)")
 NOTEBOOK = "tutorial.ipynb"
+COMMANDS = "commands.md"
 LANGUAGES = {".yaml": "yaml", ".py": "python", ".cff": "yaml"}
 
 
@@ -42,7 +46,31 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             return match[1]
         return posixpath.relpath(_page(target.removeprefix("../")), posixpath.dirname(page.file.src_uri) or ".")
 
-    return LINK.sub(there, markdown)
+    text = LINK.sub(there, markdown)
+    return "\n".join([text, *_commands()]) if page.file.src_uri == COMMANDS else text
+
+
+def _commands() -> Iterator[str]:
+    """All commands in their groups, as `--help` says it."""
+    for title, commands in GROUPS.items():
+        yield f"## {title}\n"
+        for command in commands:
+            yield from _command(command)
+
+
+def _command(command: click.Command) -> Iterator[str]:
+    context = click.Context(command, click.Context(cli, info_name="layerlottery"), info_name=command.name)
+    yield f"### {command.name} {{ #layerlottery-{command.name} }}\n"
+    yield f"{click.unstyle(command.help or '')}\n"
+    yield f"```text\nlayerlottery {command.name} {' '.join(command.collect_usage_pieces(context))}\n```\n"
+    yield "| option | |\n|---|---|"
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record:
+            option, meaning = (" ".join(one.split()) for one in record)
+            # within code a | ends no cell
+            yield f"| `{option}` | {meaning.replace('|', '&#124;')} |"
+    yield ""
 
 
 def _target(link: str, source: str) -> str:
