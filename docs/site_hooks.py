@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def _commands() -> Iterator[str]:
 def _command(command: click.Command) -> Iterator[str]:
     context = click.Context(command, click.Context(cli, info_name="layerlottery"), info_name=command.name)
     yield f"### {command.name} {{ #layerlottery-{command.name} }}\n"
-    yield f"{click.unstyle(command.help or '')}\n"
+    yield f"{cleandoc(command.help or '')}\n"
     yield f"```text\nlayerlottery {command.name} {' '.join(command.collect_usage_pieces(context))}\n```\n"
-    yield "| option | |\n|---|---|"
+    yield "| option | meaning |\n|---|---|"
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
         if record:
