@@ -11,7 +11,7 @@ import yaml
 from tests.unit.pages import DOCS, NAMES, ROOT, blocks, commands
 
 import layerlottery
-from layerlottery.cli.configuration_page import configuration_page
+from layerlottery.cli.configuration_page import every_key
 from layerlottery.cli.main import cli
 from layerlottery.cli.reference import configuration_schema
 
@@ -39,7 +39,7 @@ def test_every_page_is_in_the_navigation():
 
 
 def test_the_configuration_page_is_current():
-    made = configuration_page(json.loads(configuration_schema()))
+    made = every_key(json.loads(configuration_schema()))
     assert (DOCS / "configuration.md").read_text() == made, "run: make documents"
 
 

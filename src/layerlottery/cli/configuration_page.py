@@ -1,4 +1,7 @@
-"""The configuration's JSON schema as a page: every key with its type, limits, default and meaning."""
+"""The configuration's JSON schema as a page: every key with its type, limits, default and meaning.
+
+Run as a program it prints the page.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from layerlottery.cli.reference import configuration_schema
+
 Schema = dict[str, Any]
 HEAD = """# Configuration
 
-Every key of the configuration file. This page is made by `layerlottery schema --format markdown`; a test keeps the two
-equal. `config.yaml` shows the usual keys at work, and with `workflow/schemas/config.schema.json` an editor completes and
+Every key of the configuration file. This page is made from the schema by `make documents`; a test keeps the two equal. `config.yaml` shows the usual keys at work, and with `workflow/schemas/config.schema.json` an editor completes and
 checks them. Unknown keys are errors.
 """
 LARGEST = 2**31  # limits above it only keep numbers in the range of a type
 
 
-def configuration_page(schema: Schema) -> str:
+def every_key(schema: Schema) -> str:
     """Markdown: the keys at the top, then a section for each mapping, in the order in which they are met."""
     titles = dict(_titles(schema))
     parts = [HEAD, "## Keys at the top\n", *_table(schema, titles)]
@@ -118,3 +122,7 @@ def _limits(held: Schema) -> str:
 def _cell(text: str) -> str:
     # a | would end the cell
     return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(every_key(json.loads(configuration_schema())), end="")

@@ -62,20 +62,9 @@ def _line(column: Column) -> str:
 
 
 @click.command(cls=PanelCommand)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["json", "markdown"]),
-    default="json",
-    show_default=True,
-    help="JSON schema, or a page of it",
-)
-def schema(form: str) -> None:
-    """Print the JSON schema of the configuration file, or the page that says the same."""
-    from layerlottery.cli.configuration_page import configuration_page
-
-    text = configuration_schema()
-    click.echo(text if form == "json" else configuration_page(json.loads(text)), nl=False)
+def schema() -> None:
+    """Print the JSON schema of the configuration file."""
+    click.echo(configuration_schema(), nl=False)
 
 
 @click.command(cls=PanelCommand)
