@@ -7,7 +7,7 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos lint types check bench readme documents docs lock clean
+.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos test-wheel test-lowest test-newest lint types check bench readme documents docs lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
@@ -33,6 +33,15 @@ test-slurm: .venv/installed  ## the benchmark and its accidents on a SLURM of it
 
 test-chaos: .venv/installed  ## kills at random moments, full disks, damaged files
 	pytest -m chaos tests/chaos
+
+test-wheel: .venv/installed  ## the package as others install it: the library alone, and a benchmark; a minute
+	pytest -m slow tests/packaging
+
+test-lowest:  ## the library's tests with the lowest versions that it allows; PYTHON=python3.12 for another Python
+	.ci/versions lowest $(PYTHON)
+
+test-newest:  ## the library's tests with the newest versions that there are
+	.ci/versions newest $(PYTHON)
 
 lint: .venv/installed  ## style of Python, the order of rooms, Snakemake rules
 	ruff check .
@@ -67,7 +76,7 @@ docs: .venv/docs  ## build the documents' site into site; open site/index.html
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "layerlottery needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,slurm,autoattack,export,timm,tensorboard,wandb,mlflow]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[benchmark,dev,slurm,autoattack,export,timm,tensorboard,wandb,mlflow]"
 	touch $@
 
 lock: .venv/installed  ## write the versions that are installed now into constraints.txt

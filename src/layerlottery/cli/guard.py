@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from layerlottery.errors import Interrupted, LayerLotteryError, Suspended
+from layerlottery.extras import missing
 from layerlottery.runtime.requeue import requeue
 from layerlottery.runtime.stop import STOP
 from layerlottery.words import terminal
@@ -61,6 +62,9 @@ def _explain(error: Exception) -> NoReturn:
             # of a function of the user's, say: where it went wrong is for the log
             _log_traceback(error.__cause__)
         _fail(str(error), 1)
+    if isinstance(error, ImportError) and (line := missing(error)) is not None:
+        _log_traceback(error)
+        _fail(f"{' '.join(sys.argv[1:2])}: {line}", 1)
     if isinstance(error, OSError):
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     _fail(_unforeseen(error), 1)

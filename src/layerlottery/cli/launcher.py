@@ -30,12 +30,23 @@ def main() -> None:
         handed = _hand_over() if sys.argv[1:2] != [COLD] else None
         if handed is not None:
             sys.exit(_wait(*handed))
-        from layerlottery.cli.main import main as here
-
-        here()
+        _run_here()
     finally:
         # the status is decided; Python's own end would let a signal replace it
         handle(signal.SIG_IGN)
+
+
+def _run_here() -> None:
+    try:
+        from layerlottery.cli.main import main as here
+    except ModuleNotFoundError as error:
+        from layerlottery.extras import missing
+
+        if (line := missing(error)) is None:
+            raise
+        # the library alone is installed, whose script this is nevertheless
+        sys.exit(f"layerlottery: commands: {line}")
+    here()
 
 
 def _hand_over() -> tuple[socket.socket, int] | None:

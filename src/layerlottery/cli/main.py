@@ -11,6 +11,7 @@ from rich_click import RichCommandPanel, RichGroup
 from layerlottery.cli import evaluation, pipeline, reference, results, upkeep
 from layerlottery.cli.export import export
 from layerlottery.cli.guard import run_guarded
+from layerlottery.cli.init import init
 from layerlottery.cli.networks import networks
 from layerlottery.cli.panels import CONTEXT
 from layerlottery.cli.planning import plan
@@ -30,7 +31,7 @@ STAGES = (
 GROUPS: dict[str, Sequence[click.Command]] = {
     # people ask for a report, too, as they do for a summary
     "Look at results": [results.report, results.leaderboard, results.summary, status, upkeep.show],
-    "Plan a benchmark": [plan, seeds],
+    "Plan a benchmark": [init, plan, seeds],
     "Your own network": [evaluation.evaluate, export, networks],
     "Stages, in the order of the data": STAGES,
     "Maintenance": [*upkeep.COMMANDS, *reference.COMMANDS],

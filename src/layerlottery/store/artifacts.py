@@ -4,6 +4,8 @@ Facts are JSON, tables are Parquet, weights are safetensors, image arrays are np
 pickled. Every artifact carries a stamp (see stamps.py): what made it, where it belongs, what it was made from; and a
 seal (SHA-256 of all its bytes, see seals.py). An npy file's hash stands in the facts beside it. Tensors and facts also
 carry `content`, SHA-256 of the values alone: later stages are made from it.
+
+Functions of tables import pyarrow when they are called: tickets of the library are kept without it.
 """
 
 from __future__ import annotations
@@ -17,12 +19,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from layerlottery import paths
 from layerlottery.errors import LayerLotteryError
@@ -30,6 +30,10 @@ from layerlottery.store import seals, stamps
 from layerlottery.store.hashing import digest
 from layerlottery.store.regular import require_regular
 from layerlottery.store.stamps import Inputs, Stamp
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Array = npt.NDArray[Any]
 # rows of a table that is not worth compressing, nor reading with several threads
@@ -176,6 +180,8 @@ class TableWriter:
 
     def write(self, piece: pa.Table | pa.RecordBatch) -> None:
         """Append rows of the table's schema."""
+        import pyarrow as pa
+
         table = pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
         self._writer.write_table(table.replace_schema_metadata(None))
 
@@ -188,6 +194,8 @@ def table_writer(
 
     A `small` one is written plainly: it is read faster so, and hardly larger.
     """
+    import pyarrow.parquet as pq
+
     how = {"compression": "none", "use_dictionary": False} if small else {"compression": "zstd"}
     with _sealed(path) as temporary, pq.ParquetWriter(temporary, schema.remove_metadata(), **how) as parquet:
         writer = TableWriter(parquet, config_hash, inputs)
@@ -218,6 +226,9 @@ def read_table(path: Path) -> pa.Table:
 
 def read_stamped_table(path: Path) -> tuple[pa.Table, Stamp]:
     """Rows of a Parquet artifact, and its stamp."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(pa.BufferReader(_checked(path)), pre_buffer=False)
         check_rows(path, file.metadata.num_rows)

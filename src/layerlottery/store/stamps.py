@@ -14,9 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from layerlottery import paths
 from layerlottery.store import seals
 from layerlottery.store.hashing import canonical
@@ -108,8 +105,8 @@ def read_stamp(path: Path) -> Stamp:
     """
     try:
         return _read(path)
-    except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise seals.BrokenSeal(f"not a file of this project ({type(error).__name__})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _foreign(error) from error
 
 
 def _read(path: Path) -> Stamp:
@@ -121,8 +118,23 @@ def _read(path: Path) -> Stamp:
             text = head[8:] + file.read(min(int.from_bytes(head[:8], "little"), seals.MOST_HEADER) - len(head) + 8)
             return Stamp.from_facts(json.loads(json.loads(text)["__metadata__"][KEY]))
     if head.startswith(b"PAR1"):
-        return Stamp.from_pairs(pq.read_metadata(path).metadata or {})
+        return Stamp.from_pairs(_metadata(path))
     return _last_line(path)
+
+
+def _metadata(path: Path) -> Mapping[bytes, bytes]:
+    """What stands in a table's footer."""
+    import pyarrow as pa  # other files are read without it
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(path).metadata or {}
+    except pa.ArrowException as error:
+        raise _foreign(error) from error
+
+
+def _foreign(error: Exception) -> seals.BrokenSeal:
+    return seals.BrokenSeal(f"not a file of this project ({type(error).__name__})")
 
 
 def _last_line(path: Path) -> Stamp:
