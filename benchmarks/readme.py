@@ -36,8 +36,8 @@ def block(tables: Path) -> str:
     began, ended = (pd.to_datetime(runs[name]) for name in ("started", "ended"))
     minutes = (ended.max() - began.min()).total_seconds() / 60
     device = ", ".join(runs["device"].unique())
-    said = f"{len(runs)} networks on {device}, {began.min():%Y-%m-%d}, {os.cpu_count()} jobs at once; {minutes:.1f} minutes "
-    return f"```text\n{summary_text(tables)}\n```\n\n{said}from the first training to the last."
+    said = f"{len(runs)} networks on {device}, {began.min():%Y-%m-%d}, {os.cpu_count()} jobs at once; {minutes:.1f} "
+    return f"```text\n{summary_text(tables)}\n```\n\n{said}minutes from the first training to the last."
 
 
 def written(page: str, text: str) -> str:

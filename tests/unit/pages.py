@@ -40,9 +40,15 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
         if mark and began is None:
             began = number, mark[1], mark[2]
         elif mark and began and mark[1] == began[1] and not mark[2]:
-            yield Block(page, began[0], began[2], "\n".join(lines[began[0] : number - 1]) + "\n")
+            text = "\n".join(lines[began[0] : number - 1]) + "\n"
+            yield Block(page, began[0], began[2] or _guessed(text), text)
             began = None
     assert began is None, f"{page}:{began[0]}: this block has no end"
+
+
+def _guessed(text: str) -> str:
+    """Of a block without a language: commands, if it begins with one of ours, else what they print."""
+    return "bash" if re.match(r"(layerlottery|snakemake|make|pip|git|python) ", text) else "text"
 
 
 def commands(text: str) -> Iterator[list[str]]:

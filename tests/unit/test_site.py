@@ -19,7 +19,6 @@ from layerlottery.cli.reference import configuration_schema
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 
 
-
 def configuration():
     return yaml.safe_load((ROOT / "mkdocs.yml").read_text())
 

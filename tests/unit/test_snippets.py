@@ -4,14 +4,14 @@ import ast
 import json
 import re
 import shutil
+import tomllib
 from functools import cache
 
 import click
 import jsonschema
 import pytest
-import tomllib
 import yaml
-from tests.unit.pages import NAMES, ROOT, blocks, commands, spoken
+from tests.unit.pages import DOCS, NAMES, ROOT, blocks, commands, spoken
 
 from layerlottery.cli.main import cli
 from layerlottery.cli.reference import configuration_schema
@@ -21,7 +21,7 @@ LANGUAGES = {"python", "yaml", "bash", "toml", "bibtex", "text"}
 ELSEWHERE = {
     "docs/extending.md": "tests/unit/config/extensions/test_page.py",
     "docs/library.md": "tests/unit/test_library_page.py",
-    "docs/recipes.md": "tests/unit/test_recipes.py",
+    **{f"docs/recipes/{path.name}": "tests/unit/test_recipes.py" for path in DOCS.glob("recipes/*.md")},
 }
 # the site begins as README does: test_site.py compares them
 PROGRAMS = [name for name in NAMES if blocks(name, "python") and name not in {*ELSEWHERE, "docs/index.md"}]
@@ -31,7 +31,7 @@ OTHERS |= {"docker", "apptainer", "wandb", "pre-commit", ".venv/bin/pre-commit",
 
 
 @pytest.mark.parametrize("page", NAMES)
-def test_every_block_says_its_language(page):
+def test_languages_are_known(page):
     assert [one.place for one in blocks(page) if one.language not in LANGUAGES] == []
 
 
@@ -46,7 +46,13 @@ def test_its_python_runs(page, tmp_path, monkeypatch):
 def test_other_pages_have_a_test_of_their_own():
     pages = {name: test for name, test in ELSEWHERE.items() if name in NAMES}
     assert len(pages) >= 2
-    assert [name for name, test in pages.items() if (ROOT / name).name not in (ROOT / test).read_text()] == []
+    # by name, or all of its folder
+    assert [name for name, test in pages.items() if not named(name, (ROOT / test).read_text())] == []
+
+
+def named(page: str, test: str) -> bool:
+    folder, _, name = page.removeprefix("docs/").rpartition("/")
+    return name in test or (bool(folder) and f'"{folder}"' in test)
 
 
 ENTRIES = ("datasets", "networks", "criteria")
@@ -188,7 +194,9 @@ def of_python(given: list[str]) -> str:
     script = ROOT / given[0]
     if not script.is_file():
         return "no such file"
-    source = "".join(path.read_text() for path in script.parent.glob("*.py")) if whole_folder(script) else script.read_text()
+    source = (
+        "".join(path.read_text() for path in script.parent.glob("*.py")) if whole_folder(script) else script.read_text()
+    )
     return " ".join(one for one in given if one.startswith("--") and f'"{one}"' not in source)
 
 

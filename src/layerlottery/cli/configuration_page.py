@@ -15,7 +15,8 @@ from layerlottery.cli.reference import configuration_schema
 Schema = dict[str, Any]
 HEAD = """# Configuration
 
-Every key of the configuration file. This page is made from the schema by `make documents`; a test keeps the two equal. `config.yaml` shows the usual keys at work, and with `workflow/schemas/config.schema.json` an editor completes and
+Every key of the configuration file. This page is made from the schema by `make documents`; a test keeps the two equal.
+`config.yaml` shows the usual keys at work, and with `workflow/schemas/config.schema.json` an editor completes and
 checks them. Unknown keys are errors.
 """
 LARGEST = 2**31  # limits above it only keep numbers in the range of a type
@@ -115,7 +116,11 @@ def _limits(held: Schema) -> str:
         "maximum": "to {}",
         "exclusiveMaximum": "below {}",
     }
-    said = [text.format(f"{held[key]:,}".removesuffix(".0")) for key, text in bounds.items() if abs(held.get(key, LARGEST)) < LARGEST]
+    said = [
+        text.format(f"{held[key]:,}".removesuffix(".0"))
+        for key, text in bounds.items()
+        if abs(held.get(key, LARGEST)) < LARGEST
+    ]
     return f", {' '.join(said)}" if said else ""
 
 
