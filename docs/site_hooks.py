@@ -33,7 +33,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for file in _tutorial(docs / NOTEBOOK, config):
         files.append(file)
     linked = {name for page in files.documentation_pages() for name in _outside(page.content_string, page.src_uri)}
-    for name in sorted(linked):
+    # mkdocs itself warns of links that lead nowhere, and of links to folders
+    for name in sorted(name for name in linked if (docs.parent / name).is_file()):
         files.append(_shown(docs.parent / name, name, config))
     return files
 
@@ -92,7 +93,7 @@ def _page(name: str) -> str:
 
 
 def _shown(path: Path, name: str, config: MkDocsConfig) -> File:
-    """A page that shows a file; mkdocs' own warning names a link to one that is missing."""
+    """A page that shows a file."""
     text = f"# {path.name}\n\n`{name}` in the repository.\n\n"
     text += f"````{LANGUAGES.get(path.suffix, 'text')}\n{path.read_text(encoding='utf-8')}````\n"
     return File.generated(config, _page(name), content=text, inclusion=InclusionLevel.NOT_IN_NAV)

@@ -41,14 +41,17 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
             began = number, mark[1], mark[2]
         elif mark and began and mark[1] == began[1] and not mark[2]:
             text = "\n".join(lines[began[0] : number - 1]) + "\n"
-            yield Block(page, began[0], began[2] or _guessed(text), text)
+            yield Block(page, began[0], _language(began[2], text), text)
             began = None
     assert began is None, f"{page}:{began[0]}: this block has no end"
 
 
-def _guessed(text: str) -> str:
-    """Of a block without a language: commands, if it begins with one of ours, else what they print."""
-    return "bash" if re.match(r"(layerlottery|snakemake|make|pip|git|python) ", text) else "text"
+def _language(said: str, text: str) -> str:
+    """What a block is in: rules may be shown as Python; without a word it is commands, or what they print."""
+    if said == "python" and re.search(r"^(module|rule|use rule) ", text, re.MULTILINE):
+        return "snakemake"
+    begins = re.match(r"(layerlottery|snakemake|make|pip|git|python) ", text)
+    return said or ("bash" if begins else "text")
 
 
 def commands(text: str) -> Iterator[list[str]]:

@@ -16,7 +16,7 @@ from tests.unit.pages import DOCS, NAMES, ROOT, blocks, commands, spoken
 from layerlottery.cli.main import cli
 from layerlottery.cli.reference import configuration_schema
 
-LANGUAGES = {"python", "yaml", "bash", "toml", "bibtex", "text"}
+LANGUAGES = {"python", "snakemake", "yaml", "bash", "toml", "bibtex", "text"}
 # pages with a test of their own that runs their Python
 ELSEWHERE = {
     "docs/extending.md": "tests/unit/config/extensions/test_page.py",
