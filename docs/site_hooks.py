@@ -70,8 +70,9 @@ def _command(command: click.Command) -> Iterator[str]:
         record = parameter.get_help_record(context)
         if record:
             option, meaning = (" ".join(one.split()) for one in record)
-            # within code a | ends no cell
-            yield f"| `{option}` | {meaning.replace('|', '&#124;')} |"
+            # outside of code they would begin a link, and end the cell
+            meaning = re.sub(r"([\[|])", r"\\\1", meaning)
+            yield f"| `{option}` | {meaning} |"
     yield ""
 
 
