@@ -7,6 +7,8 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+import torch
+import torchvision
 import yaml
 from tests.unit.pages import DOCS, NAMES, ROOT, blocks, commands
 
@@ -66,6 +68,33 @@ def test_readme_is_short_and_begins_as_the_site_does():
     assert [one.text for one in site] == [one.text for one in blocks("README.md", "python")]
     (install,) = commands(blocks("README.md", "bash")[0].text)
     assert install[:2] == ["pip", "install"]
+
+
+def test_readme_s_table_is_what_networks_have():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| (\d+) % \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    page = (DOCS / "networks.md").read_text().rpartition("--image-size 224")[2]
+    assert len(rows) >= 4
+    for name, blocks_there, most, _ in rows:
+        assert re.search(
+            rf"^\| `torchvision\.{name}` \|.*\| {blocks_there} \| [\d, ]+ \| {most} \|$", page, re.MULTILINE
+        )
+
+
+def test_a_share_in_readme_is_that_of_the_library():
+    name, most, share = "resnet18", 4, 51
+    images = torch.zeros(2, 3, 224, 224)
+    network = torchvision.models.get_model(name)
+    ticket = layerlottery.find_ticket(network, criterion="random", remove=most, example=images)
+    assert round(100 * ticket.cost.flops_reduction) == share
+    assert re.search(rf"^\| `{name}` \| \d+ \| {most} \| {share} % \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    with pytest.raises(layerlottery.LayerLotteryError):
+        layerlottery.find_ticket(network, criterion="random", remove=most + 1, example=images)
+
+
+def test_links_of_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text())
+    assert len(links) > 20
+    assert [one for one in links if not (ROOT / one).exists()] == []
 
 
 def test_messages_that_the_page_on_trouble_explains_are_ours():
