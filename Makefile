@@ -7,7 +7,7 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos test-wheel test-lowest test-newest lint types check bench readme documents lock clean
+.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos test-wheel test-lowest test-newest lint types check bench readme documents docs lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
@@ -58,13 +58,21 @@ check: lint types test  ## all of the above but the slow tests
 bench: .venv/installed  ## measure what is promised about speed into docs/performance.md; 10 to 20 minutes
 	python benchmarks/performance.py
 
-readme: .venv/installed  ## write README's summary and picture from the run in results; needs Chromium
+readme: .venv/installed  ## write the documents' summary and picture from the run in results; needs Chromium
 	python benchmarks/readme.py
 
 documents: .venv/installed  ## make the reference texts that follow from the code
 	layerlottery schema > workflow/schemas/config.schema.json
 	layerlottery schema --format markdown > config/README.md
 	layerlottery dictionary > docs/data_dictionary.md
+	python -m layerlottery.cli.configuration_page > docs/configuration.md
+
+docs: .venv/docs  ## build the documents' site into site; open site/index.html
+	mkdocs build --strict
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "layerlottery needs Python 3.11 or newer")'

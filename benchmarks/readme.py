@@ -1,7 +1,7 @@
-"""`make readme`: README's summary and picture, and the tables behind them, from one run of the default benchmark.
+"""`make readme`: the picture of README and the summary of docs/first_hour.md, and the tables behind them, from one run.
 
 Run `make demo` first. Copies the tables runs and summary to docs/demo, writes what `layerlottery summary` says of them
-between README's two marks, and takes the first screen of the report with a headless Chromium. The picture names the
+between the page's two marks, and takes the first screen of the report with a headless Chromium. The picture names the
 tables that it belongs to; a test compares all three.
 """
 
@@ -23,6 +23,7 @@ from layerlottery.report.text import summary_text
 
 HERE = Path(__file__).parents[1]
 DEMO, PICTURE = HERE / "docs" / "demo", HERE / "docs" / "images" / "report.png"
+PAGE = HERE / "docs" / "first_hour.md"
 BEGIN, END = "<!-- what make readme writes -->", "<!-- so far -->"
 KEPT = ("runs", "summary")
 CHROMIUM = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
@@ -35,13 +36,13 @@ def block(tables: Path) -> str:
     began, ended = (pd.to_datetime(runs[name]) for name in ("started", "ended"))
     minutes = (ended.max() - began.min()).total_seconds() / 60
     device = ", ".join(runs["device"].unique())
-    said = f"{len(runs)} networks on {device}, {os.cpu_count()} jobs at once; {minutes:.1f} minutes from the first "
-    return f"```\n{summary_text(tables)}\n```\n\n{said}training to the last."
+    said = f"{len(runs)} networks on {device}, {began.min():%Y-%m-%d}, {os.cpu_count()} jobs at once; {minutes:.1f} "
+    return f"```text\n{summary_text(tables)}\n```\n\n{said}minutes from the first training to the last."
 
 
-def written(readme: str, text: str) -> str:
-    """README with this text between its marks."""
-    before, _, rest = readme.partition(BEGIN)
+def written(page: str, text: str) -> str:
+    """The page with this text between its marks."""
+    before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}"
 
 
@@ -69,8 +70,7 @@ def main() -> None:
     (DEMO / "tables").mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copy(results / "tables" / f"{name}.parquet", DEMO / "tables")
-    readme = HERE / "README.md"
-    readme.write_text(written(readme.read_text(encoding="utf-8"), block(results / "tables")), encoding="utf-8")
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), block(results / "tables")), encoding="utf-8")
     take(results / "report" / "index.html")
 
 

@@ -370,7 +370,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "networks.md").read_text()
 
 
 def test_the_entries_of_the_page_are_valid():
-    (snippet,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    snippet, _ = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     networks = TypeAdapter(dict[str, Network]).validate_python(yaml.safe_load(snippet))
     assert {one.family for one in networks.values()} >= {"resnet", "wide_resnet", "vit", "torchvision", "timm"}
 
