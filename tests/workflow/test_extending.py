@@ -1,6 +1,7 @@
 """Code of the user's own in a benchmark: what a change of a file runs again, and nothing else."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,6 +9,7 @@ from tests.workflow.project import ROOT, clone, counted, edited
 
 from layerlottery.config.recipes import Recipes
 from layerlottery.store.artifacts import read_table
+from layerlottery.stubs.write import KINDS, write_stub
 
 CONFIG = edited(
     yaml.safe_load((ROOT / "docs" / "examples" / "benchmark.yaml").read_text()),
@@ -84,3 +86,16 @@ def test_a_changed_file_runs_again_what_depends_on_it(announced, name):
 
 def test_a_changed_criterion_is_scored_alone(announced):
     assert [job.outputs for job in announced["criterion.py"]] == [[TARGETS[1]]]
+
+
+def test_what_new_writes_is_a_benchmark_that_can_run(fresh, monkeypatch):
+    monkeypatch.chdir(fresh.root)
+    runs = {}
+    for kind in KINDS:
+        *_, benchmark = write_stub(kind, f"my_{kind}", Path("own"))
+        words = ["--snakefile", str(fresh.root / "Snakefile"), "--directory", str(fresh.root)]
+        runs[kind] = [*words, "--configfile", str(benchmark)]
+    for kind, jobs in fresh.dry_runs(runs).items():
+        told = counted(jobs)
+        # two seeds, each with a dense network and two tickets
+        assert (told["train_dense"], told["train_ticket"], told["report"]) == (2, 4, 1), kind

@@ -74,7 +74,7 @@ def crate(folder: Path, manifest: Mapping[str, Any], *, main: str, title: str, l
     graph = [
         {"@id": FILE, "@type": "CreativeWork", "about": _ref("./"), "conformsTo": [_ref(CRATE), _ref(WORKFLOW_CRATE)]},
         root,
-        *(_file(folder, name, main, software) for name in files),
+        *(_file(folder, name, main, manifest["written_by"], software) for name in files),
         *({"@id": name, "@type": "Dataset", "name": "a page for each network"} for name in pages),
         _run(manifest, main, made),
         *software,
@@ -87,7 +87,7 @@ def _ref(name: str) -> dict[str, str]:
     return {"@id": name}
 
 
-def _file(folder: Path, name: str, main: str, software: Iterable[Entity]) -> Entity:
+def _file(folder: Path, name: str, main: str, version: str, software: Iterable[Entity]) -> Entity:
     path = folder / name
     kind = TYPES.get(path.suffix) or mimetypes.types_map.get(path.suffix) or TEXT
     found: Entity = {
@@ -98,11 +98,14 @@ def _file(folder: Path, name: str, main: str, software: Iterable[Entity]) -> Ent
         "contentSize": str(path.stat().st_size),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
+    if name == "README.md":
+        found["about"] = _ref("./")
     if name != main:
         return found
     return found | {
         "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
         "name": "layerlottery",
+        "version": version,
         "programmingLanguage": _ref(SNAKEMAKE),
         "softwareRequirements": [_ref(one["@id"]) for one in software],
     }
@@ -124,9 +127,9 @@ def _run(manifest: Mapping[str, Any], main: str, made: Iterable[str]) -> Entity:
         "name": f"Run of the benchmark: {manifest['networks']} networks trained and tested",
         "description": f"snakemake --cores all --configfile {CONFIGURATION}",
         "instrument": _ref(main),
-        "object": [_ref(CONFIGURATION)],
+        "object": _ref(CONFIGURATION),
         "result": [_ref(name) for name in (*made, "manifest.json")],
-        "actionStatus": _ref("http://schema.org/CompletedActionStatus"),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
         **{key: time for key, time in times.items() if time},
     }
 

@@ -160,7 +160,8 @@ def _named_functions(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _yaml(configuration: Any) -> str:
     head = "# What this benchmark asked for; what is not named is the default.\n"
-    return head + yaml.safe_dump(_uncoded(configuration), sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.safe_dump(_uncoded(configuration), sort_keys=False, allow_unicode=True, width=120)
+    return head + text
 
 
 def _uncoded(value: Any) -> Any:
