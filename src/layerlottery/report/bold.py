@@ -81,11 +81,11 @@ def _tested(networks: pd.DataFrame, held: pd.DataFrame, pairs: pd.DataFrame, tab
     """The inference on every pair, by its number; the place of a network is its row in the table runs."""
     placed = held[[*SIDES, "seed"]].assign(place=held.index)
     numbered = pairs.rename_axis("contrast").reset_index()
-    sides = [
+    ours, theirs = (
         numbered.merge(placed, left_on=["column", side], right_on=["column", "row"])[["contrast", "seed", "place"]]
         for side in ("first", "second")
-    ]
-    contrasts = Contrasts.between(*sides, len(networks))
+    )
+    contrasts = Contrasts.between(ours, theirs, len(networks))
     clean = _clean(tables.robustness)
     images = tables.runs[OWN].merge(clean[[*OWN, "images"]], how="left", on=OWN)["images"].to_numpy(float)
     measured = Measured(

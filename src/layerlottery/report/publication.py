@@ -6,7 +6,7 @@ draws are averaged within each seed first. Docs: report.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -173,7 +173,7 @@ def _require_one(held: pd.DataFrame, asked: Asked) -> None:
 
 def _labels(held: pd.DataFrame, key: str) -> pd.Series:
     """How the rows' values of a key are called in the table."""
-    named = {
+    named: dict[str, Callable[[Any], str]] = {
         "criterion": lambda row: family_name(str(row.criterion), ""),
         "removed": lambda row: gone(gone_name(row.structure, row.removed)),
         "structure": lambda row: CALLED.get(row.structure, row.structure),
@@ -181,13 +181,13 @@ def _labels(held: pd.DataFrame, key: str) -> pd.Series:
         "rewind": lambda row: STARTS.get(start(row.rewind), start(row.rewind)),
         "step": lambda row: f"rounds of {gone_name(row.structure, row.step)}" if row.step else "at once",
     }
-    label = named.get(key, lambda row: str(getattr(row, key)))
+    label: Callable[[Any], str] = named.get(key, lambda row: str(getattr(row, key)))
     return pd.Series([label(row) for row in held.itertuples()], held.index)
 
 
 def _rank(row: Any, key: str, unchosen: set[str]) -> Any:
     """What a side of the table is sorted by."""
-    ranks = {
+    ranks: dict[str, Callable[[], Any]] = {
         "criterion": lambda: (row.criterion in unchosen, row.criterion),
         "removed": lambda: (row.structure == SHARE, row.removed),
         "structure": lambda: STRUCTURES.index(row.structure),
