@@ -64,7 +64,7 @@ def pipeline_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     took = f"{wall['ratio']:.2f} x ({wall['pipeline']:.0f} against {wall['warm']:.0f} s)"
     off = f"{plan['percent_off']:+.0f} % ({plan['wall']:.0f} s)"
     error = abs(plan["percent_off"])
-    benchmark = f"default benchmark, {found['overhead']['jobs']} jobs"
+    benchmark = f"default benchmark with {found['overhead']['seeds']} seeds, {found['overhead']['jobs']} jobs"
     rerun, dry_run, shown = found["rerun"]["wall"], found["dry_run"]["wall"], found["help"]["cpu"]
     rows = [
         (f"{benchmark}: against one warm process a core", f"<= {GOALS['overhead']} x", took, wall["ratio"], "overhead"),
@@ -75,7 +75,7 @@ def pipeline_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
             error,
             "plan",
         ),
-        ("the same: nothing to do", f"<= {GOALS['rerun']:.0f} s", f"{rerun:.1f} s", rerun, "rerun"),
+        ("default benchmark, all seeds: nothing to do", f"<= {GOALS['rerun']:.0f} s", f"{rerun:.1f} s", rerun, "rerun"),
         ("dry run of paper.yaml", f"<= {GOALS['dry_run']:.0f} s", f"{dry_run:.1f} s", dry_run, "dry_run"),
         ("`layerlottery --help`, CPU", f"<= {GOALS['help']} s", f"{shown:.2f} s", shown, "help"),
     ]

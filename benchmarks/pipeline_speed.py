@@ -1,4 +1,5 @@
-"""What the pipeline adds to the work itself: the default benchmark by Snakemake, and in one warm process per core.
+"""What the pipeline adds to the work itself: the default benchmark, with some of its seeds, by Snakemake, and in one
+warm process per core.
 
     python benchmarks/pipeline_speed.py
     python benchmarks/pipeline_speed.py --cores 2 --repeats 3 --output speed.json
@@ -174,24 +175,30 @@ def _call(words: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def project() -> Iterator[Path]:
-    """A clone in a temporary folder."""
+def project(seeds: int | None = None) -> Iterator[Path]:
+    """A clone in a temporary folder, its default benchmark with the first so many of its seeds."""
     with tempfile.TemporaryDirectory() as folder:
-        yield clone(Path(folder))
+        cloned = clone(Path(folder))
+        if seeds is not None:
+            config = cloned / "config.yaml"
+            text, found = re.subn(r"seeds: \[.*\]", f"seeds: {list(range(seeds))}", config.read_text())
+            assert found == 1
+            config.write_text(text)
+        yield cloned
 
 
-def compare(cores: int, repeats: int, words: list[str]) -> dict[str, Any]:
+def compare(cores: int, repeats: int, words: list[str], *, seeds: int) -> dict[str, Any]:
     """Both sides in turns: the medians' ratio counts."""
     sides: dict[str, list[Spent]] = {"warm": [], "pipeline": []}
     estimates = []
     for _ in range(repeats):
-        with project() as folder:
+        with project(seeds) as folder:
             work = tasks(folder, *words)
             sides["warm"].append(spend(lambda: run_warm(folder, work, cores)))  # noqa: B023
-        with project() as folder:
+        with project(seeds) as folder:
             estimates.append(estimate(folder, cores, words))
             sides["pipeline"].append(spend(lambda: snakemake(folder, "--cores", str(cores), *words)))
-    found: dict[str, Any] = {"jobs": len(work), "cores": cores, "repeats": repeats}
+    found: dict[str, Any] = {"jobs": len(work), "seeds": seeds, "cores": cores, "repeats": repeats}
     found["plan"] = {"wall": statistics.median(estimates), "goal": GOALS["plan"]}
     for kind in ("wall", "cpu"):
         median = {side: statistics.median(getattr(one, kind) for one in spent) for side, spent in sides.items()}
@@ -296,6 +303,7 @@ def main() -> None:
         action="append",
         help="measure this alone; repeat for several",
     )
+    parser.add_argument("--seeds", type=int, default=2, help="of the default benchmark that are compared")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="jobs at once")
     parser.add_argument("--repeats", type=int, default=1, help="turns of both sides; the others are done three times")
     parser.add_argument("--output", type=Path, help="JSON file to write")
@@ -307,7 +315,7 @@ def main() -> None:
         "dry_run": lambda: dry_run(max(3, given.repeats)),
         "help": lambda: help_text(max(5, given.repeats)),
         "start": lambda: starts(max(3, given.repeats)),
-        "overhead": lambda: compare(given.cores, given.repeats, given.words),
+        "overhead": lambda: compare(given.cores, given.repeats, given.words, seeds=given.seeds),
     }
     found, met = {}, True
     for name in given.only or measured:

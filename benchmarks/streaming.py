@@ -220,9 +220,8 @@ PIPED: dict[str, Any] = {"check": True, "capture_output": True, "text": True}
 
 
 def one_step(step: str, place: Path, count: int) -> None:
-    import resource
-
     import torch
+    from training_recipes import resident
 
     from layerlottery.config.data import ParquetImages
     from layerlottery.data.prepare import prepare
@@ -235,7 +234,8 @@ def one_step(step: str, place: Path, count: int) -> None:
         prepare(settings, place / "set")
     else:
         stream(place / "set/facts.json", 4000)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    # not ru_maxrss, which begins with the peak of the process that started this one
+    print(resident()["peak"])
 
 
 def stream(facts: Path, images: int) -> None:
