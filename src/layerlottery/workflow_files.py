@@ -1,4 +1,4 @@
-"""Where the workflow's own files are: in the repository that this package runs from, or inside the installed package."""
+"""Where the workflow's own files are: in the repository that this package runs from, or in the installed package."""
 
 from __future__ import annotations
 

@@ -80,7 +80,10 @@ def test_a_wheel_of_the_source_distribution_is_the_same(built, tmp_path):
 def needed(*extras):
     """Distributions of this environment that layerlottery needs with these extras, by name, theirs included."""
     wheel_says = tomllib_project()
-    asked = [*wheel_says["dependencies"], *(one for name in extras for one in wheel_says["optional-dependencies"][name])]
+    asked = [
+        *wheel_says["dependencies"],
+        *(one for name in extras for one in wheel_says["optional-dependencies"][name]),
+    ]
     found, left = {}, list(map(Requirement, asked))
     while left:
         one = left.pop()
@@ -106,7 +109,8 @@ class Environment:
     """A virtual environment with the wheel, and what it needs with these extras."""
 
     def __init__(self, folder, wheel, *extras):
-        run(sys.executable, "-m", "venv", str(folder / "venv"))
+        # pip from outside: what venv would put in may be too old for torch
+        run(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
         self.python = str(folder / "venv" / "bin" / "python")
         borrowed = folder / "borrowed"
         borrowed.mkdir()
@@ -114,7 +118,10 @@ class Environment:
             self._borrow(distribution, borrowed)
         packages = Path(run(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
         (packages / "borrowed.pth").write_text(f"{borrowed}\n")
-        run(self.python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel))
+        self.pip("install", "--quiet", "--no-index", "--no-deps", str(wheel))
+
+    def pip(self, *words):
+        return run(sys.executable, "-m", "pip", "--python", self.python, *words)
 
     def _borrow(self, distribution, folder):
         for file in distribution.files:
@@ -142,7 +149,7 @@ def benchmark(built, tmp_path_factory):
 
 def test_its_needs_are_met_by_what_is_tried(core, benchmark):
     for environment in (core, benchmark):
-        assert "No broken requirements" in run(environment.python, "-m", "pip", "check")
+        assert "No broken requirements" in environment.pip("check")
 
 
 def test_the_library_runs_without_what_the_benchmark_needs(core, tmp_path):

@@ -50,7 +50,9 @@ def test_the_conda_environment_has_what_a_benchmark_needs_as_it_was_tried():
 def test_make_installs_versions_that_the_package_asks_for():
     extras = [wanted for name, wanted in OPTIONAL.items() if name not in NOT_BY_MAKE]
     wanted, pins = named([*PROJECT["dependencies"], *chain(*extras)]), pinned()
-    assert {name: (str(limits), pins.get(name)) for name, limits in wanted.items() if pins.get(name) not in limits} == {}
+    assert {
+        name: (str(limits), pins.get(name)) for name, limits in wanted.items() if pins.get(name) not in limits
+    } == {}
 
 
 @pytest.mark.parametrize("extra", [None, *OPTIONAL])
@@ -61,7 +63,9 @@ def test_every_dependency_has_a_version_from_which_on_it_is_known_to_work(extra)
 
 def test_a_benchmark_is_asked_for_in_no_version_older_than_was_run():
     # the library's are tried at their lowest, with make test-lowest; these are not, so their lowest is the one in use
-    lowest = {name: part.version for name, one in named(OPTIONAL["benchmark"]).items() for part in one if ">" in str(part)}
+    lowest = {
+        name: part.version for name, one in named(OPTIONAL["benchmark"]).items() for part in one if ">" in str(part)
+    }
     assert {name: pinned()[name] for name in lowest} == lowest
 
 
@@ -98,7 +102,9 @@ def test_every_package_that_is_imported_is_in_the_core_or_its_extra_is_known():
         distributions = {canonicalize_name(name) for name in makers[module]}
         if not distributions & core:
             wanted = named(OPTIONAL[EXTRAS[module]])
-            assert distributions & wanted.keys() or {brought.get(name) for name in distributions} & wanted.keys(), module
+            assert distributions & wanted.keys() or {brought.get(name) for name in distributions} & wanted.keys(), (
+                module
+            )
 
 
 def test_it_is_told_which_extra_brings_a_missing_package():
@@ -116,7 +122,9 @@ def test_a_command_that_lacks_a_package_says_so_in_one_line(capsys):
     with pytest.raises(SystemExit) as ended:
         guard.run_guarded(command)
     assert ended.value.code == 1
-    assert capsys.readouterr().err.endswith("the package pandas is not installed: pip install 'layerlottery[benchmark]'\n")
+    assert capsys.readouterr().err.endswith(
+        "the package pandas is not installed: pip install 'layerlottery[benchmark]'\n"
+    )
 
 
 WITHOUT = """
@@ -171,11 +179,10 @@ ll.save_ticket(ticket, "ticket.safetensors")
 loaded = ll.load_ticket("ticket.safetensors", make)
 assert torch.equal(loaded.model(batch[0]), ticket.model(batch[0]))
 assert ll.model_card(ticket, name="three less one").startswith("# three less one")
-ll.export_program(ticket, "ticket.pt2")
 """
 
 
 def test_the_library_needs_none_of_the_extras(tmp_path):
     ran = without(EXTRAS, f"import os\nos.chdir({str(tmp_path)!r})\n{LIBRARY}")
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} == {"ticket.safetensors", "ticket.pt2"}
+    assert {path.name for path in tmp_path.iterdir()} == {"ticket.safetensors"}

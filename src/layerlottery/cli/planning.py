@@ -32,7 +32,9 @@ def plan(
     from layerlottery.planning.plan import plan as work_out
 
     if not any(Path(folder, "Snakefile").exists() for folder in (".", "workflow")):
-        raise LayerLotteryError(f"{Path.cwd()}: no Snakefile here; run plan in a clone, or in a folder of layerlottery init")
+        raise LayerLotteryError(
+            f"{Path.cwd()}: no Snakefile here; run plan in a clone, or in a folder of layerlottery init"
+        )
     changed = changes(values, results)
     if len(files) > 1:
         raise LayerLotteryError("--configfile: found several; allowed: one whole benchmark")

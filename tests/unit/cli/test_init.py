@@ -35,7 +35,7 @@ def benchmark(folder, file="config.yaml"):
 
 def test_a_repository_knows_its_own_files():
     assert workflow_files.FOLDER == ROOT
-    assert workflow_files.SNAKEFILE == str(ROOT / "Snakefile")
+    assert str(ROOT / "Snakefile") == workflow_files.SNAKEFILE
 
 
 def test_configuration_presets_and_profiles_are_copies_and_rules_the_packages(tmp_path):
@@ -102,7 +102,9 @@ def test_an_installed_package_has_them_inside(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
 
     def found():
-        ran = subprocess.run([sys.executable, "-c", print_it], env=environment, capture_output=True, text=True, check=True)
+        ran = subprocess.run(
+            [sys.executable, "-c", print_it], env=environment, capture_output=True, text=True, check=True
+        )
         return ran.stdout.strip()
 
     assert found() == str(tmp_path.parent / "Snakefile")
