@@ -128,9 +128,10 @@ def _metadata(path: Path) -> Mapping[bytes, bytes]:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_metadata(path).metadata or {}
+        held: Mapping[bytes, bytes] = pq.read_metadata(path).metadata or {}
     except pa.ArrowException as error:
         raise _foreign(error) from error
+    return held
 
 
 def _foreign(error: Exception) -> seals.BrokenSeal:
