@@ -132,7 +132,7 @@ def compared(predictor: Predictor, sets: dict[str, Any]) -> Iterator[tuple[str, 
     strange = answers(predictor, noise)
     for score in ("msp", "energy"):
         for way in ("bfloat16", "control"):
-            found = {
+            found: dict[str, Any] = {
                 kind: detection(SCORES[score](told["clean"][kind]), SCORES[score](strange[kind])) for kind in strange
             }
             yield f"{score} {way}: AUROC, pp", 100 * (found[way].auroc - found["float32"].auroc)

@@ -104,7 +104,8 @@ class Ours:
         from layerlottery.networks.resnet import TwoForms
         from layerlottery.training.kernels import accelerate
 
-        fast, layers = accelerate(TwoForms()), self.layers()
+        fast: Any = accelerate(TwoForms())
+        layers = self.layers()
         # the gradient of the images is not needed
         wanted = [layer.weight for layer, _ in layers] + [maps for _, maps in layers[1:]]
 
@@ -234,7 +235,8 @@ class Conventional:
                 self.scheduler.step()
         self.model.eval()
         with torch.no_grad():
-            test = torch.utils.data.DataLoader(Pictures(*self.test, self.plain), batch_size=500)
+            images, labels = self.test
+            test = torch.utils.data.DataLoader(Pictures(images, labels, self.plain), batch_size=500)
             hits = sum(int((self.model(images).argmax(1) == labels).sum()) for images, labels in test)
         return 100 * hits / len(self.test[1])
 

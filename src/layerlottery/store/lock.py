@@ -24,9 +24,11 @@ from layerlottery.errors import LayerLotteryError
 
 NAME = ".lock"
 # of the last Snakemake's command, what says which benchmark it was and where its jobs ran
-OPTIONS = ("--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile")
-# and where their files went
-OPTIONS += ("--default-storage-provider", "--default-storage-prefix", "--shared-fs-usage")
+OPTIONS = (
+    *("--configfile", "--configfiles", "--config", "-C", "--profile", "--workflow-profile"),
+    # and where their files went
+    *("--default-storage-provider", "--default-storage-prefix", "--shared-fs-usage"),
+)
 # errors of a network file system without locks
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 # a process that only checks holds the lock for an instant, so a new holder retries before it gives up
