@@ -253,7 +253,7 @@ def row(name: str, make, example_of) -> list[str]:
     ]
 
 
-def page(rows: list[list[str]], took: float) -> str:
+def page(rows: list[list[str]], took: float, only: Sequence[str] | None) -> str:
     known = [f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "transformers") if installed(name)]
     lines = [
         "| " + " | ".join(HEADS) + " |",
@@ -261,7 +261,11 @@ def page(rows: list[list[str]], took: float) -> str:
         *("| " + " | ".join(one) + " |" for one in rows),
     ]
     return TEXT_OF_PAGE.format(
-        date=datetime.date.today(), known=", ".join(known), minutes=took / 60, table="\n".join(lines)
+        date=datetime.date.today(),
+        part=" --only " + " ".join(only) if only else "",
+        known=", ".join(known),
+        minutes=took / 60,
+        table="\n".join(lines),
     )
 
 
@@ -281,7 +285,7 @@ block (`minimum_per_stage=1`); `minimum_per_stage=0` and `branches=True` reach f
 identity has no block: VGG, and DenseNet, which concatenates. Text networks of transformers are narrow, with as many
 layers as their family's default.
 
-`python benchmarks/cuttable.py` wrote this on {date} in {minutes:.0f} minutes: {known}.
+`python benchmarks/cuttable.py{part}` wrote this on {date} in {minutes:.0f} minutes: {known}.
 
 {table}
 """
@@ -297,7 +301,7 @@ def main() -> None:
         rows.append(row(name, make, example_of))
         print("| " + " | ".join(rows[-1]) + " |", flush=True)
         # after each: whoever stops it keeps what was measured
-        asked.output.write_text(page(rows, time.monotonic() - began), encoding="utf-8")
+        asked.output.write_text(page(rows, time.monotonic() - began, asked.only), encoding="utf-8")
 
 
 if __name__ == "__main__":

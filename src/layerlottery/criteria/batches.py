@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import torch
@@ -90,7 +90,7 @@ class CheckedBatches:
         yield from waiting
 
     def __len__(self) -> int:
-        return len(self.held) if hasattr(self.held, "__len__") else 0
+        return len(self.held) if isinstance(self.held, Sized) else 0
 
     def first(self) -> Batch:
         """The first batch; no other is read."""

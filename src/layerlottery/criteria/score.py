@@ -77,7 +77,7 @@ def paper_blocks(model: nn.Module, batches: Batches) -> list[Block]:
     return residual_blocks(model, _example(next(each(batches))), keep_first=True)
 
 
-def _example(batch: Batch) -> Tensor:
+def _example(batch: Batch) -> Any:
     # data-free criteria come with a batch of no images
     return batch[0] if len(batch[0]) else batch[0].new_zeros(2, *batch[0].shape[1:])
 

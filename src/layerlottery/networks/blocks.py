@@ -230,7 +230,7 @@ class _Finder:
     def _residual(self, call: Call) -> bool:
         """Whether both operands of the last addition come from the call's input."""
         last = last_addition(self.streams, call)
-        if last is None or not self._own(last, call):
+        if last is None or not call.floats or not self._own(last, call):
             return False
         return all(self.streams.depends(value, call) for value in self.trace.operations[last].inputs)
 

@@ -41,6 +41,8 @@ class Call:
     # what was given
     packed: bool = False
     mixed: bool = False
+    # whether the first tensor holds floats: token ids are embedded, not added to
+    floats: bool = False
     # for each item but the first of a tuple that comes out: the argument that it is, by place or name, or nothing
     passed: tuple[str, ...] = ()
     # the tensors among these
@@ -143,7 +145,7 @@ class Recorder(TorchFunctionMode):
         call = Call(name, module, parent, inputs, len(args) + len(kwargs), len(self.trace.operations))
         call.packed = bool(args) and isinstance(args[0], tuple)
         if given:
-            call.shapes = (given[0].shape, torch.Size())
+            call.shapes, call.floats = (given[0].shape, torch.Size()), given[0].is_floating_point()
         self.stack.append(call)
         self.trace.calls.append(call)
 

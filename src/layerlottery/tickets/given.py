@@ -36,14 +36,15 @@ class Way:
 
     forward: Forward | None = None
     loss: Loss | None = None
-    head: str | None = None
+    head: Any = None
     branches: bool = False
     progress: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.loss is not None and not callable(self.loss):
-            found = type(self.loss).__name__
+        given: Any = self.loss
+        if given is not None and not callable(given):
+            found = type(given).__name__
             raise LayerLotteryError(f"loss: found {found}; allowed: a function f(outputs, targets) of a batch")
         if self.head not in (None, "random"):
             raise LayerLotteryError(f"head: found {self.head!r}; allowed: None, random")

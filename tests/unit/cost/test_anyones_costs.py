@@ -120,7 +120,7 @@ def test_memory_of_a_network_with_a_second_answer_while_training():
     class Named(Aux):
         def forward(self, x):
             found = super().forward(x)
-            return dict(zip(("out", "aux"), found, strict=True)) if self.training else found
+            return dict(zip(("one", "other"), found, strict=True)) if self.training else found
 
     plain = training_memory(made(), (3, 6, 6), batch_size=4)
     for kind in (Aux, Named):

@@ -11,6 +11,7 @@ from tests.unit.handed import Bert, Sized, maps, seeded, texts
 from torch import nn
 
 import layerlottery as ll
+from layerlottery.networks.blocks import residual_blocks
 from layerlottery.networks.removal import Removal
 
 
@@ -51,6 +52,23 @@ def test_attention_and_mlp_of_bert_go_singly(branch, last):
     assert (ticket.removed_blocks, len(ticket.kept)) == ([branch], 5)
     expected = silenced(model, f"layers.1.{last}")(**inputs).logits
     torch.testing.assert_close(ticket.model(**inputs).logits, expected)
+
+
+class Places(nn.Module):
+    """Words and their places, both from the ids, as MPNet's."""
+
+    def __init__(self, words):
+        super().__init__()
+        self.words, self.places = words, nn.Embedding(20, words.embedding_dim)
+
+    def forward(self, ids):
+        return self.words(ids) + self.places((ids > 0).cumsum(1) % 20)
+
+
+def test_a_sum_of_embeddings_is_no_block_and_holds_no_stage():
+    model = seeded(Bert)
+    model.words = Places(model.words)
+    assert [block.name for block in residual_blocks(model, texts())] == ["layers.0", "layers.1", "layers.2"]
 
 
 def test_a_ticket_of_bert_survives_its_file(tmp_path):
