@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -162,7 +163,7 @@ def smallest(module: str) -> str | None:
     """The member of a timm module with the fewest parameters among some that have names of small ones."""
     names = timm.list_models(module=module)
     names = [name for part in SMALL for name in names if part in name] + names
-    sizes = {}
+    sizes: dict[str, float] = {}
     for name in itertools.islice(dict.fromkeys(names), CANDIDATES):
         try:
             with torch.device("meta"):
@@ -170,7 +171,7 @@ def smallest(module: str) -> str | None:
         except Exception:  # not every network is made without storage
             sizes[name] = LARGEST
     fitting = {name: size for name, size in sizes.items() if size <= LARGEST}
-    return min(fitting, key=fitting.get) if fitting else None
+    return min(fitting, key=lambda name: fitting[name]) if fitting else None
 
 
 def of_transformers() -> Iterator[tuple[str, object, object]]:
@@ -189,7 +190,7 @@ def of_transformers() -> Iterator[tuple[str, object, object]]:
             )
 
 
-def narrow(transformers, kind: str, head: str) -> torch.nn.Module:
+def narrow(transformers: Any, kind: str, head: str) -> Any:
     """A narrow network of as many layers as the family's default has."""
     config = getattr(transformers, f"{kind}Config")()
     if head == "ForSequenceClassification":
@@ -205,7 +206,7 @@ def words(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def pictures(model: torch.nn.Module) -> torch.Tensor:
+def pictures(model: Any) -> torch.Tensor:
     side = getattr(model.config, "image_size", 224)
     return noise((model.config.num_channels, side, side) if isinstance(side, int) else (3, *side))
 
@@ -214,7 +215,7 @@ def noise(shape: tuple[int, ...]) -> torch.Tensor:
     return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def row(name: str, make, example_of) -> list[str]:
+def row(name: str, make: Any, example_of: Any) -> list[str]:
     """The cells of a network, as HEADS names them."""
     torch.manual_seed(0)
     try:

@@ -61,5 +61,6 @@ def test_both_have_the_oldest_python_that_the_package_takes_and_the_same_wheels(
     image = f"python:{oldest}-slim-bookworm"
     assert f"FROM {image}\n" in DOCKERFILE
     assert f"From: {image}\n" in APPTAINER
-    wheels = re.search(r"^ARG TORCH_INDEX=(\S+/cpu)$", DOCKERFILE, re.MULTILINE)[1]
-    assert f"torch_index={wheels}\n" in APPTAINER
+    # whose index, is for those to say who build it
+    assert "\nARG TORCH_INDEX=\n" in DOCKERFILE
+    assert "    torch_index=\n" in APPTAINER
