@@ -63,9 +63,8 @@ readme: .venv/installed  ## write the documents' summary and picture from the ru
 
 documents: .venv/installed  ## make the reference texts that follow from the code
 	layerlottery schema > workflow/schemas/config.schema.json
-	layerlottery schema --format markdown > config/README.md
+	layerlottery schema --format markdown > docs/configuration.md
 	layerlottery dictionary > docs/data_dictionary.md
-	python -m layerlottery.cli.configuration_page > docs/configuration.md
 
 docs: .venv/docs  ## build the documents' site into site; open site/index.html
 	mkdocs build --strict

@@ -1,7 +1,4 @@
-"""The configuration's JSON schema as a page: every key with its type, limits, default and meaning.
-
-Run as a program it prints the page.
-"""
+"""The configuration's JSON schema as a page: every key with its type, limits, default and meaning."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import json
 import re
 from collections.abc import Iterator
 from typing import Any
-
-from layerlottery.cli.reference import configuration_schema
 
 Schema = dict[str, Any]
 HEAD = """# Configuration
@@ -127,7 +122,3 @@ def _limits(held: Schema) -> str:
 def _cell(text: str) -> str:
     # a | would end the cell
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(every_key(json.loads(configuration_schema())), end="")

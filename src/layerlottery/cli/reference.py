@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,51 +21,6 @@ def configuration_schema() -> str:
     # a change to a built-in criterion need not repeat its formula
     schema["$defs"]["CriterionSettings"].pop("required", None)
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=1) + "\n"
-
-
-# config/README.md, which Snakemake's workflow catalogue shows; every other line follows from the schema
-CONFIGURATION = """\
-# Configuration
-
-A benchmark is one YAML file. [config.yaml](../config.yaml), the default one, is commented line by line; others are
-in [workflow/presets](../workflow/presets), and `snakemake --configfile FILE` takes one of them, or yours, in its
-place. Unknown keys, and values out of their limits, are refused in one line before anything runs.
-
-Only `datasets` and `studies` are needed. Every key with its type and limits is in
-[workflow/schemas/config.schema.json](../workflow/schemas/config.schema.json), which editors read. Image sets are
-explained in [docs/data.md](../docs/data.md), criteria and studies in [docs/method.md](../docs/method.md), code
-of your own in [docs/extending.md](../docs/extending.md). Input data need no preparation: sets are read from where they
-lie, as their publishers lay them out. A change of a key reruns what depends on it, and nothing else.
-
-This page is made by `layerlottery schema --format markdown`.
-"""
-SECTIONS = {"Study": "An entry of `studies`", "TrainingSettings": "`training`, and likewise `fine_tuning`"}
-
-
-def configuration_page() -> str:
-    """The configuration's keys as Markdown: all of the top level, and those of studies and recipes."""
-    schema = json.loads(configuration_schema())
-    parts = [CONFIGURATION, *_keys("All keys", schema)]
-    for name, title in SECTIONS.items():
-        parts += _keys(title, schema["$defs"][name])
-    return "\n".join(parts)
-
-
-def _keys(title: str, model: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## {title}\n"
-    yield from ("| key | default | meaning |", "|---|---|---|")
-    for name, field in model["properties"].items():
-        default = field.get("default")
-        if "default" not in field:
-            shown = "needed"
-        elif isinstance(default, dict):
-            # its keys are listed below, or in the schema
-            shown = ""
-        else:
-            shown = f"`{json.dumps(default)}`"
-        meaning = field["description"].replace("|", "\\|")
-        yield f"| `{name}` | {shown} | {meaning} |"
-    yield ""
 
 
 def data_dictionary() -> str:
@@ -111,7 +65,10 @@ def _line(column: Column) -> str:
 @click.option("--format", "form", type=click.Choice(["json", "markdown"]), default="json", show_default=True)
 def schema(form: str) -> None:
     """Print the JSON schema of the configuration file, or its keys as a page."""
-    click.echo(configuration_schema() if form == "json" else configuration_page(), nl=False)
+    from layerlottery.cli.configuration_page import every_key
+
+    text = configuration_schema()
+    click.echo(text if form == "json" else every_key(json.loads(text)), nl=False)
 
 
 @click.command(cls=PanelCommand)
