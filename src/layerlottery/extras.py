@@ -12,7 +12,7 @@ EXTRAS = {
         (
             *("PIL", "click", "codecarbon", "cpuinfo", "eagerpy", "foolbox", "matplotlib", "mlxtend", "pandas"),
             *("psutil", "pyarrow", "pynvml", "rich", "rich_click", "skimage", "sklearn", "snakemake"),
-            *("snakemake_interface_common", "torch_pruning", "torchvision", "vl_convert"),
+            *("snakemake_interface_common", "tabulate", "torch_pruning", "torchvision", "vl_convert"),
         ),
         "benchmark",
     ),
@@ -22,6 +22,7 @@ EXTRAS = {
     "tensorboardX": "tensorboard",
     "wandb": "wandb",
     "mlflow": "mlflow",
+    "huggingface_hub": "publish",
 }
 
 
