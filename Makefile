@@ -7,7 +7,7 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos test-wheel test-lowest test-newest lint types check bench readme documents docs lock clean
+.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos test-wheel test-lowest test-newest test-docs lint types check bench readme documents docs lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
@@ -42,6 +42,9 @@ test-lowest:  ## the library's tests with the lowest versions that it allows; PY
 
 test-newest:  ## the library's tests with the newest versions that there are
 	.ci/versions newest $(PYTHON)
+
+test-docs: .venv/docs  ## the documents' site, built strictly, and their recipes
+	pytest -m "slow or not slow" tests/unit/test_site.py tests/unit/test_recipes.py
 
 lint: .venv/installed  ## style of Python, the order of rooms, Snakemake rules
 	ruff check .
@@ -79,9 +82,9 @@ docs: .venv/docs  ## build the documents' site into site; open site/index.html
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[benchmark,dev,slurm,autoattack,export,timm,tensorboard,wandb,mlflow]"
 	touch $@
 
-lock: .venv/installed  ## write the versions that are installed now into constraints.txt
+lock: .venv/docs  ## write the versions that are installed now into constraints.txt
 	$(BIN)/pip freeze --exclude-editable > constraints.txt
-	touch $<
+	touch .venv/installed $<
 
 clean:  ## remove the environment; results stay
 	rm -rf .venv
