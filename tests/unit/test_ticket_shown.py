@@ -118,6 +118,13 @@ class Slow(nn.Module):
         return x + self.conv(x)
 
 
+@pytest.mark.parametrize("option", ["rounds", "threads"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, 10**9])
+def test_a_timing_that_can_t_be_is_one_line_that_names_the_option(ticket, option, value):
+    with pytest.raises(ll.LayerLotteryError, match=rf"^{option}: found {value!r}; allowed: a whole number from 1 to "):
+        ticket.latency(IMAGES, **{option: value})
+
+
 def test_a_loaded_ticket_is_timed_too_and_a_dict_of_arguments(ticket, tmp_path):
     ll.save_ticket(ticket, tmp_path / "t")
     assert ll.load_ticket(tmp_path / "t", made).latency(IMAGES, rounds=1).speedup > 0
