@@ -95,6 +95,24 @@ def test_a_notebook_shows_escaped_names():
     assert cells.tags.count("del") == 1
 
 
+def test_what_steers_a_terminal_is_shown_and_a_name_is_one_line():
+    network = made()
+    network.units = nn.Sequential()
+    for name, unit in zip(("\x1b[31mred\nx", "\u202eback"), made().units, strict=False):
+        network.units.add_module(name, unit)
+
+    def named(model, blocks, batches, *, seed):
+        return {block.name: place for place, block in enumerate(blocks)}
+
+    named.__name__ = "a\n\x1b[0m"
+    ticket = ll.find_ticket(network, BATCH, named, remove=1)
+    assert repr(ticket).startswith(r"Ticket(a \x1b[0m: 1 of 2 blocks removed")
+    lines = ticket.summary().splitlines()
+    assert sum(r"\x1b[31mred x  Unit: removed" in line for line in lines) == 1
+    assert sum(r"\u202eback  Unit: kept" in line for line in lines) == 1
+    assert not any("\x1b" in line or "\u202e" in line for line in lines)
+
+
 def test_both_networks_are_timed_in_turns():
     wide = nn.Sequential(nn.Conv2d(3, 16, 1), *(Slow() for _ in range(8)), nn.Flatten(), nn.LazyLinear(3))
     wide(IMAGES)

@@ -19,7 +19,7 @@ from layerlottery.networks.inputs import Forward, as_inputs, called_like, count,
 from layerlottery.networks.removal import Removal
 from layerlottery.runtime.processor import processor
 from layerlottery.tickets import drawing
-from layerlottery.words import MINUS
+from layerlottery.words import MINUS, one_line
 
 BY_HAND = "chosen by hand"
 # of a timing; a hundred thousand threads end the process without an error
@@ -114,7 +114,7 @@ class Ticket:
         gone, of = len(self.removed_blocks), len(self.removed_blocks) + len(self.kept)
         saved = [("MACs", self.cost.flops_reduction), ("parameters", self.cost.params_reduction)]
         shares = ", ".join(f"{name} {less(share)}" for name, share in saved)
-        return f"Ticket({self.criterion}: {gone} of {of} blocks removed, {shares})"
+        return f"Ticket({one_line(self.criterion)}: {gone} of {of} blocks removed, {shares})"
 
     def _repr_html_(self) -> str:
         return drawing.page(self, type(self._network()).__name__)
