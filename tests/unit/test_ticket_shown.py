@@ -191,6 +191,37 @@ class Narrowing(nn.Module):
         return self.last(self.body(x).mean((2, 3)))
 
 
+@pytest.mark.parametrize("value", [-1, 1.5, "1", None, True])
+def test_a_minimum_that_no_stage_can_keep_is_one_line(value):
+    allowed = "allowed: a whole number from 0"
+    with pytest.raises(ll.LayerLotteryError, match=rf"^minimum_per_stage: found {value!r}; {allowed}$"):
+        ll.find_ticket(made(), BATCH, "random", remove=1, minimum_per_stage=value)
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [(None, "NoneType"), (Plain, "the class Plain"), (lambda x: x, "function")],
+    ids=["none", "class", "function"],
+)
+def test_what_is_no_network_is_one_line(model, found):
+    calls = [
+        lambda: ll.score(model, BATCH, "snip"),
+        lambda: ll.score(model, criterion="l1"),
+        lambda: ll.find_blocks(model, IMAGES),
+        lambda: ll.prune(model, ["units.1"]),
+    ]
+    for call in calls:
+        with pytest.raises(ll.LayerLotteryError, match=rf"^model: found {found}; allowed: a network"):
+            call()
+
+
+def test_a_criterion_in_a_list_and_a_share_above_one_are_told():
+    with pytest.raises(ll.LayerLotteryError, match=r"^criterion: found \['snip'\]; allowed: random, "):
+        ll.score(made(), BATCH, ["snip"])
+    with pytest.raises(ll.LayerLotteryError, match=r"^remove_flops: found 1.5; allowed: a share from 0 to 1$"):
+        ll.find_ticket(made(), BATCH, "random", remove_flops=1.5)
+
+
 def test_a_target_out_of_reach_names_the_minimum_that_reaches_it():
     with pytest.raises(ll.LayerLotteryError) as caught:
         ll.find_ticket(Narrowing(), BATCH, "random", remove_flops=0.8)
