@@ -95,6 +95,24 @@ def test_a_notebook_shows_escaped_names():
     assert cells.tags.count("del") == 1
 
 
+def test_what_steers_a_terminal_is_shown_and_a_name_is_one_line():
+    network = made()
+    network.units = nn.Sequential()
+    for name, unit in zip(("\x1b[31mred\nx", "\u202eback"), made().units, strict=False):
+        network.units.add_module(name, unit)
+
+    def named(model, blocks, batches, *, seed):
+        return {block.name: place for place, block in enumerate(blocks)}
+
+    named.__name__ = "a\n\x1b[0m"
+    ticket = ll.find_ticket(network, BATCH, named, remove=1)
+    assert repr(ticket).startswith(r"Ticket(a \x1b[0m: 1 of 2 blocks removed")
+    lines = ticket.summary().splitlines()
+    assert sum(r"\x1b[31mred x  Unit: removed" in line for line in lines) == 1
+    assert sum(r"\u202eback  Unit: kept" in line for line in lines) == 1
+    assert not any("\x1b" in line or "\u202e" in line for line in lines)
+
+
 def test_both_networks_are_timed_in_turns():
     wide = nn.Sequential(nn.Conv2d(3, 16, 1), *(Slow() for _ in range(8)), nn.Flatten(), nn.LazyLinear(3))
     wide(IMAGES)
@@ -116,6 +134,13 @@ class Slow(nn.Module):
     def forward(self, x):
         time.sleep(0.002)
         return x + self.conv(x)
+
+
+@pytest.mark.parametrize("option", ["rounds", "threads"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, 10**9])
+def test_a_timing_that_can_t_be_is_one_line_that_names_the_option(ticket, option, value):
+    with pytest.raises(ll.LayerLotteryError, match=rf"^{option}: found {value!r}; allowed: a whole number from 1 to "):
+        ticket.latency(IMAGES, **{option: value})
 
 
 def test_a_loaded_ticket_is_timed_too_and_a_dict_of_arguments(ticket, tmp_path):
@@ -164,6 +189,37 @@ class Narrowing(nn.Module):
 
     def forward(self, x):
         return self.last(self.body(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "1", None, True])
+def test_a_minimum_that_no_stage_can_keep_is_one_line(value):
+    allowed = "allowed: a whole number from 0"
+    with pytest.raises(ll.LayerLotteryError, match=rf"^minimum_per_stage: found {value!r}; {allowed}$"):
+        ll.find_ticket(made(), BATCH, "random", remove=1, minimum_per_stage=value)
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [(None, "NoneType"), (Plain, "the class Plain"), (lambda x: x, "function")],
+    ids=["none", "class", "function"],
+)
+def test_what_is_no_network_is_one_line(model, found):
+    calls = [
+        lambda: ll.score(model, BATCH, "snip"),
+        lambda: ll.score(model, criterion="l1"),
+        lambda: ll.find_blocks(model, IMAGES),
+        lambda: ll.prune(model, ["units.1"]),
+    ]
+    for call in calls:
+        with pytest.raises(ll.LayerLotteryError, match=rf"^model: found {found}; allowed: a network"):
+            call()
+
+
+def test_a_criterion_in_a_list_and_a_share_above_one_are_told():
+    with pytest.raises(ll.LayerLotteryError, match=r"^criterion: found \['snip'\]; allowed: random, "):
+        ll.score(made(), BATCH, ["snip"])
+    with pytest.raises(ll.LayerLotteryError, match=r"^remove_flops: found 1.5; allowed: a share from 0 to 1$"):
+        ll.find_ticket(made(), BATCH, "random", remove_flops=1.5)
 
 
 def test_a_target_out_of_reach_names_the_minimum_that_reaches_it():

@@ -47,11 +47,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
+def check_network(model: Any) -> None:
+    """Raise LayerLotteryError unless it is a network."""
+    if not isinstance(model, nn.Module):
+        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise LayerLotteryError(f"model: found {found}; allowed: a network, a torch.nn.Module")
+
+
 def called_for(
     model: nn.Module, example: Any = None, forward: Forward | None = None, *, raw: bool = False
 ) -> nn.Module:
     """The network inside its wrappers, such that model(inputs) calls it as the inputs or `forward` ask for."""
     network = unwrapped(model)
+    check_network(network)
     if isinstance(network, Called):
         return network
     if forward is not None and not callable(forward):

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from layerlottery.config.criteria import CRITERIA
@@ -52,6 +53,8 @@ def _check_name(kind: str, name: str) -> None:
     if not NAME.fullmatch(name) or keyword.iskeyword(name):
         allowed = "a Python name of lower-case letters, digits and underscores, which begins with a letter"
         raise LayerLotteryError(f"NAME: found {name!r}; allowed: {allowed}")
+    if not isinstance(yaml.safe_load(name), str):
+        raise LayerLotteryError(f"NAME: {name} is no text in YAML, where the benchmark names it; choose another")
     built_in = {"criterion": name in CRITERIA, "network": is_named(name), "attack": name in ATTACKS}
     if built_in.get(kind):
         raise LayerLotteryError(f"NAME: {name} is a built-in {kind}; choose another")

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layerlottery.words import counted, number
+from layerlottery.words import counted, number, one_line
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -68,11 +68,11 @@ def _tree(ticket: Ticket, network: nn.Module) -> Tree:
         for child, held in module.named_children():
             name, kind = f"{prefix}{child}", f"{child}  {type(held).__name__}"
             told = f"{kind}: {fate(ticket, name)}" if name in names else kind
-            branch = tree.add(Text(told))
+            branch = tree.add(Text(one_line(told)))
             if any(one.startswith(f"{name}.") for one in names):
                 grow(branch, held, f"{name}.")
 
-    tree = Tree(Text(type(network).__name__))
+    tree = Tree(Text(one_line(type(network).__name__)))
     grow(tree, network, "")
     return tree
 

@@ -17,7 +17,7 @@ from layerlottery.networks.examples import called_for, example_for
 from layerlottery.networks.inputs import Forward, as_inputs, called_like, named, network_of
 from layerlottery.networks.selection import tied
 from layerlottery.tickets.given import Criterion, Given, Way
-from layerlottery.tickets.targets import chosen, only_target
+from layerlottery.tickets.targets import check_minimum, chosen, only_target
 from layerlottery.tickets.ticket import BY_HAND, Ticket, cost_of, image_shape
 
 
@@ -81,6 +81,7 @@ def find_ticket(
     """
     targets = {"remove": remove, "remove_flops": remove_flops, "remove_params": remove_params}
     key, target = only_target(targets, old)
+    check_minimum(minimum_per_stage)
     way = Way(forward=forward, loss=loss, head=head, branches=branches, progress=progress, seed=seed)
     given = Given.of(model, batch, criterion, way, example=example)
     ranked = given.ranked(minimum=minimum_per_stage)

@@ -22,7 +22,7 @@ from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block, residual_blocks, why_none
 from layerlottery.networks.copies import copied
 from layerlottery.networks.eager import eager
-from layerlottery.networks.examples import called_for, example_for
+from layerlottery.networks.examples import called_for, check_network, example_for
 from layerlottery.networks.heads import with_random_head, zero_heads
 from layerlottery.networks.inputs import Forward, count, network_of, rows
 from layerlottery.tickets.progress import watched
@@ -65,6 +65,7 @@ class Given:
     @classmethod
     def of(cls, model: nn.Module, batch: Batches | None, criterion: Criterion, way: Way, *, example: Any) -> Given:
         """All made ready; raises LayerLotteryError for what does not fit, and for a network without blocks."""
+        check_network(model)
         chosen, called = chosen_criterion(criterion)
         built_in = isinstance(chosen, CriterionSettings)
         labelled = not built_in or chosen.formula.labels
@@ -128,7 +129,7 @@ def chosen_criterion(criterion: Criterion) -> tuple[Any, str]:
             chosen, called = type(criterion).model_validate(vars(criterion)), criterion.function
         except ValidationError as error:
             raise LayerLotteryError(f"criterion: {first_line(error)}") from None
-    elif criterion in CRITERIA:
+    elif isinstance(criterion, str) and criterion in CRITERIA:
         chosen, called = CRITERIA[criterion], criterion
     else:
         raise LayerLotteryError(f"criterion: found {criterion!r}; allowed: {fitting}")

@@ -32,9 +32,16 @@ def only_target(targets: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[str
         return key, index(value)
     if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not 0 <= float(value) <= 1:
         number = float(value) if isinstance(value, SupportsFloat) else math.nan
-        meant = f"; did you mean {number / 100:g}?" if 1 < number <= 100 else ""
+        # 1.5 is hardly one and a half percent
+        meant = f"; did you mean {number / 100:g}?" if 2 <= number <= 100 else ""
         raise LayerLotteryError(f"{key}: found {value!r}; allowed: a share from 0 to 1{meant}")
     return key, float(value)
+
+
+def check_minimum(value: Any) -> None:
+    """Raise LayerLotteryError unless it is a number of blocks that a stage may keep."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or index(value) < 0:
+        raise LayerLotteryError(f"minimum_per_stage: found {value!r}; allowed: a whole number from 0")
 
 
 def chosen(

@@ -19,9 +19,11 @@ from layerlottery.networks.inputs import Forward, as_inputs, called_like, count,
 from layerlottery.networks.removal import Removal
 from layerlottery.runtime.processor import processor
 from layerlottery.tickets import drawing
-from layerlottery.words import MINUS
+from layerlottery.words import MINUS, one_line
 
 BY_HAND = "chosen by hand"
+# of a timing; a hundred thousand threads end the process without an error
+MOST_ROUNDS, MOST_THREADS = 1_000_000, 1024
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Ticket:
         gone, of = len(self.removed_blocks), len(self.removed_blocks) + len(self.kept)
         saved = [("MACs", self.cost.flops_reduction), ("parameters", self.cost.params_reduction)]
         shares = ", ".join(f"{name} {less(share)}" for name, share in saved)
-        return f"Ticket({self.criterion}: {gone} of {of} blocks removed, {shares})"
+        return f"Ticket({one_line(self.criterion)}: {gone} of {of} blocks removed, {shares})"
 
     def _repr_html_(self) -> str:
         return drawing.page(self, type(self._network()).__name__)
@@ -135,6 +137,8 @@ class Ticket:
         if given is None:
             raise LayerLotteryError(f"inputs: found {type(inputs).__name__}; allowed: a batch that the network takes")
         used = torch.get_num_threads() if threads is None else threads
+        _whole("rounds", rounds, MOST_ROUNDS)
+        _whole("threads", used, MOST_THREADS)
         pair = {"whole": self.whole, "ticket": self.model}
         called = {name: called_for(copied(unwrapped(one)).eval(), given, self.forward) for name, one in pair.items()}
         passes = {name: partial(one, given) for name, one in called.items()}
@@ -153,6 +157,12 @@ class Ticket:
             # what prune once gave was the network itself
             hint = ": its network is ticket.model" if hasattr(nn.Module, name) else ""
             raise AttributeError(f"a Ticket has no {name!r}{hint}")
+
+
+def _whole(name: str, value: Any, most: int) -> None:
+    """Raise LayerLotteryError unless a value is a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise LayerLotteryError(f"{name}: found {value!r}; allowed: a whole number from 1 to {most}")
 
 
 def less(share: float) -> str:

@@ -96,6 +96,14 @@ def test_a_built_in_name(kind, name, tmp_path):
     assert told(kind, name, "--output", str(tmp_path)) == f"NAME: {name} is a built-in {kind}; choose another"
 
 
+@pytest.mark.parametrize("name", ["true", "no", "off", "null"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_name_that_yaml_reads_as_something_else(kind, name, tmp_path):
+    line = told(kind, name, "--output", str(tmp_path))
+    assert line == f"NAME: {name} is no text in YAML, where the benchmark names it; choose another"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["random", "torch", "layerlottery"])
 def test_a_name_that_another_module_has(name, tmp_path):
     line = told("dataset", name, "--output", str(tmp_path))
