@@ -201,3 +201,21 @@ def test_scores_with_a_random_head_are_those_of_a_network_with_it():
     assert scores == pytest.approx(again)
     assert weights[0].weight.std().item() == pytest.approx(0.02, rel=0.6)
     assert not weights[0].bias.any()
+
+
+def test_files_do_not_leave_out_unsaid_how_a_network_is_called(tmp_path):
+    def halved(model, images):
+        return model(images / 2)
+
+    ticket = ll.find_ticket(made(Plain), (maps(6), LABELS), "snip", remove=1, forward=halved)
+    # the network alone computes something else
+    for export, name in ((ll.export_onnx, "x.onnx"), (ll.export_program, "x.pt2")):
+        with pytest.raises(ll.LayerLotteryError, match="^forward: this ticket was found with one, which a file"):
+            export(ticket, tmp_path / name)
+    ll.save_ticket(ticket, tmp_path / "x.safetensors")
+    with pytest.raises(ll.LayerLotteryError, match="^forward: found none; .*x.safetensors holds a ticket that was"):
+        ll.load_ticket(tmp_path / "x.safetensors", lambda: made(Plain))
+    loaded = ll.load_ticket(tmp_path / "x.safetensors", lambda: made(Plain), forward=halved)
+    assert loaded.forward is halved
+    assert loaded.latency(maps(6), rounds=1).batch_size == 6
+    assert [*tmp_path.iterdir()] == [tmp_path / "x.safetensors"]

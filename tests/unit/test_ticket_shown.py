@@ -123,7 +123,7 @@ def test_both_networks_are_timed_in_turns():
     assert taken.whole > taken.ticket > 2
     assert taken.speedup == pytest.approx(taken.whole / taken.ticket)
     assert (taken.batch_size, taken.threads) == (6, 1)
-    assert f"{taken.speedup:.2f} times as fast ({taken.device}, 1 threads)" in str(taken)
+    assert f"{taken.speedup:.2f} times as fast ({taken.device}, 1 thread)" in str(taken)
 
 
 class Slow(nn.Module):

@@ -20,7 +20,15 @@ SIZES = (1, 5)
 
 
 def plain(given: Ticket | nn.Module) -> nn.Module:
-    """A frozen copy on the processor, in eval mode, without wrappers (DataParallel, torch.compile) or masks."""
+    """A frozen copy on the processor, in eval mode, without wrappers (DataParallel, torch.compile) or masks.
+
+    Raises LayerLotteryError for a ticket that is not called as its network is: the file would compute something else.
+    """
+    if isinstance(given, Ticket) and given.forward is not None:
+        raise LayerLotteryError(
+            "forward: this ticket was found with one, which a file of the network alone lacks; export a module that "
+            "calls ticket.model so, with an example of one tensor"
+        )
     model = unwrapped(given.model if isinstance(given, Ticket) else given)
     return fold_masks(copied(model)).to("cpu").eval().requires_grad_(False)
 

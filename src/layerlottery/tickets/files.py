@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.blocks import remove_blocks
 from layerlottery.networks.copies import public
 from layerlottery.networks.examples import unwrapped
+from layerlottery.networks.inputs import Forward
 from layerlottery.networks.removal import Removal
 from layerlottery.networks.weights import network_state, save_network
 from layerlottery.store.artifacts import read_tensors
@@ -27,21 +28,26 @@ PLAIN = ("removed_blocks", "kept", "scores", "criterion", "ties", "image_shape")
 
 @public
 def save_ticket(ticket: Ticket, path: str | Path) -> None:
-    """Write a ticket's weights and facts to a safetensors file, atomically and with a hash of its content."""
+    """Write a ticket's weights and facts to a safetensors file, atomically and with a hash of its content.
+
+    A function that said how the network is called (`forward`) is not written, only that there was one.
+    """
     if not isinstance(ticket, Ticket):
         raise LayerLotteryError(f"ticket: found {type(ticket).__name__}; allowed: what find_ticket or prune gives")
     removals = {name: removal.facts() for name, removal in ticket.removals.items()}
     facts = {"kind": KIND} | {name: getattr(ticket, name) for name in PLAIN}
     facts |= {"cost": asdict(ticket.cost), "removals": removals}
+    facts |= {"forward": True} if ticket.forward else {}
     made_by = digest([KIND, ticket.removed_blocks, ticket.criterion])
     save_network(Path(path), unwrapped(ticket.model), facts, config_hash=made_by)
 
 
 @public
-def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Ticket:
+def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module], *, forward: Forward | None = None) -> Ticket:
     """The ticket in a file of `save_ticket`; `model_factory` makes the whole network that it was cut from.
 
-    Raises LayerLotteryError when the file is damaged or no ticket, or when the factory's network does not fit.
+    `forward` is that of find_ticket or prune, if it was given there. Raises LayerLotteryError when the file is damaged
+    or no ticket, when the factory's network does not fit, or where `forward` is lacking.
     """
     if isinstance(model_factory, nn.Module) or not callable(model_factory):
         found = type(model_factory).__name__
@@ -51,9 +57,11 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module]) -> Tic
         raise LayerLotteryError(f"{path}: holds no ticket; allowed: files of save_ticket")
     if "removed" in facts:  # as an earlier version called it
         facts["removed_blocks"] = facts.pop("removed")
+    if facts.get("forward") and forward is None:
+        raise LayerLotteryError(f"forward: found none; {path} holds a ticket that was found with one")
     model = model_factory()
     try:
-        return _restored(model, arrays, facts)
+        return replace(_restored(model, arrays, facts), forward=forward)
     except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         last = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise LayerLotteryError(f"{path}: does not fit {type(model).__name__} of the factory; {last[:200]}") from error

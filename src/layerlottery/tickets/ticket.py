@@ -85,7 +85,7 @@ class Latency:
         return self.whole / self.ticket
 
     def __str__(self) -> str:
-        on = self.device if not self.threads else f"{self.device}, {self.threads} threads"
+        on = self.device if not self.threads else f"{self.device}, {self.threads} thread{'s' * (self.threads > 1)}"
         return f"{self.whole:.3g} ms whole, {self.ticket:.3g} ms ticket: {self.speedup:.2f} times as fast ({on})"
 
 
@@ -127,8 +127,8 @@ class Ticket:
     def latency(self, inputs: Any, *, rounds: int = 15, threads: int | None = None) -> Latency:
         """Time a forward pass of the whole network and of the ticket in turns, in eval mode and without autograd.
 
-        `inputs` is a batch of what they take, on their device. Milliseconds are the median over rounds, of 50 ms or
-        more each; `threads` are torch's, by default as many as it uses. Raises LayerLotteryError where the whole
+        `inputs` is a batch of what they take, on their device. Milliseconds are the median over rounds, each of 50 ms
+        and one pass or more, after a few others: fewer rounds are enough for a first look, or for a slow network; `threads` are torch's, by default as many as it uses. Raises LayerLotteryError where the whole
         network is not known, or takes no such batch.
         """
         if self.whole is None:
