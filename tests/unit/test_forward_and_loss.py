@@ -210,10 +210,10 @@ def test_files_do_not_leave_out_unsaid_how_a_network_is_called(tmp_path):
     ticket = ll.find_ticket(made(Plain), (maps(6), LABELS), "snip", remove=1, forward=halved)
     # the network alone computes something else
     for export, name in ((ll.export_onnx, "x.onnx"), (ll.export_program, "x.pt2")):
-        with pytest.raises(ll.LayerLotteryError, match="^forward: this ticket was found with one, which a file"):
+        with pytest.raises(ll.LayerLotteryError, match=r"^forward: this ticket was found with one, which a file"):
             export(ticket, tmp_path / name)
     ll.save_ticket(ticket, tmp_path / "x.safetensors")
-    with pytest.raises(ll.LayerLotteryError, match="^forward: found none; .*x.safetensors holds a ticket that was"):
+    with pytest.raises(ll.LayerLotteryError, match=r"^forward: found none; .*x.safetensors holds a ticket that was"):
         ll.load_ticket(tmp_path / "x.safetensors", lambda: made(Plain))
     loaded = ll.load_ticket(tmp_path / "x.safetensors", lambda: made(Plain), forward=halved)
     assert loaded.forward is halved

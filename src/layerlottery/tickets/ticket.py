@@ -128,8 +128,9 @@ class Ticket:
         """Time a forward pass of the whole network and of the ticket in turns, in eval mode and without autograd.
 
         `inputs` is a batch of what they take, on their device. Milliseconds are the median over rounds, each of 50 ms
-        and one pass or more, after a few others: fewer rounds are enough for a first look, or for a slow network; `threads` are torch's, by default as many as it uses. Raises LayerLotteryError where the whole
-        network is not known, or takes no such batch.
+        and one pass or more: fewer rounds will do for a first look, or for a slow network. `threads` are torch's, by
+        default as many as it uses. Raises LayerLotteryError where the whole network is not known, or takes no such
+        batch.
         """
         if self.whole is None:
             raise LayerLotteryError("latency: this ticket does not hold the whole network; load_ticket's do")
