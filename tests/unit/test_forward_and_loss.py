@@ -219,3 +219,9 @@ def test_files_do_not_leave_out_unsaid_how_a_network_is_called(tmp_path):
     assert loaded.forward is halved
     assert loaded.latency(maps(6), rounds=1).batch_size == 6
     assert [*tmp_path.iterdir()] == [tmp_path / "x.safetensors"]
+
+
+@pytest.mark.parametrize("seed", ["a", None, 1.5, True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ll.LayerLotteryError, match=rf"^seed: found {seed!r}; allowed: a whole number$"):
+        ll.score(made(Plain), (maps(6), LABELS), "random", seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from pydantic import ValidationError
@@ -48,6 +48,8 @@ class Way:
             raise LayerLotteryError(f"loss: found {found}; allowed: a function f(outputs, targets) of a batch")
         if self.head not in (None, "random"):
             raise LayerLotteryError(f"head: found {self.head!r}; allowed: None, random")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, SupportsIndex):
+            raise LayerLotteryError(f"seed: found {self.seed!r}; allowed: a whole number")
 
 
 @dataclass(frozen=True)
