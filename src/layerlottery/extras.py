@@ -11,7 +11,7 @@ EXTRAS = {
     **dict.fromkeys(
         (
             *("PIL", "click", "codecarbon", "cpuinfo", "eagerpy", "foolbox", "matplotlib", "mlxtend", "pandas"),
-            *("psutil", "pyarrow", "pynvml", "rich", "rich_click", "skimage", "sklearn", "snakemake"),
+            *("psutil", "pyarrow", "pynvml", "rich_click", "skimage", "sklearn", "snakemake"),
             *("snakemake_interface_common", "tabulate", "torch_pruning", "torchvision", "vl_convert"),
         ),
         "benchmark",
