@@ -43,8 +43,8 @@ test-lowest:  ## the library's tests with the lowest versions that it allows; PY
 test-newest:  ## the library's tests with the newest versions that there are
 	.ci/versions newest $(PYTHON)
 
-test-docs: .venv/docs  ## the documents' site, built strictly, and their recipes
-	pytest -m "slow or not slow" tests/unit/test_site.py tests/unit/test_recipes.py
+test-docs: .venv/docs  ## the documents' site, built strictly, their recipes and their notebook
+	pytest -m "slow or not slow" tests/unit/test_site.py tests/unit/test_recipes.py tests/unit/test_notebook.py
 
 lint: .venv/installed  ## style of Python, the order of rooms, Snakemake rules
 	ruff check .

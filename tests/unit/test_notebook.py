@@ -28,6 +28,7 @@ def figures(notebook):
     return [output for output in outputs if "image/png" in output.get("data", {})]
 
 
+@pytest.mark.slow
 def test_it_runs(committed, tmp_path, monkeypatch):
     notebook = nbformat.from_dict(committed)
     for cell in codes(notebook):

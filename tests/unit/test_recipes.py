@@ -31,11 +31,8 @@ def program(page):
     return "\n".join(lines)
 
 
-# these libraries alone take seconds to import
-SLOW = ("lightning", "transformers")
-
-
-@pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in NEEDS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEEDS)
 def test_a_recipe_runs(name, tmp_path):
     for needed in NEEDS[name]:
         pytest.importorskip(needed)
