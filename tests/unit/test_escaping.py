@@ -113,7 +113,7 @@ def test_addresses_do_not_become_links_by_themselves(text):
 
 # LaTeX
 
-KNOWN = {"textbackslash", "textasciitilde", "textasciicircum", "textbar", "times", "Delta", "xi", "theta"}
+KNOWN = {"textbackslash", "textasciitilde", "textasciicircum", "textbar", "times", "Delta", "xi", "theta", "pm"}
 
 
 def commands(text):
