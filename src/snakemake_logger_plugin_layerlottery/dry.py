@@ -26,7 +26,7 @@ def only_plan(workflow: Any) -> bool:
     counts: half of the time. What a profile wants of jobs' resources is only tried on that way, and other loggers may
     want to know of each job.
     """
-    from snakemake.settings.enums import Quietness  # type: ignore[import-untyped]
+    from snakemake.settings.enums import Quietness
 
     alone = len(workflow.logger_manager.get_log_handlers()) == 1
     if not alone or workflow.resource_settings.overwrite_resources:

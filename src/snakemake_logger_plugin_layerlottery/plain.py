@@ -20,7 +20,7 @@ class _Filter(logging.Filter):
 
 def snakemake_handler(settings: Any) -> logging.Handler:
     """The handler that Snakemake has where no plugin writes to the terminal."""
-    from snakemake.logging import (  # type: ignore[import-untyped]
+    from snakemake.logging import (
         ColorizingTextHandler,
         DefaultFilter,
         DefaultFormatter,

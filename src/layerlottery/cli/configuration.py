@@ -34,9 +34,9 @@ def changes(values: Sequence[str], results: str | None) -> list[str]:
 def load_configuration(file: Path, values: Sequence[str], *more: Path) -> Benchmark:
     """A benchmark as `snakemake --configfile FILE MORE --config VALUES` reads it."""
     # Snakemake's own readers: a file read in another way could ask for other networks, and theirs would be removed
-    from snakemake.cli import parse_config  # type: ignore[import-untyped]
-    from snakemake.common.configfile import load_configfile  # type: ignore[import-untyped]
-    from snakemake.utils import update_config  # type: ignore[import-untyped]
+    from snakemake.cli import parse_config
+    from snakemake.common.configfile import load_configfile
+    from snakemake.utils import update_config
     from snakemake_interface_common.exceptions import WorkflowError
 
     from layerlottery.config.loading import load_benchmark

@@ -40,6 +40,7 @@ class CustomAttack(Extensible):
 class AttackSettings(Settings):
     """Adversarial examples on test images in [0, 1]: FMN and DeepFool by foolbox, AutoAttack by pyautoattack."""
 
+    # a Literal of names that are stated once, which pydantic reads and mypy does not
     attacks: Distinct[Literal[tuple(ATTACKS)]] = Field(  # type: ignore[valid-type]
         ["fgsm", "pgd", "pgd_restarts", "transfer", "pgd_l2", "fmn", "fmn_l2"],
         description="fgsm: one step, L-infinity; pgd: random start; pgd_restarts: the worst of several; transfer: "
@@ -111,6 +112,7 @@ EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 class CorruptionSettings(Settings):
     """Common corruptions with the constants of CIFAR-10-C (Hendrycks & Dietterich 2019)."""
 
+    # as above
     names: Distinct[Literal[(*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS)]] = Field(  # type: ignore[valid-type]
         [*MAIN_CORRUPTIONS, *EXTRA_CORRUPTIONS],
         description="which corruptions, by the names of the official files; the 4 extras stay out of means",

@@ -107,6 +107,7 @@ CONTROLS = ("random", "random_spread", "fresh", "architecture", "dense_at_cost",
 # those that tickets made in rounds can have
 IN_ROUNDS = ("random", "random_spread", "dense_tuned")
 Controls = Annotated[
+    # names that are stated once, which pydantic reads and mypy does not
     Distinct[Literal["all", *CONTROLS]],  # type: ignore[valid-type]
     BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"enum": ["all", *CONTROLS]}}]}),

@@ -64,7 +64,7 @@ def macs(model: nn.Module, image_shape: tuple[int, ...], *, example: Any = None)
     try:
         # a copy without storage: nothing is computed
         return _counted(copied(twin).to("meta"), image_shape, example)
-    except Exception:
+    except Exception:  # whatever a network does with tensors that hold nothing
         # a network that looks at its values, or holds tensors that no module owns, has to compute
         return _counted(twin, image_shape, example)
 
@@ -119,7 +119,7 @@ def training_memory(
     try:
         twin = copied(model).to("cpu", torch.float32).train()
         activations = _saved_bytes(twin, _images(twin, batch_size, image_shape, example))
-    except Exception:
+    except Exception:  # whatever a network does where it was not made for
         # a network that insists on its own type or device: its bytes there, as many as float32 takes
         like = next((one for one in model.parameters() if one.is_floating_point()), torch.empty(0))
         saved = _saved_bytes(copied(model).train(), _images(model, batch_size, image_shape, example))

@@ -88,7 +88,7 @@ def _replay(units: Iterable[_Unit], replayed: list[_Unit], *, before: int) -> No
     for unit in units:
         once = unit.calls == 1 and unit.output is not None
         if once and 0 < unit.end < before and unit not in replayed:
-            unit.module.forward = _constant(unit.output)  # type: ignore[arg-type]
+            unit.module.forward = _constant(unit.output)  # type: ignore[arg-type] # there, as `once` says
             replayed.append(unit)
 
 

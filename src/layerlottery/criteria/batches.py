@@ -28,7 +28,7 @@ CACHED_PIXELS, FEWEST_IMAGES = 2**16, 8
 def each(batches: Batches) -> Iterator[Batch]:
     """The batches, one by one: inputs, such as images (N, …), and targets, such as labels (N,)."""
     if is_one(batches):
-        yield batches  # type: ignore[misc]
+        yield batches  # type: ignore[misc] # a pair, as is_one has seen
     else:
         yield from batches
 

@@ -145,7 +145,7 @@ def _as_paths(model: nn.Module, of: Callable[[Tensor], Tensor]) -> nn.Module:
             factor = (module.running_var + module.eps).rsqrt()
             # without weights of its own the variance has to give the factor
             module.running_var.copy_((torch.ones_like(factor) if module.affine else of(factor).pow(-2)) - module.eps)
-            nn.init.zeros_(module.running_mean)  # type: ignore[arg-type]
+            nn.init.zeros_(module.running_mean)  # type: ignore[arg-type] # there, as its variance is
             if module.affine:
                 module.weight.mul_(factor)
         for name, parameter in module.named_parameters(recurse=False):

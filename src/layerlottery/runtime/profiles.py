@@ -36,7 +36,7 @@ def storage_of(words: Sequence[str]) -> str | None:
 
 
 def _read(words: Sequence[str]) -> Iterator[dict[str, Any]]:
-    from snakemake.cli import get_profile_dir  # type: ignore[import-untyped]
+    from snakemake.cli import get_profile_dir
 
     for name in _profiles(words):
         if found := get_profile_dir(name):

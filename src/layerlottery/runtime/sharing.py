@@ -17,7 +17,7 @@ def shares_files(workflow: Any) -> bool:
     False with a default storage provider, which brings each job its inputs, and where Snakemake was told
     (--shared-fs-usage) that inputs and outputs are on no shared file system: HTCondor then sends them along.
     """
-    from snakemake.settings.types import SharedFSUsage  # type: ignore[import-untyped]
+    from snakemake.settings.types import SharedFSUsage
 
     settings = workflow.storage_settings
     return settings.default_storage_provider is None and SharedFSUsage.INPUT_OUTPUT in settings.shared_fs_usage
