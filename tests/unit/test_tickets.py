@@ -162,8 +162,16 @@ def test_a_ticket_survives_its_file(tmp_path, model, batch):
         ll.LayerLotteryError, match=r"ticket.safetensors: does not fit Own of the factory; size mismatch"
     ):
         ll.load_ticket(tmp_path / "ticket.safetensors", lambda: Own(width=5))
-    with pytest.raises(ll.LayerLotteryError, match=r"block 'blocks.*': Own has no such module"):
+    with pytest.raises(ll.LayerLotteryError, match=r"ticket.safetensors: does not fit Own .*: Own has no such module"):
         ll.load_ticket(tmp_path / "ticket.safetensors", lambda: Own(blocks=0))
+    with pytest.raises(ll.LayerLotteryError, match=r"^model_factory: gives a NoneType; allowed: the whole network"):
+        ll.load_ticket(tmp_path / "ticket.safetensors", lambda: None)
+
+
+def test_an_example_that_no_finite_answer_follows_from_shows_nothing(model, batch):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ll.LayerLotteryError, match=r"^example: Own answers it with no finite number"):
+            ll.find_blocks(model, torch.full_like(batch[0], value))
 
 
 def test_a_damaged_or_foreign_file_is_refused(tmp_path, model, batch):

@@ -55,6 +55,8 @@ def _check_name(kind: str, name: str) -> None:
         raise LayerLotteryError(f"NAME: found {name!r}; allowed: {allowed}")
     if not isinstance(yaml.safe_load(name), str):
         raise LayerLotteryError(f"NAME: {name} is no text in YAML, where the benchmark names it; choose another")
+    if name == "conftest" or name.startswith("test_") or name.endswith("_test"):
+        raise LayerLotteryError(f"NAME: {name} is what pytest calls files of its own; choose another")
     built_in = {"criterion": name in CRITERIA, "network": is_named(name), "attack": name in ATTACKS}
     if built_in.get(kind):
         raise LayerLotteryError(f"NAME: {name} is a built-in {kind}; choose another")

@@ -60,9 +60,11 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module], *, for
     if facts.get("forward") and forward is None:
         raise LayerLotteryError(f"forward: found none; {path} holds a ticket that was found with one")
     model = model_factory()
+    if not isinstance(model, nn.Module):
+        raise LayerLotteryError(f"model_factory: gives a {type(model).__name__}; allowed: the whole network, a Module")
     try:
         return replace(_restored(model, arrays, facts), forward=forward)
-    except (RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LayerLotteryError, RuntimeError, LookupError, TypeError, AttributeError, ValueError) as error:
         last = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise LayerLotteryError(f"{path}: does not fit {type(model).__name__} of the factory; {last[:200]}") from error
 

@@ -141,3 +141,9 @@ def test_every_template_belongs_to_a_kind(tmp_path):
     wanted = {"benchmark.yaml.j2", *(f"{start}{kind}.py.j2" for kind in KINDS for start in ("", "test_"))}
     assert {path.name for path in folder.glob("*.j2")} == wanted
     assert [path.name for path in write_stub("attack", "mine", tmp_path)] == ["mine.py", "test_mine.py", "mine.yaml"]
+
+
+@pytest.mark.parametrize("name", ["conftest", "test_x", "x_test"])
+def test_names_that_pytest_reads_are_refused(name, tmp_path):
+    assert told("criterion", name, "--output", str(tmp_path)).startswith(f"NAME: {name} is what pytest calls files")
+    assert not [*tmp_path.iterdir()]
