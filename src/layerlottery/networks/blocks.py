@@ -297,15 +297,21 @@ def _refuted(network: nn.Module, example: Any, found: Sequence[_Found], trace: T
     with ExitStack() as hooks, torch.no_grad(), eager():
         for module in {one.call.module for one in removable}:
             hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
-        _check_finite(network, network(cloned(example)))
+        _check_example(network, example, network(cloned(example)))
     return refuted
 
 
-def _check_finite(network: nn.Module, answer: Any) -> None:
-    """Raise where all of an answer is infinite or no number: what holds for such values holds for no others."""
+def _check_example(network: nn.Module, example: Any, answer: Any) -> None:
+    """Raise where an example that isn't finite leaves nothing finite of the answer: what holds there shows nothing.
+
+    A finite example with such an answer is a fault of the network's weights, which scoring tells with the block.
+    """
     values = [one for one in tensors_of(answer) if one.is_floating_point() and not one.is_meta and one.numel()]
-    if values and not any(one.isfinite().any() for one in values):
-        raise LayerLotteryError(f"example: {named(network)} answers it with no finite number; allowed: ordinary values")
+    if not values or any(one.isfinite().any() for one in values):
+        return
+    if all(one.isfinite().all() for one in tensors_of(example)):
+        return
+    raise LayerLotteryError(f"example: {named(network)} answers it with no finite number; allowed: ordinary values")
 
 
 def _needed(network: nn.Module, example: Any, removals: Mapping[str, Removal]) -> set[str]:
