@@ -32,9 +32,9 @@ def export_onnx(
     images: returns the largest difference from torch as a share of the largest output, and raises LayerLotteryError
     where it is beyond `tolerance`, where the network can't be traced, or without the extra `export`.
     """
-    require_onnx()
     network, path = plain(model), Path(path)
     images = traced_images(model, network, example)
+    require_onnx()
     held = _onnx_bytes(network, images)
     difference = check_answers(network, _session(held), images, str(path), tolerance=tolerance)
     with atomic(path) as temporary:
