@@ -150,7 +150,7 @@ class Ticket:
         pair = {"whole": self.whole, "ticket": self.model}
         called = {name: called_for(copied(unwrapped(one)).eval(), given, self.forward) for name, one in pair.items()}
         passes = {name: partial(one, given) for name, one in called.items()}
-        limits = {"rounds": ROUNDS, "budget": BUDGET} if rounds is None else {"rounds": rounds}
+        limits: dict[str, Any] = {"rounds": ROUNDS, "budget": BUDGET} if rounds is None else {"rounds": rounds}
         with eager(), watched(None, "forward passes of both networks", wanted=progress):
             taken = in_turns(passes, min_seconds=0.05, threads=used, **limits)
         where, gpu = device_of(self.model), device_of(self.model).type == "cuda"
