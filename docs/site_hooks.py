@@ -23,6 +23,8 @@ from nbconvert import MarkdownExporter
 from layerlottery.cli.main import GROUPS, cli
 
 LINK = re.compile(r"(?<=\]\()(?!https?:)([^)#\s]+)")
+# a name that begins a cell of a table
+NAME = re.compile(r"(?<=<td><code>)[^<]+(?=</code>)")
 NOTEBOOK = "tutorial.ipynb"
 COMMANDS = "commands.md"
 LANGUAGES = {".yaml": "yaml", ".py": "python", ".cff": "yaml"}
@@ -50,6 +52,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
     text = LINK.sub(there, markdown)
     return "\n".join([text, *_commands()]) if page.file.src_uri == COMMANDS else text
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """The page, where long names in tables may break between their words."""
+    return NAME.sub(lambda match: re.sub(r"(?<=[._])(?=\w)|(?<=[a-z])(?=[A-Z])", "<wbr>", match[0]), html)
 
 
 def _commands() -> Iterator[str]:

@@ -71,7 +71,9 @@ SHOWN = {
 
 
 def test_every_benchmark_is_run_here():
-    run_here = {name.split()[0] for name in SMALLEST} | PARTS | {"headline", "training_speed", "verdict_errors"}
+    run_here = (
+        {name.split()[0] for name in SMALLEST} | PARTS | {"cuttable", "headline", "training_speed", "verdict_errors"}
+    )
     assert run_here == {path.stem for path in FOLDER.glob("*.py")}
 
 
@@ -85,6 +87,13 @@ def test_evaluation_in_reduced_precision(run):
     recipe = importlib.import_module("precision").RECIPE
     shown = run("precision", "evaluation", "--seeds", 1, RECIPE=recipe.model_copy(update={"epochs": 1}), OUTLIERS=20)
     assert "| clean bfloat16: accuracy, pp | mean " in shown
+
+
+def test_what_can_be_cut(run, tmp_path):
+    pytest.importorskip("timm")
+    shown = run("cuttable", "--only", "torchvision.resnet18", "--output", tmp_path / "page.md")
+    assert "| `torchvision.resnet18` | 11.7 M | 3x224x224 | 8 | 5 | 51 % | its removal changes a shape |" in shown
+    assert shown.strip() in (tmp_path / "page.md").read_text(encoding="utf-8")
 
 
 def test_memory_of_streaming(run, tmp_path):

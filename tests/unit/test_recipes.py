@@ -15,7 +15,7 @@ NEEDS = {
     "torch_pruning": (),
     "timm": ("timm",),
     "lightning": ("lightning",),
-    "transformers": ("transformers", "accelerate"),
+    "transformers": ("transformers", "accelerate", "onnx", "onnxruntime", "onnxscript"),
 }
 # no page may load anything
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TORCH_HOME": "/nonexistent", "CUDA_VISIBLE_DEVICES": ""}

@@ -77,3 +77,29 @@ def test_the_callers_factory_is_all_that_is_called(saved, tmp_path):
     assert calls == [1]
     known = {type(module) for module in factory().modules()} | {nn.Identity}
     assert {type(module) for module in found.model.modules()} <= known | {nn.Sequential, nn.ReLU}
+
+
+@pytest.mark.parametrize("path", [None, 3, ""])
+def test_what_is_no_path_is_one_line(saved, path):
+    ticket = layerlottery.load_ticket(saved, factory)
+    for call in (
+        lambda: layerlottery.load_ticket(path, factory),
+        lambda: layerlottery.save_ticket(ticket, path),
+        lambda: layerlottery.export_program(ticket, path),
+        lambda: layerlottery.export_onnx(ticket, path),
+    ):
+        with pytest.raises(LayerLotteryError, match=r"^path: found \S+; allowed: the path of a file$"):
+            call()
+
+
+def test_a_network_that_is_compiled_to_torchscript_is_one_line(tmp_path):
+    scripted, images = torch.jit.trace(factory().eval(), torch.rand(2, 3, 32, 32)), torch.rand(2, 3, 32, 32)
+    for call in (
+        lambda: layerlottery.find_ticket(scripted, (images, torch.arange(2)), "snip", remove=1),
+        lambda: layerlottery.find_blocks(scripted, images),
+        lambda: layerlottery.prune(scripted, ["layer1.1"]),
+        lambda: layerlottery.export_program(scripted, tmp_path / "x.pt2", images),
+    ):
+        with pytest.raises(LayerLotteryError, match=r"^model: found a ScriptModule; allowed: the network that"):
+            call()
+    assert not any(tmp_path.iterdir())

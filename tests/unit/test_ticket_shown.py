@@ -34,10 +34,10 @@ def test_a_ticket_is_one_line(ticket, by_hand):
     left = sum(one.numel() for one in ticket.model.parameters())
     unit = 4 * 4 * 9 + 8 + 4 * 4 + 4
     shares = f"MACs {MINUS}{100 * UNIT / WHOLE:.0f} %, parameters {MINUS}{100 * unit / (left + unit):.0f} %"
-    assert repr(ticket) == str(ticket) == f"Ticket(snip: 1 of 3 blocks removed, {shares})"
-    assert repr(by_hand) == f"Ticket(chosen by hand: 1 of 3 blocks removed, {shares})"
+    assert repr(ticket) == str(ticket) == f"Ticket(snip: 1 of 3 removable blocks removed, {shares})"
+    assert repr(by_hand) == f"Ticket(chosen by hand: 1 of 3 removable blocks removed, {shares})"
     nothing = ll.prune(made(), [], example=IMAGES)
-    assert repr(nothing) == "Ticket(chosen by hand: 0 of 3 blocks removed, MACs 0 %, parameters 0 %)"
+    assert repr(nothing) == "Ticket(chosen by hand: 0 of 3 removable blocks removed, MACs 0 %, parameters 0 %)"
 
 
 def test_the_summary_draws_what_was_removed_in_its_place(ticket):
@@ -106,7 +106,7 @@ def test_what_steers_a_terminal_is_shown_and_a_name_is_one_line():
 
     named.__name__ = "a\n\x1b[0m"
     ticket = ll.find_ticket(network, BATCH, named, remove=1)
-    assert repr(ticket).startswith(r"Ticket(a \x1b[0m: 1 of 2 blocks removed")
+    assert repr(ticket).startswith(r"Ticket(a \x1b[0m: 1 of 2 removable blocks removed")
     lines = ticket.summary().splitlines()
     assert sum(r"\x1b[31mred x  Unit: removed" in line for line in lines) == 1
     assert sum(r"\u202eback  Unit: kept" in line for line in lines) == 1
@@ -147,8 +147,12 @@ def test_a_loaded_ticket_is_timed_too_and_a_dict_of_arguments(ticket, tmp_path):
     ll.save_ticket(ticket, tmp_path / "t")
     assert ll.load_ticket(tmp_path / "t", made).latency(IMAGES, rounds=1).speedup > 0
     assert ll.prune(seeded(Bert), ["layers.0"], example=texts()).latency(texts(), rounds=1).whole > 0
-    with pytest.raises(ll.LayerLotteryError, match=r"^inputs: found str; allowed: a batch"):
-        ticket.latency("images")
+
+
+@pytest.mark.parametrize(("given", "found"), [("images", "str"), ({}, "dict"), (IMAGES[:0], "an empty batch")])
+def test_only_a_batch_can_be_timed(ticket, given, found):
+    with pytest.raises(ll.LayerLotteryError, match=f"^inputs: found {found}; allowed: a batch"):
+        ticket.latency(given)
 
 
 def test_a_ticket_of_chosen_blocks_is_taken_wherever_one_is(by_hand, tmp_path):
@@ -263,9 +267,18 @@ def test_a_bar_is_shown_in_a_terminal_alone(given, stream, options, shows, monke
     monkeypatch.setattr(progress, "PULSE", 0.05)
     monkeypatch.setattr(sys, "stderr", stream())
     scores = ll.score(made(), given, slowly, **options)
-    assert ("slowly of 3 blocks" in sys.stderr.getvalue()) == shows
+    assert ("slowly of 3 removable blocks" in sys.stderr.getvalue()) == shows
     monkeypatch.undo()
     assert scores == ll.score(made(), given, slowly, progress=False)
+
+
+@pytest.mark.parametrize(("options", "shows"), [({}, True), ({"progress": False}, False)])
+def test_a_timing_shows_how_long_it_has_gone_on(ticket, options, shows, monkeypatch):
+    monkeypatch.setattr(progress, "PATIENCE", 0.05)
+    monkeypatch.setattr(progress, "PULSE", 0.05)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    ticket.latency(IMAGES, rounds=3, threads=1, **options)
+    assert ("forward passes of both networks" in sys.stderr.getvalue()) == shows
 
 
 def test_what_ends_soon_shows_no_bar(monkeypatch):

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 from tests.workflow.conftest import run_to_its_end
 from tests.workflow.islands import in_storage, interrupted, islands
-from tests.workflow.project import FIRST, NETWORK, TINY, clone
+from tests.workflow.project import DENSE, FIRST, NETWORK, TINY, clone
 
 from layerlottery import paths
 from layerlottery.config.benchmark import Benchmark
+from layerlottery.store.artifacts import read_weights
 from layerlottery.upkeep.diff import differences
 
 pytest.importorskip("snakemake_storage_plugin_fs", reason="needs snakemake-storage-plugin-fs")
@@ -74,6 +75,16 @@ def test_only_a_network_of_unknown_blocks_looks_at_images_when_it_is_made(networ
     config = TINY | {"networks": TINY["networks"] | {"built": built}, "studies": [FIRST | {"networks": [network]}]}
     wanted = Benchmark.model_validate(config).asked_arrays(SimpleNamespace(dataset="digits", network=network))
     assert [Path(file).name for file in wanted] == ([Path(file).name for file in TRAIN] if reads else [])
+
+
+@needs_rsync
+def test_a_training_in_a_storage_is_that_of_a_shared_disk(fresh, finished, tmp_path):
+    storage = tmp_path / "storage"
+    ran = fresh.snakemake(paths.training_facts(DENSE), *in_storage(storage))
+    assert ran.returncode == 0, ran.stderr
+    ours, theirs = (read_weights(Path(paths.trained_weights(str(root / DENSE)))) for root in (storage, finished.root))
+    assert ours[1]["content"] == theirs[1]["content"]
+    assert [path.name for path in fresh.results.rglob("*") if path.is_file()] == [".lock"]
 
 
 @pytest.mark.slow

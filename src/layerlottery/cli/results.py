@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from layerlottery.cli.configuration import CONFIG, changes, load_configuration
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.cli.stages import FILE, FOLDER, OUTPUT, RESULTS, folder_given, stage, with_settings
+from layerlottery.cli.stages import (
+    FILE,
+    FOLDER,
+    OUTPUT,
+    RESULTS,
+    TOGETHER,
+    folder_given,
+    stage,
+    tables_in,
+    with_settings,
+)
 from layerlottery.cli.status import progress
 from layerlottery.errors import LayerLotteryError
 from layerlottery.store.lock import NAME, held
@@ -95,8 +106,8 @@ def report(
     tables = tables or (results or Path("results")) / "tables"
     if not (tables / "runs.parquet").exists() and against is None:
         raise LayerLotteryError(f"{tables}: no tables yet; run snakemake --cores all, or see --partial")
-    # a stage's job says all of its settings, a person often none
-    if not settings.model_fields_set:
+    # a stage's job says all of its settings, which may all be the default; a person often says none
+    if not settings.model_fields_set and not _stated("settings"):
         from layerlottery.report.text import reported
 
         settings = reported(tables.parent) or settings
@@ -111,6 +122,11 @@ def report(
         output = output or tables.parent / "report" / "against.html"
         beside(results_of(tables), against, output, settings)
         click.echo(terminal(output.resolve()))
+
+
+def _stated(option: str) -> bool:
+    """Whether the command line holds an option, whatever its value."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 @click.command(cls=PanelCommand)
@@ -152,8 +168,8 @@ def summary(settings: ReportSettings, folder: Path | None, results: Path) -> Non
     from layerlottery.report.text import reported, summary_text
 
     results = folder_given(folder, results)
-    tables = results if (results / "summary.parquet").exists() else results / "tables"
-    if not (tables / "summary.parquet").exists():
+    tables = tables_in(results)
+    if not any((tables / name).exists() for name in TOGETHER):
         return _not_yet(results)
     text = summary_text(tables, settings if "xi" in settings.model_fields_set else reported(results))
     running = held(results)

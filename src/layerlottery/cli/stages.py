@@ -62,6 +62,8 @@ class _Gpus(click.ParamType[int]):
 FILE = File(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 RESULTS = click.option("--results", type=FOLDER, default="results", show_default=True, help="results folder")
+# tables that are written together: where one is, the others are missing if they are not there
+TOGETHER = ("runs.parquet", "summary.parquet")
 
 
 def folder_given(folder: Path | None, results: Path) -> Path:
@@ -71,6 +73,11 @@ def folder_given(folder: Path | None, results: Path) -> Path:
     if folder is not None and source is ParameterSource.COMMANDLINE:
         raise LayerLotteryError(f"--results: found {results} beside FOLDER {folder}; allowed: one of them")
     return folder or results
+
+
+def tables_in(results: Path) -> Path:
+    """The folder of tables that a command was given, or the one in the results folder that it was given."""
+    return results if any((results / name).exists() for name in TOGETHER) else results / "tables"
 
 
 def required_file(name: str, text: str) -> Callable[[Command], Command]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from layerlottery.cli.panels import PanelCommand
-from layerlottery.cli.stages import RESULTS
+from layerlottery.cli.stages import RESULTS, TOGETHER, tables_in
 from layerlottery.errors import LayerLotteryError
 
 KEYS = ("criterion", "removed", "network", "dataset", "structure", "scored_at", "rewind", "step", "control")
@@ -53,8 +53,8 @@ def table(results: Path, where: tuple[str, ...], form: str, **asked: Any) -> Non
     from layerlottery.report.publication import Asked, publication
     from layerlottery.report.typeset import FORMATS
 
-    tables = results if (results / "runs.parquet").exists() else results / "tables"
-    if not (tables / "runs.parquet").exists():
+    tables = tables_in(results)
+    if not any((tables / name).exists() for name in TOGETHER):
         raise LayerLotteryError(f"{results}: no tables here; allowed: a results folder, or its tables/")
     made = publication(tables, Asked(where=_where(where), **asked))
     click.echo(FORMATS[form](made), nl=False)

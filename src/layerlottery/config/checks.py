@@ -6,7 +6,7 @@ Each raises ValueError, which names the key, what was found, and what is allowed
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -50,11 +50,19 @@ def check_baselines(benchmark: Any) -> None:
     known = CRITERIA | benchmark.criteria
     chosen = [run for run in benchmark.runs() if run.criterion and chooses(known[run.criterion])]
     beside = _beside_each_other(chosen)
-    allowed = ", ".join(sorted(beside)) or "none, as no two criteria remove as much of the same structure"
+    run = {run.criterion for run in chosen if run.criterion}
+    allowed = ", ".join(sorted(beside)) or _none_beside(run)
     for name in benchmark.statistics.baselines:
         if name not in beside:
-            problem = _why_not_beside(name, known, {run.criterion for run in chosen})
+            problem = _why_not_beside(name, known, run)
             raise ValueError(f"statistics.baselines: found {name!r}, {problem}; allowed: {allowed}")
+
+
+def _none_beside(run: Collection[str]) -> str:
+    """Why no criterion may be a baseline yet, and which ones there are."""
+    if not run:
+        return "none, as no study runs a criterion that chooses"
+    return f"none until two criteria remove as much of the same structure; studies run {', '.join(sorted(run))}"
 
 
 def _why_not_beside(name: str, known: Mapping[str, CriterionSettings], run: Container[str | None]) -> str:

@@ -20,6 +20,9 @@ logging.getLogger("torch.utils.cpp_extension").addFilter(
 
 from torch.utils.benchmark import Timer  # noqa: E402
 
+# of a budget, and the passes that timeit makes before those that it times
+FEWEST, WARM_UP = 3, 2
+
 
 def latency(
     models: Mapping[str, nn.Module],
@@ -40,12 +43,23 @@ def latency(
 
 
 def in_turns(
-    passes: Mapping[str, Callable[[], object]], *, rounds: int, min_seconds: float, threads: int
+    passes: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    min_seconds: float,
+    threads: int,
+    budget: float = math.inf,
 ) -> dict[str, float]:
-    """Milliseconds of each function: the median over rounds of each round's mean, as `latency` takes them."""
+    """Milliseconds of each function: the median over rounds of each round's mean, as `latency` takes them.
+
+    Where so many rounds would take longer than `budget` seconds, there are fewer, but at least FEWEST.
+    """
     timers = {name: _timer(forward, threads) for name, forward in passes.items()}
     # timeit of a known number of passes: blocked_autorange takes ten times as long to find one
-    numbers = {name: math.ceil(min_seconds / timer.timeit(3).mean) for name, timer in timers.items()}
+    guessed = {name: timer.timeit(1 if budget < math.inf else 3).mean for name, timer in timers.items()}
+    numbers = {name: math.ceil(min_seconds / mean) for name, mean in guessed.items()}
+    a_round = sum(mean * (numbers[name] + WARM_UP) for name, mean in guessed.items())
+    rounds = min(rounds, max(FEWEST, int(min(rounds, budget / a_round))))
     means: dict[str, list[float]] = {name: [] for name in passes}
     for _ in range(rounds):
         for name, timer in timers.items():

@@ -20,6 +20,7 @@ from layerlottery.config.choices import Scored
 from layerlottery.config.criteria import CriterionSettings
 from layerlottery.config.extensions import load
 from layerlottery.criteria.batches import Batch, Batches, each, parts
+from layerlottery.criteria.overwriting import overwriting_named
 from layerlottery.criteria.own import scores_of
 from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_weights, convolution_weights
 from layerlottery.errors import LayerLotteryError
@@ -157,7 +158,7 @@ def evaluate(given: Scoring) -> dict[str, Any]:
         scored.register_forward_hook(lambda module, images, answer: logits_of(answer))
     device = device_of(scored)
     draws = torch.random.fork_rng([device] if device.type == "cuda" else [])
-    with draws, eager(), without_checkpoints():
+    with draws, eager(), without_checkpoints(), overwriting_named(scored, given.batches, settings.function):
         torch.manual_seed(derived_seed("scoring", given.seed))
         found = values(replace(given, model=scored))
     for name, value in found.items() if given.structure == "layers" else ():

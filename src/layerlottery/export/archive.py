@@ -28,6 +28,8 @@ def publish(published: Published, archive: Path | None, hub: str | None = None) 
         raise LayerLotteryError(f"--license: found {published.license!r}; allowed: an SPDX name such as CC-BY-4.0")
     if archive is not None and archive.suffix != ".zip":
         raise LayerLotteryError(f"--output: found {archive.name}; allowed: a name that ends in .zip")
+    if archive is not None and archive.resolve().is_relative_to(published.results.resolve()):
+        raise LayerLotteryError(f"--output: found {archive}; allowed: a place outside of {published.results}")
     if hub is not None:
         check_name(hub)
     require_good(published.results)

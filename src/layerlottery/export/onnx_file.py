@@ -13,7 +13,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, traced_images
 from layerlottery.export.program import trace
 from layerlottery.networks.copies import public
-from layerlottery.store.artifacts import atomic
+from layerlottery.store.artifacts import as_path, atomic
 from layerlottery.tickets import Ticket
 
 OPSET = 18  # onnxruntime 1.14 and later
@@ -32,7 +32,7 @@ def export_onnx(
     images: returns the largest difference from torch as a share of the largest output, and raises LayerLotteryError
     where it is beyond `tolerance`, where the network can't be traced, or without the extra `export`.
     """
-    network, path = plain(model), Path(path)
+    network, path = plain(model), as_path(path)
     images = traced_images(model, network, example)
     require_onnx()
     held = _onnx_bytes(network, images)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied
-from layerlottery.networks.examples import example_for, unwrapped
+from layerlottery.networks.examples import check_network, example_for, unwrapped
 from layerlottery.networks.masks import fold_masks
 from layerlottery.tickets import Ticket
 
@@ -30,6 +30,7 @@ def plain(given: Ticket | nn.Module) -> nn.Module:
             "calls ticket.model so, with an example of one tensor"
         )
     model = unwrapped(given.model if isinstance(given, Ticket) else given)
+    check_network(model)
     return fold_masks(copied(model)).to("cpu").eval().requires_grad_(False)
 
 

@@ -20,7 +20,7 @@ from layerlottery.cost.network import plain_attention
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.plain import TOLERANCE, check_answers, one_line, plain, traced_images
 from layerlottery.networks.copies import public
-from layerlottery.store.artifacts import atomic
+from layerlottery.store.artifacts import as_path, atomic
 from layerlottery.tickets import Ticket
 
 
@@ -35,7 +35,7 @@ def export_program(
     compared: returns the largest difference as a share of the largest output, and raises LayerLotteryError where it
     is beyond `tolerance` or where the network can't be traced. Nothing in the file is pickled.
     """
-    network, path = plain(model), Path(path)
+    network, path = plain(model), as_path(path)
     images = traced_images(model, network, example)
     held = program_bytes(trace(network, images))
     loaded = torch.export.load(io.BytesIO(held)).module()

@@ -52,6 +52,8 @@ def check_network(model: Any) -> None:
     if not isinstance(model, nn.Module):
         found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise LayerLotteryError(f"model: found {found}; allowed: a network, a torch.nn.Module")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise LayerLotteryError("model: found a ScriptModule; allowed: the network that torch.jit made it from")
 
 
 def called_for(

@@ -121,7 +121,8 @@ def _idle(both: pd.DataFrame) -> str:
     idle = [side for side, end in zip(SIDES, ENDS, strict=True) if both[f"said{end}"].eq(NOTHING_LEARNED).any()]
     if not idle:
         return ""
-    return f" {NOT_LEARNED} in {' and '.join(idle)}: dense is not told from chance there, so no ticket is judged."
+    where = " and ".join(idle)
+    return f" {NOT_LEARNED} in {where}: dense is not told from chance there, so no ticket is judged against it."
 
 
 def _named(rows: pd.DataFrame) -> str:

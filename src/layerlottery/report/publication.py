@@ -265,11 +265,12 @@ def _first(cells: pd.DataFrame, asked: Asked, tables: Tables) -> str:
 
 
 def _dense(runs: pd.DataFrame, held: pd.DataFrame, asked: Asked) -> str:
-    """The accuracy of the dense networks, where the whole table is about one architecture on one data set."""
+    """The accuracy of the dense networks of the table's seeds, where all is about one architecture on one data set."""
     if asked.value not in ("accuracy", "delta") or len(held[GROUP].drop_duplicates()) > 1:
         return ""
     dataset, network = held[GROUP].iloc[0]
-    own = dense(within(runs, (dataset, network)))["accuracy"]
+    rows = dense(within(runs, (dataset, network)))
+    own = rows[rows["seed"].isin(held["seed"])]["accuracy"]
     return f"Dense networks: {number(own.mean())}{'' if len(own) < 2 else f' ± {number(own.std())}'} %."
 
 

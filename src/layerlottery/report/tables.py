@@ -100,8 +100,8 @@ def read_tables(folder: Path, only: Collection[str] = tuple(TABLES)) -> Tables:
 
 
 def _read(path: Path, name: str) -> pd.DataFrame:
-    if not path.exists() and path.with_name("runs.parquet").exists():
-        raise LayerLotteryError(f"{path}: missing, as in earlier versions; recreate the tables: snakemake --cores all")
+    if not path.exists() and any(path.with_name(f"{other}.parquet").exists() for other in TABLES):
+        raise LayerLotteryError(f"{path}: missing; recreate the tables: snakemake --cores all")
     frame: pd.DataFrame = read_result_table(path, arrow_schema(name)).to_pandas()
     for column, allowed in WORDS.items():
         for found in frame[column].dropna().unique() if column in frame else ():

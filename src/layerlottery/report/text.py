@@ -14,7 +14,6 @@ from layerlottery.config.naming import CALLED, family_name
 from layerlottery.config.results import ReportSettings
 from layerlottery.config.rounds import SHARE
 from layerlottery.config.studies import AT_COST
-from layerlottery.errors import LayerLotteryError
 from layerlottery.report.baselines import baseline_statements, baselines
 from layerlottery.report.series import confidence_of
 from layerlottery.report.tables import at_tolerance, group_name, is_share, read_tables, tolerance_name
@@ -83,11 +82,17 @@ def summary_text(tables: Path, settings: ReportSettings | None = None) -> str:
 
 
 def reported(results: Path) -> ReportSettings | None:
-    """The settings of the report that a results folder holds; None where its manifest can't tell."""
+    """The settings of the report that a results folder holds; None without a manifest, or where it can't tell.
+
+    Raises LayerLotteryError for a damaged manifest.
+    """
+    manifest = results / "manifest.json"
+    if not manifest.exists():
+        return None
+    held = read_facts(manifest)
     try:
-        held = read_facts(results / "manifest.json")["configuration"]
-        return ReportSettings.model_validate(held.get("report", {}))
-    except (LayerLotteryError, LookupError, ValidationError):
+        return ReportSettings.model_validate(held["configuration"].get("report", {}))
+    except (LookupError, AttributeError, ValidationError):
         return None
 
 

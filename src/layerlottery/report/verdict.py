@@ -57,7 +57,7 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     every = {group: rows for group, rows in judged.items() if len(rows)}
     held = [rows for rows in every.values() if not nothing_learned(rows)]
     if every and not held:
-        return f"{NOT_LEARNED}: no dense network is told from chance, so no ticket is judged."
+        return f"{NOT_LEARNED}: no dense network is told from chance, so no ticket is judged against one."
     rows = pd.concat(held) if held else pd.DataFrame()
     if rows.empty:
         return found[0].headline
@@ -97,7 +97,7 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     if nothing_learned(rows):
         dense, chance = (rows["accuracy"] - rows["delta_accuracy"]).mean(), rows["chance"].iloc[0]
         reached = f"the dense network reaches {number(dense)} %, not told from chance, {number(chance)} %"
-        return f"{NOT_LEARNED}: {reached}, by {seeds_words(rows)}, so no ticket is judged."
+        return f"{NOT_LEARNED}: {reached}, by {seeds_words(rows)}, so no ticket is judged against it."
     tolerance = tolerance_words(xi, rows["xi_points"].iloc[0])
     total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:

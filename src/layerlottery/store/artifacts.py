@@ -42,6 +42,14 @@ SMALL = 1000
 MOST_ROWS, MOST_ROWS_A_BYTE = 1_000_000, 64
 
 
+def as_path(path: object) -> Path:
+    """The path of a file that a function of the library was given; raises LayerLotteryError for what is none."""
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        found = repr(path) if isinstance(path, str) else type(path).__name__
+        raise LayerLotteryError(f"path: found {found}; allowed: the path of a file")
+    return Path(path)
+
+
 def array_digest(array: Array) -> str:
     """SHA-256 of an array's type, shape and bytes."""
     seen = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())

@@ -17,7 +17,7 @@ from layerlottery.networks.examples import unwrapped
 from layerlottery.networks.inputs import Forward
 from layerlottery.networks.removal import Removal
 from layerlottery.networks.weights import network_state, save_network
-from layerlottery.store.artifacts import read_tensors
+from layerlottery.store.artifacts import as_path, read_tensors
 from layerlottery.store.hashing import digest
 from layerlottery.tickets.ticket import Cost, Ticket
 
@@ -39,7 +39,7 @@ def save_ticket(ticket: Ticket, path: str | Path) -> None:
     facts |= {"cost": asdict(ticket.cost), "removals": removals}
     facts |= {"forward": True} if ticket.forward else {}
     made_by = digest([KIND, ticket.removed_blocks, ticket.criterion])
-    save_network(Path(path), unwrapped(ticket.model), facts, config_hash=made_by)
+    save_network(as_path(path), unwrapped(ticket.model), facts, config_hash=made_by)
 
 
 @public
@@ -52,7 +52,7 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module], *, for
     if isinstance(model_factory, nn.Module) or not callable(model_factory):
         found = type(model_factory).__name__
         raise LayerLotteryError(f"model_factory: found a {found}; allowed: a function that makes the whole network")
-    arrays, facts = read_tensors(Path(path))
+    arrays, facts = read_tensors(as_path(path))
     if facts.get("kind") != KIND:
         raise LayerLotteryError(f"{path}: holds no ticket; allowed: files of save_ticket")
     if "removed" in facts:  # as an earlier version called it

@@ -96,7 +96,8 @@ class Given:
         scored, seed = self.model, self.way.seed
         if self.way.head == "random":
             scored = with_random_head(self.model, rows(self.shown, slice(2)), seed=seed)
-        with watched(self.batches, f"{self.called} of {len(self.blocks)} blocks", wanted=self.way.progress) as batches:
+        what = f"{self.called} of {sum(block.removable for block in self.blocks)} removable blocks"
+        with watched(self.batches, what, wanted=self.way.progress) as batches:
             try:
                 return self._ranked(scored, batches, seed=seed, minimum=minimum)
             except EqualScoresError as error:

@@ -19,11 +19,14 @@ from layerlottery.networks.inputs import Forward, as_inputs, called_like, count,
 from layerlottery.networks.removal import Removal
 from layerlottery.runtime.processor import processor
 from layerlottery.tickets import drawing
+from layerlottery.tickets.progress import watched
 from layerlottery.words import MINUS, one_line
 
 BY_HAND = "chosen by hand"
 # of a timing; a hundred thousand threads end the process without an error
 MOST_ROUNDS, MOST_THREADS = 1_000_000, 1024
+# what a timing takes where nobody says: rounds, and seconds for all of them
+ROUNDS, BUDGET = 15, 10.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class Ticket:
         gone, of = len(self.removed_blocks), len(self.removed_blocks) + len(self.kept)
         saved = [("MACs", self.cost.flops_reduction), ("parameters", self.cost.params_reduction)]
         shares = ", ".join(f"{name} {less(share)}" for name, share in saved)
-        return f"Ticket({one_line(self.criterion)}: {gone} of {of} blocks removed, {shares})"
+        return f"Ticket({one_line(self.criterion)}: {gone} of {of} removable blocks removed, {shares})"
 
     def _repr_html_(self) -> str:
         return drawing.page(self, type(self._network()).__name__)
@@ -124,27 +127,32 @@ class Ticket:
         return drawing.text(self, self._network())
 
     @public
-    def latency(self, inputs: Any, *, rounds: int = 15, threads: int | None = None) -> Latency:
+    def latency(
+        self, inputs: Any, *, rounds: int | None = None, threads: int | None = None, progress: bool = True
+    ) -> Latency:
         """Time a forward pass of the whole network and of the ticket in turns, in eval mode and without autograd.
 
         `inputs` is a batch of what they take, on their device. Milliseconds are the median over rounds, each of 50 ms
-        and one pass or more: fewer rounds will do for a first look, or for a slow network. `threads` are torch's, by
-        default as many as it uses. Raises LayerLotteryError where the whole network is not known, or takes no such
-        batch.
+        and one pass or more. There are 15 rounds or, where these would take longer than ten seconds, fewer, but at
+        least 3; `rounds` asks for a number. `threads` are torch's, by default as many as it uses. `progress` shows how
+        long it has gone on, in terminals and notebooks after two seconds. Raises LayerLotteryError where the whole
+        network is not known, or takes no such batch.
         """
         if self.whole is None:
             raise LayerLotteryError("latency: this ticket does not hold the whole network; load_ticket's do")
         given = as_inputs(inputs)
-        if given is None:
-            raise LayerLotteryError(f"inputs: found {type(inputs).__name__}; allowed: a batch that the network takes")
+        if given is None or not count(given):
+            found = type(inputs).__name__ if given is None else "an empty batch"
+            raise LayerLotteryError(f"inputs: found {found}; allowed: a batch that the network takes")
         used = torch.get_num_threads() if threads is None else threads
-        _whole("rounds", rounds, MOST_ROUNDS)
+        _whole("rounds", ROUNDS if rounds is None else rounds, MOST_ROUNDS)
         _whole("threads", used, MOST_THREADS)
         pair = {"whole": self.whole, "ticket": self.model}
         called = {name: called_for(copied(unwrapped(one)).eval(), given, self.forward) for name, one in pair.items()}
         passes = {name: partial(one, given) for name, one in called.items()}
-        with eager():
-            taken = in_turns(passes, rounds=rounds, min_seconds=0.05, threads=used)
+        limits: dict[str, Any] = {"rounds": ROUNDS, "budget": BUDGET} if rounds is None else {"rounds": rounds}
+        with eager(), watched(None, "forward passes of both networks", wanted=progress):
+            taken = in_turns(passes, min_seconds=0.05, threads=used, **limits)
         where, gpu = device_of(self.model), device_of(self.model).type == "cuda"
         name = torch.cuda.get_device_name(where) if gpu else processor("model name") or where.type
         return Latency(taken["whole"], taken["ticket"], count(given), name, threads=0 if gpu else used)

@@ -55,7 +55,15 @@ def test_a_baseline_that_stands_beside_none_is_refused(change):
     other = STUDY | {"name": "two", "criteria": ["grasp"], "removed": [2]} | change
     line = refused("snip", STUDY | {"removed": [2]}, other)
     assert "found 'snip', beside which no other criterion removes as much of the same structure" in line
-    assert line.endswith("allowed: none, as no two criteria remove as much of the same structure")
+    assert line.endswith("none until two criteria remove as much of the same structure; studies run grasp, snip")
+
+
+def test_a_typo_beside_a_single_criterion_says_which_one_there_is():
+    line = refused("snpi", STUDY | {"criteria": ["snip"], "removed": [1, 2]})
+    assert "statistics.baselines: found 'snpi', which is no criterion; allowed: none until two criteria remove" in line
+    assert line.endswith("studies run snip")
+    line = refused("snip", STUDY | {"criteria": ["random"], "removed": [1]})
+    assert line.endswith("which no study runs; allowed: none, as no study runs a criterion that chooses")
 
 
 def test_controls_stand_beside_no_baseline():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils import cpp_extension
 
-from layerlottery.cost.latency import latency
+from layerlottery.cost.latency import in_turns, latency
 
 
 def stack(width: int, layers: int) -> nn.Sequential:
@@ -68,3 +68,33 @@ def test_nothing_is_said_of_a_toolkit_that_no_one_asked_for(monkeypatch):
     finally:
         log.removeHandler(handler)
     assert told == ["something else"]
+
+
+def timed(monkeypatch, seconds, **limits):
+    """How many rounds of two functions there are, each of which takes so many seconds."""
+    made, turns = [], []
+
+    class FakeMeasurement:
+        mean = seconds
+
+    class FakeTimer:
+        def __init__(self, *_, **__):
+            made.append(self)
+
+        def timeit(self, number):
+            turns.append(number)
+            return FakeMeasurement()
+
+    monkeypatch.setattr("layerlottery.cost.latency.Timer", FakeTimer)
+    in_turns({"whole": int, "ticket": int}, min_seconds=0.05, threads=1, **limits)
+    # the first of each guesses
+    return (len(turns) - len(made)) / len(made)
+
+
+def test_a_budget_leaves_as_many_rounds_as_it_pays_but_three(monkeypatch):
+    assert timed(monkeypatch, 0.001, rounds=15, budget=10) == 15
+    # a pass that is timed and two before it, of both: 2.4 seconds a round
+    assert timed(monkeypatch, 0.4, rounds=15, budget=10) == 4
+    assert timed(monkeypatch, 30.0, rounds=15, budget=10) == 3
+    assert timed(monkeypatch, 30.0, rounds=2, budget=10) == 2
+    assert timed(monkeypatch, 30.0, rounds=15) == 15

@@ -220,7 +220,7 @@ def test_the_command_writes_beside_the_report(pair, tmp_path):
     [
         (lambda folder: shutil.rmtree(folder / "tables"), "no runs.parquet"),
         (lambda folder: (folder / "manifest.json").unlink(), "has not ended"),
-        (lambda folder: (folder / "tables" / "answers.parquet").unlink(), "as in earlier versions"),
+        (lambda folder: (folder / "tables" / "answers.parquet").unlink(), "recreate the tables: snakemake --cores all"),
         (lambda folder: replace(folder / "tables" / "runs.parquet", "runs", {"accuracy": 1.0}), "not the table that"),
         (lambda folder: xi_two(folder), "ξ = 1 is none of them"),
     ],

@@ -49,7 +49,7 @@ def test_where_nothing_was_learned_nothing_wins(seeds):
     text = headline(rows.assign(learned=False), "1")
     assert text == (
         "It is not shown that anything was learned: the dense network reaches 11.00 %, not told from chance, 11.50 %, "
-        f"by {seeds} seed{'s' * (seeds > 1)}, so no ticket is judged."
+        f"by {seeds} seed{'s' * (seeds > 1)}, so no ticket is judged against it."
     )
 
 
