@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from layerlottery.config.reading import read_yaml
 from layerlottery.errors import LayerLotteryError
 from layerlottery.paper.printed import PRINTED
 from layerlottery.report.forest import judged
-from layerlottery.report.tables import Tables, at_tolerance, dense, read_tables, tolerance_name, trainings
+from layerlottery.report.tables import Tables, at_tolerance, dense, read_tables, tolerance_name
 from layerlottery.store.artifacts import read_facts, read_table
 from layerlottery.tables.crossed import Spread, spread
 from layerlottery.tables.looks import level
@@ -211,7 +210,7 @@ class Study:
         """Whether the architectures differ at all, under each primary condition; corrected for these tests by Holm."""
         if self.seeds < 2:
             return []
-        asked = {"clean test images": ("clean", ["clean"], None)}
+        asked: dict[str, tuple[str, Collection[str], float | None]] = {"clean test images": ("clean", ["clean"], None)}
         asked["corrupted images"] = ("corruption", MAIN_CORRUPTIONS, None)
         for one in self.benchmark.statistics.primary:
             attack, _, size = one.rpartition(" ")
@@ -229,7 +228,7 @@ class Study:
         images = int(rows["images"].iloc[0])
         bits = np.stack([np.unpackbits(np.frombuffer(one, np.uint8), count=images) for one in rows["answers"]])
         shares = pd.DataFrame(bits).groupby([rows["criterion"].to_numpy(), rows["seed"].to_numpy()]).mean()
-        return shares.to_numpy().reshape(rows["criterion"].nunique(), rows["seed"].nunique(), images)
+        return np.asarray(shares).reshape(rows["criterion"].nunique(), rows["seed"].nunique(), images)
 
     def costs(self) -> dict[str, dict[Any, Any]]:
         """What SNIP's and GraSP's tickets save against the dense network, by name."""
@@ -243,7 +242,9 @@ class Study:
             plain = all(row[name] != row[name] for name in ("low", "high"))
             measured = number(row["measured"]) if plain else interval(row["measured"], row["low"], row["high"])
             paper = ABSENT if pd.isna(row["paper"]) else f"{number(row['paper'])}{unit}"
-            found.append(row | {"item": f"{row['item']}: {row['quantity']}", "paper": paper, "measured": measured + unit})
+            found.append(
+                row | {"item": f"{row['item']}: {row['quantity']}", "paper": paper, "measured": measured + unit}
+            )
         return found
 
     @property

@@ -13,7 +13,6 @@ from layerlottery.tables.looks import level
 from layerlottery.words import duration, either, number
 
 
-
 class Told:
     """A study with its words; what it does not have itself is the study's."""
 
@@ -89,13 +88,13 @@ class Told:
     @property
     def versions(self) -> str:
         runs = self.study.tables.runs
-        return f"layerlottery {either(runs['package_version'].dropna())}, torch {either(runs['torch_version'].dropna())}"
+        return (
+            f"layerlottery {either(runs['package_version'].dropna())}, torch {either(runs['torch_version'].dropna())}"
+        )
 
     def printed_saving(self, quantity: str) -> float:
         """What the paper prints for a network of as many blocks."""
         size = (str(self.study.tables.runs["network"].iloc[0]), self.removed)
         return next(
-            one.value
-            for one in PRINTED["table4"]
-            if (one.network, one.removed, one.quantity) == (*size, quantity)
+            one.value for one in PRINTED["table4"] if (one.network, one.removed, one.quantity) == (*size, quantity)
         )
