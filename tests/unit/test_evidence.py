@@ -1,4 +1,4 @@
-"""docs/evidence: its pages say what the committed tables say, for however many seeds; the tables are whole and small."""
+"""docs/evidence: its pages say what the tables say, for however many seeds; the tables are whole and small."""
 
 import dataclasses
 import re
