@@ -7,7 +7,7 @@ CORES ?= $(shell unset OMP_NUM_THREADS; nproc 2>/dev/null || sysctl -n hw.ncpu)
 export OMP_NUM_THREADS = 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos test-wheel test-lowest test-newest test-docs lint types check bench readme documents docs lock clean
+.PHONY: demo help test test-slow test-kills test-dispatch test-slurm test-chaos test-wheel test-lowest test-newest test-docs lint types check bench readme evidence documents docs lock clean
 
 demo: .venv/installed  ## run the default benchmark and print its summary
 	snakemake --cores $(CORES)
@@ -63,6 +63,9 @@ bench: .venv/installed  ## measure what is promised about speed into docs/perfor
 
 readme: .venv/installed  ## write the documents' summary and picture from the run in results; needs Chromium
 	python benchmarks/readme.py
+
+evidence: .venv/installed  ## write docs/evidence from its committed tables; python benchmarks/evidence.py --help says how to rerun it
+	python benchmarks/evidence.py
 
 documents: .venv/installed  ## make the reference texts that follow from the code
 	layerlottery schema > workflow/schemas/config.schema.json

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 FOLDER = ROOT / "benchmarks"
 # run by others, or below in a process of its own
 PARTS = {"criteria_loops", "rounding", "rows", "training_recipes", "performance", "pipeline_speed", "readme"}
+PARTS |= {"evidence", "evidence_figures", "evidence_tables", "evidence_words"}
 MISSED = re.compile(r"a goal is missed|the goal, .* is missed")
 
 

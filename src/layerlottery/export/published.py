@@ -47,12 +47,13 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Published:
-    """A benchmark on its way into a folder; `license` is an SPDX name or ""."""
+    """A benchmark on its way into a folder; `license` is an SPDX name or "", `interactive` as the report has it."""
 
     results: Path
     weights: Weights = "none"
     machines: bool = True
     license: str = ""
+    interactive: bool = True
 
     def write(self, folder: Path) -> None:
         """Write all files; raises LayerLotteryError for results that are not finished, or of another version."""
@@ -97,7 +98,8 @@ class Published:
         tabulate(tables, TabulateSettings.model_validate_json(benchmark.tabulate_slice()))
         named = held | {"configuration": private.value(held["configuration"])}
         facts = rewrite(tables, folder / "manifest.json", named)
-        report(tables, folder / "report" / "index.html", benchmark.report, named=NAMED)
+        page = folder / "report" / "index.html"
+        report(tables, page, benchmark.report, named=NAMED, interactive=self.interactive)
         return facts
 
     def _chosen(self, tables: Path) -> Iterator[Run]:

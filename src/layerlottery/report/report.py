@@ -42,11 +42,13 @@ def report(
     results: Path | None = None,
     named: str = "",
     note: str = "",
+    interactive: bool = True,
 ) -> None:
     """Write the page from the result tables and those of the paper's tables that are there.
 
     Commands on it call the results folder by its path from here, with the options of the benchmark that ran there, or
-    `named` and without any.
+    `named` and without any. What is not `interactive` lacks the figures that a reader filters, and the library that
+    draws them: 0.9 MB.
 
     Raises LayerLotteryError when a table is missing or broken, or when settings.xi was not computed.
     """
@@ -70,7 +72,7 @@ def report(
         tiles=tiles(held.runs),
         links=[] if note else linked(tables, output),
         held=explorer(held, named, options, pages_of(output)),
-        vega=vega(),
+        vega=vega() if interactive else "",
         sections=sections(held, read_paper(tables), xi),
         left_out=left_out(held),
         facts=measured(held.runs),

@@ -41,6 +41,24 @@ class Pool(NamedTuple):
     df: int
 
 
+class Spread(NamedTuple):
+    """Whether networks differ at all: F with its degrees of freedom and p value, and by how much.
+
+    `sd` is the standard deviation of the networks' expected shares, in the units of the answers, 0 where noise explains
+    all of it; `low` and `high` are the ends of its interval, `detectable` is what the test finds with the power of
+    tables/power.py.
+    """
+
+    f: float
+    df: int
+    df_noise: float
+    p_value: float
+    sd: float
+    low: float
+    high: float
+    detectable: float
+
+
 class Table(NamedTuple):
     """Mean squares of the seed × image table of every contrast; fields are arrays."""
 
@@ -132,3 +150,54 @@ def _seed_noise(found: Table, pooled: Pool, seeds: int) -> tuple[Array, Array]:
         return found.seeds, np.full_like(found.seeds, seeds - 1.0)
     own = found.seeds > shared * fdtri(seeds - 1, pooled.df, POOLED)
     return np.where(own, found.seeds, shared), np.where(own, seeds - 1.0, float(pooled.df))
+
+
+def spread(answers: npt.NDArray[Any], *, level: float, power: float = 0.8) -> Spread:
+    """Test whether K networks differ, from answers (networks, seeds, images), at least 2 of each.
+
+    That of Obuchowski & Rockette (1995) for fixed tests read by readers on cases, with the noise of `contrast`: of two
+    networks F is t². With the mean squares of networks × seeds × images,
+
+        F = MS_K / (max(MS_KS, MS_KSI) + u),   u = max(MS_KI − MS_KSI, 0),
+
+    and the floor of `contrast`. Interval (which leaves out `level`) and power are those of the noncentral F.
+    """
+    from scipy.special import fdtrc, fdtri
+
+    count, seeds, images = answers.shape
+    df, cells = count - 1, seeds * images
+    between = cells * float(answers.mean(axis=(1, 2), dtype=np.float64).var(ddof=1))
+    noise, by_image = _noise(answers)
+    whole, df_noise = noise + by_image, float(images - 1)
+    if whole > seeds / images / 2:
+        df_noise = whole**2 / (noise**2 / (df * (seeds - 1)) + by_image**2 / (df * (images - 1)))
+    # a difference has twice the variance of one network: half of what is least there
+    whole = max(whole, seeds / images / 2)
+    f = between / whole
+    # means that agree better than by chance alone do not show that there is less than nothing between the networks
+    ends = (
+        (f, 1 - level / 2),
+        (max(f, fdtri(df, df_noise, 0.5)), level / 2),
+        (fdtri(df, df_noise, 1 - level), 1 - power),
+    )
+    sizes = [max(f - 1, 0.0), *(_noncentrality(at, df, df_noise, share) / df for at, share in ends)]
+    p_value, size = float(fdtrc(df, df_noise, f)), whole / cells
+    return Spread(f, df, df_noise, p_value, *((one * size) ** 0.5 for one in sizes))
+
+
+def _noncentrality(f: float, df: int, df_noise: float, share: float) -> float:
+    """That with which F stays below `f` in this share of repetitions; 0 where it does so less often without any."""
+    from scipy.special import fdtr, ncfdtrinc
+
+    return float(ncfdtrinc(df, df_noise, share, f)) if fdtr(df, df_noise, f) > share else 0.0
+
+
+def _noise(answers: npt.NDArray[Any]) -> tuple[float, float]:
+    """max(MS_KS, MS_KSI) and u of answers (networks, seeds, images)."""
+    count, seeds, images = answers.shape
+    cells = answers.mean(axis=2, dtype=np.float64)
+    df = (count - 1) * (seeds - 1)
+    within = _three_way(answers, cells, float(np.einsum("ksi,ksi->", answers, answers, dtype=np.float64))) / df
+    by_seed = images * float(np.sum(_centred(cells) ** 2)) / df
+    by_image = seeds * float(np.sum(_centred(answers.mean(axis=1, dtype=np.float64)) ** 2))
+    return max(by_seed, within), max(by_image / ((count - 1) * (images - 1)) - within, 0.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from layerlottery.tables.crossed import Pool, contrast, mean_squares, pool
+from layerlottery.tables.crossed import Pool, contrast, mean_squares, pool, spread
 
 statsmodels = pytest.importorskip("statsmodels.formula.api")
 
@@ -97,3 +97,60 @@ def test_a_contrast_noisier_than_the_pool_stands_for_itself() -> None:
     found = contrast(table, pool(quiet))
     assert found.seed_variance == pytest.approx(rows.var(ddof=1) / 4)
     assert found.df < 4
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 14), (4, 2, 9), (3, 4, 30)])
+def test_the_spread_s_mean_squares_are_those_of_an_analysis_of_variance(shape: tuple[int, int, int]) -> None:
+    given = answers(*shape)
+    formula = "y ~ C(k) + C(s) + C(i) + C(k):C(s) + C(k):C(i) + C(s):C(i)"
+    table = anova(formula, long(given, ("k", "s", "i")))["mean_sq"]
+    by_image = max(table["C(k):C(i)"] - table["Residual"], 0)
+    noise = max(table["C(k):C(s)"], table["Residual"])
+    networks, seeds, images = shape
+    found = spread(given, level=0.05)
+    assert found.f == pytest.approx(table["C(k)"] / (noise + by_image))
+    df = (noise + by_image) ** 2 / (noise**2 / (seeds - 1) + by_image**2 / (images - 1)) * (networks - 1)
+    assert (found.df, found.df_noise) == (networks - 1, pytest.approx(df))
+
+
+@pytest.mark.parametrize("luck", [0.1, 0.8])
+def test_the_spread_of_two_networks_is_their_contrast(luck: float) -> None:
+    given = answers(2, 4, 60, luck=luck)
+    difference = contrast(given[1].astype(float) - given[0], pool(given))
+    found = spread(given, level=0.05)
+    assert found.f == pytest.approx(float(difference.estimate / difference.se) ** 2)
+    assert found.df_noise == pytest.approx(float(difference.df))
+
+
+def test_the_spread_s_interval_and_power_are_those_of_the_noncentral_f() -> None:
+    from scipy.stats import f, ncf
+
+    given = answers(5, 6, 80, luck=1.5)
+    found = spread(given, level=0.1)
+    # noncentrality is (K - 1) n m sd² over the noise
+    noise = 480 * given.mean(axis=(1, 2)).var(ddof=1) / found.f
+    at = {name: 4 * 480 * getattr(found, name) ** 2 / noise for name in ("low", "high", "detectable")}
+    assert ncf.cdf(found.f, 4, found.df_noise, at["high"]) == pytest.approx(0.05, rel=1e-3)
+    if found.low:
+        assert ncf.sf(found.f, 4, found.df_noise, at["low"]) == pytest.approx(0.05, rel=1e-3)
+    assert ncf.sf(f.ppf(0.9, 4, found.df_noise), 4, found.df_noise, at["detectable"]) == pytest.approx(0.8, rel=1e-3)
+    assert found.p_value == pytest.approx(f.sf(found.f, 4, found.df_noise))
+    assert found.sd**2 == pytest.approx(max(found.f - 1, 0) * noise / 480)
+
+
+def test_networks_that_do_not_differ_are_seldom_told_apart_and_one_that_does_is() -> None:
+    random = np.random.default_rng(7)
+    told = []
+    for _ in range(200):
+        chance = 1 / (1 + np.exp(-2 * random.standard_normal(120) - 1))
+        same = (random.random((6, 4, 120)) < chance).astype(np.uint8)
+        told.append(spread(same, level=0.05).p_value <= 0.05)
+    assert sum(told) <= 20
+    same[0, :, :60] = 0
+    assert spread(same, level=0.05).p_value < 0.001
+
+
+def test_networks_that_agree_on_every_image_have_a_floor() -> None:
+    found = spread(np.ones((3, 2, 50), np.uint8), level=0.05)
+    assert (found.f, found.sd, found.low) == (0.0, 0.0, 0.0)
+    assert 0 < found.high < found.detectable

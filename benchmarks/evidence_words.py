@@ -1,0 +1,100 @@
+"""The facts of a study's design and run in words, as docs/evidence says them: from its manifest and tables alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from evidence_tables import NAMES, POWERED, Study
+
+from layerlottery.paper.printed import EPOCHS, PRINTED
+from layerlottery.report.tables import trainings
+from layerlottery.tables.looks import level
+from layerlottery.words import duration, either, number
+
+
+class Told:
+    """A study with its words; what it does not have itself is the study's."""
+
+    power = POWERED
+    paper_epochs = EPOCHS
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.study, name)
+
+    @property
+    def preset(self) -> str:
+        return NAMES[self.study.name]
+
+    @property
+    def level(self) -> str:
+        return f"{100 * level(self.study.benchmark.statistics, self.study.seeds):.3g}\N{NO-BREAK SPACE}%"
+
+    @property
+    def confidence(self) -> str:
+        """Of the study's intervals."""
+        return f"{100 * (1 - self.study.alpha):.4g}\N{NO-BREAK SPACE}%"
+
+    @property
+    def removed(self) -> int:
+        return int(self.study.benchmark.studies[0].removed[0])
+
+    @property
+    def stages(self) -> list[str]:
+        """Of the architecture, as its depth vectors have them."""
+        return str(self.study.architectures["criterion"].iloc[0]).split("_")[1:]
+
+    @property
+    def primary(self) -> str:
+        *first, last = (one.upper() if " " in one else one for one in self.study.planned.statistics.primary)
+        return f"{', '.join(first)} and {last}"
+
+    @property
+    def train_images(self) -> str:
+        return f"{int(self.study.dense['train_images'].iloc[0]):,}"
+
+    @property
+    def test_images(self) -> str:
+        rows = self.study.tables.robustness
+        return f"{int(rows.loc[(rows['kind'] == 'clean') & (rows['name'] == 'clean'), 'images'].iloc[0]):,}"
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Of the dense networks' training, as recorded."""
+        return dict(json.loads(self.study.dense["training_settings"].iloc[0]))
+
+    @property
+    def dense_accuracy(self) -> str:
+        values = self.study.dense["accuracy"]
+        spread = f" ± {number(values.std())}" if len(values) > 1 else ""
+        return f"{number(values.mean())}{spread}\N{NO-BREAK SPACE}%"
+
+    @property
+    def networks(self) -> int:
+        """Distinct ones: an architecture that is a ticket's control too is trained once."""
+        return int(self.study.tables.runs["same_as"].isna().sum())
+
+    @property
+    def hours_text(self) -> str:
+        return duration(float(trainings(self.study.tables.runs)["train_seconds"].sum()))
+
+    @property
+    def device(self) -> str:
+        return either(self.study.tables.runs["device"].dropna())
+
+    @property
+    def versions(self) -> str:
+        runs = self.study.tables.runs
+        return (
+            f"layerlottery {either(runs['package_version'].dropna())}, torch {either(runs['torch_version'].dropna())}"
+        )
+
+    def printed_saving(self, quantity: str) -> float:
+        """What the paper prints for a network of as many blocks."""
+        size = (str(self.study.tables.runs["network"].iloc[0]), self.removed)
+        return next(
+            one.value for one in PRINTED["table4"] if (one.network, one.removed, one.quantity) == (*size, quantity)
+        )

@@ -1,0 +1,133 @@
+"""docs/evidence: its pages say what the tables say, for however many seeds; the tables are whole and small."""
+
+import dataclasses
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.unit.pages import DOCS, ROOT
+
+from layerlottery.upkeep.verify import require_good
+
+EVIDENCE = DOCS / "evidence"
+# names, and figures of the design that no table has: these alone may stand in the templates
+NAMED = r"ResNet\d+|CIFAR-10|CO2|2023|arxiv\.org/abs/2301\.10835|\.md\.j2"
+
+
+@pytest.fixture(scope="module")
+def modules():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import evidence
+        import evidence_figures
+        import evidence_tables
+        import evidence_words
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    return {"pages": evidence, "figures": evidence_figures, "tables": evidence_tables, "words": evidence_words}
+
+
+@pytest.fixture(scope="module")
+def study(modules):
+    name = modules["pages"].studies(EVIDENCE)[-1]
+    return modules["tables"].Study.read(EVIDENCE / name)
+
+
+def test_pages_and_figures_are_those_of_the_tables(modules):
+    made = modules["pages"].written(EVIDENCE)
+    there = {path.name: path.read_text(encoding="utf-8") for path in EVIDENCE.iterdir() if path.is_file()}
+    assert there.keys() == made.keys()
+    for name, text in made.items():
+        assert there[name] == text, f"{name}: run make evidence"
+
+
+def test_every_study_verifies_and_is_small(modules):
+    pages = modules["pages"]
+    names = pages.studies(EVIDENCE)
+    assert names
+    for name in names:
+        require_good(EVIDENCE / name)
+        assert (EVIDENCE / name / "report" / "index.html").stat().st_size <= pages.REPORT
+    assert sum(path.stat().st_size for path in EVIDENCE.glob("*/tables/*.parquet")) <= pages.TABLES
+
+
+def test_no_number_is_written_by_hand():
+    templates = sorted((ROOT / "benchmarks" / "evidence").glob("*.j2"))
+    assert len(templates) == 3
+    for path in templates:
+        text = re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        # the width of a picture is none of its numbers
+        text = re.sub(rf'width="\d+"|{NAMED}', "", text)
+        assert re.findall(r"\d+", text) == [], path.name
+
+
+def test_the_figures_of_the_pages_are_the_tables(study):
+    rows = study.tables.summary
+    for criterion, row in zip(("snip", "grasp"), study.rows("tickets"), strict=True):
+        own = rows[(rows["criterion"] == criterion) & (rows["rewind"] == "0") & (rows["xi"] == "1")]
+        own = own[own["structure"] == "layers"]
+        assert row.mean == own["delta_accuracy"].item()
+        assert (EVIDENCE / "index.md").read_text(encoding="utf-8").count(row.estimate) >= 1
+    assert [row.printed for row in study.rows("tickets")] == [-0.50, 0.34]
+    assert len(study.architectures) == 10
+
+
+@pytest.fixture
+def repeated(modules, study):
+    """The study with made-up answers of so many seeds, in which one architecture knows nothing, and its verdicts."""
+
+    def repeat(seeds, *, broken):
+        random, parts = np.random.default_rng(1), []
+        answers = study.tables.answers
+        first = answers[answers["seed"] == answers["seed"].min()]
+        for seed in range(seeds):
+            bits = [random.random(count) < 0.8 for count in first["images"]]
+            if broken:
+                bits = [one & (name != "depths_0_0_3") for one, name in zip(bits, first["criterion"], strict=True)]
+            parts.append(first.assign(seed=seed, answers=[np.packbits(one).tobytes() for one in bits]))
+        frames = {}
+        for name, level in (("summary", "delta_"), ("comparisons", ""), ("resilience", "")):
+            frame = getattr(study.tables, name).assign(seeds=seeds)
+            mean = frame["delta_accuracy" if level else "difference"]
+            frame = frame.assign(**{f"{level}se": 0.5, f"{level}df": 9.0, "low": mean - 1, "high": mean + 1})
+            frames[name] = frame.assign(detectable=1.5, verdict_holm="undecided", outcome="undecided")
+        tables = dataclasses.replace(study.tables, answers=pd.concat(parts), **frames)
+        one = study.benchmark.studies[0].model_copy(update={"seeds": list(range(seeds))})
+        benchmark = study.benchmark.model_copy(update={"studies": [one, *study.benchmark.studies[1:]]})
+        return dataclasses.replace(study, tables=tables, benchmark=benchmark)
+
+    return repeat
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 10])
+def test_it_is_told_for_any_number_of_seeds(modules, repeated, seeds):
+    told = modules["words"].Told(repeated(seeds, broken=False))
+    for page in modules["pages"].PAGES:
+        text = modules["pages"].rendered(f"{page}.j2", studies=[told], first=told)
+        assert f"{seeds} of {told.planned_seeds} planned seeds" in text
+        assert ("nothing is inferred" in text) == (seeds == 1)
+        assert ("no difference between the architectures is shown" in text) == (seeds > 1)
+        assert "nan" not in text
+    assert modules["figures"].forest_svg(told.study).count("without ") >= 10
+
+
+def test_an_architecture_that_knows_nothing_makes_them_differ(repeated):
+    found = repeated(3, broken=True).differ
+    assert [one.verdict for one in found] == ["the architectures differ"] * 3
+    # nine at 80 % and one at 0 spread by 80 / √10
+    assert 100 * found[0].found.sd == pytest.approx(80 / 10**0.5, abs=1)
+
+
+def test_another_study_is_refused(modules, tmp_path):
+    name = modules["pages"].studies(EVIDENCE)[-1]
+    other = next(one for one in modules["tables"].NAMES if one != name)
+    (tmp_path / other).symlink_to(EVIDENCE / name)
+    with pytest.raises(modules["pages"].LayerLotteryError, match=f"{other}: training is not that of"):
+        modules["tables"].Study.read(tmp_path / other)
+
+
+def test_without_a_study_it_is_said(modules, tmp_path):
+    with pytest.raises(modules["pages"].LayerLotteryError, match="found no study; allowed: one of cifar10, digits"):
+        modules["pages"].written(tmp_path)
