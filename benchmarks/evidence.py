@@ -15,6 +15,8 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from evidence_figures import forest_svg, robustness_svg
@@ -32,6 +34,7 @@ HERE = Path(__file__).parents[1]
 EVIDENCE = HERE / "docs" / "evidence"
 TEMPLATES = Path(__file__).parent / "evidence"
 PAGES = ("index.md", "study.md")
+BACK = "git checkout docs/evidence brings back what was committed, and --take takes a run"
 # bytes of a report, and of the tables of all studies
 REPORT, TABLES = 1_000_000, 5_000_000
 
@@ -44,18 +47,26 @@ def take(results: Path, name: str, evidence: Path) -> None:
     require_good(results)
     with tempfile.TemporaryDirectory(prefix="layerlottery-") as held:
         whole, folder = Path(held).resolve() / "whole", Path(held).resolve() / name
-        try:
+        with _named(whole, results):
             Published(results, interactive=False).write(whole)
-        except LayerLotteryError as error:
-            raise LayerLotteryError(str(error).replace(str(whole), str(results))) from error
         for path in map(Path, _kept(str(whole))):
             (folder / path.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / path.relative_to(whole))
         others = [EVIDENCE / one for one in studies(evidence) if one != name]
         _check_sizes(folder, [path for other in (folder, *others) for path in other.glob("tables/*.parquet")])
-        Study.read(folder)
+        with _named(folder, results):
+            Study.read(folder)
         shutil.rmtree(evidence / name, ignore_errors=True)
         shutil.copytree(folder, evidence / name)
+
+
+@contextmanager
+def _named(there: Path, results: Path) -> Iterator[None]:
+    """Errors of a copy name what it is a copy of."""
+    try:
+        yield
+    except LayerLotteryError as error:
+        raise LayerLotteryError(str(error).replace(str(there), str(results))) from error
 
 
 def _kept(folder: str) -> list[str]:
@@ -80,7 +91,11 @@ def written(evidence: Path) -> dict[str, str]:
 
     Raises LayerLotteryError where there is no study, or a table is missing or damaged.
     """
-    held = [Study.read(evidence / name) for name in studies(evidence)]
+    try:
+        held = [Study.read(evidence / name) for name in studies(evidence)]
+    except LayerLotteryError as error:
+        # a benchmark's own advice would be to run it again
+        raise LayerLotteryError(f"{str(error).partition(';')[0]}; {BACK}") from error
     if not held:
         raise LayerLotteryError(f"{evidence}: found no study; allowed: one of {', '.join(NAMES)}, by --take")
     told = [Told(one) for one in held]

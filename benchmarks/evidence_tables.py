@@ -33,8 +33,11 @@ PRESETS = Path(__file__).parents[1] / "workflow" / "presets"
 # the studies, and the preset that each is the run of
 NAMES = {"cifar10": "evidence.yaml", "digits": "evidence_digits.yaml"}
 CALLED = {"cifar10": "CIFAR-10", "digits": "scanned digits", "resnet32": "ResNet32", "snip": "SNIP", "grasp": "GraSP"}
+CALLED |= {"kl": "KL", "random": "random blocks"}
 CHOSEN = ("snip", "grasp")
 PLAIN = {"structure": "layers", "scored_at": "init", "rewind": "0"}
+# what makes a run the run of a preset
+PARTS = ("datasets", "training", "fine_tuning", "attack", "corruptions", "outliers", "compare", "statistics", "studies")
 SINGLE = "one seed: nothing is inferred"
 DIFFER, NOT_SHOWN = "the architectures differ", "no difference between the architectures is shown"
 POWERED = f"{100 * POWER:.0f}\N{NO-BREAK SPACE}%"
@@ -112,13 +115,19 @@ class Study:
 
     @classmethod
     def read(cls, folder: Path) -> Study:
-        """Raises LayerLotteryError where the folder holds another benchmark than the preset of its name."""
+        """Raises LayerLotteryError where the folder holds another benchmark than the preset of its name.
+
+        It may have the first of the planned seeds alone: others would be a choice.
+        """
         facts, preset = read_facts(folder / "manifest.json"), PRESETS / NAMES[folder.name]
         benchmark = load_benchmark(facts["configuration"] | {"results": "results"})
         planned = load_benchmark(completed(read_yaml(preset), PRESETS))
-        for part in ("training", "attack", "statistics"):
-            if getattr(benchmark, part) != getattr(planned, part):
+        for part in PARTS:
+            if _asked(benchmark, part) != _asked(planned, part):
                 raise LayerLotteryError(f"{folder}: {part} is not that of {preset.name}; run that preset")
+        for own, wanted in zip(benchmark.studies, planned.studies, strict=True):
+            if own.seeds != wanted.seeds[: len(own.seeds)]:
+                raise LayerLotteryError(f"{folder}: seeds are not the first of {preset.name}; run them in their order")
         claims = read_table(folder / "tables" / "claims.parquet").to_pandas()
         return cls(folder.name, read_tables(folder / "tables"), facts, benchmark, planned, claims)
 
@@ -168,7 +177,7 @@ class Study:
             return [self._ticket(row) for row in _chosen(self.summary)]
         if kind == "rewinding":
             rows = self.summary[self.summary["scored_at"] == "trained"]
-            return [self._ticket(row, str(row["family"])) for row in rows.to_dict("records")]
+            return [self._ticket(row, _started(row)) for row in rows.to_dict("records")]
         return self._robustness() if kind == "robustness" else self._against(kind)
 
     def _ticket(self, row: dict[Any, Any], called: str = "") -> Row:
@@ -239,8 +248,9 @@ class Study:
         found = []
         for row in self.claims[self.claims["measured"].notna()].to_dict("records"):
             unit = "" if pd.isna(row["unit"]) else f" {row['unit']}"
-            plain = all(row[name] != row[name] for name in ("low", "high"))
-            measured = number(row["measured"]) if plain else interval(row["measured"], row["low"], row["high"])
+            # counts that are the same for every network have no interval
+            low, high = (math.nan, math.nan) if row["low"] == row["high"] else (row["low"], row["high"])
+            measured = interval(row["measured"], low, high)
             paper = ABSENT if pd.isna(row["paper"]) else f"{number(row['paper'])}{unit}"
             found.append(
                 row | {"item": f"{row['item']}: {row['quantity']}", "paper": paper, "measured": measured + unit}
@@ -259,11 +269,26 @@ class Study:
         return " ".join([*said, f"{len(rows) - len(told)} of {len(rows)} comparisons are undecided."])
 
 
+def _asked(benchmark: Benchmark, part: str) -> object:
+    """A part of a configuration, without where images lie and how many seeds there are."""
+    asked = benchmark.model_dump()[part]
+    if part == "datasets":
+        return {name: one | {"location": None} for name, one in asked.items()}
+    return [one | {"seeds": None} for one in asked] if part == "studies" else asked
+
+
 def _chosen(rows: pd.DataFrame) -> list[dict[Any, Any]]:
     """The rows of tickets that SNIP and GraSP chose at initialization, with the weights that were there."""
     for name, value in PLAIN.items():
         rows = rows[rows[name] == value]
     return [row for one in CHOSEN for row in rows[rows["criterion"] == one].to_dict("records")]
+
+
+def _started(row: dict[Any, Any]) -> str:
+    """What a ticket of a trained network lost, and from which weights it went on."""
+    starts = {"0": "from the initial weights", "trained": "fine-tuned"}
+    rewind = str(row["rewind"]).partition("-")[0]
+    return f"{CALLED[row['criterion']]}, {starts.get(rewind, f'from epoch {rewind}')}"
 
 
 def _condition(row: dict[Any, Any]) -> str:

@@ -49,8 +49,10 @@ class Told:
 
     @property
     def primary(self) -> str:
-        *first, last = (one.upper() if " " in one else one for one in self.study.planned.statistics.primary)
-        return f"{', '.join(first)} and {last}"
+        called = {"clean": "clean test images", "corruption": "corrupted images", "macs": "multiply-accumulates"}
+        primary = self.study.planned.statistics.primary
+        said = [called.get(one, f"{one.upper().replace(' ', ' at ')}/255") for one in primary]
+        return f"{', '.join(said[:-1])} and {said[-1]}"
 
     @property
     def train_images(self) -> str:

@@ -27,9 +27,9 @@ DECIDED = ("better", "worse", "equivalent")
 
 @dataclass(frozen=True)
 class Mark:
-    """One row; positions are percent of the plot's width, `cut` the sides on which an interval leaves it.
+    """One row; positions are percent of the plot's width.
 
-    `roomy` rows are left out on a phone.
+    `cut` are the sides on which an interval leaves it, or without one the mean. `roomy` rows are left out on a phone.
     """
 
     name: str
@@ -167,9 +167,10 @@ class _Axis:
     def mark(self, row: dict[Hashable, Any], entries: dict[str, Look], size: str) -> Mark:
         mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
         known = not math.isnan(low)
+        ends = (low, high) if known else (mean, mean)
+        sides = ("left" if ends[0] < self.low else "", "right" if ends[1] > self.high else "")
         verdict = str(row["verdict_holm"] or "")
         wins, learned = row["winning_holm"] is True, row["learned"] is not False
-        sides = ("left" if known and low < self.low else "", "right" if known and high > self.high else "")
         return Mark(
             name=str(row["family"]) if size else f"{row['family']}, {row['gone']}",
             look=entries[str(row["criterion"])],
@@ -177,8 +178,8 @@ class _Axis:
             roomy=bool(row["roomy"]),
             filled=learned and (wins or verdict in DECIDED),
             mean=self.place(mean),
-            low=self.place(low if known else mean),
-            high=self.place(high if known else mean),
+            low=self.place(ends[0]),
+            high=self.place(ends[1]),
             cut=" ".join(filter(None, sides)),
             text=interval(mean, low, high),
             verdict=judged(verdict, wins=wins) if learned else "nothing learned",

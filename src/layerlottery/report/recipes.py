@@ -15,7 +15,7 @@ from layerlottery.words import counted
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
 STARTS = {
     "plain": "trained like the dense one",
-    "rewound": "trained from the dense network's weights after some epochs, for those that remain",
+    "rewound": "trained for the epochs that remain, from the dense network's weights after some epochs",
     "fresh": "trained from fresh weights",
     "tuned": "fine-tuned from trained weights by a recipe of its own",
 }

@@ -102,9 +102,9 @@ def headline(rows: pd.DataFrame, xi: str) -> str:
     total, judged = counted(len(rows), "ticket", "tickets"), rows["xi_points"].notna().any()
     if rows["seeds"].max() < 2:
         won = int((rows["won"] > 0).sum())
-        which = f"{won} of {total} stayed" if len(rows) > 1 else f"the ticket {'stayed' if won else 'did not stay'}"
-        stayed = f"As a mere count, {which} within {tolerance} of the dense"
-        said = f"{stayed} network of that seed." if judged else f"{tolerance} can't be computed from one seed either."
+        which = f"{won} of {total} lost no" if len(rows) > 1 else f"the ticket lost{' no' if won else ''}"
+        which = f"{which} more than {tolerance} against the dense network of that seed"
+        said = f"As a mere count, {which}." if judged else f"{tolerance} can't be computed from one seed either."
         return f"One seed, so nothing can be inferred. {said}"
     if not judged:
         return f"{tolerance} can't be computed, so no ticket can be judged."

@@ -31,7 +31,6 @@ def write_stub(kind: str, name: str, folder: Path) -> list[Path]:
     The configuration names the Python file relative to the working directory if the folder lies there. Raises
     LayerLotteryError, and writes nothing, for a name that is taken or no name of a module, and where a file exists.
     """
-    _check_name(kind, name)
     _check_folder(folder)
     files = {
         f"{kind}.py.j2": folder / f"{name}.py",
@@ -42,6 +41,7 @@ def write_stub(kind: str, name: str, folder: Path) -> list[Path]:
         # a link that leads nowhere is there, too
         if os.path.lexists(path):
             raise LayerLotteryError(f"{path}: exists already; choose another name, or another folder with --output")
+    _check_name(kind, name)
     for template, path in files.items():
         text = _render(template, kind=kind, name=name, folder=folder.as_posix(), code=files[f"{kind}.py.j2"].as_posix())
         with atomic(path) as temporary:

@@ -63,8 +63,8 @@ def test_the_facts_of_the_page_hold_them(make, tmp_path):
         ),
         (
             [("layers", "0", 0), ("filters_by_share", "25", 20)],
-            "some of its residual blocks or some of its filters, trained like the dense one or trained from the dense "
-            "network's weights after some epochs, for those that remain, in one step or in rounds.",
+            "some of its residual blocks or some of its filters, trained like the dense one or trained for the "
+            "epochs that remain, from the dense network's weights after some epochs, in one step or in rounds.",
         ),
     ],
 )

@@ -85,7 +85,7 @@ def test_one_seed_infers_nothing(make, tmp_path):
     tables = make(tmp_path, seeds=(0,), kinds=())
     (finding,) = findings(read_tables(tables), "1")
     assert finding.headline.startswith("One seed, so nothing can be inferred.")
-    assert "1 of 12 tickets stayed within" in finding.headline
+    assert "1 of 12 tickets lost no more than" in finding.headline
     assert not said(finding, "Proven to win")
     assert said(finding, "Against random") == "With one seed no ticket can be told from random removal."
     (spread_finding,) = findings(read_tables(tables), "sd")
