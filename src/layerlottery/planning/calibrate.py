@@ -42,6 +42,7 @@ from layerlottery.tickets import find_ticket
 from layerlottery.training.kernels import accelerate, keep_freed_memory
 from layerlottery.training.precision import autocast, products
 from layerlottery.training.recipe import make_optimizer
+from layerlottery.words import counted
 
 ENOUGH = 0.6  # seconds of one measurement
 
@@ -61,6 +62,8 @@ def measured(
     found: dict[Name, list[Measured]] = {name: [] for name in names}
     screen = Console(stderr=True, highlight=False)
     hidden = not screen.is_terminal
+    if until and tasks:
+        screen.print(f"measuring {counted(len(names), 'network', 'networks')}, some seconds each")
     with _pool(max(1, min(processes, len(tasks)))) as pool:
         waiting = [pool.submit(measure, task) for task in tasks] if pool else []
         results = (one.result() for one in as_completed(waiting)) if pool else map(measure, tasks)
