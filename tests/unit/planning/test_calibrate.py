@@ -63,7 +63,8 @@ def test_networks_are_sized_and_those_that_begin_in_time_are_timed(capfd, timed,
     assert (tiny.rates is not None, other.rates) == (timed, None)
     assert (tiny.kwh > 0, all(rate > 0 for rate in tiny.rates or ())) == (timed, True)
     said = capfd.readouterr().err
-    assert said.startswith("measuring 1 network, some seconds each\nmeasured tiny on digits")
+    assert said.startswith("measuring 2 networks, some seconds each\n") == timed
+    assert "measured tiny on digits" in said
 
 
 def test_a_corrupted_image_takes_the_mean_over_the_corruptions(monkeypatch):
