@@ -124,8 +124,31 @@ def test_another_study_is_refused(modules, tmp_path):
     name = modules["pages"].studies(EVIDENCE)[-1]
     other = next(one for one in modules["tables"].NAMES if one != name)
     (tmp_path / other).symlink_to(EVIDENCE / name)
-    with pytest.raises(modules["pages"].LayerLotteryError, match=f"{other}: training is not that of"):
+    with pytest.raises(modules["pages"].LayerLotteryError, match=f"{other}: datasets is not that of"):
         modules["tables"].Study.read(tmp_path / other)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"fine_tuning": {"epochs": 2}}, "fine_tuning is not that of"),
+        ({"attack": {"images": 3}}, "attack is not that of"),
+        ({"studies": [{"seeds": [4]}]}, "seeds are not the first of"),
+    ],
+)
+def test_other_settings_and_chosen_seeds_are_refused(modules, study, monkeypatch, part, said):
+    def changed(value, other):
+        if isinstance(value, dict):
+            return value | {key: changed(value.get(key), one) for key, one in other.items()}
+        if isinstance(value, list) and other and isinstance(other[0], dict):
+            return [changed(value[0], other[0]), *value[1:]]
+        return other
+
+    tables = modules["tables"]
+    load, calls = tables.load_benchmark, iter([part, {}])
+    monkeypatch.setattr(tables, "load_benchmark", lambda values: load(changed(values, next(calls))))
+    with pytest.raises(modules["pages"].LayerLotteryError, match=f"{study.name}: {said}"):
+        tables.Study.read(EVIDENCE / study.name)
 
 
 def test_without_a_study_it_is_said(modules, tmp_path):
