@@ -213,7 +213,7 @@ def test_many_sizes_stay_readable(make, tmp_path):
 def test_tables_of_an_earlier_version_say_how_to_get_all(make, tmp_path):
     folder = make(tmp_path, removed=(1,), kinds=(), similar=False)
     (folder / "answers.parquet").unlink()
-    with pytest.raises(LayerLotteryError, match=r"answers\.parquet: missing; recreate the tables: snakemake --cores all"):
+    with pytest.raises(LayerLotteryError, match=r"answers\.parquet: missing; recreate the tables: snakemake"):
         read_tables(folder)
     # which the summary does without
     assert "Tickets against dense networks" in summary_text(folder)
