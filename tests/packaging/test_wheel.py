@@ -71,7 +71,7 @@ def test_a_wheel_of_the_source_distribution_is_the_same(built, tmp_path):
     wheel, source = built
     with tarfile.open(source) as opened:
         # Python 3.11 has filters from 3.11.4 on; the archive is our own
-        opened.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        opened.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # noqa: S202
     (unpacked,) = tmp_path.iterdir()
     assert {"LICENSE", "README.md", "constraints.txt", "tests", "docs"} <= {path.name for path in unpacked.iterdir()}
     run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path), folder=unpacked)
