@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import cloned, copied, public
 from layerlottery.networks.eager import eager
-from layerlottery.networks.examples import called_for, example_for, remember, unwrapped
+from layerlottery.networks.examples import called_for, check_example, example_for, remember, unwrapped
 from layerlottery.networks.features import channel_axis
 from layerlottery.networks.inputs import Forward, described, named
 from layerlottery.networks.removal import Removal, left_over, take_out
@@ -297,21 +297,8 @@ def _refuted(network: nn.Module, example: Any, found: Sequence[_Found], trace: T
     with ExitStack() as hooks, torch.no_grad(), eager():
         for module in {one.call.module for one in removable}:
             hooks.callback(module.register_forward_pre_hook(check, with_kwargs=True).remove)
-        _check_example(network, example, network(cloned(example)))
+        check_example(network, example, network(cloned(example)))
     return refuted
-
-
-def _check_example(network: nn.Module, example: Any, answer: Any) -> None:
-    """Raise where an example that isn't finite leaves nothing finite of the answer: what holds there shows nothing.
-
-    A finite example with such an answer is a fault of the network's weights, which scoring tells with the block.
-    """
-    values = [one for one in tensors_of(answer) if one.is_floating_point() and not one.is_meta and one.numel()]
-    if not values or any(one.isfinite().any() for one in values):
-        return
-    if all(one.isfinite().all() for one in tensors_of(example)):
-        return
-    raise LayerLotteryError(f"example: {named(network)} answers it with no finite number; allowed: ordinary values")
 
 
 def _needed(network: nn.Module, example: Any, removals: Mapping[str, Removal]) -> set[str]:

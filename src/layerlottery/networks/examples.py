@@ -156,3 +156,16 @@ def _guessed(network: nn.Module) -> Tensor:
         f"{named(network)}: took none of the images that were tried ({channels} channels, "
         f"{', '.join(map(str, SIDES))} pixels a side); give a batch that it takes as example="
     )
+
+
+def check_example(network: nn.Module, example: Any, answer: Any) -> None:
+    """Raise where an example that isn't finite leaves nothing finite of the answer: what holds there shows nothing.
+
+    A finite example with such an answer is a fault of the network's weights, which scoring tells with the block.
+    """
+    values = [one for one in tensors_of(answer) if one.is_floating_point() and not one.is_meta and one.numel()]
+    if not values or any(one.isfinite().any() for one in values):
+        return
+    if all(one.isfinite().all() for one in tensors_of(example)):
+        return
+    raise LayerLotteryError(f"example: {named(network)} answers it with no finite number; allowed: ordinary values")
