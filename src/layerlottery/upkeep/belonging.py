@@ -75,7 +75,11 @@ def missing(results: Path, stamps: Stamps, tabled: Set[str]) -> dict[Path, str]:
 def unfinished(results: Path, stamps: Stamps, tabled: Set[str]) -> list[Path]:
     """The folders of networks that are begun, and not in the tables that there are."""
     begun = _networks(results, stamps).difference(tabled) if tabled else ()
-    return [results / folder for folder in sorted(begun) if not stamps.keys() >= {*chain.from_iterable(_jobs(results, folder))}]
+    return [
+        results / folder
+        for folder in sorted(begun)
+        if not stamps.keys() >= {*chain.from_iterable(_jobs(results, folder))}
+    ]
 
 
 def _users(results: Path, stamps: Stamps) -> dict[Path, dict[Path, str]]:
