@@ -57,7 +57,7 @@ class LogHandler(LogHandlerBase):
                 self.reporter.report(record)
             elif self.own.filter(record):
                 self.own.emit(record)
-        except Exception:
+        except Exception:  # a handler of logging raises nothing: what it says goes through handleError
             self.handleError(record)
 
     def begin(self, workflow: Any, benchmark: Any) -> None:

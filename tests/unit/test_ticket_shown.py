@@ -149,6 +149,11 @@ def test_a_loaded_ticket_is_timed_too_and_a_dict_of_arguments(ticket, tmp_path):
     assert ll.prune(seeded(Bert), ["layers.0"], example=texts()).latency(texts(), rounds=1).whole > 0
 
 
+def test_a_batch_with_its_labels_is_not_timed(ticket):
+    with pytest.raises(ll.LayerLotteryError, match=r"^inputs: found a batch with its labels; allowed: .* no labels$"):
+        ticket.latency(BATCH)
+
+
 @pytest.mark.parametrize(("given", "found"), [("images", "str"), ({}, "dict"), (IMAGES[:0], "an empty batch")])
 def test_only_a_batch_can_be_timed(ticket, given, found):
     with pytest.raises(ll.LayerLotteryError, match=f"^inputs: found {found}; allowed: a batch"):

@@ -66,6 +66,7 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
 
 @stage(
     "report",
+    click.argument("folder", type=FOLDER, required=False),
     click.option("--results", type=FOLDER, help="results folder  [default: results]"),
     click.option("--tables", type=FOLDER, help="folder of the tables, in place of --results"),
     click.option("--output", type=FILE, help="page to write, .html  [default: report/ beside the tables]"),
@@ -76,6 +77,7 @@ def manifest(settings: str, tables: Path, output: Path) -> None:
 )
 def report(
     settings: ReportSettings,
+    folder: Path | None,
     results: Path | None,
     tables: Path | None,
     output: Path | None,
@@ -86,10 +88,11 @@ def report(
 ) -> None:
     """Write the self-contained HTML report, of the folder's own settings where none are given.
 
-    With --against it is a page that sets two runs side by side, with --partial one of a run that has not ended.
+    FOLDER, the results, may be given in place of --results. With --against it is a page that sets two runs side by side, with --partial one of a run that has not ended.
     """
     if output is not None and output.suffix != ".html":
         raise LayerLotteryError(f"--output: found {output.name}; allowed: a name that ends in .html")
+    results = folder_given(folder, results)
     if results is not None and tables is not None:
         raise LayerLotteryError(f"--results: found {results} beside --tables {tables}; allowed: one of them")
     if (files or values) and not partial:

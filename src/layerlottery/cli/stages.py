@@ -21,6 +21,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.runtime.lease import DEVICE
 from layerlottery.runtime.machine import use_devices, use_machine
 
+Given = TypeVar("Given", Path, Path | None)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -66,7 +67,7 @@ RESULTS = click.option("--results", type=FOLDER, default="results", show_default
 TOGETHER = ("runs.parquet", "summary.parquet")
 
 
-def folder_given(folder: Path | None, results: Path) -> Path:
+def folder_given(folder: Path | None, results: Given) -> Path | Given:
     """The results folder of a command that takes it as FOLDER or by --results; raises LayerLotteryError for both."""
     context = click.get_current_context(silent=True)
     source = context.get_parameter_source("results") if context else None

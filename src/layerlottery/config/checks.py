@@ -62,17 +62,19 @@ def _none_beside(run: Collection[str]) -> str:
     """Why no criterion may be a baseline yet, and which ones there are."""
     if not run:
         return "none, as no study runs a criterion that chooses"
-    return f"none until two criteria remove as much of the same structure; studies run {', '.join(sorted(run))}"
+    if len(run) == 1:
+        return f"none, as a baseline needs a second criterion and studies run only {min(run)}"
+    return f"none, as no two of {', '.join(sorted(run))} remove as much of the same structure"
 
 
 def _why_not_beside(name: str, known: Mapping[str, CriterionSettings], run: Container[str | None]) -> str:
     if name not in known:
-        return "which is no criterion"
+        return "not a criterion"
     if not chooses(known[name]):
-        return "a control, with which every ticket is compared anyway"
+        return "a control, which every ticket is compared with anyway"
     if name not in run:
         return "which no study runs"
-    return "beside which no other criterion removes as much of the same structure"
+    return "but no other criterion removes as much of the same structure"
 
 
 def _beside_each_other(runs: Sequence[Run]) -> set[str]:

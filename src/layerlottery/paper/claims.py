@@ -170,11 +170,17 @@ def _inferior(tickets: Sequence[Row]) -> int:
 def flops_per_block(context: Context, words: Words) -> list[Row]:
     """A block costs the same in every stage, so the reduction depends on their number alone."""
     tickets = [ticket for ticket in context.results.networks if ticket.structure == "layers"]
-    return [_per_block(context, words, group, own) for group, own in by_group(tickets).items()]
+    held = {group: _profiled(context, own) for group, own in by_group(tickets).items()}
+    return [_per_block(context, words, group, networks) for group, networks in held.items() if networks]
 
 
-def _per_block(context: Context, words: Words, group: Group, tickets: Sequence[TicketKey]) -> Row:
-    networks = [one for ticket in tickets for one in context.results.networks[ticket]]
+def _profiled(context: Context, tickets: Iterable[TicketKey]) -> list[Row]:
+    """The networks whose cost is known: before its end a benchmark may lack profiles."""
+    networks = (one for ticket in tickets for one in context.results.networks[ticket])
+    return [one for one in networks if one["macs_reduction"] is not None]
+
+
+def _per_block(context: Context, words: Words, group: Group, networks: Sequence[Row]) -> Row:
     values = [one["macs_reduction"] / one["removed"] for one in networks]
     seeds = len({one["seed"] for one in networks})
     found = Estimate(sum(values) / len(values), None, min(values), max(values))

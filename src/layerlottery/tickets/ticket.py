@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -144,6 +145,8 @@ class Ticket:
         if given is None or not count(given):
             found = type(inputs).__name__ if given is None else "an empty batch"
             raise LayerLotteryError(f"inputs: found {found}; allowed: a batch that the network takes")
+        if self.forward is None and _has_labels(given, unwrapped(self.whole)):
+            raise LayerLotteryError("inputs: found a batch with its labels; allowed: what the network takes, no labels")
         used = torch.get_num_threads() if threads is None else threads
         _whole("rounds", ROUNDS if rounds is None else rounds, MOST_ROUNDS)
         _whole("threads", used, MOST_THREADS)
@@ -166,6 +169,17 @@ class Ticket:
             # what prune once gave was the network itself
             hint = ": its network is ticket.model" if hasattr(nn.Module, name) else ""
             raise AttributeError(f"a Ticket has no {name!r}{hint}")
+
+
+def _has_labels(given: Any, network: nn.Module) -> bool:
+    """Whether a batch is a pair of which the network takes only the first."""
+    if not isinstance(given, tuple) or len(given) != 2:
+        return False
+    try:
+        signature(network.forward).bind(*given)
+    except TypeError:
+        return True
+    return False
 
 
 def _whole(name: str, value: Any, most: int) -> None:

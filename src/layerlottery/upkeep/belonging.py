@@ -1,17 +1,23 @@
 """Whether the files of a results folder belong together: each was made from those that lie there now, and none is gone.
 
-Where a file and what was made from it disagree, the majority decides which of them came from elsewhere.
+Where a file and what was made from it disagree, the majority decides which of them came from elsewhere. Tables rest on
+the networks that they have rows of; other networks are unfinished, or another benchmark's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from itertools import chain
 from pathlib import Path
 
 from layerlottery import paths
-from layerlottery.config.stages import BENCHMARK, STAGES
+from layerlottery.config.stages import STAGES
+from layerlottery.config.studies import Run
+from layerlottery.errors import LayerLotteryError
+from layerlottery.store.artifacts import read_result_table
 from layerlottery.store.chain import SETTINGS, SHOWN
+from layerlottery.store.schemas import IDENTITY, arrow_schema
 from layerlottery.store.stamps import Stamp
 
 Stamps = Mapping[Path, Stamp]
@@ -43,12 +49,37 @@ def foreign(results: Path, stamps: Stamps) -> dict[Path, str]:
     return found
 
 
-def missing(results: Path, stamps: Stamps) -> dict[Path, str]:
-    """Files that are gone, though others were made from them, or by the same job; and which."""
+def tabled(results: Path, stamps: Stamps) -> set[str]:
+    """The folders of the networks that the tables were made from, none where no intact table of this version says."""
+    path = Path(paths.table(str(results / "tables"), "runs"))
+    if path not in stamps:
+        return set()
+    try:
+        rows = read_result_table(path, arrow_schema("runs")).select([column.name for column in IDENTITY])
+    except LayerLotteryError:
+        return set()
+    return {Run(**row).folder for row in rows.to_pylist()}
+
+
+def missing(results: Path, stamps: Stamps, tabled: Set[str]) -> dict[Path, str]:
+    """Files that are gone, though others were made from them, or by the same job; and which.
+
+    `tabled` are the folders of the networks that the tables were made from.
+    """
     found = {path: f"{min(users)} was made from it" for path, users in _users(results, stamps).items()}
-    for path, other in _incomplete(results, stamps):
+    for path, other in _incomplete(results, stamps, tabled):
         found[path] = "the tables were made from it" if other is None else f"{other} was made with it"
     return {path: reason for path, reason in sorted(found.items()) if not path.exists()}
+
+
+def unfinished(results: Path, stamps: Stamps, tabled: Set[str]) -> list[Path]:
+    """The folders of networks that are begun, and not in the tables that there are."""
+    begun = _networks(results, stamps).difference(tabled) if tabled else ()
+    return [
+        results / folder
+        for folder in sorted(begun)
+        if not stamps.keys() >= {*chain.from_iterable(_jobs(results, folder))}
+    ]
 
 
 def _users(results: Path, stamps: Stamps) -> dict[Path, dict[Path, str]]:
@@ -60,19 +91,28 @@ def _users(results: Path, stamps: Stamps) -> dict[Path, dict[Path, str]]:
     return users
 
 
-def _incomplete(results: Path, files: Iterable[Path]) -> Iterator[tuple[Path, Path | None]]:
+def _incomplete(results: Path, here: Stamps, tabled: Set[str]) -> Iterator[tuple[Path, Path | None]]:
     """Files of networks beside which one lies that the same job has written; with None, those that tables came of."""
-    here = set(files)
-    # once there are tables, nothing is on its way
-    whole = any(results / file in here for file in STAGES["aggregate"].files(BENCHMARK, ""))
-    for folder in {path.parent for path in here}:
-        name = folder.relative_to(results).as_posix()
-        for pattern in (pattern for pattern, known in NETWORKS.items() if known.fullmatch(name)):
-            for stage in STAGES.values():
-                made = [results / file for file in stage.files(pattern, name)]
-                there = next((path for path in made if path in here), None)
-                if there is not None or whole:
-                    yield from ((path, there) for path in made if path not in here)
+    begun = _networks(results, here)
+    # tables that were published without their networks are whole
+    for folder in begun | tabled if begun else ():
+        for made in _jobs(results, folder):
+            there = next((path for path in made if path in here), None)
+            if there is not None or folder in tabled:
+                yield from ((path, there) for path in made if path not in here)
+
+
+def _networks(results: Path, here: Stamps) -> set[str]:
+    """The folders of networks of which a file is there."""
+    folders = {path.parent.relative_to(results).as_posix() for path in here}
+    return {folder for folder in folders if any(known.fullmatch(folder) for known in NETWORKS.values())}
+
+
+def _jobs(results: Path, folder: str) -> Iterator[list[Path]]:
+    """The files of a network, stage by stage."""
+    for pattern in (pattern for pattern, known in NETWORKS.items() if known.fullmatch(folder)):
+        for stage in STAGES.values():
+            yield [results / file for file in stage.files(pattern, folder)]
 
 
 def _counted(files: int) -> str:

@@ -25,7 +25,7 @@ from layerlottery.store.lock import NAME, held, holder, options_of
 from layerlottery.store.records import read_all
 from layerlottery.store.regular import irregular
 from layerlottery.store.stamps import Stamp, read_stamp
-from layerlottery.upkeep.belonging import foreign, missing
+from layerlottery.upkeep.belonging import foreign, missing, tabled, unfinished
 from layerlottery.upkeep.stale import LEFTOVER
 
 # every file of any benchmark, as patterns: a file is ours by its place, for damage may have taken every other mark
@@ -55,6 +55,8 @@ class Findings:
     leftovers: list[Path] = field(default_factory=list)
     # and why they are missed
     missing: dict[Path, str] = field(default_factory=dict)
+    # folders of networks that are begun and in no table: no damage
+    unfinished: list[Path] = field(default_factory=list)
     stamps: dict[Path, Stamp] = field(default_factory=dict)
 
     @property
@@ -86,7 +88,9 @@ def verify(results: Path) -> Findings:
     # of a running benchmark files are on their way: what they are to be made from may have changed already
     if not running:
         found.leftovers = [path for path in files if path.is_file() and _is_leftover(results, path)]
-        found.missing = missing(results, found.stamps)
+        networks = tabled(results, found.stamps)
+        found.missing = missing(results, found.stamps, networks)
+        found.unfinished = unfinished(results, found.stamps, networks)
         found.damaged |= foreign(results, found.stamps)
         found.intact -= len(found.damaged.keys() & found.stamps.keys())
         # a benchmark that ended before its first file leaves its lock
@@ -101,6 +105,10 @@ def described(found: Findings) -> list[str]:
     lines += [f"{path}: not checked, no intact {facts.name} holds its hash" for path, facts in found.unknown.items()]
     lines += [f"{path}: missing; {reason}" for path, reason in found.missing.items()]
     lines += [f"{path}: left behind by a writer that was killed" for path in found.leftovers]
+    if found.unfinished:
+        first, *more = found.unfinished
+        others = f" (and {len(more)} more)" if more else ""
+        lines.append(f"{first}: unfinished, in no table yet{others}")
     counts = {"damaged": len(found.damaged), "not checked": len(found.unknown)}
     counts |= {"missing": len(found.missing), "left behind": len(found.leftovers)}
     total = [f"{found.intact} files are intact", *(f"{count} {name}" for name, count in counts.items() if count)]

@@ -27,9 +27,9 @@ def test_a_baseline_is_run_beside_another_criterion():
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("snap", "which is no criterion"),
+        ("snap", "not a criterion"),
         ("l1", "which no study runs"),
-        ("random", "a control, with which every ticket is compared anyway"),
+        ("random", "a control, which every ticket is compared with anyway"),
     ],
 )
 def test_others_are_refused_in_one_line(name, problem):
@@ -54,21 +54,21 @@ def test_others_are_refused_in_one_line(name, problem):
 def test_a_baseline_that_stands_beside_none_is_refused(change):
     other = STUDY | {"name": "two", "criteria": ["grasp"], "removed": [2]} | change
     line = refused("snip", STUDY | {"removed": [2]}, other)
-    assert "found 'snip', beside which no other criterion removes as much of the same structure" in line
-    assert line.endswith("none until two criteria remove as much of the same structure; studies run grasp, snip")
+    assert "found 'snip', but no other criterion removes as much of the same structure" in line
+    assert line.endswith("allowed: none, as no two of grasp, snip remove as much of the same structure")
 
 
 def test_a_typo_beside_a_single_criterion_says_which_one_there_is():
     line = refused("snpi", STUDY | {"criteria": ["snip"], "removed": [1, 2]})
-    assert "statistics.baselines: found 'snpi', which is no criterion; allowed: none until two criteria remove" in line
-    assert line.endswith("studies run snip")
+    allowed = "none, as a baseline needs a second criterion and studies run only snip"
+    assert line.endswith(f"statistics.baselines: found 'snpi', not a criterion; allowed: {allowed}")
     line = refused("snip", STUDY | {"criteria": ["random"], "removed": [1]})
     assert line.endswith("which no study runs; allowed: none, as no study runs a criterion that chooses")
 
 
 def test_controls_stand_beside_no_baseline():
     line = refused("snip", STUDY | {"removed": [2], "controls": "all"})
-    assert "beside which no other criterion" in line
+    assert "but no other criterion" in line
 
 
 def test_a_criterion_that_selects_the_deepest_blocks_is_a_control():

@@ -134,6 +134,14 @@ def test_a_block_saves_the_same_flops_or_the_claim_fails(context, run):
     assert (row["low"], row["high"], row["verdict"]) == (pytest.approx(6.826), 7.5, CANT_TELL)
 
 
+def test_networks_without_a_profile_save_nothing_that_is_known(context, run):
+    known, unknown = (run(None, removed=removed, macs_reduction=value) for removed, value in ((2, 13.652), (1, None)))
+    row = flops(claim_rows(context({}, runs=[known, unknown])))
+    assert (row["measured"], row["low"], row["high"]) == (pytest.approx(6.826),) * 3
+    row = flops(claim_rows(context({}, runs=[unknown])))
+    assert row["verdict"] == NOT_MEASURED
+
+
 def l1_scores(score, first, last):
     blocks = {"stage1.0": None, "stage1.1": first, "stage1.2": first + 0.5, "stage2.1": 5.0, "stage3.1": last}
     return [

@@ -64,6 +64,17 @@ def test_a_damaged_manifest_is_told_by_all_that_read_it(folder, tmp_path, damage
     assert CliRunner().invoke(cli, ["summary", str(folder), "--xi", "1"]).exit_code == 0
 
 
+def test_a_folder_is_reported_as_a_word_or_by_results(folder):
+    assert CliRunner().invoke(cli, ["report", str(folder)]).exit_code == 0
+    page = (folder / "report" / "index.html").read_text()
+    assert CliRunner().invoke(cli, ["report", "--results", str(folder)]).exit_code == 0
+    assert (folder / "report" / "index.html").read_text() == page
+    line = refused("report", folder, "--results", folder)
+    assert line == f"--results: found {folder} beside FOLDER {folder}; allowed: one of them"
+    line = refused("report", folder, "--tables", folder / "tables")
+    assert line == f"--results: found {folder} beside --tables {folder / 'tables'}; allowed: one of them"
+
+
 def test_a_person_gets_the_folders_own_title_and_a_job_its_own_settings(folder):
     (folder / "report").mkdir()
     page = folder / "report" / "index.html"
