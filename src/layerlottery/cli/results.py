@@ -88,7 +88,8 @@ def report(
 ) -> None:
     """Write the self-contained HTML report, of the folder's own settings where none are given.
 
-    FOLDER, the results, may be given in place of --results. With --against it is a page that sets two runs side by side, with --partial one of a run that has not ended.
+    FOLDER may be given in place of --results. With --against it is a page that sets two runs side by side, with
+    --partial one of a run that has not ended.
     """
     if output is not None and output.suffix != ".html":
         raise LayerLotteryError(f"--output: found {output.name}; allowed: a name that ends in .html")

@@ -1,4 +1,4 @@
-"""What the tables of a folder rest on, and what was begun after them: the one fails when it is gone, the other waits."""
+"""What tables rest on, and what was begun after them: the one fails when it is gone, the other waits."""
 
 import shutil
 
