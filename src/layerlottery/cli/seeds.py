@@ -97,5 +97,5 @@ def _snakemake(file: Path, values: Sequence[str], cores: str) -> None:
     options = ["--cores", cores, "--configfile", str(file), "--config", *values]
     command = [*SNAKEMAKE, *options]
     click.echo(terminal(f"snakemake {shlex.join(options)}"), err=True)
-    if done := subprocess.run(command, check=False).returncode:  # noqa: S603
+    if done := subprocess.run(command, check=False).returncode:
         raise LayerLotteryError(f"snakemake ended with status {done}; the same command goes on when that is mended")

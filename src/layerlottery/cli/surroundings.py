@@ -11,7 +11,7 @@ import warnings
 IGNORED = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 NARROWEST = 20  # columns; a width at which nothing can be read is none
 # where the terminal's encoding lacks a sign, another that means the same
-PLAIN = {"−": "-", "–": "-", "×": "x", "…": "~", "Δ": "d", "ξ": "xi", "θ": "theta", "µ": "u", "·": "-"}  # noqa: RUF001
+PLAIN = {"−": "-", "–": "-", "×": "x", "…": "~", "Δ": "d", "ξ": "xi", "θ": "theta", "µ": "u", "·": "-"}
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

@@ -116,7 +116,7 @@ def gpu_jobs() -> int:
     if os.environ.get(DEVICE) == "cpu" or not GPU_DRIVER.exists():
         return 0
     # in a separate process: Snakemake must neither load torch nor hold a GPU
-    counted = subprocess.run([sys.executable, "-P", "-c", COUNT], capture_output=True, text=True, check=False)  # noqa: S603
+    counted = subprocess.run([sys.executable, "-P", "-c", COUNT], capture_output=True, text=True, check=False)
     if counted.returncode != 0:
         reason = (counted.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise LayerLotteryError(f"torch can't count the GPUs ({reason}); set LAYERLOTTERY_DEVICE=cpu to do without")

@@ -22,7 +22,7 @@ def output_of(
     program = shutil.which(command[0], path=path) if path else None
     if program is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
-    ran = subprocess.run(  # noqa: S603
+    ran = subprocess.run(
         [program, *command[1:]],
         cwd=folder,
         env={**environment, "PATH": path},

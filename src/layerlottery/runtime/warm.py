@@ -95,4 +95,4 @@ def _run(descriptor: int, address: str) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     # -P: not from the current folder, where a user's random.py may lie
     command = [sys.executable, "-P", "-m", WORKER, str(descriptor), address]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor], env=environment)  # noqa: S603
+    return subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[descriptor], env=environment)

@@ -100,7 +100,7 @@ class _Recorder:
     def __init__(self, header: dict[str, Any]) -> None:
         self.waiting = b""
         # -P: not from the current folder, where a user's random.py may lie
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", RECORDER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -175,7 +175,7 @@ class _Helpers:
         for number, device in enumerate(devices, start=1):
             words = common | {"number": number, "count": 1 + len(devices), "device": str(device)}
             with self._errors_of(number).open("wb") as errors:
-                process = subprocess.Popen(  # noqa: S603
+                process = subprocess.Popen(
                     # -P: not from the current folder, where a user's random.py may lie
                     [sys.executable, "-P", "-m", HELPER, json.dumps(words, default=str)],
                     stdin=subprocess.PIPE,

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001
 """Commands in odd surroundings: other encodings, closed pipes, warnings that are errors, errors that nobody foresaw."""
 
 import os

@@ -49,13 +49,13 @@ def test_markdown_shows_signs_digits_and_dashes():
         "item", "paper", "measured", "90 % interval", "seeds", "verdict", "random", "against random",
     ]  # fmt: skip
     assert cells(rule) == ["---", "---:", "---:", "---:", "---:", "---", "---:", "---"]
-    assert cells(first) == ["snip, p = 3", "−0.50", "+0.25", "[−0.12, +0.62]", "3", "disagrees", "−1.00", "better"]  # noqa: RUF001
-    assert cells(second)[2:] == ["–", "–", "0", "not measured", "–", "–"]  # noqa: RUF001
+    assert cells(first) == ["snip, p = 3", "−0.50", "+0.25", "[−0.12, +0.62]", "3", "disagrees", "−1.00", "better"]
+    assert cells(second)[2:] == ["–", "–", "0", "not measured", "–", "–"]
 
 
 @pytest.mark.parametrize(
     ("unit", "paper", "measured"),
-    [("pp", "−0.50", "+0.25"), ("%", "−0.50", "0.25"), ("factor", "−0.50", "0.25"), ("CKA", "−0.500", "+0.250")],  # noqa: RUF001
+    [("pp", "−0.50", "+0.25"), ("%", "−0.50", "0.25"), ("factor", "−0.50", "0.25"), ("CKA", "−0.500", "+0.250")],
 )
 def test_units_decide_on_signs_and_digits(unit, paper, measured):
     line = lines(markdown("table4", [ROW | {"unit": unit}], confidence=0.95), "|")[2]
