@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from evidence_tables import NAMES, POWERED, Study
+from evidence_tables import CALLED, NAMES, PLAIN, POWERED, Study
 
 from layerlottery.paper.printed import EPOCHS, PRINTED
 from layerlottery.report.tables import trainings
 from layerlottery.tables.looks import level
-from layerlottery.words import duration, either, number
+from layerlottery.words import counted, duration, either, number
 
 
 class Told:
@@ -41,6 +41,27 @@ class Told:
     @property
     def removed(self) -> int:
         return int(self.study.benchmark.studies[0].removed[0])
+
+    @property
+    def rewinding_seeds(self) -> int:
+        runs = self.study.tables.runs
+        return int(runs.loc[runs["scored_at"] == "trained", "seed"].nunique())
+
+    @property
+    def choices(self) -> str:
+        """How many sets of blocks each criterion chose over the seeds."""
+        runs, said = self.study.tables.runs, list[str]()
+        for row in self.study.rows("tickets"):
+            own = runs[
+                (runs["criterion"].map(CALLED.get) == row.what) & (runs[[*PLAIN]] == [*PLAIN.values()]).all(axis=1)
+            ]
+            sets = len({tuple(one) for one in own["removed_blocks"]})
+            said.append(f"{row.what} chose {counted(sets, 'set', 'sets')} of blocks over {self.study.seeds} seeds")
+        return " and ".join(said)
+
+    @property
+    def architectures_winning(self) -> int:
+        return int((self.study.architectures["winning_holm"] == True).sum())  # noqa: E712 - null where untested
 
     @property
     def stages(self) -> list[str]:

@@ -166,8 +166,8 @@ def test_the_page_of_performance(run, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 def test_readme(run, finished, tmp_path):  # noqa: F811
-    readme, picture = tmp_path / "README.md", tmp_path / "report.png"
-    shutil.copy(ROOT / "README.md", readme)
-    run("readme", "--results", finished.results, HERE=tmp_path, DEMO=tmp_path / "demo", PICTURE=picture)
-    assert "2 networks on " in readme.read_text(encoding="utf-8")
+    page, picture = tmp_path / "first_hour.md", tmp_path / "report.png"
+    shutil.copy(ROOT / "docs" / "first_hour.md", page)
+    run("readme", "--results", finished.results, PAGE=page, DEMO=tmp_path / "demo", PICTURE=picture)
+    assert "2 networks on " in page.read_text(encoding="utf-8")
     assert picture.exists()
