@@ -1,17 +1,20 @@
 """A signal at an exact moment of a command's life, whatever the machine's speed: when one of our functions is called.
 
-Commands run in fresh processes: a fork of one that has used autograd or torch.distributed may fail or crash.
+Commands run in forks of the tests' process, as the warm worker's do; what they import should be imported before.
 """
 
-import json
 import os
-import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 import layerlottery
+import layerlottery.criteria.score
+import layerlottery.training.progress
+import layerlottery.training.train
+from layerlottery.cli.launcher import main
 from layerlottery.config.data import Digits
 from layerlottery.config.networks import NetworkSettings
 from layerlottery.data.prepare import prepare
@@ -19,17 +22,7 @@ from layerlottery.networks.initialize import initialize_network
 from layerlottery.runtime.stop import Stop
 from layerlottery.store.artifacts import read_tensors
 
-OURS, ROOT = str(Path(layerlottery.__file__).parent), Path(__file__).parents[2]
-RUN = """
-import json, sys
-root, words, told = json.loads(sys.argv[1])
-sys.path.insert(0, root)
-from layerlottery.cli.launcher import main
-from tests.chaos.moments import Moment
-sys.argv[:] = ["layerlottery", *words]
-sys.setprofile(Moment(*told) if told else None)
-main()
-"""
+OURS = str(Path(layerlottery.__file__).parent)
 
 
 class Moment:
@@ -52,16 +45,18 @@ class Moment:
                 os.kill(os.getpid(), self.signal)
 
 
-def ran(words, moment=None):
-    """A command as it ended; its exit status is negative if a signal ended it."""
-    told = None if moment is None else (int(moment.signal), moment.name, moment.left)
-    given = json.dumps([str(ROOT), list(map(str, words)), told])
-    return subprocess.run([sys.executable, "-c", RUN, given], capture_output=True, text=True, timeout=120)
+def _live(words, moment):
+    sys.argv[:] = ["layerlottery", *words]
+    sys.setprofile(moment)
+    main()
 
 
 def live(words, moment=None):
-    """The exit status of a command."""
-    return ran(words, moment).returncode
+    """The exit status of a command in a process of its own, negative if a signal ended it."""
+    process = get_context("fork").Process(target=_live, args=(list(map(str, words)), moment))
+    process.start()
+    process.join(120)
+    return process.exitcode
 
 
 def inputs(folder):
