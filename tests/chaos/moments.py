@@ -1,12 +1,15 @@
 """A signal at an exact moment of a command's life, whatever the machine's speed: when one of our functions is called.
 
-Commands run in forks of the tests' process, as the warm worker's do; what they import should be imported before.
+Commands run in forks of a process that has imported what they need and done nothing else, as the warm worker's do:
+a fork of the tests' own process, which has used autograd or torch.distributed, may fail or crash.
 """
 
 import os
+import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow.parquet as pq
 
@@ -23,6 +26,8 @@ from layerlottery.runtime.stop import Stop
 from layerlottery.store.artifacts import read_tensors
 
 OURS = str(Path(layerlottery.__file__).parent)
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
 
 
 class Moment:
@@ -45,18 +50,31 @@ class Moment:
                 os.kill(os.getpid(), self.signal)
 
 
-def _live(words, moment):
+def _run(words, moment, environment, said):
+    os.environ.clear()
+    os.environ.update(environment)
+    for descriptor, name in (1, "out"), (2, "err"):
+        os.dup2(os.open(said / name, os.O_WRONLY | os.O_CREAT), descriptor)
     sys.argv[:] = ["layerlottery", *words]
     sys.setprofile(moment)
     main()
 
 
+def ran(words, moment=None):
+    """A command in a process of its own, as it ended; its exit status is negative if a signal ended it."""
+    words = list(map(str, words))
+    with TemporaryDirectory() as folder:
+        said = Path(folder)
+        process = FORKS.Process(target=_run, args=(words, moment, dict(os.environ), said))
+        process.start()
+        process.join(120)
+        texts = [(said / name).read_text() for name in ("out", "err")]
+        return subprocess.CompletedProcess(words, process.exitcode, *texts)
+
+
 def live(words, moment=None):
-    """The exit status of a command in a process of its own, negative if a signal ended it."""
-    process = get_context("fork").Process(target=_live, args=(list(map(str, words)), moment))
-    process.start()
-    process.join(120)
-    return process.exitcode
+    """The exit status of a command."""
+    return ran(words, moment).returncode
 
 
 def inputs(folder):

@@ -8,7 +8,9 @@ from layerlottery.upkeep.diff import differences
 
 pytestmark = pytest.mark.slurm
 
-# fewer seeds and controls than the default benchmark has, and a rewinding, which it has not
+# fewer seeds, controls and epochs than the default benchmark has, and a rewinding, which it has not: what is dispatched
+# is tried here, not what is learned
+EPOCHS = 3
 FAMILY = {"datasets": ["digits"], "networks": ["resnet20"], "seeds": [0, 1, 2], "removed": [2]}
 STUDIES = [
     FAMILY | {"name": "init", "criteria": ["snip", "random"], "controls": ["dense_at_cost", "filters_at_macs"]},
@@ -24,7 +26,8 @@ def smaller(folder):
     """A clone whose default benchmark has these studies."""
     project = clone(folder)
     whole = yaml.safe_load((project.root / "config.yaml").read_text())
-    (project.root / "config.yaml").write_text(yaml.safe_dump(whole | {"studies": STUDIES}))
+    training = whole["training"] | {"epochs": EPOCHS}
+    (project.root / "config.yaml").write_text(yaml.safe_dump(whole | {"studies": STUDIES, "training": training}))
     return project
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.chaos.moments import Moment, inputs, live, result
+from tests.chaos.moments import Moment, inputs, live, ran, result
 
 from layerlottery import paths
 from layerlottery.store.artifacts import read_facts
@@ -96,15 +96,16 @@ def test_every_signal_to_stop_counts(ready, undisturbed, tmp_path, number):
     assert "resumed after" in gone_on(ready, undisturbed, tmp_path)
 
 
-def test_what_a_results_folder_can_not_keep_is_written_all_the_same(ready, undisturbed, tmp_path, capfd):
+def test_what_a_results_folder_can_not_keep_is_written_all_the_same(ready, undisturbed, tmp_path):
     words = training(ready, tmp_path)
     where = words.index("--checkpoint")
     del words[where : where + 2]
-    assert live(words, Moment(signal.SIGTERM, "_write")) == 75
+    written = ran(words, Moment(signal.SIGTERM, "_write"))
+    assert (written.returncode, "interrupted: the results are written" in written.stderr) == (75, True)
     assert result(tmp_path / "output") == result(undisturbed)
-    assert "interrupted: the results are written" in capfd.readouterr().err
-    assert live(words, Moment(signal.SIGTERM, "Trainer._step")) == 75
-    assert "interrupted: there is no checkpoint, the same command starts anew" in capfd.readouterr().err
+    anew = ran(words, Moment(signal.SIGTERM, "Trainer._step"))
+    assert anew.returncode == 75
+    assert "interrupted: there is no checkpoint, the same command starts anew" in anew.stderr
 
 
 @pytest.mark.slow
@@ -117,11 +118,12 @@ def test_told_to_stop_at_any_moment_nothing_is_lost(ready, undisturbed, tmp_path
             gone_on(ready, undisturbed, folder)
 
 
-def test_a_stage_that_is_told_to_stop_is_interrupted(ready, tmp_path, capfd):
+def test_a_stage_that_is_told_to_stop_is_interrupted(ready, tmp_path):
     words = ["initialize", *ready[:2], "--output", tmp_path / "weights", "--depth", 8, "--width", 4]
     for name in ("_hand_over", "initialize", "initialize_network", "atomic"):
-        assert live(words, Moment(signal.SIGTERM, name)) == 75
-        assert capfd.readouterr().err == "layerlottery: interrupted: the same command runs it again\n"
+        told = ran(words, Moment(signal.SIGTERM, name))
+        said = "layerlottery: interrupted: the same command runs it again\n"
+        assert (told.returncode, told.stderr) == (75, said)
         assert list(tmp_path.iterdir()) == []
     assert live(words, Moment(signal.SIGTERM, "handle")) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]
@@ -145,6 +147,6 @@ main()
 
 @pytest.mark.parametrize(("name", "status"), [("click", 75), ("layerlottery.cli.results", 75), ("nothing", 0)])
 def test_told_to_stop_while_it_imports_or_exits(name, status):
-    ran = subprocess.run([sys.executable, "-c", OWN, name, "schema"], capture_output=True, text=True)
-    assert ran.returncode == status
-    assert ran.stderr == "layerlottery: interrupted: the same command runs it again\n" * (status == 75)
+    told = subprocess.run([sys.executable, "-c", OWN, name, "schema"], capture_output=True, text=True)
+    assert told.returncode == status
+    assert told.stderr == "layerlottery: interrupted: the same command runs it again\n" * (status == 75)

@@ -1,10 +1,7 @@
 """One training over several processes against the same one by a single process; kills, signals and lost processes."""
 
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.chaos.moments import result
+from tests.chaos.moments import Moment, ran, result
 
 from layerlottery.config.data import Digits
 from layerlottery.config.networks import NetworkSettings
@@ -27,12 +24,6 @@ from layerlottery.training.together import HELPER
 from layerlottery.training.train import train
 
 CPU, ROOT = torch.device("cpu"), Path(__file__).parents[3]
-LIVE = """
-import json, sys
-from tests.chaos.moments import Moment, _live
-words, moment = json.loads(sys.argv[1])
-_live(words, Moment(*moment) if moment else None)
-"""
 # batches of 53: the last of an epoch has two images, fewer than three processes
 SETTINGS = TrainingSettings(
     epochs=2, batch_size=53, learning_rate=0.05, schedule="cosine", crop=1, rand_augment=1, weight_decay=5e-4,
@@ -183,9 +174,7 @@ def command(ready, folder):
 
 
 def live(words, *moment):
-    """As tests.chaos.moments.live, in a fresh process: a fork of one that has used torch.distributed may crash."""
-    given = json.dumps([list(map(str, words)), moment])
-    return subprocess.run([sys.executable, "-c", LIVE, given], cwd=ROOT, capture_output=True, text=True)
+    return ran(words, Moment(*moment) if moment else None)
 
 
 @pytest.mark.slow
