@@ -81,6 +81,7 @@ docs: .venv/docs  ## build the documents' site into site; open site/index.html
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "layerlottery needs Python 3.11 or newer")'
+	@echo "layerlottery: installing into .venv, about 8 GB with CUDA's libraries; this takes minutes and prints nothing"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[benchmark,dev,slurm,autoattack,export,timm,tensorboard,wandb,mlflow]"
 	touch $@

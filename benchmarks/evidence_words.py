@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pandas as pd
 from evidence_tables import CALLED, NAMES, PLAIN, POWERED, Study
 
 from layerlottery.paper.printed import EPOCHS, PRINTED
@@ -111,8 +112,11 @@ class Told:
     @property
     def versions(self) -> str:
         runs = self.study.tables.runs
+        commits = pd.unique(runs["git_commit"].dropna()).tolist()
+        code = f" ({counted(len(commits), 'commit', 'commits')}: {', '.join(one[:7] for one in commits)})"
         return (
-            f"layerlottery {either(runs['package_version'].dropna())}, torch {either(runs['torch_version'].dropna())}"
+            f"layerlottery {either(runs['package_version'].dropna())}{code}, "
+            f"torch {either(runs['torch_version'].dropna())}"
         )
 
     def printed_saving(self, quantity: str) -> float:

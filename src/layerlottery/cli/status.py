@@ -54,7 +54,7 @@ def progress(results: Path, benchmark: Benchmark | None = None, given: Sequence[
 
     Raises LayerLotteryError where they are in a storage.
     """
-    from layerlottery.upkeep.status import command, lost, named_jobs, sentence, table
+    from layerlottery.upkeep.status import command, lost, named_jobs, sentence, table, whole_seeds
     from layerlottery.upkeep.status import status as find
 
     _require_here(results)
@@ -64,6 +64,7 @@ def progress(results: Path, benchmark: Benchmark | None = None, given: Sequence[
     yield f"\n{sentence(found)}"
     if found.finished:
         return
+    yield from whole_seeds(found)
     yield from _time_left(benchmark, found)
     yield from named_jobs(found)
     if not found.running:

@@ -23,7 +23,13 @@ from layerlottery.words import visible
 RUN = [field.name for field in dataclasses.fields(Run)]
 # quantities are sent with so many digits: more than the eye sees
 DIGITS = 5
-FIRST = {"x1": "macs_reduction", "y1": "delta_accuracy", "x2": "train_seconds", "y2": "accuracy"}
+# the axes that are shown first, the former of those that hold numbers: costs are profiled last
+FIRST = {
+    "x1": ("macs_reduction", "blocks", "share"),
+    "y1": ("delta_accuracy",),
+    "x2": ("train_seconds",),
+    "y2": ("accuracy",),
+}
 UNITS = {"macs": 1e-6, "params": 1e-3, "memory_bytes": 1e-6, "energy_kwh": 1e3}
 
 
@@ -38,7 +44,9 @@ def explorer(tables: Tables, results: str, options: Sequence[str] = (), pages: s
     whole = {
         "columns": {name: _column(rows[name]) for name in [*RUN, "family", "group", "ticket", "control", *axes]},
         "axes": axes,
-        "first": {place: name if name in axes else next(iter(axes)) for place, name in FIRST.items()},
+        "first": {
+            place: next((name for name in names if name in axes), next(iter(axes))) for place, names in FIRST.items()
+        },
         "looks": _looks(tables.runs, rows),
         "folders": [paths.DENSE, paths.TICKET],
         "command": [f"snakemake --cores all {shlex.quote(results)}/", shlex.join(options)],

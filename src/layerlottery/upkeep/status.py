@@ -221,6 +221,18 @@ def sentence(found: Status) -> str:
     return f"{found.results}: stopped; {done} of {counted(total, 'job is', 'jobs are')} done{failed}"
 
 
+def whole_seeds(found: Status) -> Iterator[str]:
+    """Which of several seeds are complete, so that they can be looked at while others go on; nothing of a lone one."""
+    left: dict[str, bool] = {}
+    for job in found.jobs:
+        if seed := paths.wildcards(job.folder).get("seed"):
+            left[seed] = left.get(seed, False) or job.state != DONE
+    whole = [seed for seed, waits in left.items() if not waits]
+    if len(left) > 1:
+        names = f" ({', '.join(whole)})" if whole else ""
+        yield f"complete seeds: {len(whole)} of {len(left)}{names}"
+
+
 def lost(found: Status) -> bool:
     """Whether files are gone of jobs that had ended before the report was made, as far as logs tell.
 

@@ -57,6 +57,14 @@ def test_axes_without_a_value_are_not_offered(make, tmp_path):
     assert set(found["first"].values()) <= set(found["axes"])
 
 
+def test_before_costs_are_profiled_the_first_figure_is_by_what_is_removed(make, tmp_path):
+    tables = read_tables(make(tmp_path, criteria=("snip",), removed=(1,), kinds=(), latency=False))
+    assert decoded(explorer(tables, "results"))["first"]["x1"] == "macs_reduction"
+    tables.runs["macs_reduction"] = np.nan
+    first = decoded(explorer(tables, "results"))["first"]
+    assert (first["x1"], first["y1"]) == ("blocks", "delta_accuracy")
+
+
 def test_controls_are_grey_and_criteria_have_their_own_colours(held):
     looks = decoded(explorer(held, "results"))["looks"]
     assert looks["random"][0] == looks["grasp (fresh weights)"][0] == "--random"

@@ -14,7 +14,7 @@ from layerlottery.config.recipes import Recipes
 from layerlottery.config.stages import STAGES, made
 from layerlottery.store import joblog, lock
 from layerlottery.store.artifacts import write_facts
-from layerlottery.upkeep.status import command, named_jobs, sentence, status, table
+from layerlottery.upkeep.status import command, named_jobs, sentence, status, table, whole_seeds
 
 CONFIG = """\
 datasets: {digits: {source: digits}}
@@ -86,6 +86,19 @@ def test_a_job_is_done_when_all_of_its_files_are_there(benchmark):
     # what is made of everything is made again
     again = dict.fromkeys(("train", "aggregate", "tabulate", "manifest", "report"), 1)
     assert counts(status(Path("results"), benchmark), "left") == again
+
+
+def test_seeds_of_which_nothing_is_left_are_named(benchmark):
+    jobs = status(Path("results"), benchmark).jobs
+    assert list(whole_seeds(status(Path("results"), benchmark))) == ["complete seeds: 0 of 2"]
+    make(*(file for job in jobs if "seed=1" in job.folder for file in job.files))
+    assert list(whole_seeds(status(Path("results"), benchmark))) == ["complete seeds: 1 of 2 (1)"]
+    # one of its files does not make a seed complete
+    make(next(file for job in jobs if "seed=0" in job.folder for file in job.files))
+    assert list(whole_seeds(status(Path("results"), benchmark))) == ["complete seeds: 1 of 2 (1)"]
+    Path("config.yaml").write_text(CONFIG.replace("[0, 1]", "[0]"))
+    alone = load_configuration(Path("config.yaml"), [])
+    assert list(whole_seeds(status(Path("results"), alone))) == []
 
 
 def test_a_failed_job_has_its_reason_and_log(benchmark):
