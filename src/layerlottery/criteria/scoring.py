@@ -26,7 +26,7 @@ from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block
-from layerlottery.networks.copies import copied
+from layerlottery.networks.copies import cloned, copied
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
@@ -154,6 +154,8 @@ def evaluate(given: Scoring) -> dict[str, Any]:
     """
     settings, scored = given.settings, scoring_copy(given.model, given.settings)
     scored = _faster(scored) if settings.formula.needs == "forward" else scored
+    # a network may write into what it is given, which is the user's and goes through it again and again
+    scored.register_forward_pre_hook(lambda module, args, kwargs: cloned((args, kwargs)), with_kwargs=True)
     if not settings.is_own and not isinstance(scored, Called):
         scored.register_forward_hook(lambda module, images, answer: logits_of(answer))
     device = device_of(scored)

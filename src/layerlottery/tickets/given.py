@@ -20,7 +20,7 @@ from layerlottery.criteria.scoring import Loss
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block, residual_blocks, why_none
-from layerlottery.networks.copies import copied
+from layerlottery.networks.copies import cloned, copied
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import called_for, check_network, example_for
 from layerlottery.networks.heads import with_random_head, zero_heads
@@ -82,6 +82,7 @@ class Given:
         else:
             checked = CheckedBatches(model, batch, labelled=called if labelled else "", free=way.loss is not None)
             shown, targets = checked.first()
+            shown = cloned(shown)  # a network may write into it
             network = called_for(model, shown, way.forward, raw=raw)
             blocks = residual_blocks(network, shown, branches=way.branches)
             if labelled and way.loss is None:
