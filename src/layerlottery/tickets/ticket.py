@@ -120,9 +120,11 @@ class Ticket:
         shares = ", ".join(f"{name} {less(share)}" for name, share in saved)
         return f"Ticket({one_line(self.criterion)}: {gone} of {of} removable blocks removed, {shares})"
 
+    @public
     def _repr_html_(self) -> str:
         return drawing.page(self, type(self._network()).__name__)
 
+    @public
     def summary(self) -> str:
         """Text of several lines: the costs as a table, and the network's tree with what was removed."""
         return drawing.text(self, self._network())
