@@ -148,7 +148,7 @@ def _classes(model: nn.Module, batch: tuple[Any, Tensor]) -> tuple[int, ...]:
     network = copied(model).eval()
     with torch.no_grad(), eager():
         logits = logits_of(network(rows(inputs, slice(1))))
-    if isinstance(logits, Tensor) and logits.dim() == 1 + labels.dim() and len(logits) == 1:
+    if isinstance(logits, Tensor) and logits.dim() and len(logits) == 1:
         logits = logits.expand(len(labels), *logits.shape[1:])
     check_outputs(logits, (inputs, labels))
     return tuple(logits.shape[1:])
