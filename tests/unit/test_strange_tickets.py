@@ -106,7 +106,5 @@ def test_a_network_that_is_compiled_to_torchscript_is_one_line(tmp_path):
 
 
 def test_a_network_without_numbers_is_one_line(saved):
-    with pytest.raises(
-        LayerLotteryError, match=r"does not fit ResNet .* on the device meta, which holds no numbers$"
-    ):
+    with pytest.raises(LayerLotteryError, match=r"does not fit ResNet .* on the device meta, which holds no numbers$"):
         layerlottery.load_ticket(saved, lambda: factory().to("meta"))
