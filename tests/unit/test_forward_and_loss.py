@@ -225,3 +225,36 @@ def test_files_do_not_leave_out_unsaid_how_a_network_is_called(tmp_path):
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ll.LayerLotteryError, match=rf"^seed: found {seed!r}; allowed: a whole number$"):
         ll.score(made(Plain), (maps(6), LABELS), "random", seed=seed)
+
+
+@pytest.mark.parametrize("criterion", ["synflow", "px", "ntk_sap"])
+def test_criteria_of_the_output_alone_say_that_they_need_a_tensor(criterion):
+    class Two(Plain):
+        def forward(self, images):
+            logits = super().forward(images)
+            return logits, 2 * logits
+
+    with pytest.raises(ll.LayerLotteryError, match=r"^forward: gives a tuple; allowed: logits, a tensor; or say"):
+        ll.score(seeded(Two), torch.rand(4, 3, 6, 6), criterion)
+
+
+def test_the_shape_that_is_told_is_that_of_the_whole_batch():
+    images = torch.rand(6, 3, 6, 6)
+    with pytest.raises(ll.LayerLotteryError, match=r"^forward: gives a tensor \(6, 3\); .* for labels \(6, 1\)"):
+        ll.score(made(), (images, LABELS[:, None]), "snip")
+
+
+@pytest.mark.parametrize("kind", [list, lambda one: {"classes": one.tolist(), "weights": torch.ones(3)}])
+def test_targets_that_are_lists_are_cut_with_their_images(kind, monkeypatch):
+    images = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(3))
+
+    def loss(logits, targets):
+        classes = targets["classes"] if isinstance(targets, dict) else targets
+        return F.cross_entropy(logits, torch.tensor([int(one) for one in classes]))
+
+    expected = ll.score(made(), (images, LABELS), "loss")
+    assert ll.score(made(), (images, kind(LABELS)), "loss", loss=loss) == pytest.approx(expected, rel=1e-5)
+    # three images, as many as there are weights
+    monkeypatch.setattr("layerlottery.criteria.batches.FEWEST_IMAGES", 3)
+    monkeypatch.setattr("layerlottery.criteria.batches.CACHED_PIXELS", 1)
+    assert ll.score(made(), (images, kind(LABELS)), "loss", loss=loss) == pytest.approx(expected, rel=1e-5)

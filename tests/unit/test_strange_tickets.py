@@ -103,3 +103,8 @@ def test_a_network_that_is_compiled_to_torchscript_is_one_line(tmp_path):
         with pytest.raises(LayerLotteryError, match=r"^model: found a ScriptModule; allowed: the network that"):
             call()
     assert not any(tmp_path.iterdir())
+
+
+def test_a_network_without_numbers_is_one_line(saved):
+    with pytest.raises(LayerLotteryError, match=r"does not fit ResNet .* on the device meta, which holds no numbers$"):
+        layerlottery.load_ticket(saved, lambda: factory().to("meta"))

@@ -1,6 +1,7 @@
 """What a ticket says of itself: in a line, as text, in a notebook, in milliseconds; tickets of chosen blocks."""
 
 import io
+import random
 import re
 import sys
 import time
@@ -295,3 +296,22 @@ def test_what_ends_soon_shows_no_bar(monkeypatch):
 def test_the_package_shows_what_is_public_and_nothing_else():
     assert dir(ll) == sorted(ll.__all__)
     assert all(hasattr(ll, name) for name in dir(ll))
+
+
+def test_what_cannot_be_seen_in_names_is_written_out_in_notebooks():
+    model = made()
+    children, hidden = model.units._modules, "a\x1b[31m\u202eb"
+    model.units._modules = {hidden if name == "1" else name: child for name, child in children.items()}
+    model.__class__ = type("Net\u202e", (Plain,), {})
+    page = ll.prune(model, [f"units.{hidden}"], example=IMAGES)._repr_html_()
+    assert "Net\\u202e" in page
+    assert "units.a\\x1b[31m\\u202eb" in page
+    assert not {"\x1b", "\u202e"} & {*page}
+
+
+def test_drawing_leaves_random_states(ticket, monkeypatch):
+    # as rich does when it is first imported
+    monkeypatch.setattr("layerlottery.tickets.drawing.text", lambda *_: str(random.random()))
+    before = random.getstate()
+    ticket.summary()
+    assert random.getstate() == before

@@ -58,7 +58,9 @@ def init(folder: Path, preset: str | None) -> None:
         (made / "config.yaml").write_text(text, encoding="utf-8")
         (made / "Snakefile").write_text(SNAKEFILE, encoding="utf-8")
         _move(made, folder)
-    click.echo(terminal(f"{folder}: a benchmark; run it: cd {shlex.quote(str(folder))} && snakemake --cores all"))
+    # a name that begins with a dash would be an option
+    place = shlex.quote(f"./{folder}" if str(folder).startswith("-") else str(folder))
+    click.echo(terminal(f"{folder}: a benchmark; run it: cd {place} && snakemake --cores all"))
 
 
 def _configuration(preset: str | None) -> str:

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from layerlottery.criteria.batches import each, is_one
 from layerlottery.criteria.reach import check_reached
 from layerlottery.criteria.saliency import Saliency
-from layerlottery.criteria.scoring import Scoring, criterion, own_loss
+from layerlottery.criteria.scoring import Scoring, criterion, outputs, own_loss
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.copies import copied
 from layerlottery.networks.inputs import count as count_of
@@ -249,4 +249,4 @@ def synflow(given: Scoring) -> Saliency:
     linear = replace(given, model=linearized(given.model))
     ones = torch.ones(1, *images.shape[1:], dtype=torch.float64, device=images.device)
     check_grows(linear.model, ones, "synflow")
-    return _times_gradient(linear, [(1, linear.model(ones).sum())])
+    return _times_gradient(linear, [(1, outputs(linear.model(ones)).sum())])

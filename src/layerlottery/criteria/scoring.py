@@ -26,11 +26,11 @@ from layerlottery.criteria.saliency import Saliency, all_parameters, connecting_
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block
-from layerlottery.networks.copies import copied
+from layerlottery.networks.copies import cloned, copied
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
-from layerlottery.networks.inputs import Called, count, joined, network_of, rows
+from layerlottery.networks.inputs import Called, count, joined, network_of, some
 from layerlottery.networks.masks import write_weights
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
@@ -90,9 +90,9 @@ class Scoring:
         """The same, each part with its targets."""
         together = any(module.training for module in self.model.modules())
         for inputs, targets in each(self.batches):
-            seen = 0
-            for part in parts(inputs, together=together):
-                yield part, targets if together else rows(targets, slice(seen, seen + count(part)))
+            seen, cut = 0, parts(inputs, together=together)
+            for part in cut:
+                yield part, targets if len(cut) == 1 else some(targets, slice(seen, seen + count(part)), count(inputs))
                 seen += count(part)
 
     def images(self) -> Tensor:
@@ -110,6 +110,16 @@ class Scoring:
             found = tuple(labels.shape) if isinstance(labels, Tensor) else f"a {type(labels).__name__}"
             raise LayerLotteryError(f"batch: labels are {found}; {self.settings.function} needs a class for each image")
         return labels.cpu()
+
+
+def outputs(answer: Any) -> Tensor:
+    """What a criterion adds up: the network's answer; raises unless it is a tensor."""
+    if not isinstance(answer, Tensor):
+        found = type(answer).__name__
+        raise LayerLotteryError(
+            f"forward: gives a {found}; allowed: logits, a tensor; or say how it is called with forward="
+        )
+    return answer
 
 
 def own_loss(loss: Loss, answer: Any, targets: Any) -> Tensor:
@@ -154,6 +164,8 @@ def evaluate(given: Scoring) -> dict[str, Any]:
     """
     settings, scored = given.settings, scoring_copy(given.model, given.settings)
     scored = _faster(scored) if settings.formula.needs == "forward" else scored
+    # a network may write into what it is given, which is the user's and goes through it again and again
+    scored.register_forward_pre_hook(lambda module, args, kwargs: cloned((args, kwargs)), with_kwargs=True)
     if not settings.is_own and not isinstance(scored, Called):
         scored.register_forward_hook(lambda module, images, answer: logits_of(answer))
     device = device_of(scored)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from layerlottery.criteria.gradients import check_grows, gradients_of
 from layerlottery.criteria.rectifiers import RECTIFIERS, RELUS, AtRectifiers
 from layerlottery.criteria.saliency import Saliency, connecting_weights
-from layerlottery.criteria.scoring import Scoring, criterion
+from layerlottery.criteria.scoring import Scoring, criterion, outputs
 from layerlottery.networks.copies import copied
 
 # NTK-SAP: standard deviation of the weights' change, as in the source's code; random images for each draw
@@ -55,7 +55,7 @@ def ntk_sap(given: Scoring) -> Saliency:
 def mask_gradients(given: Scoring, twin: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """∂/∂m of ‖f(m ⊙ θ) − f(m ⊙ θ′)‖² at m = 1, for a mask that the network and a twin with weights θ′ share."""
     own, other = given.parameters(), replace(given, model=twin).parameters()
-    apart = (given.model(images) - twin(images)).square().sum()
+    apart = (outputs(given.model(images)) - outputs(twin(images))).square().sum()
     weights = [*own.values(), *other.values()]
     products = [(one * slope).detach() for one, slope in zip(weights, gradients_of(apart, weights, given), strict=True)]
     return {name: products[place] + products[place + len(own)] for place, name in enumerate(own)}
@@ -129,7 +129,7 @@ def _reached(model: nn.Module, opened: nn.Module, images: Tensor) -> Tensor:
         model(images)
     waiting = iter(gates)
     with AtRectifiers(lambda rectify, stream, axis: stream * next(waiting)):
-        reached: Tensor = opened(images.double().square())
+        reached = outputs(opened(images.double().square()))
     return reached.sum(0)
 
 

@@ -17,7 +17,7 @@ from layerlottery.errors import LayerLotteryError
 from layerlottery.store.artifacts import read_stamped_table, table_writer
 
 # what an absolute path begins with, on any system; an address of the web does not
-ABSOLUTE = re.compile(r"(/|~[\w.-]*/|\\\\|[A-Za-z]:[\\/])[^\s/\\]")
+ABSOLUTE = re.compile(r"(//?|file:/+|~[\w.-]*/|\\\\|[A-Za-z]:[\\/])[^\s/\\]", re.IGNORECASE)
 # of several, which a resumed training names
 NAME = re.compile(r"[^,;\s]+")
 NUMBERED = {"host": "machine", "slurm_job_id": "job"}

@@ -40,6 +40,16 @@ def rows(inputs: Inputs, index: Any) -> Any:
     return each_tensor(inputs, lambda one: one[index] if one.dim() and len(one) == number else one)
 
 
+def some(targets: Any, part: slice, number: int) -> Any:
+    """Some of the targets of so many images; a tensor or list that does not hold one entry for each stays whole."""
+
+    def one_each(value: Any) -> bool:
+        held = value.dim() > 0 if isinstance(value, Tensor) else isinstance(value, list)
+        return held and len(value) == number
+
+    return tree_map(lambda one: one[part] if one_each(one) else one, targets, is_leaf=one_each)
+
+
 def joined(parts: Sequence[Any]) -> Any:
     """Batches one after another; what does not hold one entry for each is the first batch's."""
     first = parts[0]

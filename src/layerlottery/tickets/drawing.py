@@ -80,8 +80,10 @@ def _tree(ticket: Ticket, network: nn.Module) -> Tree:
 def page(ticket: Ticket, network: str) -> str:
     """HTML for a notebook: two tables; names are escaped."""
     order: Sequence[str] = list(ticket.scores) or [*ticket.removed_blocks, *ticket.kept]
-    blocks = [(name, fate(ticket, name), name in ticket.removed_blocks) for name in order]
-    return _template().render(told=repr(ticket), network=network, heads=HEADS, costs=costs(ticket), blocks=blocks)
+    blocks = [(one_line(name), fate(ticket, name), name in ticket.removed_blocks) for name in order]
+    return _template().render(
+        told=repr(ticket), network=one_line(network), heads=HEADS, costs=costs(ticket), blocks=blocks
+    )
 
 
 @cache

@@ -79,9 +79,11 @@ def _restored(model: nn.Module, arrays: Mapping[str, Any], facts: Mapping[str, A
 
 
 def _load(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Load a state; raises RuntimeError where that would round."""
+    """Load a state; raises RuntimeError where that would round, or load nothing."""
     for name, own in model.state_dict().items():
         held = state.get(name)
+        if isinstance(own, Tensor) and own.is_meta:
+            raise RuntimeError(f"{name} of the network is on the device meta, which holds no numbers")
         if (
             isinstance(held, Tensor)
             and isinstance(own, Tensor)

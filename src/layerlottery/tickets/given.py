@@ -20,7 +20,7 @@ from layerlottery.criteria.scoring import Loss
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.answers import logits_of
 from layerlottery.networks.blocks import Block, residual_blocks, why_none
-from layerlottery.networks.copies import copied
+from layerlottery.networks.copies import cloned, copied
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import called_for, check_network, example_for
 from layerlottery.networks.heads import with_random_head, zero_heads
@@ -82,6 +82,7 @@ class Given:
         else:
             checked = CheckedBatches(model, batch, labelled=called if labelled else "", free=way.loss is not None)
             shown, targets = checked.first()
+            shown = cloned(shown)  # a network may write into it
             network = called_for(model, shown, way.forward, raw=raw)
             blocks = residual_blocks(network, shown, branches=way.branches)
             if labelled and way.loss is None:
@@ -147,7 +148,7 @@ def _classes(model: nn.Module, batch: tuple[Any, Tensor]) -> tuple[int, ...]:
     network = copied(model).eval()
     with torch.no_grad(), eager():
         logits = logits_of(network(rows(inputs, slice(1))))
-    if isinstance(logits, Tensor) and logits.dim() == 1 + labels.dim() and len(logits) == 1:
+    if isinstance(logits, Tensor) and logits.dim() and len(logits) == 1:
         logits = logits.expand(len(labels), *logits.shape[1:])
     check_outputs(logits, (inputs, labels))
     return tuple(logits.shape[1:])

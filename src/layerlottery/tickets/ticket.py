@@ -13,7 +13,7 @@ from torch import nn
 from layerlottery.cost.latency import in_turns
 from layerlottery.cost.network import macs, parameters, step_memory
 from layerlottery.errors import LayerLotteryError
-from layerlottery.networks.copies import copied, public
+from layerlottery.networks.copies import cloned, copied, public
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import called_for, device_of, unwrapped
 from layerlottery.networks.inputs import Forward, as_inputs, called_like, count, network_of
@@ -120,9 +120,11 @@ class Ticket:
         shares = ", ".join(f"{name} {less(share)}" for name, share in saved)
         return f"Ticket({one_line(self.criterion)}: {gone} of {of} removable blocks removed, {shares})"
 
+    @public
     def _repr_html_(self) -> str:
         return drawing.page(self, type(self._network()).__name__)
 
+    @public
     def summary(self) -> str:
         """Text of several lines: the costs as a table, and the network's tree with what was removed."""
         return drawing.text(self, self._network())
@@ -152,7 +154,8 @@ class Ticket:
         _whole("threads", used, MOST_THREADS)
         pair = {"whole": self.whole, "ticket": self.model}
         called = {name: called_for(copied(unwrapped(one)).eval(), given, self.forward) for name, one in pair.items()}
-        passes = {name: partial(one, given) for name, one in called.items()}
+        # a copy: a network may write into what it is given
+        passes = {name: partial(one, cloned(given)) for name, one in called.items()}
         limits: dict[str, Any] = {"rounds": ROUNDS, "budget": BUDGET} if rounds is None else {"rounds": rounds}
         with eager(), watched(None, "forward passes of both networks", wanted=progress):
             taken = in_turns(passes, min_seconds=0.05, threads=used, **limits)

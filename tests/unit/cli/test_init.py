@@ -110,3 +110,8 @@ def test_an_installed_package_has_them_inside(tmp_path):
     assert found() == str(tmp_path.parent / "Snakefile")
     (package / "repository").mkdir()
     assert found() == str(package / "repository" / "Snakefile")
+
+
+def test_a_folder_that_looks_like_an_option_can_be_entered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "cd ./-dash && snakemake" in init("--", "-dash")

@@ -26,6 +26,13 @@ def test_absolute_paths_are_found_on_every_system_and_nothing_else():
     assert list(absolute_paths(["a/b", "./a", "../a", "", "/", "~", "https://a/b", 3, None, True])) == []
 
 
+def test_addresses_of_files_are_paths():
+    given = ["//server/home/ada/set", "file:///home/ada/set", "FILE:/home/ada/set"]
+    assert list(absolute_paths(given)) == given
+    assert Private.of(given).value(given) == ["set"] * 3
+    assert list(absolute_paths(["// ada", "profile:a/b", "http://a/b", "s3://a/b"])) == []
+
+
 def test_of_a_path_the_last_part_stays():
     shown = Private.of(CONFIGURATION).value(CONFIGURATION)
     assert shown["datasets"]["own"] == {"function": "my_set.py:load", "location": "ada"}
