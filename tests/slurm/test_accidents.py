@@ -13,18 +13,16 @@ import pytest
 import yaml
 from tests.chaos.processes import working_in
 from tests.slurm.cluster import told, until
-from tests.workflow.project import DENSE, TICKET, TINY, clone
+from tests.workflow.project import DENSE, LEVEL, TICKET, TINY, clone
 
 from layerlottery import paths
+from layerlottery.config.recipes import Recipes
 from layerlottery.store.artifacts import read_facts, read_table
 from layerlottery.upkeep.diff import differences
 
 pytestmark = pytest.mark.slurm
 
-LOGS = {
-    "train_dense": f"results/logs/train/{DENSE.removeprefix('results/')}.log",
-    "train_ticket": f"results/logs/train/{TICKET.removeprefix('results/')}.log",
-}
+RULES = {"train_dense": DENSE, "train_ticket": TICKET}
 CONFIG = ("--configfile", "tiny.yaml")
 # all epochs take longer than a limit of a minute that SLURM notices half a minute late, on any processor; a
 # checkpoint that nobody asked for would hide one that was not saved in time
@@ -38,6 +36,16 @@ SLOW = TINY | {
 }
 
 
+def trained(root, rule):
+    """Where a project trains a network: below the level of its recipe, which knows the number of epochs."""
+    training = yaml.safe_load((root / "tiny.yaml").read_text())["training"]
+    return RULES[rule].replace(LEVEL, Recipes.model_validate({"training": training}).level("tiny"))
+
+
+def log_of(root, rule):
+    return root / f"results/logs/train/{trained(root, rule).removeprefix('results/')}.log"
+
+
 def lasting(seconds, epochs):
     """The configuration whose trainings last, at the rate of one that took so many seconds."""
     wanted = max(SLOW["training"]["epochs"], round(LEAST_SECONDS * epochs / seconds))
@@ -49,9 +57,10 @@ def slow(tmp_path_factory):
     """The benchmark, with as many epochs as this machine needs."""
     project = clone(tmp_path_factory.mktemp("rate"))
     project.write(SLOW | {"training": SLOW["training"] | {"epochs": TRIED}})
-    ran = project.snakemake(paths.training_facts(DENSE))
+    facts = paths.training_facts(trained(project.root, "train_dense"))
+    ran = project.snakemake(facts)
     assert ran.returncode == 0, ran.stderr
-    (segment,) = read_facts(project.root / paths.training_facts(DENSE))["segments"]
+    (segment,) = read_facts(project.root / facts)["segments"]
     return lasting(segment["seconds"], TRIED)
 
 
@@ -61,7 +70,8 @@ def prepared(slow, tmp_path_factory):
     project = clone(tmp_path_factory.mktemp("prepared"))
     project.write(slow)
     corrupted = paths.corrupted_facts("results/datasets/dataset=digits")
-    ran = project.snakemake(corrupted, paths.initial_weights(TICKET), paths.profile(DENSE))
+    dense, ticket = (trained(project.root, rule) for rule in RULES)
+    ran = project.snakemake(corrupted, paths.initial_weights(ticket), paths.profile(dense))
     assert ran.returncode == 0, ran.stderr
     return project
 
@@ -88,20 +98,20 @@ def project(slurm, prepared, slow, tmp_path):
 
 def training(slurm, run, rule, epochs=3):
     """The job of a training that has just completed some epochs."""
-    until(lambda: run.epochs(LOGS[rule]) >= epochs and rule in slurm.queue())
+    until(lambda: run.epochs(log_of(run.root, rule)) >= epochs and rule in slurm.queue())
     return slurm.queue()[rule].number
 
 
 def resumed(project, rule):
     """After how many epochs the current part of a training began: its log starts anew with each part."""
-    path = project.root / LOGS[rule]
+    path = log_of(project.root, rule)
     found = re.search(r"resumed after (\d+) epochs", path.read_text()) if path.exists() else None
     return int(found[1]) if found else 0
 
 
 def gone_on(project):
     """Wait until both trainings go on from a checkpoint: SLURM's warning was heard."""
-    until(lambda: all(resumed(project, rule) > 2 for rule in LOGS))
+    until(lambda: all(resumed(project, rule) > 2 for rule in RULES))
 
 
 def whole(project, quiet):
@@ -133,7 +143,7 @@ def test_cancelled_requeued_drained_and_without_controller(slurm, start, project
 
 def test_displaced_crashed_and_without_snakemake(slurm, start, project, quiet):
     run = start(project.root, *CONFIG)
-    jobs = [training(slurm, run, rule) for rule in LOGS]
+    jobs = [training(slurm, run, rule) for rule in RULES]
     # somebody with more rights takes both GPUs for a moment
     told("sbatch", "--partition=urgent", "--gpus=2", "--ntasks=1", "--output=/dev/null", "--wrap", "sleep 1")
     gone_on(project)
@@ -164,10 +174,10 @@ def test_longer_than_the_time_limit(slurm, start, project, quiet):
     # SLURM looks at limits twice a minute, and warns up to half a minute early
     limited(project, minute | {"slurm_extra": "''"}, minute | {"slurm_extra": "'--signal=TERM@1'"})
     run = start(project.root, *CONFIG)
-    jobs = [training(slurm, run, rule) for rule in LOGS]
+    jobs = [training(slurm, run, rule) for rule in RULES]
     run.ended_well()
     parts = whole(project, quiet)
-    for rule, job in zip(LOGS, jobs, strict=True):
+    for rule, job in zip(RULES, jobs, strict=True):
         states = slurm.states(job)
         assert completed_at_last(states)
         # one that is told to stop before or after it trains leaves no part
@@ -185,8 +195,9 @@ def short(prepared, tmp_path):
     return projects[1], projects[0].results / "tables"
 
 
-def at_work(project, folder):
-    """The process that trains into a folder, once it is there."""
+def at_work(project, rule):
+    """The process of a training, once it is there."""
+    folder = trained(project.root, rule)
     return until(lambda: working_in(project.root, "bin/layerlottery train", f"--output {folder} "))[0]
 
 
@@ -196,7 +207,7 @@ def ended(process):
 
 def held_at_its_end(project, process):
     """Let a training go on in steps until its last epoch is over, and hold it there, or somewhere behind."""
-    log = project.root / LOGS["train_dense"]
+    log = log_of(project.root, "train_dense")
     until(lambda: log.exists() and f" epoch {FEW // 2}/{FEW} " in log.read_text())
     while f" epoch {FEW}/{FEW} " not in log.read_text() and not ended(process):
         process.resume()
@@ -217,11 +228,11 @@ def test_the_limit_strikes_when_a_training_has_just_ended(slurm, start, short):
     limited(project, *[{"slurm_extra": "''", "runtime": 2}] * 2)
     run = start(project.root, *CONFIG)
     # this one ends, but the Snakemake in its job does not see it
-    ticket = at_work(project, TICKET)
+    ticket = at_work(project, "train_ticket")
     deaf = ticket.parent()
     deaf.suspend()
-    dense = at_work(project, DENSE)
-    jobs = [slurm.queue()[rule].number for rule in LOGS]
+    dense = at_work(project, "train_dense")
+    jobs = [slurm.queue()[rule].number for rule in RULES]
     held_at_its_end(project, dense)
     until(lambda: ended(ticket))
     held = {"train_dense": dense, "train_ticket": deaf}
