@@ -1,6 +1,7 @@
 """The library on networks of a user's own: tickets, files, states left alone, and what bad input is told."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -246,6 +247,11 @@ class Twice(Own):
         return self.head(x.mean((2, 3)))
 
 
+def named_again(model):
+    model.again = model.blocks[1]
+    return model
+
+
 IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
 
 
@@ -272,7 +278,7 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
         (lambda m: ll.score(m, (IMAGES, LABELS), "complexity_macs"), r"^criterion: complexity_macs scores no blocks"),
         (
             lambda m: ll.score(m.stem, (IMAGES, LABELS), "snip"),
-            r"^forward: gives a tensor \(1, 4, 8, 8\); allowed: logits",
+            r"^forward: gives a tensor \(4, 4, 8, 8\); allowed: logits",
         ),
         (
             lambda m: ll.find_blocks(TwoInputs(), IMAGES),
@@ -282,6 +288,15 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
         (
             lambda m: ll.prune(Twice(), ["blocks.0"], example=IMAGES),
             r"^block 'blocks\.0' can't be removed: it is used 2",
+        ),
+        (
+            lambda m: ll.prune(named_again(m), ["again"], example=IMAGES),
+            r"^block 'again' can't be removed: it is the same module as blocks\.1",
+        ),
+        (lambda m: ll.prune(m, [["blocks.0"]], example=IMAGES), r"^remove: found \['blocks\.0'\]; allowed: names"),
+        (
+            lambda m: ll.score(m, (IMAGES.clone().index_fill_(0, torch.tensor(1), math.nan), LABELS), "snip"),
+            r"snip gave nan; scores must be finite numbers, and a batch holds some that are not",
         ),
         (lambda m: ll.prune(m, ["head"], example=IMAGES), r"^block 'head' can't be removed: it is no residual block"),
         (lambda m: ll.prune(m, ["tail"], example=IMAGES), r"^block 'tail' can't be removed: Own has no module of this"),

@@ -69,7 +69,7 @@ def configuration_of(results: Path) -> Benchmark:
         if Path(found.results).resolve() == results.resolve():
             return found
     if (manifest := results / "manifest.json").exists():
-        return load_benchmark(read_facts(manifest)["configuration"] | {"results": str(results)})
+        return load_benchmark(read_facts(manifest)["configuration"] | {"results": str(results.resolve())})
     named = ", ".join(files)
     raise LayerLotteryError(f"{results}: {named} here is not of this folder; name its own: --configfile FILE")
 

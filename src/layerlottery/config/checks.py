@@ -64,7 +64,7 @@ def _none_beside(run: Collection[str]) -> str:
         return "none, as no study runs a criterion that chooses"
     if len(run) == 1:
         return f"none, as a baseline needs a second criterion and studies run only {min(run)}"
-    return f"none, as no two of {', '.join(sorted(run))} remove as much of the same structure"
+    return f"none, as no two of {', '.join(sorted(run))} remove as much of the same structure with one seed"
 
 
 def _why_not_beside(name: str, known: Mapping[str, CriterionSettings], run: Container[str | None]) -> str:

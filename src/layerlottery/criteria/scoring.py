@@ -30,7 +30,7 @@ from layerlottery.networks.copies import cloned, copied
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
-from layerlottery.networks.inputs import Called, count, joined, network_of, some
+from layerlottery.networks.inputs import Called, count, joined, network_of, some, tensors_of
 from layerlottery.networks.masks import write_weights
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
@@ -175,7 +175,7 @@ def evaluate(given: Scoring) -> dict[str, Any]:
         found = values(replace(given, model=scored))
     for name, value in found.items() if given.structure == "layers" else ():
         if not math.isfinite(value):
-            raise LayerLotteryError(f"block {name}: {settings.function} gave {value}; scores must be finite numbers")
+            raise _not_finite(f"block {name}", value, given)
     return found
 
 
@@ -201,7 +201,7 @@ def values(given: Scoring) -> dict[str, Any]:
 def _reduced(found: Saliency, given: Scoring) -> dict[str, Any]:
     settings = given.settings
     if given.structure != "layers":
-        _check_finite(found, settings)
+        _check_finite(found, given)
     if settings.products == "absolute":
         found = replace(found, values={name: one.abs() for name, one in found.values.items()})
     if given.structure == "layers":
@@ -210,11 +210,17 @@ def _reduced(found: Saliency, given: Scoring) -> dict[str, Any]:
     return found.of_filters(given.couplings, settings.reduction) if given.couplings else found.of_weights()
 
 
-def _check_finite(found: Saliency, settings: CriterionSettings) -> None:
+def _check_finite(found: Saliency, given: Scoring) -> None:
     for name, one in found.values.items():
         if not one.isfinite().all():
-            worst, layer = one[~one.isfinite()][0].item(), name.removesuffix(".weight")
-            raise LayerLotteryError(f"layer {layer}: {settings.function} gave {worst}; scores must be finite numbers")
+            worst = one[~one.isfinite()][0].item()
+            raise _not_finite(f"layer {name.removesuffix('.weight')}", worst, given)
+
+
+def _not_finite(what: str, value: float, given: Scoring) -> LayerLotteryError:
+    told = f"{what}: {given.settings.function} gave {value}; scores must be finite numbers"
+    spoilt = not all(one.isfinite().all() for batch, _ in each(given.batches) for one in tensors_of(batch))
+    return LayerLotteryError(f"{told}, and a batch holds some that are not" if spoilt else told)
 
 
 def scoring_copy(model: nn.Module, settings: CriterionSettings) -> nn.Module:

@@ -137,6 +137,8 @@ def prune(model: nn.Module, remove: Collection[str], *, example: Any = None, for
     if not isinstance(remove, Iterable):
         raise LayerLotteryError(f"remove: found {remove!r}; allowed: names of blocks; find_ticket takes a number")
     names = [remove] if isinstance(remove, str) else list(remove)
+    if others := [name for name in names if not isinstance(name, str)]:
+        raise LayerLotteryError(f"remove: found {others[0]!r}; allowed: names of blocks")
     called = called_for(model, example, forward)
     units, known = _known(called, names, example)
     for name in names:
@@ -172,10 +174,13 @@ def _known(model: nn.Module, names: Sequence[str], example: Any) -> tuple[Mappin
 
 
 def _refusal(model: nn.Module, name: str, known: Mapping[str, Block]) -> str:
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
+    twin = next((one for one in known if name in modules and modules.get(one) is modules[name]), None)
     allowed = ", ".join(one for one, block in known.items() if block.removable) or "none"
     if name in known:
         reason = known[name].reason
+    elif twin is not None:
+        reason = f"it is the same module as {twin}"
     elif name in modules:
         reason = "it is no residual block: nothing shows an identity around it"
     else:

@@ -55,7 +55,7 @@ def test_a_baseline_that_stands_beside_none_is_refused(change):
     other = STUDY | {"name": "two", "criteria": ["grasp"], "removed": [2]} | change
     line = refused("snip", STUDY | {"removed": [2]}, other)
     assert "found 'snip', but no other criterion removes as much of the same structure" in line
-    assert line.endswith("allowed: none, as no two of grasp, snip remove as much of the same structure")
+    assert line.endswith("allowed: none, as no two of grasp, snip remove as much of the same structure with one seed")
 
 
 def test_a_typo_beside_a_single_criterion_says_which_one_there_is():

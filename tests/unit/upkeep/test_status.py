@@ -307,13 +307,15 @@ def test_a_folder_is_given_once(here, command):
     assert call(command, "results", "--results", "b").line == said
 
 
-def test_a_manifest_will_do(here, benchmark):
+def test_a_manifest_will_do(here, benchmark, monkeypatch):
     Path("config.yaml").unlink()
     write_facts(Path("results/manifest.json"), {"configuration": {}}, config_hash="x")
     assert "configuration" in call("status", "results").line
     facts = {"configuration": json.loads(benchmark.manifest_slice())}
     write_facts(Path("results/manifest.json"), facts, config_hash="x")
     assert "of 41 jobs are done" in call("status", "results").out
+    monkeypatch.chdir("results")
+    assert "of 41 jobs are done" in call("status", ".").out
 
 
 def test_a_folder_of_another_benchmark_asks_for_its_configuration(here):
