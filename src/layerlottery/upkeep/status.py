@@ -105,7 +105,8 @@ def status(results: Path, benchmark: Benchmark) -> Status:
                 state, said = _state([results / file for file in files], log, running and unended, since)
                 if (unended and not running) or (state == LEFT and _recent(log, since) and _silent(log, kept, known)):
                     # files of a job that was killed are made again
-                    state, said = (FAILED, said) if state == FAILED else (LEFT, _unfinished(log))
+                    there = all((results / file).exists() for file in files)
+                    state, said = (FAILED, said) if state == FAILED else (LEFT, "" if there else _unfinished(log))
                 if pattern == BENCHMARK and state == DONE and any(job.state != DONE for job in found):
                     state = LEFT  # it is of all the others, and made again after them
                 found.append(StageJob(stage.name, _rule(stage, pattern, folder), folder, files, log, state, said))
@@ -125,8 +126,8 @@ def _silent(log: Path, files: set[Path], made: Callable[[], set[Path]]) -> bool:
 
 
 def _unfinished(log: Path) -> str:
-    """What is said of a job without an end; "" of one that was asked to stop."""
-    return "" if joblog.failure(log) else ENDED
+    """What is said of a job without an end; "" of one that was asked to stop, or had nothing to say yet."""
+    return "" if joblog.failure(log) or joblog.last_line(log) is None else ENDED
 
 
 def _time(since: datetime | None) -> str | None:

@@ -153,9 +153,14 @@ def test_after_a_kill_nothing_runs(benchmark):
 def test_a_file_of_a_killed_job_is_left_and_the_job_is_named(benchmark):
     make(*made(benchmark.places()))
     marked(paths.trained_weights(DENSE))
+    assert list(named_jobs(status(Path("results"), benchmark))) == []
     log = logged("train", DENSE, "epoch 1/2  loss 1")
+    # its files are there: it had ended when Snakemake was stopped, which saw no end
     found = status(Path("results"), benchmark)
     assert counts(found, "left")["train"] == 1
+    assert list(named_jobs(found)) == []
+    Path("results", paths.curve(DENSE)).unlink()
+    found = status(Path("results"), benchmark)
     name = "train · dense, seed 0, resnet20 on digits"
     assert list(named_jobs(found)) == [f"\nfailed or killed, its log does not say why: {name}\n  {log}"]
     logged("train", DENSE, "epoch 1/2  loss 1", "ERROR interrupted: saved")
