@@ -97,9 +97,13 @@ class Differ:
         return number(100 * self.found.detectable)
 
     @property
+    def shown(self) -> bool:
+        return self.verdict == DIFFER
+
+    @property
     def sentence(self) -> str:
         said = f"{self.verdict} (F = {self.test}, p = {self.p}): they spread by {self.spread} pp"
-        return said if self.verdict == DIFFER else f"{said}, and {self.power} pp would be found with {POWERED} power"
+        return said if self.shown else f"{said}, and {self.power} pp would be found with {POWERED} power"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +14,7 @@ from evidence_tables import CALLED, NAMES, PLAIN, POWERED, Study
 from layerlottery.paper.printed import EPOCHS, PRINTED
 from layerlottery.report.tables import trainings
 from layerlottery.tables.looks import level
-from layerlottery.words import counted, duration, either, number
+from layerlottery.words import counted, duration, either, interval, number
 
 
 class Told:
@@ -50,15 +53,38 @@ class Told:
 
     @property
     def choices(self) -> str:
-        """How many sets of blocks each criterion chose over the seeds."""
+        """Which sets of blocks each criterion chose over the seeds, by what goes from each stage."""
         runs, said = self.study.tables.runs, list[str]()
         for row in self.study.rows("tickets"):
             own = runs[
                 (runs["criterion"].map(CALLED.get) == row.what) & (runs[[*PLAIN]] == [*PLAIN.values()]).all(axis=1)
             ]
             sets = len({tuple(one) for one in own["removed_blocks"]})
-            said.append(f"{row.what} chose {counted(sets, 'set', 'sets')} of blocks over {self.study.seeds} seeds")
+            depths = own["removed_blocks"].map(self._depths).value_counts(sort=True)
+            named = ", ".join(f"{name} with {counted(seeds, 'seed', 'seeds')}" for name, seeds in depths.items())
+            said.append(f"{row.what} chose {counted(sets, 'set', 'sets')} of blocks ({named})")
         return " and ".join(said)
+
+    def _depths(self, removed: Sequence[str]) -> str:
+        stages = Counter(block.partition(".")[0] for block in removed)
+        return "-".join(str(stages[f"stage{number}"]) for number in range(1, len(self.stages) + 1))
+
+    @property
+    def extremes(self) -> str:
+        """The architectures with the highest and the lowest mean, against the dense network."""
+        rows = self.study.architectures
+        best, worst = (
+            f"{interval(row['mean'], math.nan, math.nan)} pp (without {'-'.join(row['criterion'].split('_')[1:])})"
+            for _, row in rows.iloc[[0, -1]].iterrows()
+        )
+        return f"from {best} to {worst}"
+
+    def within(self, kind: str) -> str:
+        """Whose undecided intervals against a control lie whole within the tolerance; "" if none does."""
+        xi = float(self.study.summary["xi_points"].max())
+        rows = [row for row in self.study.rows(kind) if row.verdict == "undecided"]
+        inside = [row.what for row in rows if -xi < row.low and row.high < xi]
+        return " and ".join(inside)
 
     @property
     def architectures_winning(self) -> int:
