@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from layerlottery.config.naming import gone_name, variant_name
-from layerlottery.config.studies import TUNED_ON
+from layerlottery.config.studies import AT_COST, TUNED_ON
 from layerlottery.report.charts import Picture, lines, picture, removed_axis
 from layerlottery.report.facets import Facet
 from layerlottery.report.grids import Cell, Grid, grid, per_network, pivoted
@@ -29,6 +29,8 @@ from layerlottery.report.tables import (
 from layerlottery.report.texts import TEXTS
 from layerlottery.words import factor, grams, percent, seconds, watt_hours
 
+# dense networks as controls
+WHOLE = (AT_COST[1], TUNED_ON)
 SPENT = ("energy_kwh", "co2_kg")
 SAVED_LOOKS = Look(INK, 0), Look(INK, 3, "4 2"), Look(MUTED, 1), Look(MUTED, 2, "1 2")
 SAVED = dict(zip(TEXTS["savings"].values(), SAVED_LOOKS, strict=True))
@@ -38,14 +40,14 @@ FASTER = dict(zip(TEXTS["speedups"].values(), (Look(MUTED, 0, "4 2"), Look(INK, 
 def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
     """cost_by_removed of every dataset and network, with its name and structure in `place`.
 
-    Tickets that start from a later epoch are left out: their shorter training would pass for a saving; so is the dense
-    network that is fine-tuned as a control, which saves nothing. Fine-tuned tickets, and those of rounds, have a place
+    Tickets that start from a later epoch are left out: their shorter training would pass for a saving; so are the dense
+    networks that are controls, trained more briefly or fine-tuned: they are no smaller. Fine-tuned tickets, and those of rounds, have a place
     of their own, and cost all the trainings that they rest on.
     """
     found = []
     for group, own in tables.by_group.items():
         rows = at_tolerance(own.summary, xi)
-        rows = rows[rows["rewind"].map(start_rank).isin((0, AFTER_ALL, math.inf)) & (rows["structure"] != TUNED_ON)]
+        rows = rows[rows["rewind"].map(start_rank).isin((0, AFTER_ALL, math.inf)) & ~rows["structure"].isin(WHOLE)]
         rows = _in_all(rows, own.runs)
         starts = rows["rewind"].where(rows["rewind"].map(is_tuned), "0")
         named = zip(rows["structure"], starts, rows["step"], strict=True)
