@@ -134,4 +134,8 @@ def _driver_version() -> str | None:
 
 
 def _cpu() -> str:
-    return processor("model name") or f"{platform.machine()} CPU"
+    """Its name, and the instructions that torch's kernels use: processors of one name may have others, and round so."""
+    import torch
+
+    name = processor("model name") or f"{platform.machine()} CPU"
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
