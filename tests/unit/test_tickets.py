@@ -1,7 +1,6 @@
 """The library on networks of a user's own: tickets, files, states left alone, and what bad input is told."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -247,12 +246,8 @@ class Twice(Own):
         return self.head(x.mean((2, 3)))
 
 
-def named_again(model):
-    model.again = model.blocks[1]
-    return model
-
-
 IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
+SPOILT = IMAGES.index_fill(0, LABELS[1:2], float("nan"))
 
 
 @pytest.mark.parametrize(
@@ -289,15 +284,9 @@ IMAGES, LABELS = torch.zeros(4, 3, 8, 8), torch.arange(4)
             lambda m: ll.prune(Twice(), ["blocks.0"], example=IMAGES),
             r"^block 'blocks\.0' can't be removed: it is used 2",
         ),
-        (
-            lambda m: ll.prune(named_again(m), ["again"], example=IMAGES),
-            r"^block 'again' can't be removed: it is the same module as blocks\.1",
-        ),
+        (lambda m: ll.prune(m.add_module("z", m.blocks[1]) or m, ["z"], example=IMAGES), r"same module as blocks\.1"),
         (lambda m: ll.prune(m, [["blocks.0"]], example=IMAGES), r"^remove: found \['blocks\.0'\]; allowed: names"),
-        (
-            lambda m: ll.score(m, (IMAGES.clone().index_fill_(0, torch.tensor(1), math.nan), LABELS), "snip"),
-            r"snip gave nan; scores must be finite numbers, and a batch holds some that are not",
-        ),
+        (lambda m: ll.score(m, (SPOILT, LABELS), "snip"), r"gave nan; .* numbers, and a batch holds some that are not"),
         (lambda m: ll.prune(m, ["head"], example=IMAGES), r"^block 'head' can't be removed: it is no residual block"),
         (lambda m: ll.prune(m, ["tail"], example=IMAGES), r"^block 'tail' can't be removed: Own has no module of this"),
         (

@@ -41,8 +41,8 @@ def cost_of(tables: Tables, xi: str) -> pd.DataFrame:
     """cost_by_removed of every dataset and network, with its name and structure in `place`.
 
     Tickets that start from a later epoch are left out: their shorter training would pass for a saving; so are the dense
-    networks that are controls, trained more briefly or fine-tuned: they are no smaller. Fine-tuned tickets, and those of rounds, have a place
-    of their own, and cost all the trainings that they rest on.
+    networks that are controls, trained more briefly or fine-tuned: they are no smaller. Fine-tuned tickets and those
+    of rounds have a place of their own, and cost all the trainings that they rest on.
     """
     found = []
     for group, own in tables.by_group.items():
