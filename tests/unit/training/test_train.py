@@ -212,7 +212,8 @@ def test_what_ended_unnoticed_is_taken_over(ready, undisturbed, tmp_path, monkey
 
 
 def test_in_a_slurm_job_results_survive_a_snakemake_that_removes_them(ready, undisturbed, tmp_path, monkeypatch):
-    # here SLURM answers nothing
+    # SLURM answers nothing, even where one runs
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none"))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_STEP_ID", "0")
     monkeypatch.setattr("layerlottery.runtime.requeue.PATIENCE", 1)
