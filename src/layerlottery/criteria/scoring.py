@@ -30,10 +30,11 @@ from layerlottery.networks.copies import cloned, copied
 from layerlottery.networks.eager import eager
 from layerlottery.networks.examples import device_of, unwrapped
 from layerlottery.networks.filters import Coupling
-from layerlottery.networks.inputs import Called, count, joined, network_of, some, tensors_of
+from layerlottery.networks.inputs import Called, count, joined, network_of, some
 from layerlottery.networks.masks import write_weights
 from layerlottery.networks.predictor import fold
 from layerlottery.networks.resnet import BasicBlock, CifarResNet, PaddedShortcut, ProjectedShortcut
+from layerlottery.networks.trace import tensors_of
 from layerlottery.store.hashing import derived_seed
 
 # all that CIFAR ResNets are made of: in these, BatchNorm is known to follow its convolution
