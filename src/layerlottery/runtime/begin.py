@@ -136,6 +136,7 @@ def begin(workflow: Any, benchmark: Benchmark) -> Runtime:
     trust(*benchmark.networks.values())
     benchmark.logging.announce()
     benchmark.resources.announce()
+    scheduling.hear_sigterm()
     if workflow.is_main_process:
         interruption.listen()
         for line in benchmark.logging.missing():
