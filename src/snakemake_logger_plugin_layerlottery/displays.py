@@ -23,6 +23,7 @@ FEW, LONG, PARTS = 20, 60.0, 20
 WIDTH = 100  # columns of a box in a log
 NO = ("", "0", "false", "no", "off")  # values of CI where there is none
 LOOKS = 2.0  # a second, of the moving display
+STOPPING = "stopping, running jobs save their work"
 
 
 def open_console(stream: TextIO | None, *, color: bool) -> Console:
@@ -40,7 +41,7 @@ class Lines:
 
     def __init__(self, console: Console, run: Run) -> None:
         self.console, self.run = console, run
-        self.several = self.remote = self.quiet = False
+        self.several = self.remote = self.quiet = self.stopping = False
         self._part = 0
         self._shown: set[str] = set()
 
@@ -55,6 +56,12 @@ class Lines:
     def start(self) -> None:
         """The first job is about to begin."""
         self._shown = set(self.run.stages())
+
+    def stop(self) -> None:
+        """The user has asked for it, and running jobs take a while."""
+        if not (self.stopping or self.quiet):
+            self.say(STOPPING)
+        self.stopping = True
 
     def finished(self, job: Job) -> None:
         """A job has ended well."""
@@ -92,7 +99,6 @@ class Moving(Lines):
 
     def __init__(self, console: Console, run: Run) -> None:
         super().__init__(console, run)
-        self.stopping = False
         self._live = Live(
             get_renderable=self.picture,
             console=console,
@@ -101,6 +107,9 @@ class Moving(Lines):
             redirect_stdout=False,
             redirect_stderr=False,
         )
+
+    def stop(self) -> None:
+        self.stopping = True
 
     def start(self) -> None:
         self._live.start()
@@ -137,7 +146,7 @@ class Moving(Lines):
         words = f"{run.done}/{run.total} jobs · {100 * run.done // max(1, run.total)} %"
         words += f" · {duration(left)} left" if left else ""
         words += f" · {run.failed} failed" if run.failed else ""
-        words += " · stopping, running jobs save their work" if self.stopping else ""
+        words += f" · {STOPPING}" if self.stopping else ""
         row.add_row(ProgressBar(total=max(1, run.total), completed=run.done, width=30), Text(words))
         return row
 

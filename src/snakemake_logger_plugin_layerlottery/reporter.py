@@ -296,8 +296,8 @@ class Reporter:
         """Show what was printed since the last look, and failures that are final."""
         for line in self.capture.lines(last=last) if self.capture else ():
             self._printed.take(line)
-        if isinstance(self.display, Moving):
-            self.display.stopping = interruption.requested()
+        if interruption.requested() and self.run.running and not last:
+            self.display.stop()
         self._settle(last=last)
         if last:
             self._printed.end(self.capture.dropped if self.capture else 0)

@@ -78,6 +78,8 @@ class Runtime:
             scheduling.lift_default_limit(workflow.scheduler)
         if not workflow.is_main_process:
             return
+        if workflow.local_exec:
+            interruption.pass_on()
         try:
             # whichever folder it was started from
             lock.acquire(Path(results))

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from layerlottery.runtime.requeue import requeue
 
@@ -49,19 +50,25 @@ def relay_sigterm(resumes: Callable[[], bool] = lambda: False) -> None:
     atexit.register(end)
 
 
-def _listen(ear: int, heard: threading.Event) -> None:
+def tell_children(told: set[Any], number: int) -> None:
+    """Send a signal to the processes that this one has started, but for those `told` before, which it adds to."""
     import psutil
 
-    told: set[psutil.Process] = set()
+    for child in set(psutil.Process().children()) - told:
+        told.add(child)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
+
+
+def _listen(ear: int, heard: threading.Event) -> None:
+    told: set[Any] = set()
     while True:
         ready, _, _ = select.select([ear], [], [], PAUSE if heard.is_set() else None)
         numbers = os.read(ear, 64) if ready else b""
         if signal.SIGTERM in numbers:
             heard.set()
             told.clear()
-        for child in set(psutil.Process().children()) - told if heard.is_set() else ():
-            told.add(child)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.terminate()
+        if heard.is_set():
+            tell_children(told, signal.SIGTERM)
         if END in numbers:
             return

@@ -247,6 +247,23 @@ def test_ctrl_c_is_no_failure(snake, monkeypatch):
     assert len(said) == 3
 
 
+@pytest.mark.parametrize(("quiet", "times"), [(None, 1), ([SimpleNamespace(name="RULES")], 0)])
+def test_after_ctrl_c_it_says_once_what_running_jobs_do(monkeypatch, quiet, times):
+    snake, looked = Snake(monkeypatch, quiet=quiet), threading.Semaphore(0)
+    printed = SimpleNamespace(lines=lambda **how: looked.release() or [], restore=lambda: None, dropped=0)
+    monkeypatch.setattr(module, "Capture", lambda: printed)
+    monkeypatch.setattr(module, "PAUSE", 0.01)
+    snake.counts(shift=3)
+    snake.start(1)
+    monkeypatch.setattr(interruption, "_told", signal.SIGINT)
+    snake.reporter.start()
+    for _ in range(3):
+        assert looked.acquire(timeout=60)
+    said = snake.end()
+    assert said.count("stopping, running jobs save their work") == times
+    assert "stopped; 0 of 3 jobs done" in said
+
+
 @pytest.mark.parametrize(("kinds", "lines"), [(["PROGRESS", "RULES"], 1), (["RULES"], 2), (["ALL"], 0)])
 def test_quiet_runs_say_less(monkeypatch, kinds, lines):
     snake = Snake(monkeypatch, quiet=[SimpleNamespace(name=kind) for kind in kinds])

@@ -31,3 +31,32 @@ def test_it_is_noted_and_is_the_exit_status(number):
 def test_what_nohup_ignores_stays_ignored(number):
     ran = subprocess.run([sys.executable, "-c", CODE, str(int(number)), "ignored"], capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (0, "not told\n")
+
+
+# a Snakemake that waits for its job, and for one that is just being started
+WAITING = """
+import subprocess, sys, time
+from layerlottery.runtime import interruption
+interruption.listen()
+interruption.pass_on()
+job = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"]
+first = subprocess.Popen(job)
+try:
+    time.sleep(60)
+except SystemExit:
+    time.sleep(0.2)
+    late = subprocess.Popen(job)
+    print(first.wait(), late.wait(), flush=True)
+    interruption.end()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_jobs_hear_what_was_told_to_snakemake_alone(number):
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True) as snakemake:
+        assert snakemake.stdout.readline() == "begun\n"
+        snakemake.send_signal(number)
+        said, _ = snakemake.communicate(timeout=30)
+    # the late one may have heard before it printed
+    assert said.splitlines()[-1] == f"{-number} {-number}"
+    assert snakemake.returncode == 128 + number
