@@ -195,10 +195,20 @@ def short(prepared, tmp_path):
     return projects[1], projects[0].results / "tables"
 
 
-def at_work(project, rule):
-    """The process of a training, once it is there."""
-    folder = trained(project.root, rule)
-    return until(lambda: working_in(project.root, "bin/layerlottery train", f"--output {folder} "))[0]
+def held_at_work(project):
+    """The processes of both trainings: each is held when it is there, for the other may come late."""
+    found = {}
+
+    def both():
+        for rule in set(RULES) - set(found):
+            folder = trained(project.root, rule)
+            for process in working_in(project.root, "bin/layerlottery train", f"--output {folder} ")[:1]:
+                process.suspend()
+                found[rule] = process
+        return len(found) == len(RULES)
+
+    until(both)
+    return found
 
 
 def ended(process):
@@ -208,6 +218,7 @@ def ended(process):
 def held_at_its_end(project, process):
     """Let a training go on in steps until its last epoch is over, and hold it there, or somewhere behind."""
     log = log_of(project.root, "train_dense")
+    process.resume()
     until(lambda: log.exists() and f" epoch {FEW // 2}/{FEW} " in log.read_text())
     while f" epoch {FEW}/{FEW} " not in log.read_text() and not ended(process):
         process.resume()
@@ -227,12 +238,14 @@ def test_the_limit_strikes_when_a_training_has_just_ended(slurm, start, short):
     project, expected = short
     limited(project, *[{"slurm_extra": "''", "runtime": 2}] * 2)
     run = start(project.root, *CONFIG)
+    working = held_at_work(project)
+    dense, ticket = working["train_dense"], working["train_ticket"]
     # this one ends, but the Snakemake in its job does not see it
-    ticket = at_work(project, "train_ticket")
     deaf = ticket.parent()
     deaf.suspend()
-    dense = at_work(project, "train_dense")
-    jobs = [slurm.queue()[rule].number for rule in RULES]
+    ticket.resume()
+    queue = slurm.queue()
+    jobs = [queue[rule].number for rule in RULES]
     held_at_its_end(project, dense)
     until(lambda: ended(ticket))
     held = {"train_dense": dense, "train_ticket": deaf}
