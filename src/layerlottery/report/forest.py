@@ -111,21 +111,27 @@ def _drawn(tables: Tables, shown: dict[tuple[str, str], pd.DataFrame], left_out:
 def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most so many rows, tickets before controls.
 
-    Where there are more, the families take turns: each with the most blocks removed that is proven to win, else with
-    its highest mean. Controls keep a quarter.
+    Where there are more, the families take turns: a criterion with the most blocks removed that is proven to win, else
+    with its highest mean. Controls keep a quarter; how they came out must not choose them, so they stand in their own
+    order, those of the shown tickets' sizes first.
     """
     rows = rows.assign(control=rows["is_control"].astype(bool))
     if len(rows) > most:
-        ranked = rows.assign(kept=rows["winning_holm"].eq(True))
-        ranked = ranked.assign(size=ranked["removed"].where(ranked["kept"], 0))
-        ranked = ranked.sort_values(["kept", "size", "mean"], ascending=False, kind="stable")
-        turns = ranked.groupby("family").cumcount()
-        ranked = ranked.loc[turns.sort_values(kind="stable").index]
-        controls = ranked[ranked["control"]]
-        tickets = ranked[~ranked["control"]].head(most - min(most // 4, len(controls)))
+        tickets, controls = rows[~rows["control"]], rows[rows["control"]]
+        tickets = tickets.assign(kept=tickets["winning_holm"].eq(True))
+        tickets = tickets.assign(size=tickets["removed"].where(tickets["kept"], 0))
+        tickets = _in_turns(tickets.sort_values(["kept", "size", "mean"], ascending=False, kind="stable"))
+        tickets = tickets.head(most - min(most // 4, len(controls)))
+        controls = controls.assign(other=~controls["gone"].isin(tickets["gone"]))
+        controls = _in_turns(controls.sort_values(["other", "rank", "removed"], kind="stable"))
         kept = [*tickets.index, *controls.index[: most - len(tickets)]]
         rows = rows.loc[kept].sort_values(["rank", "removed"], kind="stable")
     return rows.sort_values("control", kind="stable")
+
+
+def _in_turns(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first of each family, then the second of each."""
+    return rows.loc[rows.groupby("family").cumcount().sort_values(kind="stable").index]
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,17 @@ def test_controls_are_last_and_keep_a_quarter(held):
         assert sum(controls) == most // 4
 
 
+def test_how_controls_came_out_does_not_choose_them(held):
+    rows = at_tolerance(held.summary, "1")
+    control = rows["is_control"].astype(bool)
+    turned = rows.assign(mean=rows["mean"].where(~control, -rows["mean"]), winning_holm=rows["winning_holm"] & ~control)
+    for most in (SCREEN, PHONE, LEAST):
+        shown, again = (
+            set(one.index[one["is_control"].astype(bool)]) for one in (telling(rows, most), telling(turned, most))
+        )
+        assert shown == again
+
+
 def test_what_learned_nothing_wins_nothing(held):
     rows = held.summary.assign(learned=False)
     (_, marks, _) = forest(dataclasses.replace(held, summary=rows), "1").groups[0]
