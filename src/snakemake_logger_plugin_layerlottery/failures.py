@@ -16,6 +16,8 @@ from snakemake_logger_plugin_layerlottery.following import marked
 
 # as bash tells it, and as Python does
 STATUS = re.compile(r"returned non-zero exit status (\d+)|died with <Signals\.\w+: (\d+)>")
+# a request to stop that a job heard, as the commands tell it
+INTERRUPTED = "interrupted: "
 KILLED = 128  # a shell's status of a command that a signal ended, less the signal's number
 
 
@@ -28,6 +30,16 @@ class Failure:
     logs: tuple[str, ...]
     numbers: tuple[int, ...] = ()
     broken: int = 1
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the job was only asked to stop, as SIGTERM to a whole process group asks all: nothing is to mend."""
+        return self.reason.startswith(INTERRUPTED)
+
+    @property
+    def line(self) -> str:
+        """The name and the reason in one line."""
+        return f"{self.name}: {self.reason}" if self.interrupted else f"failed: {self.name}: {self.reason}"
 
     def box(self) -> Group:
         """The name, the reason, the logs, and what to do next; without sides, so that a path can be copied."""

@@ -234,7 +234,7 @@ class Reporter:
             return
         name = names[0] if len(names) == 1 else f"a group of {len(names)} jobs: {'; '.join(names)}"
         found = failure(name, [str(log) for log in logs], said=said, status=status)
-        found = replace(found, numbers=tuple(numbers), broken=len(names))
+        found = replace(found, numbers=tuple(numbers), broken=0 if found.interrupted else len(names))
         self._pending.append((time.monotonic(), found))
         self.run.failed += found.broken
 
@@ -263,11 +263,11 @@ class Reporter:
         while self._pending and self._pending[0][0] <= now - (0 if last else SETTLED):
             found = self._pending.pop(0)[1]
             self._printed.told(found.reason)
-            self._boxes += 1
-            if self._boxes <= BOXES:
-                self.display.show(found.box())
+            self._boxes += not found.interrupted
+            if self._boxes > BOXES or found.interrupted:
+                self.display.say(found.line)
             else:
-                self.display.say(f"failed: {found.name}: {found.reason}")
+                self.display.show(found.box())
         # a command prints its error before Snakemake tells of it, and then the failure has to settle
         self._printed.release(now - (0 if last else 2 * SETTLED), visible=not interruption.requested())
 

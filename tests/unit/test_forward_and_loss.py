@@ -1,5 +1,6 @@
 """Networks that take and give other things than images and logits; scores against gradients written by hand."""
 
+import numpy as np
 import pytest
 import torch
 from tests.unit.handed import Bert, Regressor, Segmenter, maps, seeded, texts
@@ -225,6 +226,12 @@ def test_files_do_not_leave_out_unsaid_how_a_network_is_called(tmp_path):
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ll.LayerLotteryError, match=rf"^seed: found {seed!r}; allowed: a whole number$"):
         ll.score(made(Plain), (maps(6), LABELS), "random", seed=seed)
+
+
+def test_a_seed_of_numpy_s_draws_what_python_s_does():
+    batch = (maps(6), LABELS)
+    drawn = [ll.score(made(Plain), batch, "random", seed=seed) for seed in (np.int64(3), torch.tensor(3), 3)]
+    assert drawn[0] == drawn[1] == drawn[2] != ll.score(made(Plain), batch, "random", seed=4)
 
 
 @pytest.mark.parametrize("criterion", ["synflow", "px", "ntk_sap"])

@@ -122,7 +122,10 @@ class Streams:
     def _across(self, index: int, operation: Operation, call: Call) -> list[Step] | None:
         for identity, other in ((0, 1), (1, 0)):
             before = self._back(operation.inputs[identity], call)
-            if before is not None and self.depends(operation.inputs[other], call):
+            if before is None or not self.depends(operation.inputs[other], call):
+                continue
+            # x + x is a factor on the stream, no branch of it
+            if self._back(operation.inputs[other], call) != []:
                 return _then(before, Branch(index, other, operation.inputs[other]))
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, SupportsIndex
 
 import torch
@@ -50,6 +51,8 @@ class Way:
             raise LayerLotteryError(f"head: found {self.head!r}; allowed: None, random")
         if isinstance(self.seed, bool) or not isinstance(self.seed, SupportsIndex):
             raise LayerLotteryError(f"seed: found {self.seed!r}; allowed: a whole number")
+        # NumPy's whole numbers can't be written as JSON, of which draws are derived
+        object.__setattr__(self, "seed", index(self.seed))
 
 
 @dataclass(frozen=True)

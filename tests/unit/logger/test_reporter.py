@@ -264,6 +264,22 @@ def test_after_ctrl_c_it_says_once_what_running_jobs_do(monkeypatch, quiet, time
     assert "stopped; 0 of 3 jobs done" in said
 
 
+def test_a_job_that_was_asked_to_stop_has_no_cause_to_remove(snake, tmp_path):
+    """SIGTERM to the process group: Snakemake waits for its jobs, which have ended by the same signal."""
+    log = tmp_path / "shift.log"
+    log.write_text("2026-01-01 10:00:00 ERROR interrupted: the same command runs it again\n")
+    snake.counts(shift=3)
+    snake.fail(1, snake.start(1, "shift", log), log, status=75)
+    stopped = "shift · dense, seed 0: interrupted: the same command runs it again"
+    snake.start(2)
+    snake.finish(2)
+    said = snake.end()
+    assert stopped in said.splitlines()
+    assert said.endswith("not finished; 1 of 3 jobs done; the same command goes on\n")
+    assert "failed" not in said
+    assert "cause" not in said
+
+
 @pytest.mark.parametrize(("kinds", "lines"), [(["PROGRESS", "RULES"], 1), (["RULES"], 2), (["ALL"], 0)])
 def test_quiet_runs_say_less(monkeypatch, kinds, lines):
     snake = Snake(monkeypatch, quiet=[SimpleNamespace(name=kind) for kind in kinds])

@@ -134,3 +134,23 @@ def test_a_block_on_the_stream_of_another_stays_one():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), Twofold(), Twofold(), nn.Flatten(), nn.LazyLinear(2)).eval()
     model(IMAGES)
     assert list(ll.find_blocks(model, IMAGES)) == ["1.before", "2.before"]
+
+
+class Doubled(nn.Module):
+    """x + x + f(x), or x and a copy of it: a factor of two on the stream."""
+
+    def __init__(self, copied):
+        super().__init__()
+        self.layer, self.copied = nn.Conv2d(4, 4, 3, padding=1), copied
+
+    def forward(self, x):
+        return x + (x.clone() if self.copied else x) + self.layer(x)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_stream_that_is_added_to_itself_is_no_branch(copied):
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Doubled(copied), Attend("added", 4))
+    found = {block.name: block for block in residual_blocks(network, IMAGES)}
+    # without it all that follows would be given half of what it was given with the layer at zero
+    assert (found["1"].removable, found["1"].reason) == (False, "its shortcut is no identity")
+    assert list(ll.find_blocks(network, IMAGES)) == ["2"]
