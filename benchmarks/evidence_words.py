@@ -79,6 +79,10 @@ class Told:
         )
         return f"from {best} to {worst}"
 
+    def verdicts(self, kind: str) -> str:
+        """Of each ticket, on one line."""
+        return "; ".join(f"{row.what} {row.verdict}" for row in self.study.rows(kind))
+
     def within(self, kind: str) -> str:
         """Whose undecided intervals against a control lie whole within the tolerance; "" if none does."""
         xi = float(self.study.summary["xi_points"].max())

@@ -68,5 +68,5 @@ def forecast(benchmark: Benchmark, jobs: Sequence[tuple[str, list[str], str]], *
         yield f"time left{which}: {duration(found.seconds)} with {with_cores}, by what finished jobs took"
     if found is not None and found.jobs < len(left):
         which = "the others" if found.jobs else "these"
-        yield f"finished jobs do not tell how long {which} take; `layerlottery plan` estimates it by measuring"
+        yield f"finished jobs do not tell how long {which} take; `layerlottery plan` measures and estimates it"
     yield DETAILS

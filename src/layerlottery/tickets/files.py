@@ -58,7 +58,7 @@ def load_ticket(path: str | Path, model_factory: Callable[[], nn.Module], *, for
     if "removed" in facts:  # as an earlier version called it
         facts["removed_blocks"] = facts.pop("removed")
     if facts.get("forward") and forward is None:
-        raise LayerLotteryError(f"forward: found none; {path} holds a ticket that was found with one")
+        raise LayerLotteryError(f"forward: found none; allowed: the one that the ticket in {path} was found with")
     model = model_factory()
     if not isinstance(model, nn.Module):
         raise LayerLotteryError(f"model_factory: gives a {type(model).__name__}; allowed: the whole network, a Module")
