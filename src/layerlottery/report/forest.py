@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from layerlottery.config.naming import is_depths
 from layerlottery.report.style import Look, looks
 from layerlottery.report.tables import Tables, at_tolerance, group_name
 from layerlottery.tables.statistics import UNDECIDED
@@ -113,7 +114,7 @@ def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
     Where there are more, the families take turns: a criterion with the most blocks removed that is proven to win, else
     with its highest mean. Controls keep a quarter; how they came out must not choose them, so they stand in their own
-    order, those of the shown tickets' sizes first.
+    order, those of the shown tickets' sizes first, given depths last, of which there are many.
     """
     rows = rows.assign(control=rows["is_control"].astype(bool))
     if len(rows) > most:
@@ -122,8 +123,10 @@ def telling(rows: pd.DataFrame, most: int) -> pd.DataFrame:
         tickets = tickets.assign(size=tickets["removed"].where(tickets["kept"], 0))
         tickets = _in_turns(tickets.sort_values(["kept", "size", "mean"], ascending=False, kind="stable"))
         tickets = tickets.head(most - min(most // 4, len(controls)))
-        controls = controls.assign(other=~controls["gone"].isin(tickets["gone"]))
-        controls = _in_turns(controls.sort_values(["other", "rank", "removed"], kind="stable"))
+        controls = controls.assign(
+            other=~controls["gone"].isin(tickets["gone"]), many=controls["criterion"].map(is_depths)
+        )
+        controls = _in_turns(controls.sort_values(["other", "many", "rank", "removed"], kind="stable"))
         kept = [*tickets.index, *controls.index[: most - len(tickets)]]
         rows = rows.loc[kept].sort_values(["rank", "removed"], kind="stable")
     return rows.sort_values("control", kind="stable")
