@@ -214,7 +214,9 @@ def test_files_do_not_leave_out_unsaid_how_a_network_is_called(tmp_path):
         with pytest.raises(ll.LayerLotteryError, match=r"^forward: this ticket was found with one, which a file"):
             export(ticket, tmp_path / name)
     ll.save_ticket(ticket, tmp_path / "x.safetensors")
-    with pytest.raises(ll.LayerLotteryError, match=r"^forward: found none; allowed: the one .*x\.safetensors was found with"):
+    with pytest.raises(
+        ll.LayerLotteryError, match=r"^forward: found none; allowed: the one .*x\.safetensors was found with"
+    ):
         ll.load_ticket(tmp_path / "x.safetensors", lambda: made(Plain))
     loaded = ll.load_ticket(tmp_path / "x.safetensors", lambda: made(Plain), forward=halved)
     assert loaded.forward is halved
