@@ -84,7 +84,7 @@ class Told:
         return "; ".join(f"{row.what} {row.verdict}" for row in self.study.rows(kind))
 
     def within(self, kind: str) -> str:
-        """Whose undecided intervals against a control lie whole within the tolerance; "" if none does."""
+        """Whose undecided intervals against a control lie wholly within the tolerance; "" if none does."""
         xi = float(self.study.summary["xi_points"].max())
         rows = [row for row in self.study.rows(kind) if row.verdict == "undecided"]
         inside = [row.what for row in rows if -xi < row.low and row.high < xi]
