@@ -63,7 +63,9 @@ def test_no_number_is_written_by_hand():
         assert re.findall(r"\d+", text) == [], path.name
 
 
-def test_the_figures_of_the_pages_are_the_tables(study):
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in EVIDENCE.glob("*/manifest.json")))
+def test_the_figures_of_the_pages_are_the_tables(modules, name):
+    study = modules["tables"].Study.read(EVIDENCE / name)
     rows = study.tables.summary
     for criterion, row in zip(("snip", "grasp"), study.rows("tickets"), strict=True):
         own = rows[(rows["criterion"] == criterion) & (rows["rewind"] == "0") & (rows["xi"] == "1")]

@@ -133,7 +133,7 @@ STAGES = {
         Stage("aggregate", 9, {BENCHMARK: (lambda _: paths.tables(HERE.tables),)}, AggregateSettings),
         Stage("tabulate", 8, {BENCHMARK: (lambda _: paths.paper_tables(HERE.tables),)}, TabulateSettings),
         Stage("manifest", 2, {BENCHMARK: (lambda _: HERE.manifest(),)}),
-        Stage("report", 10, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
+        Stage("report", 11, {BENCHMARK: (lambda _: HERE.report(),)}, ReportSettings),
     )
 }
 STAGE_OF_RULE = {rule: stage for stage in STAGES.values() for rule in stage.rules or (stage.name,)}

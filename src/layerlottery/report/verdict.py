@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from layerlottery.config.recipes import TRAINED
 from layerlottery.config.studies import FRESH, TUNED_ON
 from layerlottery.report.baselines import baseline_statements, baselines
 from layerlottery.report.controls import control_statements
@@ -64,8 +65,7 @@ def overall(found: Sequence[Finding], tables: Tables, xi: str) -> str:
     if rows["seeds"].max() < 2:
         return "One seed, so nothing can be inferred."
     places = sum(bool(one["winning_holm"].eq(True).any()) for one in held)
-    won = int(rows["winning_holm"].eq(True).sum())
-    said = f"{_subject(rows, won)} proven to win, in {places} of {len(found)} networks" if won else "No win is proven"
+    said = f"{_winners(rows)} proven to win, in {places} of {len(found)} networks" if places else "No win is proven"
     lost = [group_name(group) for group, rows in every.items() if nothing_learned(rows)]
     idle = f" {NOT_LEARNED} in {', '.join(_shortened(lost))}." if lost else ""
     return f"{said} ({tolerance_words(xi)}, {seeds_words(rows)}, corrected within each network).{idle}"
@@ -128,15 +128,18 @@ def _wins(rows: pd.DataFrame) -> str:
         return f"No win is proven{f'; {before} of {len(rows)} before correcting for {tests}' if before else ''}"
     corrected = f", corrected for {tests}" if number_of > 1 else ""
     more = f"; {before} before correcting for {tests}" if before > kept else corrected
-    return f"{_subject(rows, kept)} proven to win{more}"
+    return f"{_winners(rows)} proven to win{more}"
 
 
-def _subject(rows: pd.DataFrame, count: int) -> str:
-    """So many of the tickets are; the only one has its name."""
+def _winners(rows: pd.DataFrame) -> str:
+    """So many of the tickets are, and how many of them no one could have chosen before training; one has its name."""
     if len(rows) == 1:
         only = rows.iloc[0]
         return f"{only['family']} with {only['gone']} is"
-    return f"{count} of {counted(len(rows), 'ticket', 'tickets')} {'is' if count == 1 else 'are'}"
+    won, late = rows["winning_holm"].eq(True), rows["scored_at"].eq(TRAINED)
+    count, after = int(won.sum()), int((won & late).sum())
+    apart = f" ({after} of them chosen after training)" if after and not late.all() else ""
+    return f"{count} of {counted(len(rows), 'ticket', 'tickets')}{apart} {'is' if count == 1 else 'are'}"
 
 
 def seeds_words(rows: pd.DataFrame) -> str:

@@ -38,7 +38,9 @@ def test_verdict_names_what_is_proven(planted):
 def rows_of(*tickets, seeds=3):
     """Rows of a summary: (winning, winning after correction, verdict after correction)."""
     columns = ["winning", "winning_holm", "verdict_holm"]
-    return pd.DataFrame(tickets, columns=columns).assign(seeds=seeds, tickets=len(tickets), xi_points=1.0, learned=None)
+    return pd.DataFrame(tickets, columns=columns).assign(
+        seeds=seeds, tickets=len(tickets), xi_points=1.0, learned=None, scored_at="init"
+    )
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -79,6 +81,12 @@ def test_headline_says_what_survives_the_correction(tickets, expected):
     for verdict in ("better", "equivalent", "worse", "undecided"):
         count = sum(one[2] == verdict for one in tickets)
         assert (f"{count} {verdict}" in said.partition("Against")[2]) == (count > 0)
+
+
+@pytest.mark.parametrize(("late", "expected"), [(0, ""), (1, " (1 of them chosen after training)"), (3, "")])
+def test_headline_tells_tickets_of_trained_networks_apart(late, expected):
+    rows = rows_of(*[(True, True, "equivalent")] * 3).assign(scored_at=["trained"] * late + ["init"] * (3 - late))
+    assert headline(rows, "1").startswith(f"3 of 3 tickets{expected} are proven to win, corrected for 3 tests (")
 
 
 def test_one_seed_infers_nothing(make, tmp_path):

@@ -1,8 +1,10 @@
 """What the tables of a folder rest on, and what was begun after them: one fails when it is gone, the other waits."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+from tests.unit.pages import DOCS
 from tests.unit.trained import DENSE, FILTERS, TICKET, TRAINING, WEIGHTS
 
 from layerlottery import paths
@@ -65,3 +67,14 @@ def test_a_network_that_is_gone_as_a_whole_is_missed(results):
 def test_tables_without_their_networks_are_whole(results):
     shutil.rmtree(results / "networks")
     assert verify(results).good
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in DOCS.glob("evidence/*/manifest.json")))
+def test_whichever_file_of_a_published_benchmark_is_gone_is_missed(study, tmp_path):
+    folder = shutil.copytree(DOCS / "evidence" / study, tmp_path / "published")
+    assert verify(folder).good
+    for path in filter(Path.is_file, sorted(folder.rglob("*"))):
+        held = path.read_bytes()
+        path.unlink()
+        assert list(verify(folder).missing) == [path]
+        path.write_bytes(held)
