@@ -81,20 +81,29 @@ def _folder(words: Sequence[str], results: Path) -> Path:
 def verify(folder: Path | None, results: Path, remove: bool) -> None:
     """Check the hash, the place and the inputs of every file of a results folder. Exits with 1 unless all are good.
 
-    FOLDER may be given in place of --results.
+    FOLDER may be given in place of --results; of a folder that holds several results folders each is checked.
     """
     from layerlottery.upkeep import verify as files
 
-    results = folder_given(folder, results)
+    folders = files.results_folders(folder_given(folder, results))
+    good = [_verified(one, remove=remove, named=len(folders) > 1) for one in folders]
+    if not all(good):
+        sys.exit(1)
+
+
+def _verified(results: Path, *, remove: bool, named: bool) -> bool:
+    """Whether all files of a results folder are good, and in words what was found; `named` with the folder's name."""
+    from layerlottery.upkeep import verify as files
+
     if remove:
         files.require_unused(results)
     found = files.verify(results)
-    for line in files.described(found):
+    *lines, total = files.described(found)
+    for line in (*lines, f"{results}: {total}" if named else total):
         click.echo(terminal(line))
     if remove and (command := files.remove(results, found)):
         click.echo(terminal(f"removed; to recreate them:\n{command}"))
-    if not found.good:
-        sys.exit(1)
+    return found.good
 
 
 @click.command(cls=PanelCommand)

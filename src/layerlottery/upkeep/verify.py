@@ -65,6 +65,13 @@ class Findings:
         return not self.damaged and not self.unknown and not self.missing
 
 
+def results_folders(folder: Path) -> list[Path]:
+    """The finished benchmarks right below a folder that is no results folder itself; else the folder."""
+    if any((folder / name).exists() for name in (NAME, "datasets", "networks", "tables", "manifest.json")):
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/manifest.json")) or [folder]
+
+
 def verify(results: Path) -> Findings:
     """Check every file that the benchmark made below a results folder, with a bar on a terminal.
 

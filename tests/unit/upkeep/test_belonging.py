@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.unit.pages import DOCS
 from tests.unit.trained import DENSE, FILTERS, TICKET, TRAINING, WEIGHTS
 
 from layerlottery import paths
+from layerlottery.cli.main import cli
 from layerlottery.config.studies import AggregateSettings, Study
 from layerlottery.tables.aggregate import aggregate
 from layerlottery.upkeep.verify import described, remove, require_good, verify
@@ -78,3 +80,16 @@ def test_whichever_file_of_a_published_benchmark_is_gone_is_missed(study, tmp_pa
         path.unlink()
         assert list(verify(folder).missing) == [path]
         path.write_bytes(held)
+
+
+def test_each_of_several_results_folders_is_checked(tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(DOCS / "evidence" / "digits", tmp_path / name)
+    lost = tmp_path / "first" / "report" / "index.html"
+    lost.unlink()
+    ran = CliRunner().invoke(cli, ["verify", str(tmp_path)])
+    assert ran.exit_code == 1
+    told = [line.partition(": ")[0] for line in ran.output.splitlines()]
+    assert told == [str(lost), str(tmp_path / "first"), str(tmp_path / "second")]
+    shutil.copyfile(tmp_path / "second" / "report" / "index.html", lost)
+    assert CliRunner().invoke(cli, ["verify", str(tmp_path)]).exit_code == 0
