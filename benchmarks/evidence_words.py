@@ -14,7 +14,7 @@ from evidence_tables import CALLED, NAMES, PLAIN, POWERED, Study
 from layerlottery.paper.printed import EPOCHS, PRINTED
 from layerlottery.report.tables import trainings
 from layerlottery.tables.looks import level
-from layerlottery.words import counted, duration, either, interval, number
+from layerlottery.words import ABSENT, counted, duration, either, interval, number
 
 
 class Told:
@@ -39,8 +39,11 @@ class Told:
 
     @property
     def confidence(self) -> str:
-        """Of the study's intervals."""
-        return f"{100 * (1 - self.study.alpha):.4g}\N{NO-BREAK SPACE}%"
+        """Of the study's intervals, and of those whose seeds are fewer."""
+        levels = self.study.summary.groupby("scored_at")["confidence"].max().dropna()
+        said = {scored: f"{100 * one:.4g}\N{NO-BREAK SPACE}%" for scored, one in levels.items()}
+        chosen, late = said.get("init", ABSENT), said.get("trained")
+        return f"{chosen} on {self.called}" + (f" ({late} under Rewinding)" if late not in (None, chosen) else "")
 
     @property
     def removed(self) -> int:
