@@ -230,6 +230,13 @@ def test_a_seed_is_a_whole_number(seed):
         ll.score(made(Plain), (maps(6), LABELS), "random", seed=seed)
 
 
+@pytest.mark.parametrize("value", [np.zeros(3), np.array([1, 2]), torch.ones(2)], ids=["floats", "whole", "tensor"])
+@pytest.mark.parametrize("key", ["remove", "remove_flops", "remove_params", "minimum_per_stage", "seed", "head"])
+def test_an_array_is_no_number_and_no_name(key, value):
+    with pytest.raises(ll.LayerLotteryError, match=f"^{key}: found (array|tensor).*; allowed: "):
+        ll.find_ticket(made(Plain), (maps(6), LABELS), **({"remove": 1} if "remove" not in key else {}) | {key: value})
+
+
 def test_a_seed_of_numpy_s_draws_what_python_s_does():
     batch = (maps(6), LABELS)
     drawn = [ll.score(made(Plain), batch, "random", seed=seed) for seed in (np.int64(3), torch.tensor(3), 3)]

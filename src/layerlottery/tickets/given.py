@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import index
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -27,6 +26,7 @@ from layerlottery.networks.examples import called_for, check_network, example_fo
 from layerlottery.networks.heads import with_random_head, zero_heads
 from layerlottery.networks.inputs import Forward, count, network_of, rows
 from layerlottery.tickets.progress import watched
+from layerlottery.tickets.targets import whole
 
 Criterion = str | CriterionSettings | Callable[..., dict[str, float]]
 
@@ -47,12 +47,12 @@ class Way:
         if given is not None and not callable(given):
             found = type(given).__name__
             raise LayerLotteryError(f"loss: found {found}; allowed: a function f(outputs, targets) of a batch")
-        if self.head not in (None, "random"):
+        if self.head is not None and not (isinstance(self.head, str) and self.head == "random"):
             raise LayerLotteryError(f"head: found {self.head!r}; allowed: None, random")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, SupportsIndex):
+        if (seed := whole(self.seed)) is None:
             raise LayerLotteryError(f"seed: found {self.seed!r}; allowed: a whole number")
         # NumPy's whole numbers can't be written as JSON, of which draws are derived
-        object.__setattr__(self, "seed", index(self.seed))
+        object.__setattr__(self, "seed", seed)
 
 
 @dataclass(frozen=True)

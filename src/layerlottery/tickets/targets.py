@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from operator import index
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.selection import removal_order, select
@@ -26,22 +26,39 @@ def only_target(targets: Mapping[str, Any], old: Mapping[str, Any]) -> tuple[str
         raise LayerLotteryError(f"target: found {', '.join(found) or 'none'}; allowed: one of {', '.join(targets)}")
     ((key, value),) = found.items()
     if key == "remove":
-        if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        if (blocks := whole(value)) is None:
             shares = "; a share goes with remove_flops or remove_params" if isinstance(value, float) else ""
             raise LayerLotteryError(f"remove: found {value!r}; allowed: a whole number of blocks{shares}")
-        return key, index(value)
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not 0 <= float(value) <= 1:
-        number = float(value) if isinstance(value, SupportsFloat) else math.nan
+        return key, blocks
+    number = _real(value)
+    if not 0 <= number <= 1:
         # 1.5 is hardly one and a half percent
         meant = f"; did you mean {number / 100:g}?" if 2 <= number <= 100 else ""
         raise LayerLotteryError(f"{key}: found {value!r}; allowed: a share from 0 to 1{meant}")
-    return key, float(value)
+    return key, number
 
 
 def check_minimum(value: Any) -> None:
     """Raise LayerLotteryError unless it is a number of blocks that a stage may keep."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or index(value) < 0:
+    if (blocks := whole(value)) is None or blocks < 0:
         raise LayerLotteryError(f"minimum_per_stage: found {value!r}; allowed: a whole number from 0")
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, also NumPy's and torch's, as Python's; None for anything else, truth values and arrays too."""
+    try:
+        return None if isinstance(value, bool) else index(value)
+    except TypeError:
+        return None
+
+
+def _real(value: Any) -> float:
+    """Likewise a real number; nan for anything else, and for text."""
+    try:
+        return float(value) if isinstance(value, SupportsFloat) and not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError, RuntimeError):
+        # arrays and tensors of several numbers
+        return math.nan
 
 
 def chosen(
