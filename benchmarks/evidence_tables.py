@@ -26,8 +26,8 @@ from layerlottery.store.artifacts import read_facts, read_table
 from layerlottery.tables.crossed import Spread, spread
 from layerlottery.tables.looks import level
 from layerlottery.tables.power import POWER, detectable
-from layerlottery.tables.statistics import holm
-from layerlottery.words import ABSENT, interval, number, probability
+from layerlottery.tables.statistics import Array, described, holm, interval_ends
+from layerlottery.words import ABSENT, factor, interval, number, percent, probability
 
 PRESETS = Path(__file__).parents[1] / "workflow" / "presets"
 # the studies, and the preset that each is the run of
@@ -104,6 +104,27 @@ class Differ:
     def sentence(self) -> str:
         said = f"{self.verdict} (F = {self.test}, p = {self.p}): they spread by {self.spread} pp"
         return said if self.shown else f"{said}, and {self.power} pp would be found with {POWERED} power"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a ticket saves: of counts in percent; of time and energy means over seeds, each with its interval's ends."""
+
+    what: str
+    macs: float
+    memory: float
+    speedup: Array
+    energy: Array
+
+    @property
+    def faster(self) -> str:
+        mean, low, high = self.speedup
+        return factor(mean) if math.isnan(low) else f"{factor(mean)} [{low:.2f}, {high:.2f}]"
+
+    @property
+    def spared(self) -> str:
+        mean, low, high = self.energy
+        return percent(mean) if math.isnan(low) else f"{percent(mean)} [{number(low, 1)}, {number(high, 1)}]"
 
 
 @dataclass(frozen=True)
@@ -243,9 +264,22 @@ class Study:
         shares = pd.DataFrame(bits).groupby([rows["criterion"].to_numpy(), rows["seed"].to_numpy()]).mean()
         return np.asarray(shares).reshape(rows["criterion"].nunique(), rows["seed"].nunique(), images)
 
-    def costs(self) -> dict[str, dict[Any, Any]]:
-        """What SNIP's and GraSP's tickets save against the dense network, by name."""
-        return {CALLED[row["criterion"]]: row for row in _chosen(self.summary)}
+    def costs(self) -> list[Cost]:
+        """What SNIP's and GraSP's tickets save against the dense network."""
+        measured = _chosen(self.tables.runs)
+        found = []
+        for row in _chosen(self.summary):
+            own = [one for one in measured if one["criterion"] == row["criterion"]]
+            fast, slow = (self._ratio([one["train_speedup"] for one in own]), self._ratio([_left(one) for one in own]))
+            saved = 100 * (1 - slow[[0, 2, 1]])
+            found.append(Cost(CALLED[row["criterion"]], row["macs_reduction"], row["memory_reduction"], fast, saved))
+        return found
+
+    def _ratio(self, values: list[float]) -> Array:
+        """The geometric mean over seeds, and the ends of its interval."""
+        one = described(np.log([values]))
+        low, high = interval_ends(one, self.alpha)
+        return np.exp([one["mean"].item(), low.item(), high.item()])
 
     def tested(self) -> list[dict[str, str]]:
         """Claims of the paper's text that were measured, in words."""
@@ -293,6 +327,11 @@ def _started(row: dict[Any, Any]) -> str:
     starts = {"0": "from the initial weights", "trained": "fine-tuned"}
     rewind = str(row["rewind"]).partition("-")[0]
     return f"{CALLED[row['criterion']]}, {starts.get(rewind, f'from epoch {rewind}')}"
+
+
+def _left(row: dict[Any, Any]) -> float:
+    """The share of the dense network's energy that a training takes."""
+    return float(1 - row["energy_reduction"] / 100)
 
 
 def _condition(row: dict[Any, Any]) -> str:

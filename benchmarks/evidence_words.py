@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from evidence_tables import CALLED, NAMES, PLAIN, POWERED, Study
 
+from layerlottery.config.naming import is_depths
 from layerlottery.paper.printed import EPOCHS, PRINTED
 from layerlottery.report.tables import trainings
 from layerlottery.tables.looks import level
@@ -94,6 +95,13 @@ class Told:
         return " and ".join(inside)
 
     @property
+    def slowest(self) -> str:
+        """How much longer than the fastest the slowest of the networks took that compute the same."""
+        runs = trainings(self.study.tables.runs)
+        times = runs.loc[runs["criterion"].fillna("").map(is_depths), "train_seconds"]
+        return f"{times.max() / times.min():.0f} ({self.called})"
+
+    @property
     def architectures_winning(self) -> int:
         return int((self.study.architectures["winning_holm"] == True).sum())  # noqa: E712 - null where untested
 
@@ -141,6 +149,11 @@ class Told:
     @property
     def device(self) -> str:
         return either(self.study.tables.runs["device"].dropna())
+
+    @property
+    def instructions(self) -> bool:
+        """Whether the processor's are recorded that torch used."""
+        return "(" in self.device
 
     @property
     def versions(self) -> str:

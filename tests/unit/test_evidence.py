@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from tests.unit.pages import DOCS, ROOT
 
 from layerlottery.upkeep.verify import require_good
@@ -72,6 +73,13 @@ def test_the_figures_of_the_pages_are_the_tables(modules, name):
         own = own[own["structure"] == "layers"]
         assert row.mean == own["delta_accuracy"].item()
         assert (EVIDENCE / "index.md").read_text(encoding="utf-8").count(row.estimate) >= 1
+        cost = next(one for one in study.costs() if one.what == row.what)
+        assert cost.macs == own["macs_reduction"].item()
+        assert cost.speedup[0] == pytest.approx(own["train_speedup"].item())
+        times = study.tables.runs.query("criterion == @criterion and rewind == '0' and structure == 'layers'")
+        logs = np.log(times["train_speedup"])
+        ends = stats.t.interval(1 - study.alpha, len(logs) - 1, logs.mean(), stats.sem(logs))
+        assert cost.speedup[1:] == pytest.approx(np.exp(ends))
     assert [row.printed for row in study.rows("tickets")] == [-0.50, 0.34]
     assert len(study.architectures) == 10
 
