@@ -47,6 +47,11 @@ class Told:
         return f"{chosen} on {self.called}" + (f" ({late} under Rewinding)" if late not in (None, chosen) else "")
 
     @property
+    def descriptive(self) -> str:
+        """Of intervals that belong to no verdict."""
+        return f"{100 * self.study.benchmark.statistics.confidence:g}\N{NO-BREAK SPACE}%"
+
+    @property
     def removed(self) -> int:
         return int(self.study.benchmark.studies[0].removed[0])
 

@@ -78,7 +78,7 @@ def test_the_figures_of_the_pages_are_the_tables(modules, name):
         assert cost.speedup[0] == pytest.approx(own["train_speedup"].item())
         times = study.tables.runs.query("criterion == @criterion and rewind == '0' and structure == 'layers'")
         logs = np.log(times["train_speedup"])
-        ends = stats.t.interval(1 - study.alpha, len(logs) - 1, logs.mean(), stats.sem(logs))
+        ends = stats.t.interval(0.95, len(logs) - 1, logs.mean(), stats.sem(logs))
         assert cost.speedup[1:] == pytest.approx(np.exp(ends))
     assert [row.printed for row in study.rows("tickets")] == [-0.50, 0.34]
     assert len(study.architectures) == 10
