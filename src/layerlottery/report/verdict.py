@@ -138,7 +138,8 @@ def _winners(rows: pd.DataFrame) -> str:
         return f"{only['family']} with {only['gone']} is"
     won, late = rows["winning_holm"].eq(True), rows["scored_at"].eq(TRAINED)
     count, after = int(won.sum()), int((won & late).sum())
-    apart = f" ({after} of them chosen after training)" if after and not late.all() else ""
+    which = "" if after == count else f"{after} of them "
+    apart = f" ({which}chosen after training)" if after and not late.all() else ""
     return f"{count} of {counted(len(rows), 'ticket', 'tickets')}{apart} {'is' if count == 1 else 'are'}"
 
 

@@ -87,6 +87,8 @@ def test_headline_says_what_survives_the_correction(tickets, expected):
 def test_headline_tells_tickets_of_trained_networks_apart(late, expected):
     rows = rows_of(*[(True, True, "equivalent")] * 3).assign(scored_at=["trained"] * late + ["init"] * (3 - late))
     assert headline(rows, "1").startswith(f"3 of 3 tickets{expected} are proven to win, corrected for 3 tests (")
+    rows = rows.assign(winning_holm=rows["scored_at"] == "trained")
+    assert headline(rows.head(2), "1").startswith("1 of 2 tickets (chosen after training) is") == (late == 1)
 
 
 def test_one_seed_infers_nothing(make, tmp_path):
