@@ -69,15 +69,11 @@ def missing(results: Path, stamps: Stamps, tabled: Set[str]) -> dict[Path, str]:
     found = {path: f"{min(users)} was made from it" for path, users in _users(results, stamps).items()}
     for path, other in _incomplete(results, stamps, tabled):
         found[path] = "the tables were made from it" if other is None else f"{other} was made with it"
-    if not _networks(results, stamps):
-        found |= {path: f"{other} comes with it" for path, other in _ends(results, stamps)}
-    return {path: reason for path, reason in sorted(found.items()) if not path.exists()}
-
-
-def _ends(results: Path, stamps: Stamps) -> Iterator[tuple[Path, Path]]:
-    """Report and manifest of tables without networks, each with the other: nothing was made from either."""
     manifest, report = (results / STAGES[name].files(BENCHMARK, "")[0] for name in ("manifest", "report"))
-    yield from ((here, there) for here, there in ((manifest, report), (report, manifest)) if there in stamps)
+    # tables that are compared with others need a manifest and no report
+    if report in stamps and not _networks(results, stamps):
+        found[manifest] = f"{report} comes with it"
+    return {path: reason for path, reason in sorted(found.items()) if not path.exists()}
 
 
 def unfinished(results: Path, stamps: Stamps, tabled: Set[str]) -> list[Path]:
