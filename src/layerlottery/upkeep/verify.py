@@ -69,9 +69,8 @@ def results_folders(folder: Path) -> list[Path]:
     """The finished benchmarks right below a folder that is no results folder itself; else the folder."""
     if any((folder / name).exists() for name in (NAME, "datasets", "networks", "tables", "manifest.json")):
         return [folder]
-    return sorted({path.parent for name in ("tables", "manifest.json") for path in folder.glob(f"*/{name}")}) or [
-        folder
-    ]
+    below = {path.parent for name in ("tables", "manifest.json") for path in folder.glob(f"*/{name}")}
+    return sorted(below) or [folder]
 
 
 def verify(results: Path) -> Findings:
