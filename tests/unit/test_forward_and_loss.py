@@ -237,6 +237,13 @@ def test_an_array_is_no_number_and_no_name(key, value):
         ll.find_ticket(made(Plain), (maps(6), LABELS), **({"remove": 1} if "remove" not in key else {}) | {key: value})
 
 
+@pytest.mark.parametrize("value", [True, np.True_, torch.tensor(True)], ids=["python", "numpy", "torch"])
+@pytest.mark.parametrize("key", ["remove", "remove_flops", "remove_params", "minimum_per_stage", "seed"])
+def test_a_truth_value_is_no_number(key, value):
+    with pytest.raises(ll.LayerLotteryError, match=f"^{key}: found .*True.*; allowed: "):
+        ll.find_ticket(made(Plain), (maps(6), LABELS), **({"remove": 1} if "remove" not in key else {}) | {key: value})
+
+
 def test_a_seed_of_numpy_s_draws_what_python_s_does():
     batch = (maps(6), LABELS)
     drawn = [ll.score(made(Plain), batch, "random", seed=seed) for seed in (np.int64(3), torch.tensor(3), 3)]

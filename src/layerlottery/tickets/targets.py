@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import index
 from typing import Any, SupportsFloat
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from layerlottery.errors import LayerLotteryError
 from layerlottery.networks.selection import removal_order, select
 
@@ -47,15 +51,19 @@ def check_minimum(value: Any) -> None:
 def whole(value: Any) -> int | None:
     """A whole number, also NumPy's and torch's, as Python's; None for anything else, truth values and arrays too."""
     try:
-        return None if isinstance(value, bool) else index(value)
+        return None if _is_truth(value) else index(value)
     except TypeError:
         return None
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) or (isinstance(value, Tensor) and value.dtype == torch.bool)
 
 
 def _real(value: Any) -> float:
     """Likewise a real number; nan for anything else, and for text."""
     try:
-        return float(value) if isinstance(value, SupportsFloat) and not isinstance(value, bool) else math.nan
+        return float(value) if isinstance(value, SupportsFloat) and not _is_truth(value) else math.nan
     except (TypeError, ValueError, RuntimeError):
         # arrays and tensors of several numbers
         return math.nan
