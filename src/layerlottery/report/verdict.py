@@ -138,7 +138,7 @@ def _winners(rows: pd.DataFrame) -> str:
         return f"{only['family']} with {only['gone']} is"
     won, late = rows["winning_holm"].eq(True), rows["scored_at"].eq(TRAINED)
     count, after = int(won.sum()), int((won & late).sum())
-    which = "" if after == count else f"{after} of them "
+    which = "" if after == count else f"{after} "
     apart = f" ({which}chosen after training)" if after and not late.all() else ""
     return f"{count} of {counted(len(rows), 'ticket', 'tickets')}{apart} {'is' if count == 1 else 'are'}"
 

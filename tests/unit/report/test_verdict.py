@@ -83,7 +83,7 @@ def test_headline_says_what_survives_the_correction(tickets, expected):
         assert (f"{count} {verdict}" in said.partition("Against")[2]) == (count > 0)
 
 
-@pytest.mark.parametrize(("late", "expected"), [(0, ""), (1, " (1 of them chosen after training)"), (3, "")])
+@pytest.mark.parametrize(("late", "expected"), [(0, ""), (1, " (1 chosen after training)"), (3, "")])
 def test_headline_tells_tickets_of_trained_networks_apart(late, expected):
     rows = rows_of(*[(True, True, "equivalent")] * 3).assign(scored_at=["trained"] * late + ["init"] * (3 - late))
     assert headline(rows, "1").startswith(f"3 of 3 tickets{expected} are proven to win, corrected for 3 tests (")
