@@ -308,10 +308,11 @@ class Study:
 
 
 def _asked(benchmark: Benchmark, part: str) -> object:
-    """A part of a configuration, without where images lie and how many seeds there are."""
+    """A part of a configuration, of the images that it studies, without where they lie and how many seeds there are."""
     asked = benchmark.model_dump()[part]
     if part == "datasets":
-        return {name: one | {"location": None} for name, one in asked.items()}
+        studied = {name for study in benchmark.studies for name in study.datasets}
+        return {name: one | {"location": None} for name, one in asked.items() if name in studied}
     return [one | {"seeds": None} for one in asked] if part == "studies" else asked
 
 
