@@ -137,6 +137,12 @@ class Told:
         return dict(json.loads(self.study.dense["training_settings"].iloc[0]))
 
     @property
+    def augmentation(self) -> str:
+        crop, flip = self.setting["crop"], self.setting["flip"]
+        kinds = {f"crops after {crop} px of padding": crop, "mirrored at random": flip}
+        return ", ".join(kind for kind, used in kinds.items() if used) or "none"
+
+    @property
     def dense_accuracy(self) -> str:
         values = self.study.dense["accuracy"]
         spread = f" ± {number(values.std())}" if len(values) > 1 else ""
