@@ -1,10 +1,14 @@
 """What published files must not tell: toys whose answer can be seen."""
 
+import tempfile
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
 from layerlottery.errors import LayerLotteryError
 from layerlottery.export.private import Private, absolute_paths, numbered, refuse_paths, refuse_text
+from layerlottery.export.published import refuse_machine
 from layerlottery.store.artifacts import read_table, write_table
 
 CONFIGURATION = {
@@ -92,3 +96,12 @@ def test_a_text_that_names_a_folder_of_this_machine_is_refused():
         refuse_text(text, "page", ["/home/ada"])
     with pytest.raises(LayerLotteryError, match=r"^page: names /home/ada, a folder of this machine; it must not be"):
         refuse_text("run /home/ada/results", "page", ["/home/ada"])
+
+
+def test_a_folder_that_every_machine_has_tells_of_none(tmp_path):
+    results = Path(tempfile.gettempdir()) / "mine"
+    (tmp_path / "Dockerfile").write_text(f"ENV XDG_CACHE_HOME={results.parent}/cache\n", encoding="utf-8")
+    refuse_machine(tmp_path, results)
+    (tmp_path / "README.md").write_text(f"see {results}/tables\n", encoding="utf-8")
+    with pytest.raises(LayerLotteryError, match=rf"^README\.md: names {results}, a folder of this machine"):
+        refuse_machine(tmp_path, results)
