@@ -15,7 +15,7 @@ from layerlottery.config.naming import is_depths
 from layerlottery.paper.printed import EPOCHS, PRINTED
 from layerlottery.report.tables import trainings
 from layerlottery.tables.looks import level
-from layerlottery.words import ABSENT, counted, duration, either, interval, number
+from layerlottery.words import counted, duration, either, interval, number
 
 
 class Told:
@@ -40,15 +40,6 @@ class Told:
 
     @property
     def confidence(self) -> str:
-        """Of the study's intervals, and of those whose seeds are fewer."""
-        levels = self.study.summary.groupby("scored_at")["confidence"].max().dropna()
-        said = {scored: f"{100 * one:.4g}\N{NO-BREAK SPACE}%" for scored, one in levels.items()}
-        chosen, late = said.get("init", ABSENT), said.get("trained")
-        return f"{chosen} on {self.called}" + (f" ({late} under Rewinding)" if late not in (None, chosen) else "")
-
-    @property
-    def descriptive(self) -> str:
-        """Of intervals that belong to no verdict."""
         return f"{100 * self.study.benchmark.statistics.confidence:g}\N{NO-BREAK SPACE}%"
 
     @property
