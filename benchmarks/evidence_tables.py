@@ -304,7 +304,7 @@ class Study:
         told = [row for row in rows if row.verdict in ("better", "worse")]
         said = [f"{row.what}: {row.estimate}, {row.verdict}." for row in told]
         said += [] if told else ["No ticket is shown better or worse than the dense network."]
-        return " ".join([*said, f"{len(rows) - len(told)} of {len(rows)} comparisons are undecided."])
+        return " ".join([*said, f"Undecided: {len(rows) - len(told)} of {len(rows)} comparisons."])
 
 
 def _asked(benchmark: Benchmark, part: str) -> object:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 from evidence_tables import CALLED, NAMES, PLAIN, POWERED, Study
 
+from layerlottery.config.evaluation import MAIN_CORRUPTIONS
 from layerlottery.config.naming import is_depths
 from layerlottery.paper.printed import EPOCHS, PRINTED
 from layerlottery.report.tables import trainings
@@ -95,11 +96,16 @@ class Told:
         """How much longer than the fastest the slowest of the networks took that compute the same."""
         runs = trainings(self.study.tables.runs)
         times = runs.loc[runs["criterion"].fillna("").map(is_depths), "train_seconds"]
-        return f"{times.max() / times.min():.0f} ({self.called})"
+        return f"{times.max() / times.min():.1f} ({self.called})"
 
     @property
     def architectures_winning(self) -> int:
         return int((self.study.architectures["winning_holm"] == True).sum())  # noqa: E712 - null where untested
+
+    @property
+    def architectures_above(self) -> int:
+        """Whose means are above the dense network's."""
+        return int((self.study.architectures["mean"] > 0).sum())
 
     @property
     def stages(self) -> list[str]:
@@ -126,6 +132,15 @@ class Told:
     def setting(self) -> dict[str, Any]:
         """Of the dense networks' training, as recorded."""
         return dict(json.loads(self.study.dense["training_settings"].iloc[0]))
+
+    @property
+    def corrupted(self) -> str:
+        """Which corruptions enter the means, and how many were made beside them."""
+        asked = self.study.benchmark.corruptions
+        kinds = [name for name in asked.names if name in MAIN_CORRUPTIONS]
+        more = len(asked.names) - len(kinds)
+        apart = f" (and {more} not in means)" if more else ""
+        return f"{len(kinds)}, at {' and '.join(map(str, asked.severities))}{apart}"
 
     @property
     def augmentation(self) -> str:

@@ -214,7 +214,10 @@ def dense(frame: pd.DataFrame) -> pd.DataFrame:
 
 def trainings(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows of trainings, each once: what was copied has the times of the one that it was copied from."""
-    return runs[runs["same_as"].isna() | ~runs.duplicated(["config_hash", "host", "started", "ended"])]
+    # wherever a table has them, originals come before their copies
+    rows = runs.sort_values("same_as", na_position="first", kind="stable")
+    copied = rows["same_as"].notna() & rows.duplicated(["config_hash", "host", "started", "ended"])
+    return rows[~copied].sort_index()
 
 
 def drawn_criteria(runs: pd.DataFrame, functions: Sequence[str] = DRAWN) -> set[str]:

@@ -22,6 +22,8 @@ def test_a_copied_training_is_summed_once_and_one_done_twice_twice():
         **{"distinct networks, under 3 names": "2", "seed": "1", "dataset": "1"},
         **{"of training": "2.0 min", "energy": "2 kWh", "CO2-equivalent": "1 kg"},
     }
+    # whichever of the two a table has first: sorted by names, a copy may precede what it is a copy of
+    assert trainings(alike.iloc[::-1])["same_as"].isna().all()
     # two processes that could not know of each other
     again = runs(("a", "10:00", None), ("a", "10:01", "first"))
     assert len(trainings(again)) == 2
