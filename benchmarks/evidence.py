@@ -52,12 +52,18 @@ def take(results: Path, name: str, evidence: Path) -> None:
         for path in map(Path, _kept(str(whole))):
             (folder / path.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / path.relative_to(whole))
-        others = [EVIDENCE / one for one in studies(evidence) if one != name]
+        others = [evidence / one for one in studies(evidence) if one != name]
+        for other in others:
+            require_good(other)
         _check_sizes(folder, [path for other in (folder, *others) for path in other.glob("tables/*.parquet")])
         with _named(folder, results):
             Study.read(folder)
+        # whole beside it before anything goes, for a full disk
+        fresh = evidence / f".{name}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(folder, fresh)
         shutil.rmtree(evidence / name, ignore_errors=True)
-        shutil.copytree(folder, evidence / name)
+        fresh.rename(evidence / name)
 
 
 @contextmanager
@@ -83,7 +89,7 @@ def _check_sizes(folder: Path, tables: list[Path]) -> None:
 
 def studies(evidence: Path) -> list[str]:
     """The studies that lie there, the large one first."""
-    return [name for name in NAMES if (evidence / name / "manifest.json").exists()]
+    return [name for name in NAMES if (evidence / name).exists()]
 
 
 def written(evidence: Path) -> dict[str, str]:
@@ -92,6 +98,8 @@ def written(evidence: Path) -> dict[str, str]:
     Raises LayerLotteryError where there is no study, or a table is missing or damaged.
     """
     try:
+        for name in studies(evidence):
+            require_good(evidence / name)
         held = [Study.read(evidence / name) for name in studies(evidence)]
     except LayerLotteryError as error:
         # a benchmark's own advice would be to run it again
@@ -134,7 +142,7 @@ def main() -> None:
             take(Path(given[0]), given[1], EVIDENCE)
         for name, text in written(EVIDENCE).items():
             (EVIDENCE / name).write_text(text, encoding="utf-8")
-    except LayerLotteryError as error:
+    except (LayerLotteryError, OSError) as error:
         sys.exit(str(error))
     print(f"{EVIDENCE}: {', '.join(studies(EVIDENCE))}")
 

@@ -1,7 +1,9 @@
 """docs/evidence: its pages say what the tables say, for however many seeds; the tables are whole and small."""
 
 import dataclasses
+import errno
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from scipy import stats
 from tests.unit.pages import DOCS, ROOT
 
+from layerlottery.errors import LayerLotteryError
 from layerlottery.upkeep.verify import require_good
 
 EVIDENCE = DOCS / "evidence"
@@ -164,3 +167,45 @@ def test_other_settings_and_chosen_seeds_are_refused(modules, study, monkeypatch
 def test_without_a_study_it_is_said(modules, tmp_path):
     with pytest.raises(modules["pages"].LayerLotteryError, match="found no study; allowed: one of cifar10, digits"):
         modules["pages"].written(tmp_path)
+
+
+@pytest.fixture
+def copied(modules, tmp_path):
+    """A copy of the evidence, to damage, and its last study's name."""
+    shutil.copytree(EVIDENCE, tmp_path / "evidence")
+    return tmp_path / "evidence", modules["pages"].studies(EVIDENCE)[-1]
+
+
+def test_a_table_of_another_study_is_refused(modules, copied):
+    evidence, name = copied
+    first, *_ = modules["pages"].studies(EVIDENCE)
+    assert first != name
+    shutil.copyfile(evidence / first / "tables" / "summary.parquet", evidence / name / "tables" / "summary.parquet")
+    with pytest.raises(LayerLotteryError, match=rf"{name}.*summary\.parquet.*git checkout docs/evidence brings back"):
+        modules["pages"].written(evidence)
+
+
+def test_a_study_without_its_manifest_is_missed(modules, copied):
+    evidence, name = copied
+    (evidence / name / "manifest.json").unlink()
+    with pytest.raises(LayerLotteryError, match=rf"{name}.*manifest\.json"):
+        modules["pages"].written(evidence)
+
+
+def test_a_full_disk_leaves_the_study_that_was_there(modules, copied, tmp_path, monkeypatch):
+    evidence, name = copied
+    there = {path: path.read_bytes() for path in sorted((evidence / name).rglob("*")) if path.is_file()}
+    taken = tmp_path / "results"
+    shutil.copytree(evidence / name, taken)
+
+    def full(source, target):
+        if str(source).endswith(name):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(modules["pages"].shutil, "copytree", full)
+        with pytest.raises(OSError, match="No space"):
+            modules["pages"].take(taken, name, evidence)
+    assert there == {path: path.read_bytes() for path in sorted((evidence / name).rglob("*")) if path.is_file()}
+    modules["pages"].take(taken, name, evidence)
+    assert there == {path: path.read_bytes() for path in sorted((evidence / name).rglob("*")) if path.is_file()}
